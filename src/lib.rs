@@ -1,0 +1,1 @@
+//! Stream management (XEP-0198) without I/O.
