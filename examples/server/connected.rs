@@ -83,7 +83,7 @@ impl Connected {
                     Err(_) => Break(Leave::Lost),
                 },
                 () = due, if timeout.is_some() => self.timeout(),
-                _ = stopping.wait_for(|stopping| *stopping) => {
+                () = stopping.wait() => {
                     over(Ending::Stopped, DefinedCondition::SystemShutdown, "goodbye")
                 }
             };

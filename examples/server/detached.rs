@@ -49,7 +49,7 @@ pub async fn run(mut session: Session, mut detached: Detached<Bytes>, mut taker:
                 Mail::Replaced => Ending::Replaced,
             },
             () = expired, if deadline.is_some() => Ending::Expired,
-            _ = stopping.wait_for(|stopping| *stopping) => Ending::Stopped,
+            () = stopping.wait() => Ending::Stopped,
         };
         settle(&mut session, &mut detached).await;
         return session.end(detached.end(ending), None);

@@ -46,7 +46,12 @@ enum Step {
 }
 
 /// Takes one element of a client that has no session. None: the client is gone, or sent away.
-async fn step(server: &Arc<Server>, user: &BareJid, mut sm: StreamMgmt<Bytes>, mut connection: Connection) -> Option<Step> {
+async fn step(
+    server: &Arc<Server>,
+    user: &BareJid,
+    mut sm: StreamMgmt<Bytes>,
+    mut connection: Connection,
+) -> Option<Step> {
     let element = connection.next_element().await.ok()?;
     let inbound = Inbound::from_element(&element, ns::JABBER_CLIENT);
     if let Inbound::Nonza(nonza) = &inbound {

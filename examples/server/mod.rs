@@ -61,9 +61,20 @@ pub struct Server {
     router: Router,
     trace: Option<Trace>,
     ids: AtomicU64,
-    stopping: watch::Receiver<bool>,
+    stopping: Stopping,
     /// Closed when the last task has let go of the server.
     _alive: mpsc::Sender<()>,
+}
+
+/// Knows when the server stops.
+#[derive(Clone)]
+struct Stopping(watch::Receiver<bool>);
+
+impl Stopping {
+    async fn wait(&mut self) {
+        // An error: nobody is left who could stop it in good order.
+        let _ = self.0.wait_for(|stopping| *stopping).await;
+    }
 }
 
 /// A server that runs until it is told to stop.
@@ -91,7 +102,7 @@ impl Server {
             config,
             trace,
             ids: AtomicU64::new(0),
-            stopping,
+            stopping: Stopping(stopping),
             _alive,
         });
         tokio::spawn(server.clone().sweep());
@@ -107,7 +118,7 @@ impl Server {
                     Ok((tcp, _)) => drop(tokio::spawn(login::serve(tcp, self.clone()))),
                     Err(_) => tokio::time::sleep(Duration::from_millis(100)).await, // out of descriptors
                 },
-                _ = stopping.wait_for(|stopping| *stopping) => return,
+                () = stopping.wait() => return,
             }
         }
     }
@@ -119,7 +130,7 @@ impl Server {
             let next = self.store.next_sweep().unwrap_or_else(|| Instant::now() + SWEEP);
             tokio::select! {
                 () = sleep_until(next.into()) => drop(self.store.sweep(Instant::now())),
-                _ = stopping.wait_for(|stopping| *stopping) => return,
+                () = stopping.wait() => return,
             }
         }
     }

@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 use jid::{BareJid, NodePart};
 use sasl::common::scram::{Sha1, Sha256};
 use sasl::common::{ChannelBinding, Identity};
-use sasl::secret::{Pbkdf2Sha1, Pbkdf2Sha256, Plain};
 use sasl::impl_validator_using_provider;
+use sasl::secret::{Pbkdf2Sha1, Pbkdf2Sha256, Plain};
 use sasl::server::{Mechanism, Provider, ProviderError, Response, Validator, ValidatorError, mechanisms};
 use xmpp_parsers::sasl::{Auth, Challenge, DefinedCondition, Failure, Mechanism as Name, Nonza, Success};
 
