@@ -3,12 +3,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -33,35 +32,35 @@ pub struct Done {
     pub bytes: usize,
 }
 
-pub struct Proxy {
-    pub address: SocketAddr,
-    /// One for each cut, as it is made.
-    pub done: mpsc::UnboundedReceiver<Done>,
+struct Plan<F> {
+    server: SocketAddr,
+    cuts: Mutex<VecDeque<Cut>>,
+    report: F,
 }
 
-type Cuts = Arc<Mutex<VecDeque<Cut>>>;
-
-impl Proxy {
-    /// Makes the cuts in the order given, one for each connection from the first on; then it only passes on.
-    pub async fn start(server: SocketAddr, cuts: impl IntoIterator<Item = Cut>) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        let (report, done) = mpsc::unbounded_channel();
-        let cuts: Cuts = Arc::new(Mutex::new(cuts.into_iter().collect()));
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(pass(client, server, cuts.clone(), report.clone()));
-            }
-        });
-        Ok(Self { address, done })
-    }
+/// Starts a proxy and gives its address. It makes the cuts in the order given, one for each connection from the
+/// first on, and reports them; then it only passes on.
+pub async fn start(
+    server: SocketAddr,
+    cuts: impl IntoIterator<Item = Cut>,
+    report: impl Fn(Done) + Send + Sync + 'static,
+) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let plan = Arc::new(Plan { server, cuts: Mutex::new(cuts.into_iter().collect()), report });
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(pass(client, plan.clone()));
+        }
+    });
+    Ok(address)
 }
 
-async fn pass(client: TcpStream, server: SocketAddr, cuts: Cuts, report: mpsc::UnboundedSender<Done>) -> io::Result<()> {
-    let server = TcpStream::connect(server).await?;
+async fn pass(client: TcpStream, plan: Arc<Plan<impl Fn(Done)>>) -> io::Result<()> {
+    let server = TcpStream::connect(plan.server).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
-    let cut = cuts.lock().expect("nobody panics").pop_front();
+    let cut = plan.cuts().pop_front();
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     // Whichever ends first, cut or closed, takes both connections with it.
@@ -70,12 +69,18 @@ async fn pass(client: TcpStream, server: SocketAddr, cuts: Cuts, report: mpsc::U
         ended = pump(from_server, to_client, cut.filter(|cut| cut.way == Way::ToClient)) => ended,
     };
     match (cut, ended) {
-        (Some(cut), Ok(Some(bytes))) => drop(report.send(Done { cut, bytes })),
+        (Some(cut), Ok(Some(bytes))) => (plan.report)(Done { cut, bytes }),
         // It ended before its time: the cut is for the next one.
-        (Some(cut), _) => cuts.lock().expect("nobody panics").push_front(cut),
+        (Some(cut), _) => plan.cuts().push_front(cut),
         (None, _) => {}
     }
     Ok(())
+}
+
+impl<F> Plan<F> {
+    fn cuts(&self) -> MutexGuard<'_, VecDeque<Cut>> {
+        self.cuts.lock().expect("nobody panics with the plan in hand")
+    }
 }
 
 /// Passes on what comes, up to the cut. Gives the bytes until there, or nothing if the connection ends before.
