@@ -49,7 +49,7 @@ impl Connected {
             Leave::Lost => None,
             Leave::Taken(taker) => {
                 connection.outbox.push(&to_bytes(&stream_error(DefinedCondition::Conflict, "resumed elsewhere")));
-                tokio::spawn(connection.close());
+                tokio::spawn(async move { connection.close().await });
                 Some(taker)
             }
             Leave::Over { ending, error, more } => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use jid::{BareJid, FullJid};
 use minidom::Element;
 use tokio::net::TcpStream;
@@ -18,89 +18,89 @@ use super::negotiate::{features, negotiate};
 use super::session::Session;
 use super::stanza::{kind, reply};
 use super::stream::{Connection, random, stream_error};
-use super::takeover::{Resumed, resume};
+use super::takeover::resume;
 use super::xml::to_bytes;
 
 /// Serves a client from its first byte to its last.
 pub async fn serve(tcp: TcpStream, server: Arc<Server>) {
-    let Some((mut connection, user)) = negotiate(tcp, &server).await else { return };
+    let Some((connection, user)) = negotiate(tcp, &server).await else { return };
     let mut sm = match server.sm {
         true => StreamMgmt::server(server.config.clone()),
         false => StreamMgmt::disabled(server.config.clone()),
     };
     sm.authenticated();
-    if connection.send(features(sm.has_feature())).await.is_err() {
-        return;
-    }
-    while let Some(next) = step(&server, &user, sm, connection).await {
-        match next {
-            Step::Connected(connected) => return connected.run().await,
-            Step::Again(same_sm, same_connection) => (sm, connection) = (same_sm, same_connection),
-        }
+    let mut login = Login { server, user, sm, connection };
+    if let Some(session) = login.session().await {
+        Connected { session, sm: login.sm, connection: login.connection }.run().await;
     }
 }
 
-enum Step {
-    Connected(Box<Connected>),
-    Again(StreamMgmt<Bytes>, Connection),
+/// A client without a session.
+struct Login {
+    server: Arc<Server>,
+    user: BareJid,
+    sm: StreamMgmt<Bytes>,
+    connection: Connection,
 }
 
-/// Takes one element of a client that has no session. None: the client is gone, or sent away.
-async fn step(
-    server: &Arc<Server>,
-    user: &BareJid,
-    mut sm: StreamMgmt<Bytes>,
-    mut connection: Connection,
-) -> Option<Step> {
-    let element = connection.next_element().await.ok()?;
-    let inbound = Inbound::from_element(&element, ns::JABBER_CLIENT);
-    if let Inbound::Nonza(nonza) = &inbound {
-        server.trace(user.as_str(), true, nonza);
-    }
-    match sm.handle(inbound, Instant::now()) {
-        Ok(Action::Deliver(receipt)) => {
-            let Some(jid) = bind(&element, user) else {
-                let error = stream_error(DefinedCondition::NotAuthorized, "bind a resource first");
-                connection.send(error).await.ok()?;
-                connection.close().await;
-                return None;
-            };
-            let session = Session::bind(server.clone(), jid.clone());
-            let mut result = reply(&element, "result");
-            result.append_child(BindResponse { jid }.into());
-            // Stream management is off: neither of these does anything, and they are called for every stanza.
-            let _ = sm.record_handled(receipt);
-            let result = to_bytes(&result);
-            let _ = sm.record_sent(result.clone(), Instant::now());
-            sm.bound();
-            connection.outbox.push(&result);
-            return Some(Step::Connected(Box::new(Connected { session, sm, connection })));
-        }
-        Ok(Action::Resume(request)) => match resume(request, user, server, sm, connection).await {
-            Resumed::Yes(connected) => return Some(Step::Connected(connected)),
-            Resumed::No(same_sm, same_connection) => (sm, connection) = (same_sm, same_connection),
-        },
-        Ok(Action::Send(nonza)) => server.send(user.as_str(), &mut connection, &nonza),
-        Ok(_) => {
-            let error = stream_error(DefinedCondition::UnsupportedStanzaType, element.name());
-            connection.send(error).await.ok()?;
-            connection.close().await;
-            return None;
-        }
-        Err(error) => match error.answer() {
-            Answer::Nothing | Answer::Detach => {}
-            Answer::Reply(nonza) => server.send(user.as_str(), &mut connection, &nonza),
-            Answer::End(end) => {
-                let mut out = BytesMut::new();
-                end.write_to(&mut out);
-                connection.outbox.push(&out);
-                connection.outbox.drain().await.ok()?;
-                return None;
+impl Login {
+    /// Waits until the client has a session. None: it is gone, or sent away.
+    async fn session(&mut self) -> Option<Session> {
+        self.connection.send(features(self.sm.has_feature())).await.ok()?;
+        loop {
+            let element = self.connection.next_element().await.ok()?;
+            if let Some(session) = self.element(element).await? {
+                return Some(session);
             }
-        },
+            self.connection.outbox.drain().await.ok()?;
+        }
     }
-    connection.outbox.drain().await.ok()?;
-    Some(Step::Again(sm, connection))
+
+    async fn element(&mut self, element: Element) -> Option<Option<Session>> {
+        let inbound = Inbound::from_element(&element, ns::JABBER_CLIENT);
+        if let Inbound::Nonza(nonza) = &inbound {
+            self.server.trace(self.user.as_str(), true, nonza);
+        }
+        let answer = match self.sm.handle(inbound, Instant::now()) {
+            Ok(Action::Deliver(receipt)) => {
+                // Stream management is off, and neither this nor `record_sent` does anything. Every stanza has them.
+                let _ = self.sm.record_handled(receipt);
+                return match bind(&element, &self.user) {
+                    Some(jid) => Some(Some(self.bound(&element, jid))),
+                    None => self.away(DefinedCondition::NotAuthorized, "bind a resource first").await,
+                };
+            }
+            Ok(Action::Resume(request)) => {
+                let (sm, connection) = (&mut self.sm, &mut self.connection);
+                return Some(resume(request, &self.user, &self.server, sm, connection).await);
+            }
+            Ok(_) => return self.away(DefinedCondition::UnsupportedStanzaType, element.name()).await,
+            Err(error) => error.answer(),
+        };
+        match answer {
+            Answer::Reply(nonza) => self.server.send(self.user.as_str(), &mut self.connection, &nonza),
+            Answer::End(_) => return self.away(DefinedCondition::PolicyViolation, "not now").await,
+            Answer::Nothing | Answer::Detach => {}
+        }
+        Some(None)
+    }
+
+    fn bound(&mut self, iq: &Element, jid: FullJid) -> Session {
+        let session = Session::bind(self.server.clone(), jid.clone());
+        let mut result = reply(iq, "result");
+        result.append_child(BindResponse { jid }.into());
+        let result = to_bytes(&result);
+        let _ = self.sm.record_sent(result.clone(), Instant::now());
+        self.connection.outbox.push(&result);
+        self.sm.bound();
+        session
+    }
+
+    async fn away<T>(&mut self, condition: DefinedCondition, text: &str) -> Option<T> {
+        self.connection.outbox.push(&to_bytes(&stream_error(condition, text)));
+        self.connection.close().await;
+        None
+    }
 }
 
 /// The full JID of a client that asks for a resource, or takes what it is given.

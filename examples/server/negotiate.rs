@@ -12,7 +12,6 @@ use xmpp_parsers::ns;
 use xmpp_parsers::sm::StreamManagement;
 use xmpp_parsers::starttls::{Proceed, Request, StartTls};
 use xmpp_parsers::stream_error::DefinedCondition;
-use xmpp_parsers::stream_features::StreamFeatures;
 
 use super::Server;
 use super::sasl::{self, MECHANISMS};
@@ -45,8 +44,9 @@ async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<(Connec
         connection = Connection::new(Box::new(tls.accept(connection.into_inner()).await?));
         open(&mut connection, server).await?;
     }
-    let sasl_mechanisms = MECHANISMS.map(str::to_owned).into();
-    connection.send(StreamFeatures { sasl_mechanisms, ..StreamFeatures::default() }).await?;
+    let mechanism = |name| Element::builder("mechanism", ns::SASL).append(name).build();
+    let mechanisms = Element::builder("mechanisms", ns::SASL).append_all(MECHANISMS.map(mechanism));
+    connection.send(Element::builder("features", ns::STREAM).append(mechanisms).build()).await?;
     let Some(name) = sasl::authenticate(&mut connection, &server.accounts).await? else {
         refuse(connection, DefinedCondition::NotAuthorized, "that was one attempt too many").await;
         return Ok(None);

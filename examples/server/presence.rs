@@ -1,6 +1,6 @@
 //! Presence among the users of this server, who all see each other.
 
-use jid::{FullJid, Jid};
+use jid::FullJid;
 use minidom::Element;
 use xmpp_parsers::ns;
 
@@ -59,7 +59,7 @@ impl Table {
     fn direct(&mut self, stanza: Element, sender: &FullJid) {
         let Some(to) = stanza::to(&stanza, &sender.to_bare()) else { return };
         for entry in self.sessions.get(&to.to_bare()).into_iter().flatten() {
-            let meant = Jid::from(entry.jid.clone()) == to || to.is_bare() && entry.presence.is_some();
+            let meant = to.try_as_full().map_or(entry.presence.is_some(), |full| *full == entry.jid);
             if meant {
                 send(&entry.handle, &stanza, &entry.jid);
             }

@@ -62,7 +62,7 @@ impl Connection {
 
     /// Closes the stream: what is still in the outbox, `</stream:stream>`, and the connection. What the client
     /// still sends is read and thrown away, for a connection with unread bytes is reset, and our last words with it.
-    pub async fn close(mut self) {
+    pub async fn close(&mut self) {
         self.outbox.push(b"</stream:stream>");
         let farewell = async {
             self.outbox.drain().await?;

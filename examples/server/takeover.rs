@@ -8,7 +8,6 @@ use tokio::sync::oneshot;
 use xmpp_sm::{Condition, Counter, Detached, Refusal, ResumeError, ResumeRequest, SessionStore, StreamMgmt};
 
 use super::Server;
-use super::connected::Connected;
 use super::detached;
 use super::router::Mail;
 use super::session::Session;
@@ -57,45 +56,37 @@ async fn fetch(request: &ResumeRequest, owner: &BareJid, server: &Server) -> Res
     Err(Refusal::NotFound)
 }
 
-/// What came of a `<resume/>`.
-pub enum Resumed {
-    /// The session goes on, here.
-    Yes(Box<Connected>),
-    /// The client may bind.
-    No(StreamMgmt<Bytes>, Connection),
-}
-
+/// Answers a `<resume/>`. None: the client may bind.
 pub async fn resume(
     request: ResumeRequest,
     owner: &BareJid,
     server: &Server,
-    mut sm: StreamMgmt<Bytes>,
-    mut connection: Connection,
-) -> Resumed {
+    sm: &mut StreamMgmt<Bytes>,
+    connection: &mut Connection,
+) -> Option<Session> {
     let (mut session, detached) = match fetch(&request, owner, server).await {
         Ok(moved) => moved,
         Err(refusal) => {
-            if let Ok(failed) = sm.refuse_resume(request, refusal) {
-                server.send(owner.as_str(), &mut connection, &failed);
-            }
-            return Resumed::No(sm, connection);
+            let failed = sm.refuse_resume(request, refusal).ok()?;
+            server.send(owner.as_str(), connection, &failed);
+            return None;
         }
     };
     let (failed, detached) = match sm.accept_resume(request, detached, Instant::now()) {
         Ok(resumption) => {
-            server.send(session.jid.as_str(), &mut connection, &resumption.resumed);
+            server.send(session.jid.as_str(), connection, &resumption.resumed);
             connection.outbox.seal();
             for queued in resumption.resend.unacked {
                 connection.outbox.push(queued.stanza);
             }
             if let Some(request) = resumption.resend.request {
-                server.send(session.jid.as_str(), &mut connection, &request);
+                server.send(session.jid.as_str(), connection, &request);
             }
             if let Some(smid) = sm.smid() {
                 session.register(smid);
             }
             session.set_connected(true);
-            return Resumed::Yes(Box::new(Connected { session, sm, connection }));
+            return Some(session);
         }
         Err(ResumeError::Refused { failed, session, .. }) => (Some(failed), session),
         // The owner has settled what was open, and is the one that was asked for: neither happens.
@@ -105,9 +96,9 @@ pub async fn resume(
         }
     };
     if let Some(failed) = failed {
-        server.send(owner.as_str(), &mut connection, &failed);
+        server.send(owner.as_str(), connection, &failed);
     }
     // Its time goes on as if nobody had asked.
     tokio::spawn(detached::run(session, detached, None));
-    Resumed::No(sm, connection)
+    None
 }
