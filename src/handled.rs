@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::config::Config;
 use crate::counter::Counter;
-use crate::queue::count;
+use crate::queue::{count, give_back};
 
 /// What tells a session, or a stream, from every other that a token could be shown to by mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +144,7 @@ impl Handled {
             self.after.pop_front();
             self.h = self.h.next();
         }
+        give_back(&mut self.after);
         Ok(self.owed.take_if(|owed| !(1..=self.after.len()).contains(&count(owed.since(self.h)))).map(|_| self.h))
     }
 

@@ -178,6 +178,7 @@ impl<S: Stanza> Queue<S> {
             self.bytes = self.bytes.saturating_sub(entry.stanza.bytes());
         }
         self.acked = h;
+        give_back(&mut self.ring);
         Ok(acknowledged)
     }
 
@@ -214,6 +215,14 @@ impl<S: Stanza> Queue<S> {
     fn first_kept(&self) -> Counter {
         // No more are kept than are outstanding, which a u32 counts.
         self.acked.advance(u32::try_from(self.not_kept()).unwrap_or(u32::MAX)).next()
+    }
+}
+
+/// Gives memory back after a burst. What a steady exchange needs stays, so that it allocates nothing.
+pub(crate) fn give_back<T>(ring: &mut VecDeque<T>) {
+    const STAYS: usize = 64;
+    if ring.capacity() > STAYS && ring.len() <= ring.capacity() / 8 {
+        ring.shrink_to(STAYS.max(ring.len().saturating_mul(2)));
     }
 }
 

@@ -38,10 +38,12 @@ impl<S: Stanza> StreamMgmt<S> {
             _ => return Ok(Sent { number: None, request: None, evicted: None }),
         }
         let mut evicted = None;
-        let number = if !self.config.buffer && self.session.queue.can_count() {
-            self.session.queue.count()
-        } else if self.session.queue.fits(&stanza, &self.config) {
-            self.session.queue.push(stanza, now)
+        let queue = &mut self.session.queue;
+        // A session that was resumed may hold older ones still: the newest are kept, or none.
+        let number = if !self.config.buffer && queue.len() == 0 && queue.can_count() {
+            queue.count()
+        } else if queue.fits(&stanza, &self.config) {
+            queue.push(stanza, now)
         } else {
             let number;
             (number, evicted) = self.overflow(stanza, now)?;

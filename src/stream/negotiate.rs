@@ -34,7 +34,7 @@ impl<S: Stanza> StreamMgmt<S> {
 
     pub(super) fn request_enable(&mut self, enable: Enable) -> EnableRequest {
         self.phase = Phase::EnablePending;
-        let longest = self.config.resume_timeout.filter(|_| enable.resume && self.config.buffer);
+        let longest = self.config.resume_timeout.filter(|_| enable.resume && self.config.can_resume());
         let wanted = enable.max.map(|max| Duration::from_secs(max.get().into()));
         let window = longest.map(|longest| wanted.map_or(longest, |wanted| wanted.min(longest)));
         EnableRequest { stream: self.tag, enable, window }
@@ -184,7 +184,7 @@ impl<S: Stanza> StreamMgmt<S> {
         }
         self.phase = Phase::Enabling;
         self.attempted = true;
-        let timeout = self.config.resume_timeout.filter(|_| self.config.buffer);
+        let timeout = self.config.resume_timeout.filter(|_| self.config.can_resume());
         let seconds = timeout.map(|timeout| u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX));
         Ok(Nonza::Enable(Enable { resume: timeout.is_some(), max: seconds.and_then(NonZeroU32::new) }))
     }
@@ -211,7 +211,7 @@ impl<S: Stanza> StreamMgmt<S> {
     pub(super) fn enabled(&mut self, enabled: Enabled, now: Instant) -> Action<'_, S> {
         self.phase = Phase::Enabled;
         self.smid = enabled.id.clone();
-        self.resumable = enabled.resume && self.smid.is_some() && self.config.buffer;
+        self.resumable = enabled.resume && self.smid.is_some() && self.config.can_resume();
         self.window = enabled.max.map(|max| Duration::from_secs(max.get().into()));
         // What went out before the answer could not ask.
         if self.is_request_due() {
