@@ -1,6 +1,6 @@
 //! The store of a host that keeps its sessions in one process.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -72,8 +72,8 @@ struct Tables<Sid> {
     by_age: BTreeMap<Epoch, SmId>,
     by_owner: HashMap<Arc<str>, BTreeSet<Epoch>>,
     stale: HashMap<SmId, Stale>,
-    /// The stale records, oldest first, and some that have been taken out since.
-    fading: VecDeque<(Instant, SmId, Epoch)>,
+    /// The same, oldest first.
+    fading: BTreeMap<(Instant, Epoch), SmId>,
     swept: Option<Instant>,
 }
 
@@ -108,7 +108,7 @@ impl<Sid> MemoryStore<Sid> {
                 by_age: BTreeMap::new(),
                 by_owner: HashMap::new(),
                 stale: HashMap::new(),
-                fading: VecDeque::new(),
+                fading: BTreeMap::new(),
                 swept: None,
             }),
         }
@@ -200,7 +200,7 @@ impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
                 oldest.and_then(|epoch| tables.take(epoch)).map(|(_, live)| live.sid)
             }
         };
-        tables.stale.remove(smid);
+        tables.forget(smid);
         Ok(Registered { epoch: tables.put(smid, owner, sid), evicted })
     }
 
@@ -231,8 +231,8 @@ impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
         let mut tables = self.tables.lock();
         if tables.is_live(smid, epoch) {
             tables.take(epoch);
-        } else {
-            tables.forget(smid, epoch);
+        } else if tables.stale.get(smid).is_some_and(|stale| stale.epoch == epoch) {
+            tables.forget(smid);
         }
         Ok(())
     }
@@ -240,10 +240,11 @@ impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
     fn sweep(&self, now: Instant) -> usize {
         let mut tables = self.tables.lock();
         let mut swept = 0_usize;
-        while let Some((since, ..)) = tables.fading.front()
+        while let Some(((since, _), _)) = tables.fading.first_key_value()
             && self.is_too_old(*since, now)
         {
-            swept = swept.saturating_add(tables.drop_oldest().into());
+            tables.drop_oldest();
+            swept = swept.saturating_add(1);
         }
         tables.swept = Some(now);
         swept
@@ -251,7 +252,7 @@ impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
 
     fn next_sweep(&self) -> Option<Instant> {
         let tables = self.tables.lock();
-        let (oldest, ..) = tables.fading.front()?;
+        let ((oldest, _), _) = tables.fading.first_key_value()?;
         tables.swept.unwrap_or(*oldest).checked_add(self.stale_h.repeat_after?)
     }
 }
@@ -288,20 +289,22 @@ impl<Sid> Tables<Sid> {
         if self.fading.is_empty() {
             self.swept = None;
         }
-        self.fading.push_back((stale.since, smid.clone(), stale.epoch));
+        self.fading.insert((stale.since, stale.epoch), smid.clone());
         self.stale.insert(smid, stale);
-        while self.fading.len() > max.get() {
+        while self.stale.len() > max.get() {
             self.drop_oldest();
         }
     }
 
-    /// Whether there was something to drop that had not been taken out before.
-    fn drop_oldest(&mut self) -> bool {
-        self.fading.pop_front().is_some_and(|(_, smid, epoch)| self.forget(&smid, epoch))
+    fn drop_oldest(&mut self) {
+        if let Some((_, smid)) = self.fading.pop_first() {
+            self.stale.remove(&smid);
+        }
     }
 
-    fn forget(&mut self, smid: &SmId, epoch: Epoch) -> bool {
-        let is_it = self.stale.get(smid).is_some_and(|stale| stale.epoch == epoch);
-        is_it && self.stale.remove(smid).is_some()
+    fn forget(&mut self, smid: &SmId) {
+        if let Some(stale) = self.stale.remove(smid) {
+            self.fading.remove(&(stale.since, stale.epoch));
+        }
     }
 }
