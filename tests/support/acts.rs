@@ -18,6 +18,9 @@ impl Net {
     /// Puts anything onto the wire, past the client's state.
     pub fn client_writes(&mut self, conn: Conn, text: &str) {
         self.write(conn, Side::Client, &wire::with_ns(text));
+        if text.ends_with(wire::CLOSE) {
+            self.take_place(conn, Side::Client);
+        }
     }
 
     /// Puts anything onto the wire, past the server's state.

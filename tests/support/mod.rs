@@ -206,6 +206,26 @@ impl Net {
         conn
     }
 
+    /// A connection of a client that counts nothing and says nothing by itself: a test writes for it. The
+    /// server has taken it for a client that enabled stream management, with resumption.
+    pub fn login_silent(&mut self, owner: &str) -> Conn {
+        let conn = self.connect(owner);
+        self.client_writes(conn, "<enable resume='true'/>");
+        self.run();
+        assert!(self.server(conn).is_enabled(), "{:#?}", self.log);
+        self.read = self.log.len();
+        self.errors.clear();
+        conn
+    }
+
+    /// A new connection, authenticated and not bound, on which such a client asks for a session.
+    pub fn silent_resume(&mut self, owner: &str, previd: &str, h: u32) -> Conn {
+        let conn = self.open(owner);
+        self.authenticate(conn);
+        self.client_writes(conn, &format!("<resume previd='{previd}' h='{h}'/>"));
+        conn
+    }
+
     /// The client asks for stream management.
     pub fn enable(&mut self, conn: Conn) {
         let enable = self.stream_mut(conn, Side::Client).enable().expect("it is bound");
