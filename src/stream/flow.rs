@@ -38,7 +38,9 @@ impl<S: Stanza> StreamMgmt<S> {
             _ => return Ok(Sent { number: None, request: None, evicted: None }),
         }
         let mut evicted = None;
-        let number = if !self.config.buffer && self.session.queue.can_count() {
+        // What a session brought with it is kept until it is acknowledged, and what follows it, too.
+        let keeps = self.config.buffer || self.session.queue.len() > 0;
+        let number = if !keeps && self.session.queue.can_count() {
             self.session.queue.count()
         } else if self.session.queue.fits(&stanza, &self.config) {
             self.session.queue.push(stanza, now)

@@ -272,6 +272,7 @@ impl<S: Stanza> StreamMgmt<S> {
     /// The session goes on, from an `h` that was checked.
     fn go_on(&mut self, h: Counter, now: Instant) -> Resend<'_, S> {
         self.phase = Phase::Enabled;
+        self.resumable = self.config.buffer;
         let _ = self.take_h(h);
         self.asked = self.acked();
         if let OnFull::EndAfter(grace) = self.config.on_full
