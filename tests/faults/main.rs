@@ -32,6 +32,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 mod cost;
 mod counting;
+mod giving_up;
 mod negotiation;
 mod overflow;
 mod resend;
