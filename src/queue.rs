@@ -179,10 +179,13 @@ impl<S: Stanza> Queue<S> {
     pub(crate) fn ack(&mut self, h: Counter) -> Result<u32, WrongH> {
         let acknowledged = self.check(h)?;
         let gone = count(acknowledged).saturating_sub(self.not_kept());
-        for entry in self.ring.drain(..gone) {
-            self.bytes = self.bytes.saturating_sub(entry.stanza.bytes());
+        for _ in 0..gone {
+            if let Some(entry) = self.ring.pop_front() {
+                self.bytes = self.bytes.saturating_sub(entry.stanza.bytes());
+            }
         }
         self.acked = h;
+        give_back(&mut self.ring);
         Ok(acknowledged)
     }
 
@@ -219,6 +222,14 @@ impl<S: Stanza> Queue<S> {
     fn first_kept(&self) -> Counter {
         // No more are kept than are outstanding, which a u32 counts.
         self.acked.advance(u32::try_from(self.not_kept()).unwrap_or(u32::MAX)).next()
+    }
+}
+
+/// Gives memory back after a burst. What a steady exchange needs stays, so that it allocates nothing.
+pub(crate) fn give_back<T>(ring: &mut VecDeque<T>) {
+    const STAYS: usize = 64;
+    if ring.capacity() > STAYS && ring.len() <= ring.capacity() / 8 {
+        ring.shrink_to(STAYS.max(ring.len().saturating_mul(2)));
     }
 }
 
