@@ -23,7 +23,7 @@ fn p16_a_second_enable_is_answered_and_ends_the_stream() {
         ));
         // Stream management was not switched off under what had been sent.
         net.ended(&[(conn, Ending::PeerFault)]);
-        net.handed_back(&["PeerFault, 1, at 0ns: <message id='m1'/>"]);
+        net.handed_back(&["PeerFault, 1, at 0 s: <message id='m1'/>"]);
     }
 }
 

@@ -66,7 +66,7 @@ fn p15_the_peer_is_told_that_the_buffer_is_full() {
          S: <stream:error><resource-constraint/><text xml:lang='en'>Too many unacknowledged stanzas.</text>
             </stream:error></stream:stream>",
     );
-    net.handed_back(&["BufferFull, 1, at 0ns: <message id='m1'/>"]);
+    net.handed_back(&["BufferFull, 1, at 0 s: <message id='m1'/>"]);
     net.undelivered(&["<message id='m2'/>"]);
 }
 

@@ -151,5 +151,5 @@ fn p24_what_was_acknowledged_or_sent_again_is_not_handed_back_as_well() {
     net.cut(conn);
     net.server_ends(conn, Ending::Stopped);
     net.ended(&[(conn, Ending::Stopped)]);
-    net.handed_back(&["Stopped, 4, at 7s: <message id='m4'/>"]);
+    net.handed_back(&["Stopped, 4, at 7 s: <message id='m4'/>"]);
 }

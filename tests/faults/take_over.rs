@@ -195,7 +195,7 @@ fn p06_a_resume_with_a_wrong_h_changes_nothing() {
         assert_eq!(Seen::from(net.detached(1, Side::Server)), before);
         net.advance(secs(1));
         net.ended(&[(1, Ending::Expired)]);
-        net.handed_back(&["Expired, 1, at 0ns: <message id='m1'/>", "Expired, 2, at 0ns: <message id='m2'/>"]);
+        net.handed_back(&["Expired, 1, at 0 s: <message id='m1'/>", "Expired, 2, at 0 s: <message id='m2'/>"]);
     }
 }
 
@@ -229,7 +229,7 @@ fn p10_a_session_that_nobody_asked_to_be_resumable_ends_with_its_stream() {
         net.server_sends(conn, "<message id='m1'/>");
         net.cut(conn);
         net.ended(&[(conn, Ending::NotResumable)]);
-        net.handed_back(&["NotResumable, 1, at 0ns: <message id='m1'/>"]);
+        net.handed_back(&["NotResumable, 1, at 0 s: <message id='m1'/>"]);
         assert!(net.is_gone(conn, Side::Server) && net.store.is_empty());
     }
 }
