@@ -46,3 +46,8 @@ pub use stream::{
     ResumeError, ResumeRequest, Resumption, Sent, StreamMgmt, WhyNot,
 };
 pub use stream_error::StreamError;
+
+/// Its examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
