@@ -104,7 +104,8 @@ impl End {
         Answer::End(Self { reply: None, error: Some(error), ending })
     }
 
-    /// Appends all that is left to write on the stream: the reply, the error, and `</stream:stream>`.
+    /// Appends the reply and the error. What closes the stream after them, `</stream:stream>` or whatever
+    /// the transport has in its place, is the host's to write.
     pub fn write_to(&self, out: &mut BytesMut) {
         if let Some(reply) = &self.reply {
             reply.write_to(out);
@@ -112,7 +113,6 @@ impl End {
         if let Some(error) = &self.error {
             error.write_to(out);
         }
-        out.extend_from_slice(b"</stream:stream>");
     }
 }
 

@@ -200,12 +200,7 @@ impl Connected {
             }
             Answer::End(end) => {
                 let mut error = BytesMut::new();
-                if let Some(reply) = &end.reply {
-                    reply.write_to(&mut error);
-                }
-                if let Some(stream_error) = &end.error {
-                    stream_error.write_to(&mut error);
-                }
+                end.write_to(&mut error);
                 Break(Leave::Over { ending: end.ending, error: error.freeze(), more })
             }
             Answer::Detach => Break(Leave::Lost),

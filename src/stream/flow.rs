@@ -80,7 +80,8 @@ impl<S: Stanza> StreamMgmt<S> {
 
     /// Settles a delivered stanza: the host has
     /// [accepted responsibility](https://xmpp.org/extensions/xep-0198.html#acking) for it. Gives an
-    /// `<a/>` to write if an `<r/>` was waiting for this stanza.
+    /// `<a/>` to write if an `<r/>` was waiting for this stanza: an `<r/>` is answered at once with what is
+    /// handled by then, and, if that was not all, once more when it is.
     ///
     /// # Errors
     ///
@@ -98,6 +99,11 @@ impl<S: Stanza> StreamMgmt<S> {
     /// [`NotOpen`] if that stanza has no open receipt.
     pub fn give_up(&mut self, number: Counter) -> Result<Option<Nonza>, NotOpen> {
         Ok(self.session.handled.settle_number(number)?.map(Nonza::Ack))
+    }
+
+    /// Settles all delivered stanzas that are still open, as [`give_up`](Self::give_up) does for one.
+    pub fn give_up_all(&mut self) -> Option<Nonza> {
+        self.session.handled.settle_all().map(Nonza::Ack)
     }
 
     /// An `<a/>` that nobody asked for, which [either side may
