@@ -33,6 +33,17 @@ impl<S: Stanza> StreamMgmt<S> {
     /// policy is to end the stream at once, or a client waits for `<resumed/>`.
     #[inline]
     pub fn record_sent(&mut self, stanza: S, now: Instant) -> Result<Sent<S>, NotRecorded<S>> {
+        let config = &*self.config;
+        if self.phase == Phase::Enabled && config.buffer && self.session.queue.fits(&stanza, config) {
+            let number = self.session.queue.push(stanza, now);
+            let request = self.is_request_due().then(|| self.ask(now));
+            return Ok(Sent { number: Some(number), request, evicted: None });
+        }
+        self.record_otherwise(stanza, now)
+    }
+
+    /// Records a stanza where there is more to it than to keep it.
+    fn record_otherwise(&mut self, stanza: S, now: Instant) -> Result<Sent<S>, NotRecorded<S>> {
         match self.phase {
             Phase::Enabled | Phase::Enabling => {}
             Phase::Resuming(_) => return Err(NotRecorded { stanza, why: WhyNot::Resuming }),
@@ -50,10 +61,10 @@ impl<S: Stanza> StreamMgmt<S> {
             (number, evicted) = self.overflow(stanza, now)?;
             number
         };
-        Ok(Sent { number: Some(number), request: self.request_if_due(now), evicted })
+        let ask = self.phase == Phase::Enabled && self.is_request_due();
+        Ok(Sent { number: Some(number), request: ask.then(|| self.ask(now)), evicted: evicted.map(Box::new) })
     }
 
-    #[cold]
     fn overflow(&mut self, stanza: S, now: Instant) -> Result<(Counter, Option<Lost<S>>), NotRecorded<S>> {
         let queue = &mut self.session.queue;
         let (stanzas, bytes) = (count(self.config.buffer_max.get()), self.config.buffer_max_bytes.get());
@@ -197,16 +208,11 @@ impl<S: Stanza> StreamMgmt<S> {
         again.map_or(Asking::No, Asking::Again)
     }
 
-    #[inline]
-    fn request_if_due(&mut self, now: Instant) -> Option<Nonza> {
-        (self.phase == Phase::Enabled && self.is_request_due()).then(|| self.ask(now))
-    }
-
+    /// Whether the rhythm asks for an `<r/>` for what was sent.
     #[inline]
     pub(super) fn is_request_due(&self) -> bool {
         let queue = &self.session.queue;
         self.config.ack
-            && queue.outstanding() > 0
             && match self.config.ack_freq {
                 AckFreq::Every(stanzas) => queue.sent().since(self.asked) >= stanzas.get(),
                 AckFreq::SelfClocked { .. } => !matches!(self.asking, Asking::Awaiting(_)),
