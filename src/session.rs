@@ -219,6 +219,9 @@ impl<S: PartialEq> PartialEq for Detached<S> {
 }
 
 /// All that a [`Detached`] session is, to be kept by the host.
+///
+/// An `Instant` means nothing to another process: write the times down as
+/// [wall-clock time](crate::delay::wall_clock), the deadline as what is left of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parts<S> {
     /// Its SM-ID.
