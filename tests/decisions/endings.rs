@@ -81,8 +81,10 @@ fn a_full_buffer_gives_up_resumability_and_keeps_the_stream() {
     );
 }
 
+type Way = fn(&mut Net, Conn);
+
 /// Every way in which a session of a server ends, and how it is called.
-const ENDS: [(Ending, fn(&mut Net, Conn)); 7] = [
+const ENDS: [(Ending, Way); 7] = [
     (Ending::Closed, |net, conn| net.closes(conn, Side::Client)),
     (Ending::Closed, |net, conn| net.closes(conn, Side::Server)),
     (Ending::Expired, |net, conn| {
