@@ -1,0 +1,116 @@
+//! What every scenario starts with: a server, a proxy before it, the client behind the proxy, and the partner.
+
+pub mod cuts;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::driver::{Driver, Login};
+use crate::journal::{End, Journal, Message, State};
+use crate::partner;
+use crate::peers::{Client, DOMAIN, Options, PASSWORD, Place, Running, Server, USERS, start};
+use crate::proxy::Proxy;
+use crate::record::Recorder;
+
+/// Long enough for any step that works, on a machine that is busy.
+pub const STEP: Duration = Duration::from_secs(30);
+
+pub struct Stage {
+    pub proxy: Proxy,
+    pub journal: Arc<Journal>,
+    pub recorder: Arc<Recorder>,
+    pub client: Driver,
+    pub partner: Driver,
+    pub tag: String,
+    numbers: [u32; 2],
+    _server: Running,
+}
+
+impl Stage {
+    /// Everybody is logged in and online when this returns.
+    pub async fn set(
+        client: &dyn Client,
+        server: &dyn Server,
+        options: &Options,
+        place: &Place,
+    ) -> Result<Self, String> {
+        let running = start(server, options, place).await?;
+        let journal = Arc::new(Journal::default());
+        let recorder = Recorder::create(&place.log("wire")).map_err(|e| e.to_string())?;
+        let recorder = Arc::new(recorder);
+        let proxy = Proxy::start(running.addr, recorder.clone())
+            .await
+            .map_err(|e| e.to_string())?;
+        let [client_jid, partner_jid] = USERS.map(|user| format!("{user}@{DOMAIN}/{}", place.name));
+        let login = |addr, jid: &str, partner: &str| Login {
+            addr,
+            jid: jid.to_owned(),
+            password: PASSWORD.to_owned(),
+            partner: partner.to_owned(),
+        };
+        let to_client = login(running.addr, &partner_jid, &client_jid);
+        let partner = Driver::task(End::Partner, &journal, |seat| partner::run(to_client, seat));
+        let client = client.start(
+            login(proxy.addr, &client_jid, &partner_jid),
+            &journal,
+            place,
+        )?;
+        let stage = Self {
+            proxy,
+            journal,
+            recorder,
+            client,
+            partner,
+            tag: place.name.clone(),
+            numbers: [0, 0],
+            _server: running,
+        };
+        for (end, jid) in [(End::Partner, &partner_jid), (End::Client, &client_jid)] {
+            let online = stage
+                .until("both are online", |state| state.tally(end).online > 0)
+                .await;
+            online?;
+            let bound = stage.journal.with(|state| state.tally(end).jid.clone());
+            if bound.as_ref() != Some(jid) {
+                return Err(format!("{end:?} is bound to {bound:?}, not to {jid}"));
+            }
+        }
+        Ok(stage)
+    }
+
+    pub fn say(&mut self, from: End) -> Message {
+        let (driver, number) = match from {
+            End::Client => (&self.client, &mut self.numbers[0]),
+            End::Partner => (&self.partner, &mut self.numbers[1]),
+        };
+        *number += 1;
+        let message = Message {
+            from,
+            number: *number,
+        };
+        driver.send(*number, message.body(&self.tag));
+        message
+    }
+
+    /// Waits for something to happen, and names it when it does not.
+    pub async fn until(
+        &self,
+        what: &str,
+        mut look: impl FnMut(&State) -> bool,
+    ) -> Result<(), String> {
+        let find = |state: &State| look(state).then_some(());
+        self.journal
+            .wait(STEP, find)
+            .await
+            .ok_or_else(|| format!("waited in vain: {what}"))
+    }
+
+    pub async fn until_received(&self, message: Message) -> Result<(), String> {
+        let body = message.body(&self.tag);
+        let end = message.from.other();
+        self.until(&format!("{end:?} receives \"{body}\""), |state| {
+            state.has_received(end, &body)
+        })
+        .await
+    }
+}
