@@ -1,7 +1,9 @@
 //! Real clients and real servers, run against this crate's examples. See README.md in this directory.
 
+mod account;
 mod driver;
 mod journal;
+mod ledger;
 mod login;
 mod partner;
 mod peers;
@@ -10,7 +12,9 @@ mod proxy;
 mod record;
 mod rng;
 mod scenario;
+mod table;
 mod tokio_xmpp;
+mod wire;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,6 +24,7 @@ use clap::Parser;
 use crate::peers::{Client, Options, Place, Server};
 use crate::rng::Rng;
 use crate::scenario::{Stage, cuts};
+use crate::table::{Row, explain};
 
 /// Runs real XMPP clients and servers against this crate's examples and accounts for every message.
 #[derive(Parser)]
@@ -39,27 +44,33 @@ async fn main() -> ExitCode {
     let args = Args::parse();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/interop");
     std::fs::create_dir_all(root.join("logs")).unwrap();
+    std::fs::create_dir_all(root.join("data")).unwrap();
     let place = Place {
         root,
         name: "tokio-cuts".into(),
     };
     let client: &dyn Client = &tokio_xmpp::TokioXmpp;
     let server: &dyn Server = &prosody::Prosody;
-    println!("{:?} {:?}", client.version(), server.version());
-    let mut rng = Rng::new(args.seed.unwrap_or(1));
-    let r = async {
+    let seed = args.seed.unwrap_or(1);
+    let mut rng = Rng::new(seed);
+    let result = async {
         let mut stage = Stage::set(client, server, &Options::default(), &place).await?;
-        println!("online");
-        let r = cuts::run(&mut stage, args.cuts, &mut rng).await;
-        stage.journal.with(|s| {
-            println!(
-                "{:#?} {:#?}",
-                s.tally(journal::End::Client),
-                s.tally(journal::End::Partner)
-            )
-        });
-        r
+        cuts::run(&mut stage, args.cuts, &mut rng).await?;
+        Ok(stage.audit(false))
     };
-    println!("{:?}", r.await);
-    ExitCode::SUCCESS
+    let row = Row {
+        peer: client.name().into(),
+        version: client.version().unwrap(),
+        scenario: "cuts",
+        ours: None,
+        result: result.await,
+    };
+    explain(&row, &place.log("wire"));
+    let rows = [row];
+    table::print(&rows);
+    if rows.iter().all(Row::is_good) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::net::{Shutdown, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -110,6 +110,16 @@ impl Proxy {
     /// Cuts the connection that comes next after exactly `bytes` in one direction.
     pub fn cut_next_after(&self, dir: Dir, bytes: u64, how: Cut) {
         self.shared.state.lock().unwrap().next = Some((dir, bytes, how));
+    }
+
+    /// The connections that were cut.
+    pub fn cuts(&self) -> Vec<usize> {
+        let state = self.shared.state.lock().unwrap();
+        let cut = state
+            .connections
+            .iter()
+            .filter(|connection| connection.cut.borrow().is_some());
+        cut.map(|connection| connection.index).collect()
     }
 
     pub fn is_cut(&self, index: usize) -> bool {
@@ -337,11 +347,12 @@ async fn pump(connection: Arc<Connection>, dir: Dir, from: Arc<Leg>, to: Arc<Leg
                 return to.fin();
             }
             Ok(n) => {
+                let at = Instant::now();
                 let (allowed, cut) = connection.spend(dir, n);
-                let written = write(&connection, dir, &to, &buffer[..allowed]).await;
+                let written = write(&connection, dir, at, &to, &buffer[..allowed]).await;
                 connection
                     .recorder
-                    .bytes(connection.index, dir, &buffer[written..n], false);
+                    .bytes(connection.index, dir, at, &buffer[written..n], false);
                 if let Some(how) = cut {
                     connection.order(how);
                     return;
@@ -361,7 +372,7 @@ async fn pump(connection: Arc<Connection>, dir: Dir, from: Arc<Leg>, to: Arc<Leg
 }
 
 /// Writes what it can, and says how much that was.
-async fn write(connection: &Connection, dir: Dir, to: &Leg, bytes: &[u8]) -> usize {
+async fn write(connection: &Connection, dir: Dir, at: Instant, to: &Leg, bytes: &[u8]) -> usize {
     let mut written = 0;
     while written < bytes.len() {
         if to.io.writable().await.is_err() {
@@ -372,6 +383,7 @@ async fn write(connection: &Connection, dir: Dir, to: &Leg, bytes: &[u8]) -> usi
                 connection.recorder.bytes(
                     connection.index,
                     dir,
+                    at,
                     &bytes[written..written + n],
                     true,
                 );
@@ -396,9 +408,13 @@ async fn drain(connection: &Connection, dir: Dir, from: &Leg) {
         }
         match from.io.try_read(&mut buffer) {
             Ok(0) => return connection.note(&format!("{dir}: end of stream")),
-            Ok(n) => connection
-                .recorder
-                .bytes(connection.index, dir, &buffer[..n], false),
+            Ok(n) => connection.recorder.bytes(
+                connection.index,
+                dir,
+                Instant::now(),
+                &buffer[..n],
+                false,
+            ),
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(e) => return connection.note(&format!("{dir}: {e}")),
         }

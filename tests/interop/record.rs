@@ -55,7 +55,8 @@ impl Recorder {
         })
     }
 
-    pub fn bytes(&self, connection: usize, dir: Dir, bytes: &[u8], forwarded: bool) {
+    /// `at` is when they were read: before they were written on, so that no answer to them is earlier.
+    pub fn bytes(&self, connection: usize, dir: Dir, at: Instant, bytes: &[u8], forwarded: bool) {
         if bytes.is_empty() {
             return;
         }
@@ -68,7 +69,7 @@ impl Recorder {
         let chunk = Chunk {
             connection,
             dir,
-            at: Instant::now(),
+            at,
             bytes: bytes.to_owned(),
             forwarded,
         };

@@ -5,12 +5,15 @@ pub mod cuts;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::account::{Account, Audit};
 use crate::driver::{Driver, Login};
 use crate::journal::{End, Journal, Message, State};
+use crate::ledger::Ledger;
 use crate::partner;
 use crate::peers::{Client, DOMAIN, Options, PASSWORD, Place, Running, Server, USERS, start};
 use crate::proxy::Proxy;
 use crate::record::Recorder;
+use crate::wire;
 
 /// Long enough for any step that works, on a machine that is busy.
 pub const STEP: Duration = Duration::from_secs(30);
@@ -76,6 +79,23 @@ impl Stage {
             }
         }
         Ok(stage)
+    }
+
+    /// The account of everything so far.
+    pub fn audit(&self, ends_sessions: bool) -> Account {
+        let connections = self.recorder.with_chunks(wire::read);
+        let ledger = Ledger::new(&connections, &self.tag);
+        let cuts = self.proxy.cuts();
+        self.journal.with(|journal| {
+            Audit {
+                journal,
+                ledger: &ledger,
+                tag: &self.tag,
+                cuts: &cuts,
+                ends_sessions,
+            }
+            .account()
+        })
     }
 
     pub fn say(&mut self, from: End) -> Message {

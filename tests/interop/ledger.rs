@@ -1,0 +1,249 @@
+//! The counting of stream management, done again from the wire log by somebody who is neither of the two sides: which
+//! stanza had which number in which session, and who acknowledged how many.
+
+use std::time::Instant;
+
+use crate::journal::Message;
+use crate::record::Dir;
+use crate::wire::{Connection, Item, What};
+
+/// One time that a message was written.
+#[derive(Clone, Copy, Debug)]
+pub struct Sending {
+    pub message: Message,
+    pub connection: usize,
+    /// None: stream management was not on.
+    pub number: Option<u32>,
+    pub forwarded: bool,
+    pub at: Instant,
+}
+
+/// What is known of a connection.
+#[derive(Clone, Debug, Default)]
+pub struct Link {
+    /// The session on it: an index into `Ledger::sessions`.
+    pub session: Option<usize>,
+    /// `<enabled/>` or `<resumed/>` went through to the client.
+    pub up: bool,
+    pub resumed: bool,
+    /// The client asked to resume this session, with this h.
+    pub asked: Option<(String, u32)>,
+    pub failed: Option<Option<u32>>,
+    /// h of a `<resume/>` that was granted: what the server sends on this connection has the numbers after it.
+    pub client_h: u32,
+    /// h of `<resumed/>`: the same for the client.
+    pub server_h: u32,
+    pub error_by_server: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub struct Session {
+    pub id: String,
+    /// Its connections, in order.
+    pub links: Vec<usize>,
+    /// The greatest h that the server has told (in a/resumed/failed), and that the client has told (in a/resume).
+    pub server_h: u32,
+    pub client_h: u32,
+    /// An h of the client beyond what the server had sent: (h, sent).
+    pub client_too_high: Option<(u32, u32)>,
+    pub server_too_high: Option<(u32, u32)>,
+}
+
+#[derive(Debug, Default)]
+pub struct Ledger {
+    pub to_server: Vec<Sending>,
+    pub to_client: Vec<Sending>,
+    pub links: Vec<Link>,
+    pub sessions: Vec<Session>,
+}
+
+impl Ledger {
+    pub fn new(connections: &[Connection], tag: &str) -> Self {
+        let mut ledger = Self::default();
+        for (index, connection) in connections.iter().enumerate() {
+            let link = ledger.link(index, connection);
+            ledger.links.push(link);
+            ledger.count(index, connection, tag);
+        }
+        ledger
+    }
+
+    /// How often a session came up again.
+    pub fn resumes(&self) -> usize {
+        self.links
+            .iter()
+            .filter(|link| link.up && link.resumed)
+            .count()
+    }
+
+    /// Every time that this message was written in one direction.
+    pub fn sendings(&self, dir: Dir, message: Message) -> Vec<Sending> {
+        let all = if dir == Dir::ToServer {
+            &self.to_server
+        } else {
+            &self.to_client
+        };
+        all.iter()
+            .filter(|sending| sending.message == message)
+            .copied()
+            .collect()
+    }
+
+    /// How far the receiver of this direction had got when the connection was over: the h with which the session was
+    /// resumed next, or was refused; none if that never came.
+    pub fn handled(&self, dir: Dir, connection: usize) -> Option<u32> {
+        let session = self.links[connection].session?;
+        let next = self.sessions[session]
+            .links
+            .iter()
+            .find(|index| **index > connection)?;
+        let next = &self.links[*next];
+        Some(if dir == Dir::ToServer {
+            next.server_h
+        } else {
+            next.client_h
+        })
+    }
+
+    fn find(&self, id: &str) -> Option<usize> {
+        self.sessions.iter().position(|session| session.id == id)
+    }
+
+    fn link(&mut self, index: usize, connection: &Connection) -> Link {
+        let mut link = Link::default();
+        for item in &connection.to_server {
+            if let What::Resume { previd, h } = &item.what {
+                link.asked = Some((previd.clone(), *h));
+            }
+        }
+        for item in &connection.to_client {
+            match &item.what {
+                What::Enabled { id } => {
+                    link.session = Some(self.sessions.len());
+                    link.up = item.forwarded;
+                    self.sessions.push(Session {
+                        id: id.clone(),
+                        links: vec![index],
+                        ..Session::default()
+                    });
+                }
+                What::Resumed { h } => {
+                    let (id, client_h) = link.asked.clone().unwrap_or_default();
+                    link.session = self.find(&id);
+                    link.client_h = client_h;
+                    (link.up, link.resumed, link.server_h) = (item.forwarded, true, *h);
+                    if let Some(session) = link.session {
+                        self.sessions[session].links.push(index);
+                    }
+                }
+                What::Failed { h } => link.failed = Some(*h),
+                What::StreamError { condition } => link.error_by_server = Some(condition.clone()),
+                _ => {}
+            }
+        }
+        link
+    }
+
+    fn count(&mut self, index: usize, connection: &Connection, tag: &str) {
+        let link = self.links[index].clone();
+        let up_from = if link.resumed {
+            position(&connection.to_server, |what| {
+                matches!(what, What::Resume { .. })
+            })
+        } else {
+            position(&connection.to_server, |what| *what == What::Enable)
+        };
+        let down_from = position(&connection.to_client, |what| {
+            matches!(what, What::Enabled { .. } | What::Resumed { .. })
+        });
+        let sides = [
+            (&connection.to_server, up_from, link.server_h, Dir::ToServer),
+            (
+                &connection.to_client,
+                down_from,
+                link.client_h,
+                Dir::ToClient,
+            ),
+        ];
+        for (items, from, base, dir) in sides {
+            let mut number = base;
+            for (at, item) in items.iter().enumerate() {
+                let counted = link.session.is_some() && from.is_some_and(|from| at > from);
+                number += u32::from(counted && item.what.is_stanza());
+                if let What::Message { body } = &item.what
+                    && let Some(message) = Message::from_body(body, tag)
+                {
+                    let number = counted.then_some(number);
+                    let sending = Sending {
+                        message,
+                        connection: index,
+                        number,
+                        forwarded: item.forwarded,
+                        at: item.at,
+                    };
+                    match dir {
+                        Dir::ToServer => self.to_server.push(sending),
+                        Dir::ToClient => self.to_client.push(sending),
+                    }
+                }
+            }
+        }
+        self.acknowledge(&link, connection);
+    }
+
+    /// Goes through the connection in the order of time, and holds each h against what was sent before it.
+    fn acknowledge(&mut self, link: &Link, connection: &Connection) {
+        // A refused h speaks of the session that was asked for.
+        if let (Some((id, h)), Some(failed)) = (&link.asked, link.failed)
+            && let Some(session) = self.find(id)
+        {
+            let session = &mut self.sessions[session];
+            session.client_h = session.client_h.max(*h);
+            session.server_h = session.server_h.max(failed.unwrap_or(0));
+        }
+        let Some(session) = link.session else { return };
+        let session = &mut self.sessions[session];
+        let mut items: Vec<(Dir, &Item)> = Vec::new();
+        items.extend(
+            connection
+                .to_server
+                .iter()
+                .map(|item| (Dir::ToServer, item)),
+        );
+        items.extend(
+            connection
+                .to_client
+                .iter()
+                .map(|item| (Dir::ToClient, item)),
+        );
+        items.sort_by_key(|(_, item)| item.at);
+        let (mut by_client, mut by_server) = (link.server_h, link.client_h);
+        let (mut client_on, mut server_on) = (false, false);
+        for (dir, item) in items {
+            match (dir, &item.what) {
+                (Dir::ToServer, What::Enable | What::Resume { .. }) => client_on = true,
+                (Dir::ToClient, What::Enabled { .. }) => server_on = true,
+                (Dir::ToClient, What::Resumed { h }) => {
+                    server_on = true;
+                    session.server_h = session.server_h.max(*h);
+                    session.client_h = session.client_h.max(link.client_h);
+                }
+                (Dir::ToServer, what) if client_on && what.is_stanza() => by_client += 1,
+                (Dir::ToClient, what) if server_on && what.is_stanza() => by_server += 1,
+                (Dir::ToServer, What::Ack { h }) if *h > by_server => {
+                    session.client_too_high = Some((*h, by_server))
+                }
+                (Dir::ToServer, What::Ack { h }) => session.client_h = session.client_h.max(*h),
+                (Dir::ToClient, What::Ack { h }) if *h > by_client => {
+                    session.server_too_high = Some((*h, by_client))
+                }
+                (Dir::ToClient, What::Ack { h }) => session.server_h = session.server_h.max(*h),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn position(items: &[Item], wanted: impl Fn(&What) -> bool) -> Option<usize> {
+    items.iter().position(|item| wanted(&item.what))
+}
