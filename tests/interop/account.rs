@@ -24,6 +24,7 @@ pub enum Kind {
     Reordered,
     NotResumed,
     Miscounted,
+    Stuck,
 }
 
 #[derive(Debug)]
@@ -50,6 +51,8 @@ pub struct Audit<'a> {
     pub cuts: &'a [usize],
     /// The scenario makes sessions end that could have been resumed.
     pub ends_sessions: bool,
+    /// Connections on which nothing went on, and who should have spoken.
+    pub stuck: &'a [(usize, Blame)],
 }
 
 impl Audit<'_> {
@@ -67,6 +70,14 @@ impl Audit<'_> {
             self.direction(from, &mut account);
         }
         self.sessions(&mut account.findings);
+        for (connection, blame) in self.stuck {
+            let why = format!("silence on #{connection}, and it was the turn of the {blame:?}");
+            account.findings.push(Finding {
+                kind: Kind::Stuck,
+                blame: *blame,
+                why,
+            });
+        }
         account
     }
 

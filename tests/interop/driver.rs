@@ -62,6 +62,20 @@ pub struct Login {
     pub partner: String,
 }
 
+impl Login {
+    /// The arguments of a client that is a process of its own.
+    pub fn words(&self) -> [String; 5] {
+        let (host, port) = (self.addr.ip().to_string(), self.addr.port().to_string());
+        [
+            host,
+            port,
+            self.jid.clone(),
+            self.password.clone(),
+            self.partner.clone(),
+        ]
+    }
+}
+
 /// Where an in-process client reads its commands and reports its events.
 pub struct Seat {
     pub commands: mpsc::UnboundedReceiver<Command>,

@@ -4,6 +4,7 @@ mod account;
 mod driver;
 mod journal;
 mod ledger;
+mod libstrophe;
 mod login;
 mod partner;
 mod peers;
@@ -12,16 +13,17 @@ mod proxy;
 mod record;
 mod rng;
 mod scenario;
+mod slixmpp;
 mod table;
 mod tokio_xmpp;
 mod wire;
+mod xmpp_js;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::peers::{Client, Options, Place, Server};
+use crate::peers::{Client, Options, Place, Server, root};
 use crate::rng::Rng;
 use crate::scenario::{Stage, cuts};
 use crate::table::{Row, explain};
@@ -39,34 +41,46 @@ struct Args {
     seed: Option<u64>,
 }
 
+const CLIENTS: [&dyn Client; 4] = [
+    &slixmpp::Slixmpp,
+    &xmpp_js::XmppJs,
+    &tokio_xmpp::TokioXmpp,
+    &libstrophe::Libstrophe,
+];
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/interop");
-    std::fs::create_dir_all(root.join("logs")).unwrap();
-    std::fs::create_dir_all(root.join("data")).unwrap();
-    let place = Place {
-        root,
-        name: "tokio-cuts".into(),
-    };
-    let client: &dyn Client = &tokio_xmpp::TokioXmpp;
-    let server: &dyn Server = &prosody::Prosody;
+    for dir in ["logs", "data"] {
+        std::fs::create_dir_all(root().join(dir)).unwrap();
+    }
     let seed = args.seed.unwrap_or(1);
-    let mut rng = Rng::new(seed);
-    let result = async {
-        let mut stage = Stage::set(client, server, &Options::default(), &place).await?;
-        cuts::run(&mut stage, args.cuts, &mut rng).await?;
-        Ok(stage.audit(false))
-    };
-    let row = Row {
-        peer: client.name().into(),
-        version: client.version().unwrap(),
-        scenario: "cuts",
-        ours: None,
-        result: result.await,
-    };
-    explain(&row, &place.log("wire"));
-    let rows = [row];
+    let server: &dyn Server = &prosody::Prosody;
+    let mut rows = Vec::new();
+    for client in CLIENTS {
+        if !args.peers.is_empty() && !args.peers.iter().any(|p| p == client.name()) {
+            continue;
+        }
+        let mut rng = Rng::new(seed);
+        let place = Place {
+            name: format!("{}-cuts-{}", client.name(), server.name()),
+        };
+        let result = async {
+            let mut stage = Stage::set(client, server, &Options::default(), &place).await?;
+            let ended = cuts::run(&mut stage, args.cuts, &mut rng).await;
+            println!("{ended:?}");
+            Ok(stage.audit())
+        };
+        let row = Row {
+            peer: client.name().into(),
+            version: client.version().unwrap(),
+            scenario: "cuts",
+            ours: None,
+            result: result.await,
+        };
+        explain(&row, &place.log("wire"));
+        rows.push(row);
+    }
     table::print(&rows);
     if rows.iter().all(Row::is_good) {
         ExitCode::SUCCESS

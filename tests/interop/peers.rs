@@ -51,20 +51,18 @@ impl Default for Options {
 /// Where the files of one scenario go.
 #[derive(Clone, Debug)]
 pub struct Place {
-    /// `target/interop`
-    pub root: PathBuf,
     /// `slixmpp-cuts` and the like
     pub name: String,
 }
 
 impl Place {
     pub fn log(&self, kind: &str) -> PathBuf {
-        self.root.join("logs").join(format!("{}.{kind}", self.name))
+        root().join("logs").join(format!("{}.{kind}", self.name))
     }
 
     /// A directory that is empty.
     pub fn fresh_dir(&self, name: &str) -> Result<PathBuf, String> {
-        let dir = self.root.join("data").join(format!("{}-{name}", self.name));
+        let dir = root().join("data").join(format!("{}-{name}", self.name));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
         Ok(dir)
@@ -109,6 +107,11 @@ pub async fn start(
 
 fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// Where everything goes that the runner and the installation of its peers write.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/interop")
 }
 
 /// The first line that a program prints when asked for its version, or what to install.

@@ -5,18 +5,22 @@ pub mod cuts;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::{Account, Audit};
+use crate::account::{Account, Audit, Blame};
 use crate::driver::{Driver, Login};
 use crate::journal::{End, Journal, Message, State};
 use crate::ledger::Ledger;
 use crate::partner;
 use crate::peers::{Client, DOMAIN, Options, PASSWORD, Place, Running, Server, USERS, start};
-use crate::proxy::Proxy;
+use crate::proxy::{Cut, Proxy};
 use crate::record::Recorder;
-use crate::wire;
+use crate::wire::{self, Item};
 
 /// Long enough for any step that works, on a machine that is busy.
 pub const STEP: Duration = Duration::from_secs(30);
+
+/// Nobody needs so long for the next step of a login.
+const STUCK: Duration = Duration::from_secs(8);
+const STUCK_TRIES: usize = 4;
 
 pub struct Stage {
     pub proxy: Proxy,
@@ -25,6 +29,10 @@ pub struct Stage {
     pub client: Driver,
     pub partner: Driver,
     pub tag: String,
+    /// The scenario makes sessions end that could have been resumed.
+    pub ends_sessions: bool,
+    /// Connections on which nothing went on, and who should have spoken.
+    stuck: Vec<(usize, Blame)>,
     numbers: [u32; 2],
     _server: Running,
 }
@@ -65,6 +73,8 @@ impl Stage {
             client,
             partner,
             tag: place.name.clone(),
+            ends_sessions: false,
+            stuck: Vec::new(),
             numbers: [0, 0],
             _server: running,
         };
@@ -82,7 +92,7 @@ impl Stage {
     }
 
     /// The account of everything so far.
-    pub fn audit(&self, ends_sessions: bool) -> Account {
+    pub fn audit(&self) -> Account {
         let connections = self.recorder.with_chunks(wire::read);
         let ledger = Ledger::new(&connections, &self.tag);
         let cuts = self.proxy.cuts();
@@ -92,7 +102,8 @@ impl Stage {
                 ledger: &ledger,
                 tag: &self.tag,
                 cuts: &cuts,
-                ends_sessions,
+                ends_sessions: self.ends_sessions,
+                stuck: &self.stuck,
             }
             .account()
         })
@@ -110,6 +121,35 @@ impl Stage {
         };
         driver.send(*number, message.body(&self.tag));
         message
+    }
+
+    /// How often the client was up. Whether it should have resumed where it bound anew, the account says.
+    pub fn ups(&self) -> usize {
+        self.journal.with(ups)
+    }
+
+    /// Waits until the client is up once more. A connection on which nothing goes on is noted and cut.
+    pub async fn until_up(&mut self, before: usize) -> Result<(), String> {
+        for _ in 0..STUCK_TRIES {
+            let up = |state: &State| (ups(state) > before).then_some(());
+            if self.journal.wait(STUCK, up).await.is_some() {
+                return Ok(());
+            }
+            let newest = self.proxy.newest();
+            self.stuck.push((newest, self.whose_turn(newest)));
+            self.proxy.cut(newest, Cut::Rst);
+        }
+        Err("the client does not come back".into())
+    }
+
+    /// Who has not answered: the one that did not speak last.
+    fn whose_turn(&self, connection: usize) -> Blame {
+        let connections = self.recorder.with_chunks(wire::read);
+        let last = |items: &[Item]| items.last().map(|item| item.at);
+        match connections.get(connection) {
+            Some(c) if last(&c.to_server) > last(&c.to_client) => Blame::Server,
+            _ => Blame::Client,
+        }
     }
 
     /// Waits for something to happen, and names it when it does not.
@@ -133,4 +173,9 @@ impl Stage {
         })
         .await
     }
+}
+
+fn ups(state: &State) -> usize {
+    let tally = state.tally(End::Client);
+    tally.online + tally.resumed
 }

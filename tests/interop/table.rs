@@ -66,12 +66,13 @@ impl Row {
     }
 }
 
-const WORDS: [(Kind, &str); 5] = [
+const WORDS: [(Kind, &str); 6] = [
     (Kind::Lost, "lost"),
     (Kind::Duplicated, "duplicated"),
     (Kind::Reordered, "out of order"),
     (Kind::NotResumed, "session given up"),
     (Kind::Miscounted, "h too high"),
+    (Kind::Stuck, "stuck"),
 ];
 
 pub fn print(rows: &[Row]) {

@@ -10,25 +10,24 @@ use crate::scenario::Stage;
 
 /// Cuts a session that is up `count` times, and sometimes the connection on which the client was about to resume.
 pub async fn run(stage: &mut Stage, count: usize, rng: &mut Rng) -> Result<(), String> {
-    let mut done = 0;
-    while done + 1 < count {
-        done += usize::from(one(stage, rng).await?);
+    loop {
+        let left = count.saturating_sub(1 + stage.audit().cuts);
+        if left == 0 {
+            break;
+        }
+        for _ in 0..left {
+            one(stage, rng).await?;
+        }
     }
     // What was kept although it was acknowledged would come again after this one.
-    let resumed = resumes(stage);
+    let ups = stage.ups();
     stage.proxy.cut(stage.proxy.newest(), Cut::Fin);
-    stage
-        .until("a last resume", |state| {
-            state.tally(End::Client).resumed > resumed
-        })
-        .await?;
+    stage.until_up(ups).await?;
     settle(stage).await
 }
 
-/// Says whether it was this that cut the connection.
-async fn one(stage: &mut Stage, rng: &mut Rng) -> Result<bool, String> {
-    let (connection, resumed, how) = (stage.proxy.newest(), resumes(stage), how(rng));
-    let ours = !stage.proxy.is_cut(connection);
+async fn one(stage: &mut Stage, rng: &mut Rng) -> Result<(), String> {
+    let (connection, ups, how) = (stage.proxy.newest(), stage.ups(), how(rng));
     let exact = rng.chance(50);
     if exact {
         stage
@@ -47,16 +46,7 @@ async fn one(stage: &mut Stage, rng: &mut Rng) -> Result<bool, String> {
     chatter(stage, rng, 4).await;
     // For an exact cut that the traffic has not reached.
     stage.proxy.cut(connection, how);
-    stage
-        .until("the client resumes", |state| {
-            state.tally(End::Client).resumed > resumed
-        })
-        .await?;
-    Ok(ours)
-}
-
-fn resumes(stage: &Stage) -> usize {
-    stage.journal.with(|state| state.tally(End::Client).resumed)
+    stage.until_up(ups).await
 }
 
 async fn chatter(stage: &mut Stage, rng: &mut Rng, most: u64) {
