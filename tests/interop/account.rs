@@ -70,6 +70,15 @@ impl Audit<'_> {
             self.direction(from, &mut account);
         }
         self.sessions(&mut account.findings);
+        for entry in self.journal.of(End::Client) {
+            if let Event::Stuck { why } = &entry.event {
+                account.findings.push(Finding {
+                    kind: Kind::Stuck,
+                    blame: Blame::Client,
+                    why: why.clone(),
+                });
+            }
+        }
         for (connection, blame) in self.stuck {
             let why = format!("silence on #{connection}, and it was the turn of the {blame:?}");
             account.findings.push(Finding {
@@ -256,9 +265,9 @@ impl Audit<'_> {
             });
         }
         let told = if dir == Dir::ToServer {
-            state.server_h
+            state.server_h_arrived
         } else {
-            state.client_h
+            state.client_h_arrived
         };
         if told >= number {
             return Some((
@@ -375,12 +384,15 @@ impl Audit<'_> {
                 .as_ref()
                 .is_some_and(|(id, _)| *id == state.id)
         });
+        // A conflict comes of the new session; it does not lead to it.
+        let error = links[last]
+            .error_by_server
+            .as_ref()
+            .is_some_and(|condition| condition != "conflict");
         Some(match () {
             () if self.ends_sessions => Blame::Nobody,
             () if state.client_too_high.is_some() => Blame::Client,
-            () if state.server_too_high.is_some() || links[last].error_by_server.is_some() => {
-                Blame::Server
-            }
+            () if state.server_too_high.is_some() || error => Blame::Server,
             () if asked => Blame::Server,
             () => Blame::Client,
         })

@@ -18,6 +18,7 @@
 //! received STAMP|- TEXT    a message; STAMP is that of its <delay/>
 //! acked N          the server took message N
 //! offline WHY      the connection is gone
+//! stuck WHY        the client's library does not go on by itself, and the driver has helped
 //! note TEXT        for the log
 //! ```
 //!
@@ -221,6 +222,9 @@ fn parse(line: &str) -> Event {
         "acked" => match rest.parse() {
             Ok(number) => Event::Acked { number },
             Err(_) => Event::Note(line.to_owned()),
+        },
+        "stuck" => Event::Stuck {
+            why: rest.to_owned(),
         },
         "offline" => Event::Offline {
             why: rest.to_owned(),

@@ -80,6 +80,10 @@ pub enum Event {
     Offline {
         why: String,
     },
+    /// The client's library does not go on by itself.
+    Stuck {
+        why: String,
+    },
     /// Anything else that a driver wants in the log.
     Note(String),
     /// The driver itself has ended.
@@ -157,7 +161,7 @@ impl Journal {
             Event::Acked { .. } => tally.acked += 1,
             Event::Offline { .. } => tally.offline += 1,
             Event::Gone => tally.gone = true,
-            Event::Note(_) => {}
+            Event::Note(_) | Event::Stuck { .. } => {}
         }
         let at = Instant::now();
         state.entries.push(Entry { at, end, event });

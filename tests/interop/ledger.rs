@@ -44,6 +44,9 @@ pub struct Session {
     /// The greatest h that the server has told (in a/resumed/failed), and that the client has told (in a/resume).
     pub server_h: u32,
     pub client_h: u32,
+    /// The same, of what went through to the other side.
+    pub server_h_arrived: u32,
+    pub client_h_arrived: u32,
     /// An h of the client beyond what the server had sent: (h, sent).
     pub client_too_high: Option<(u32, u32)>,
     pub server_too_high: Option<(u32, u32)>,
@@ -55,6 +58,22 @@ pub struct Ledger {
     pub to_client: Vec<Sending>,
     pub links: Vec<Link>,
     pub sessions: Vec<Session>,
+}
+
+impl Session {
+    fn client_told(&mut self, h: u32, arrived: bool) {
+        self.client_h = self.client_h.max(h);
+        if arrived {
+            self.client_h_arrived = self.client_h_arrived.max(h);
+        }
+    }
+
+    fn server_told(&mut self, h: u32, arrived: bool) {
+        self.server_h = self.server_h.max(h);
+        if arrived {
+            self.server_h_arrived = self.server_h_arrived.max(h);
+        }
+    }
 }
 
 impl Ledger {
@@ -198,8 +217,9 @@ impl Ledger {
             && let Some(session) = self.find(id)
         {
             let session = &mut self.sessions[session];
-            session.client_h = session.client_h.max(*h);
-            session.server_h = session.server_h.max(failed.unwrap_or(0));
+            // Where there is an answer, the question has arrived.
+            session.client_told(*h, true);
+            session.server_told(failed.unwrap_or(0), true);
         }
         let Some(session) = link.session else { return };
         let session = &mut self.sessions[session];
@@ -225,19 +245,19 @@ impl Ledger {
                 (Dir::ToClient, What::Enabled { .. }) => server_on = true,
                 (Dir::ToClient, What::Resumed { h }) => {
                     server_on = true;
-                    session.server_h = session.server_h.max(*h);
-                    session.client_h = session.client_h.max(link.client_h);
+                    session.server_told(*h, item.forwarded);
+                    session.client_told(link.client_h, true);
                 }
                 (Dir::ToServer, what) if client_on && what.is_stanza() => by_client += 1,
                 (Dir::ToClient, what) if server_on && what.is_stanza() => by_server += 1,
                 (Dir::ToServer, What::Ack { h }) if *h > by_server => {
                     session.client_too_high = Some((*h, by_server))
                 }
-                (Dir::ToServer, What::Ack { h }) => session.client_h = session.client_h.max(*h),
+                (Dir::ToServer, What::Ack { h }) => session.client_told(*h, item.forwarded),
                 (Dir::ToClient, What::Ack { h }) if *h > by_client => {
                     session.server_too_high = Some((*h, by_client))
                 }
-                (Dir::ToClient, What::Ack { h }) => session.server_h = session.server_h.max(*h),
+                (Dir::ToClient, What::Ack { h }) => session.server_told(*h, item.forwarded),
                 _ => {}
             }
         }

@@ -13,7 +13,7 @@ static xmpp_ctx_t *ctx;
 static xmpp_conn_t *conn;
 static const char *host, *address, *password, *partner;
 static unsigned short port;
-static int online, up, quitting, stopped;
+static int online, up, quitting, stopped, resumed;
 static char *kept[1024];
 static size_t keeping;
 
@@ -66,7 +66,6 @@ static int on_sm(xmpp_conn_t *c, xmpp_stanza_t *stanza, void *data)
 {
     (void)data;
     const char *name = xmpp_stanza_get_name(stanza);
-    fprintf(stderr, "sm %s\n", name);
     if (strcmp(name, "enabled") == 0) {
         report("online", xmpp_conn_get_bound_jid(c));
         flush();
@@ -74,13 +73,13 @@ static int on_sm(xmpp_conn_t *c, xmpp_stanza_t *stanza, void *data)
     return 1;
 }
 
-static void dial(xmpp_sm_state_t *state);
-
 static void on_conn(xmpp_conn_t *c, xmpp_conn_event_t event, int error, xmpp_stream_error_t *stream_error, void *data)
 {
     (void)error, (void)data;
-    fprintf(stderr, "event %d\n", event);
-    if (event == XMPP_CONN_CONNECT) {
+    if (event == XMPP_CONN_CONNECT && resumed) {
+        report("resumed", NULL);
+        flush();
+    } else if (event == XMPP_CONN_CONNECT) {
         xmpp_stanza_t *presence = xmpp_presence_new(ctx);
         xmpp_send(c, presence);
         xmpp_stanza_release(presence);
@@ -92,8 +91,22 @@ static void on_conn(xmpp_conn_t *c, xmpp_conn_event_t event, int error, xmpp_str
     }
 }
 
+/* libstrophe tells of a resume, and of a refusal, nowhere else. */
+static void on_log(void *data, xmpp_log_level_t level, const char *area, const char *text)
+{
+    (void)data, (void)level;
+    fprintf(stderr, "%s %s\n", area, text);
+    if (strstr(text, "Session resumed successfully"))
+        resumed = 1;
+    if (strncmp(text, "RECV: <failed ", 14) == 0) {
+        const char *h = strstr(text, " h=\"");
+        report("failed", h ? strtok(strdup(h + 4), "\"") : "-");
+    }
+}
+
 static void dial(xmpp_sm_state_t *state)
 {
+    resumed = 0;
     conn = xmpp_conn_new(ctx);
     xmpp_conn_set_flags(conn, XMPP_CONN_FLAG_DISABLE_TLS);
     xmpp_conn_set_jid(conn, address);
@@ -156,7 +169,8 @@ int main(int argc, char **argv)
     password = argv[4];
     partner = argv[5];
     xmpp_initialize();
-    ctx = xmpp_ctx_new(NULL, xmpp_get_default_logger(XMPP_LEVEL_DEBUG));
+    const xmpp_log_t log = {.handler = on_log};
+    ctx = xmpp_ctx_new(NULL, &log);
     dial(NULL);
     while (up || !quitting) {
         read_commands(stopped ? 20 : 0);

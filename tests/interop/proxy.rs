@@ -139,6 +139,11 @@ impl Proxy {
         }
     }
 
+    pub fn is_over(&self, index: usize) -> bool {
+        self.get(index)
+            .is_none_or(|connection| *connection.over.borrow())
+    }
+
     /// Waits until a connection is over, and says whether it was within the limit.
     pub async fn over(&self, index: usize, limit: Duration) -> bool {
         let Some(connection) = self.get(index) else {

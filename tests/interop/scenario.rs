@@ -142,12 +142,16 @@ impl Stage {
         Err("the client does not come back".into())
     }
 
-    /// Who has not answered: the one that did not speak last.
+    /// Who has not answered: the one that did not speak last; the client, if it is not even connected.
     fn whose_turn(&self, connection: usize) -> Blame {
         let connections = self.recorder.with_chunks(wire::read);
         let last = |items: &[Item]| items.last().map(|item| item.at);
         match connections.get(connection) {
-            Some(c) if last(&c.to_server) > last(&c.to_client) => Blame::Server,
+            Some(c)
+                if !self.proxy.is_over(connection) && last(&c.to_server) > last(&c.to_client) =>
+            {
+                Blame::Server
+            }
             _ => Blame::Client,
         }
     }

@@ -27,14 +27,25 @@ let kept = [];
 function speak(number, text) {
   const body = xml("body", {}, text);
   const message = xml("message", { type: "chat", to: partner, id: `m${number}` }, body);
-  // What cannot be written now is in the queue of stream management.
-  xmpp.send(message).catch(() => {});
+  // xmpp.js queues what it has written; what it could not write is the caller's again.
+  xmpp.send(message).catch(() => keep(number, text));
+}
+
+function keep(number, text) {
+  kept.push([number, text]);
+  kept.sort(([a], [b]) => a - b);
+  if (online && xmpp.status === "online") flush();
+}
+
+function flush() {
+  const messages = kept;
+  kept = [];
+  for (const [number, text] of messages) speak(number, text);
 }
 
 function open() {
   online = true;
-  for (const [number, text] of kept) speak(number, text);
-  kept = [];
+  flush();
 }
 
 xmpp.on("online", () => xmpp.send(xml("presence")).catch(() => {}));
@@ -58,7 +69,19 @@ xmpp.streamManagement.on("fail", (stanza) => report("note given up:", stanza.toS
 xmpp.on("disconnect", ({ clean }) => {
   if (online) report("offline", clean ? "clean" : "dirty");
   online = false;
+  setTimeout(wake, 1000, attempts);
 });
+
+let attempts = 0;
+xmpp.on("connecting", () => attempts++);
+
+// A procedure of the old connection that ends late sets the status to "online"; the reconnection then never comes.
+function wake(before) {
+  if (xmpp.socket !== null || attempts !== before) return;
+  report("stuck", `no connection, and the status is ${xmpp.status}`);
+  xmpp.status = "disconnect";
+  xmpp.reconnect.scheduleReconnect();
+}
 xmpp.on("error", (error) => report("note", String(error).replaceAll("\n", " ")));
 xmpp.on("stanza", (stanza) => {
   const body = stanza.is("message") && stanza.getChildText("body");
@@ -70,7 +93,7 @@ xmpp.on("stanza", (stanza) => {
 createInterface({ input: process.stdin }).on("line", async (line) => {
   const [word, number, ...text] = line.split(" ");
   if (word === "send" && online) speak(number, text.join(" "));
-  else if (word === "send") kept.push([number, text.join(" ")]);
+  else if (word === "send") keep(number, text.join(" "));
   else if (word === "stop") xmpp.socket?.pause();
   else if (word === "go") xmpp.socket?.resume();
   else if (word === "quit") {
