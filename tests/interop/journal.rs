@@ -1,5 +1,7 @@
 //! What both ends of a scenario did, in the order in which the runner saw it.
 
+use std::io::Write;
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -136,13 +138,20 @@ impl State {
     }
 }
 
-#[derive(Default)]
 pub struct Journal {
+    start: Instant,
     state: Mutex<State>,
+    file: std::fs::File,
     changed: Notify,
 }
 
 impl Journal {
+    /// Everything is written to a file as well.
+    pub fn create(path: &Path, start: Instant) -> std::io::Result<Self> {
+        let file = std::fs::File::create(path)?;
+        Ok(Self { start, state: Mutex::default(), file, changed: Notify::new() })
+    }
+
     pub fn record(&self, end: End, event: Event) {
         let mut state = self.state.lock().unwrap();
         let tally = match end {
@@ -164,6 +173,8 @@ impl Journal {
             Event::Note(_) | Event::Stuck { .. } => {}
         }
         let at = Instant::now();
+        let seconds = at.duration_since(self.start).as_secs_f64();
+        let _ = writeln!(&self.file, "{seconds:10.6} {end:?} {event:?}");
         state.entries.push(Entry { at, end, event });
         drop(state);
         self.changed.notify_waiters();

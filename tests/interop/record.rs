@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -31,7 +31,6 @@ pub struct Chunk {
 }
 
 pub struct Recorder {
-    pub path: PathBuf,
     start: Instant,
     state: Mutex<State>,
 }
@@ -42,15 +41,14 @@ struct State {
 }
 
 impl Recorder {
-    pub fn create(path: &Path) -> std::io::Result<Self> {
+    pub fn create(path: &Path, start: Instant) -> std::io::Result<Self> {
         let file = std::fs::File::create(path)?;
         let state = Mutex::new(State {
             file,
             chunks: Vec::new(),
         });
         Ok(Self {
-            path: path.to_owned(),
-            start: Instant::now(),
+            start,
             state,
         })
     }

@@ -3,7 +3,7 @@
 pub mod cuts;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::account::{Account, Audit, Blame};
 use crate::driver::{Driver, Login};
@@ -46,8 +46,10 @@ impl Stage {
         place: &Place,
     ) -> Result<Self, String> {
         let running = start(server, options, place).await?;
-        let journal = Arc::new(Journal::default());
-        let recorder = Recorder::create(&place.log("wire")).map_err(|e| e.to_string())?;
+        let start = Instant::now();
+        let journal = Journal::create(&place.log("events"), start).map_err(|e| e.to_string())?;
+        let journal = Arc::new(journal);
+        let recorder = Recorder::create(&place.log("wire"), start).map_err(|e| e.to_string())?;
         let recorder = Arc::new(recorder);
         let proxy = Proxy::start(running.addr, recorder.clone())
             .await

@@ -1,0 +1,34 @@
+//! A small XMPP server with stream management:
+//!
+//! ```text
+//! cargo run --example server -- --user romeo:secret --user juliet:secret --trace
+//! ```
+
+#![allow(clippy::disallowed_methods)] // the crate reads no clock; its hosts do
+
+#[path = "mod.rs"]
+mod server;
+
+use std::error::Error;
+use std::sync::Arc;
+
+use clap::Parser;
+use server::Server;
+use server::options::Options;
+use server::trace::Traced;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+    let options = Options::parse();
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let print = |traced: &Traced<'_>| eprintln!("{traced}");
+    let running = Server::start(&options, options.trace.then(|| Arc::new(print) as _)).await?;
+    println!("listening on {}", running.address);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    running.stop().await;
+    Ok(())
+}

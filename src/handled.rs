@@ -1,0 +1,258 @@
+//! Receipts for the stanzas that came in, and `h`: how many of them, without a gap, were handled.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use thiserror::Error;
+
+use crate::config::Config;
+use crate::counter::Counter;
+use crate::queue::{count, give_back};
+
+/// What tells a session, or a stream, from every other that a token could be shown to by mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tag(u64);
+
+impl Tag {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self(config.next_serial())
+    }
+}
+
+/// The host's duty to handle one stanza.
+///
+/// It comes with [`Action::Deliver`](crate::Action::Deliver), and goes back through
+/// [`record_handled`](crate::StreamMgmt::record_handled) when the host has
+/// [accepted responsibility](https://xmpp.org/extensions/xep-0198.html#acking) for the stanza: processed
+/// it, delivered it, stored it. Receipts may be settled in any order, also after the stream is lost: they
+/// belong to the session. One that is dropped stops `h` for good, which
+/// [`oldest_open`](crate::StreamMgmt::oldest_open) shows and `give_up` mends.
+///
+/// A receipt cannot be settled twice:
+///
+/// ```compile_fail
+/// # fn f(stream: &mut xmpp_sm::StreamMgmt<String>, receipt: xmpp_sm::Receipt) {
+/// let _ = stream.record_handled(receipt);
+/// let _ = stream.record_handled(receipt);
+/// # }
+/// ```
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "`h` does not go on until this is given to `record_handled`"]
+pub struct Receipt {
+    /// Nothing where stream management is off: such a receipt settles nothing.
+    session: Option<Tag>,
+    number: Counter,
+}
+
+impl Receipt {
+    pub(crate) const fn uncounted() -> Self {
+        Self { session: None, number: Counter::ZERO }
+    }
+
+    /// The stanza's number among those received in this session; nothing where stream management is off.
+    pub fn number(&self) -> Option<Counter> {
+        self.session.map(|_| self.number)
+    }
+}
+
+/// A receipt that settles nothing here. It comes back, for the session that it belongs to.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum ReceiptError {
+    /// It is another session's.
+    #[error("the receipt belongs to another session")]
+    OtherSession(Receipt),
+    /// Its stanza was given up before.
+    #[error("the receipt was given up before")]
+    GivenUp(Receipt),
+}
+
+/// The stanza has no open receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("stanza {0} has no open receipt")]
+pub struct NotOpen(
+    /// The number of the stanza.
+    pub Counter,
+);
+
+/// The oldest stanza that the host has not settled; `h` waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenReceipt {
+    /// Its number among the stanzas received in this session.
+    pub number: Counter,
+    /// When it was delivered.
+    pub since: Instant,
+}
+
+/// Which of the stanzas received in a session are handled.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Handled {
+    session: Tag,
+    h: Counter,
+    /// The stanzas after `h`: since when each is open, or nothing if it is settled already. Its front,
+    /// if there is one, is open.
+    after: VecDeque<Option<Instant>>,
+    /// How far `h` must get until the last `<r/>` is answered in full.
+    owed: Option<Counter>,
+}
+
+impl Handled {
+    pub(crate) fn starting_at(h: Counter, session: Tag) -> Self {
+        Self { session, h, after: VecDeque::new(), owed: None }
+    }
+
+    pub(crate) fn h(&self) -> Counter {
+        self.h
+    }
+
+    /// How many stanzas after `h` are remembered, settled or not.
+    pub(crate) fn pending(&self) -> usize {
+        self.after.len()
+    }
+
+    /// How many receipts are open.
+    pub(crate) fn open(&self) -> usize {
+        self.after.iter().filter(|since| since.is_some()).count()
+    }
+
+    pub(crate) fn oldest(&self) -> Option<OpenReceipt> {
+        let since = (*self.after.front()?)?;
+        Some(OpenReceipt { number: self.h.next(), since })
+    }
+
+    /// Counts a stanza as received.
+    pub(crate) fn receive(&mut self, now: Instant) -> Receipt {
+        self.after.push_back(Some(now));
+        Receipt { session: Some(self.session), number: self.received() }
+    }
+
+    /// Settles a stanza, and tells the new `h` if an `<r/>` waits for it.
+    pub(crate) fn settle(&mut self, receipt: Receipt) -> Result<Option<Counter>, ReceiptError> {
+        match receipt.session {
+            None => Ok(None),
+            Some(session) if session == self.session => {
+                self.settle_number(receipt.number).map_err(|_| ReceiptError::GivenUp(receipt))
+            }
+            Some(_) => Err(ReceiptError::OtherSession(receipt)),
+        }
+    }
+
+    /// Settles a stanza without its receipt.
+    pub(crate) fn settle_number(&mut self, number: Counter) -> Result<Option<Counter>, NotOpen> {
+        let offset = number.since(self.h.next());
+        self.after.get_mut(count(offset)).and_then(Option::take).ok_or(NotOpen(number))?;
+        while self.after.front() == Some(&None) {
+            self.after.pop_front();
+            self.h = self.h.next();
+        }
+        give_back(&mut self.after);
+        Ok(self.owed.take_if(|owed| !(1..=self.after.len()).contains(&count(owed.since(self.h)))).map(|_| self.h))
+    }
+
+    /// The answer to an `<r/>`: what is handled now. The rest of what was received by now is owed.
+    pub(crate) fn answer(&mut self) -> Counter {
+        self.owed = (!self.after.is_empty()).then(|| self.received());
+        self.h
+    }
+
+    /// The stream that asked is gone.
+    pub(crate) fn forget_owed(&mut self) {
+        self.owed = None;
+    }
+
+    fn received(&self) -> Counter {
+        // No more are remembered than a u32 allows.
+        self.h.advance(u32::try_from(self.after.len()).unwrap_or(u32::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handled(h: u32) -> Handled {
+        Handled::starting_at(Counter::new(h), Tag::new(&Config::default()))
+    }
+
+    #[test]
+    fn h_is_the_prefix_without_a_gap_in_every_order() {
+        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            let mut handled = handled(u32::MAX - 1);
+            let mut receipts = [(); 3].map(|()| Some(handled.receive(Instant::now())));
+            let mut settled = [false; 3];
+            for i in order {
+                handled.settle(receipts[i].take().unwrap()).unwrap();
+                settled[i] = true;
+                let prefix = settled.iter().take_while(|settled| **settled).count();
+                assert_eq!(handled.h().since(Counter::new(u32::MAX - 1)), u32::try_from(prefix).unwrap(), "{order:?}");
+                assert_eq!(handled.open(), settled.iter().filter(|settled| !**settled).count());
+            }
+            assert_eq!(handled.pending(), 0);
+        }
+    }
+
+    #[test]
+    fn an_answer_in_full_is_owed_once_and_only_for_what_was_there_when_asked() {
+        let now = Instant::now();
+        let mut handled = handled(u32::MAX);
+        let [a, b] = [handled.receive(now), handled.receive(now)];
+        assert_eq!(handled.answer(), Counter::new(u32::MAX));
+        let later = handled.receive(now);
+        assert_eq!(handled.settle(b), Ok(None));
+        assert_eq!(handled.settle(a), Ok(Some(Counter::new(1))));
+        assert_eq!(handled.settle(later), Ok(None));
+        assert_eq!(handled.answer(), Counter::new(2));
+        let next = handled.receive(now);
+        assert_eq!(handled.settle(next), Ok(None));
+    }
+
+    #[test]
+    fn the_full_answer_may_cover_more_than_was_asked() {
+        let now = Instant::now();
+        let mut handled = handled(0);
+        let a = handled.receive(now);
+        handled.answer();
+        let b = handled.receive(now);
+        assert_eq!(handled.settle(b), Ok(None));
+        assert_eq!(handled.settle(a), Ok(Some(Counter::new(2))));
+    }
+
+    #[test]
+    fn a_receipt_of_another_session_or_given_up_comes_back() {
+        let now = Instant::now();
+        let (mut one, mut other) = (handled(0), handled(0));
+        let receipt = one.receive(now);
+        let _open = other.receive(now);
+        let Err(ReceiptError::OtherSession(receipt)) = other.settle(receipt) else { panic!() };
+        assert_eq!(other.h(), Counter::ZERO);
+        assert_eq!(one.settle_number(Counter::new(1)), Ok(None));
+        assert_eq!(
+            one.settle(receipt),
+            Err(ReceiptError::GivenUp(Receipt { session: Some(one.session), number: Counter::new(1) }))
+        );
+        assert_eq!(one.settle_number(Counter::new(2)), Err(NotOpen(Counter::new(2))));
+        assert_eq!(one.h(), Counter::new(1));
+    }
+
+    #[test]
+    fn sessions_of_the_same_options_are_told_apart() {
+        let config = Config::default();
+        assert_ne!(Tag::new(&config), Tag::new(&config));
+        let tag = Tag::new(&config);
+        let clone = config.clone();
+        drop(config);
+        assert_ne!(tag, Tag::new(&clone));
+        assert_ne!(Tag::new(&Config::default()), Tag::new(&Config::default()));
+    }
+
+    #[test]
+    fn the_oldest_open_receipt_is_shown_with_its_age() {
+        let now = Instant::now();
+        let mut handled = handled(7);
+        assert_eq!(handled.oldest(), None);
+        let a = handled.receive(now);
+        let _b = handled.receive(now + std::time::Duration::from_secs(1));
+        assert_eq!(handled.oldest(), Some(OpenReceipt { number: Counter::new(8), since: now }));
+        handled.settle(a).unwrap();
+        assert_eq!(handled.oldest().map(|open| open.number), Some(Counter::new(9)));
+    }
+}

@@ -1,0 +1,408 @@
+//! The stanzas that were sent and not yet acknowledged. It knows no role and no element's name.
+
+use std::collections::{VecDeque, vec_deque};
+use std::iter::FusedIterator;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::config::Config;
+use crate::counter::Counter;
+
+/// What is kept of a stanza until it is acknowledged: its bytes, or whatever else the host can send again.
+///
+/// It must tell how many bytes it holds, quickly and always the same.
+pub trait Stanza {
+    /// How much it counts against [`buffer_max_bytes`](crate::Config::buffer_max_bytes).
+    fn bytes(&self) -> usize;
+}
+
+macro_rules! stanza_by_len {
+    ($($of:ty),*) => {$(
+        impl Stanza for $of {
+            fn bytes(&self) -> usize {
+                self.len()
+            }
+        }
+    )*};
+}
+
+stanza_by_len!(Bytes, BytesMut, Vec<u8>, String, Box<[u8]>, Box<str>, &[u8], &str);
+
+impl<T: Stanza + ?Sized> Stanza for std::sync::Arc<T> {
+    fn bytes(&self) -> usize {
+        (**self).bytes()
+    }
+}
+
+impl Stanza for str {
+    fn bytes(&self) -> usize {
+        self.len()
+    }
+}
+
+impl Stanza for [u8] {
+    fn bytes(&self) -> usize {
+        self.len()
+    }
+}
+
+/// Any value as a [`Stanza`], with the size that it had when it was measured: a `minidom::Element`, a
+/// message with the host's own notes on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Measured<T> {
+    /// The value itself.
+    pub value: T,
+    /// How many bytes it counts for.
+    pub bytes: usize,
+}
+
+impl<T> Stanza for Measured<T> {
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// Why an `h` cannot be right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WrongH {
+    /// It counts stanzas that were never sent.
+    TooHigh {
+        /// What the peer wrote.
+        h: Counter,
+        /// How many were sent.
+        sent: Counter,
+    },
+    /// It is behind what the peer acknowledged before.
+    Backwards {
+        /// What the peer wrote.
+        h: Counter,
+        /// What it had acknowledged.
+        acked: Counter,
+    },
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Entry<S> {
+    stanza: S,
+    queued: Instant,
+}
+
+/// The newest of the stanzas between `acked` and `sent`: all of them, unless the buffer is off or some
+/// were evicted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Queue<S> {
+    ring: VecDeque<Entry<S>>,
+    bytes: usize,
+    acked: Counter,
+    sent: Counter,
+}
+
+impl<S: Stanza> Queue<S> {
+    /// A queue in which the peer has acknowledged `acked` stanzas and nothing more was sent.
+    pub(crate) fn starting_at(acked: Counter) -> Self {
+        Self { ring: VecDeque::new(), bytes: 0, acked, sent: acked }
+    }
+
+    pub(crate) fn acked(&self) -> Counter {
+        self.acked
+    }
+
+    pub(crate) fn sent(&self) -> Counter {
+        self.sent
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many stanzas are kept.
+    pub(crate) fn len(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// How many stanzas the peer has still to acknowledge, kept or not.
+    pub(crate) fn outstanding(&self) -> u32 {
+        self.sent.since(self.acked)
+    }
+
+    /// Whether one more stanza can be told apart from the others by a counter of 32 bits.
+    pub(crate) fn can_count(&self) -> bool {
+        self.outstanding() != u32::MAX
+    }
+
+    /// Whether the queue is within its bounds with one more stanza in it.
+    pub(crate) fn fits(&self, stanza: &S, config: &Config) -> bool {
+        self.can_count()
+            && self.ring.len() < count(config.buffer_max.get())
+            && self.bytes.saturating_add(stanza.bytes()) <= config.buffer_max_bytes.get()
+    }
+
+    /// Whether the queue is within its bounds.
+    pub(crate) fn is_within(&self, config: &Config) -> bool {
+        self.ring.len() <= count(config.buffer_max.get()) && self.bytes <= config.buffer_max_bytes.get()
+    }
+
+    /// Counts a stanza as sent and keeps it.
+    pub(crate) fn push(&mut self, stanza: S, queued: Instant) -> Counter {
+        self.bytes = self.bytes.saturating_add(stanza.bytes());
+        self.ring.push_back(Entry { stanza, queued });
+        self.count()
+    }
+
+    /// Counts a stanza as sent.
+    pub(crate) fn count(&mut self) -> Counter {
+        self.sent = self.sent.next();
+        self.sent
+    }
+
+    /// How many stanzas `h` acknowledges, or why it cannot.
+    ///
+    /// Modulo 2^32 every `h` that is not in the window could be either; it is called what is nearer.
+    pub(crate) fn check(&self, h: Counter) -> Result<u32, WrongH> {
+        let acknowledged = h.since(self.acked);
+        if acknowledged <= self.outstanding() {
+            Ok(acknowledged)
+        } else if h.since(self.sent) <= self.acked.since(h) {
+            Err(WrongH::TooHigh { h, sent: self.sent })
+        } else {
+            Err(WrongH::Backwards { h, acked: self.acked })
+        }
+    }
+
+    /// Forgets what `h` acknowledges, and tells how many stanzas that were.
+    pub(crate) fn ack(&mut self, h: Counter) -> Result<u32, WrongH> {
+        let acknowledged = self.check(h)?;
+        let gone = count(acknowledged).saturating_sub(self.not_kept());
+        for entry in self.ring.drain(..gone) {
+            self.bytes = self.bytes.saturating_sub(entry.stanza.bytes());
+        }
+        self.acked = h;
+        give_back(&mut self.ring);
+        Ok(acknowledged)
+    }
+
+    /// Takes the oldest out until no more than so many, with so many bytes, are left.
+    pub(crate) fn evict(&mut self, stanzas: usize, bytes: usize) -> Option<Lost<S>> {
+        let (mut gone, mut left) = (0_usize, self.bytes);
+        for entry in &self.ring {
+            if self.ring.len().saturating_sub(gone) <= stanzas && left <= bytes {
+                break;
+            }
+            left = left.saturating_sub(entry.stanza.bytes());
+            gone = gone.saturating_add(1);
+        }
+        let first = self.first_kept();
+        self.bytes = left;
+        (gone > 0).then(|| Lost { ring: self.ring.drain(..gone).collect(), next: first })
+    }
+
+    pub(crate) fn unacked(&self) -> Unacked<'_, S> {
+        Unacked { entries: self.ring.iter(), next: self.first_kept() }
+    }
+
+    pub(crate) fn into_lost(self) -> Lost<S> {
+        let next = self.first_kept();
+        Lost { ring: self.ring, next }
+    }
+
+    /// How many stanzas are outstanding and were not kept.
+    fn not_kept(&self) -> usize {
+        count(self.outstanding()).saturating_sub(self.ring.len())
+    }
+
+    /// The number of the oldest stanza that is kept.
+    fn first_kept(&self) -> Counter {
+        // No more are kept than are outstanding, which a u32 counts.
+        self.acked.advance(u32::try_from(self.not_kept()).unwrap_or(u32::MAX)).next()
+    }
+}
+
+/// Gives memory back after a burst. What a steady exchange needs stays, so that it allocates nothing.
+pub(crate) fn give_back<T>(ring: &mut VecDeque<T>) {
+    const STAYS: usize = 64;
+    if ring.capacity() > STAYS && ring.len() <= ring.capacity() / 8 {
+        ring.shrink_to(STAYS.max(ring.len().saturating_mul(2)));
+    }
+}
+
+/// A count of stanzas as the size of a collection.
+pub(crate) fn count(stanzas: u32) -> usize {
+    usize::try_from(stanzas).unwrap_or(usize::MAX)
+}
+
+/// A stanza that was sent and not acknowledged, where it stands in the queue.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Queued<'a, S> {
+    /// What to send again.
+    pub stanza: &'a S,
+    /// When it was first given to [`record_sent`](crate::StreamMgmt::record_sent).
+    pub queued: Instant,
+    /// Its number among the stanzas sent in this session, which identifies it within the session.
+    pub number: Counter,
+}
+
+/// The stanzas that were sent and not acknowledged, oldest first, by reference.
+#[derive(Debug)]
+pub struct Unacked<'a, S> {
+    entries: vec_deque::Iter<'a, Entry<S>>,
+    next: Counter,
+}
+
+impl<S> Clone for Unacked<'_, S> {
+    fn clone(&self) -> Self {
+        Self { entries: self.entries.clone(), next: self.next }
+    }
+}
+
+impl<'a, S> Iterator for Unacked<'a, S> {
+    type Item = Queued<'a, S>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Entry { stanza, queued } = self.entries.next()?;
+        let number = self.next;
+        self.next = number.next();
+        Some(Queued { stanza, queued: *queued, number })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.entries.size_hint()
+    }
+}
+
+impl<S> ExactSizeIterator for Unacked<'_, S> {}
+impl<S> FusedIterator for Unacked<'_, S> {}
+
+/// A stanza that comes back to the host: sent, not acknowledged, and not kept any longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "nobody else holds this stanza any more"]
+pub struct Returned<S> {
+    /// The stanza as it was given to [`record_sent`](crate::StreamMgmt::record_sent).
+    pub stanza: S,
+    /// When that was.
+    pub queued: Instant,
+    /// Its number among the stanzas sent in its session, which identifies it within the session.
+    pub number: Counter,
+}
+
+/// The stanzas that come back to the host, oldest first, each once.
+///
+/// The peer may have received some of them. What a server
+/// [should do](https://xmpp.org/extensions/xep-0198.html#acking) with them is what it does for a resource
+/// that is not there: another resource, offline storage, or an error to the sender.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "nobody else holds these stanzas any more"]
+pub struct Lost<S> {
+    ring: VecDeque<Entry<S>>,
+    next: Counter,
+}
+
+impl<S> Default for Lost<S> {
+    fn default() -> Self {
+        Self { ring: VecDeque::new(), next: Counter::ZERO }
+    }
+}
+
+impl<S> Iterator for Lost<S> {
+    type Item = Returned<S>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Entry { stanza, queued } = self.ring.pop_front()?;
+        let number = self.next;
+        self.next = number.next();
+        Some(Returned { stanza, queued, number })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.ring.len(), Some(self.ring.len()))
+    }
+}
+
+impl<S> ExactSizeIterator for Lost<S> {}
+impl<S> FusedIterator for Lost<S> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(queue: &Queue<&'static str>) -> Vec<(u32, &'static str)> {
+        queue.unacked().map(|queued| (queued.number.get(), *queued.stanza)).collect()
+    }
+
+    #[test]
+    fn every_position_around_the_wrap_frees_exactly_what_it_acknowledges() {
+        let now = Instant::now();
+        let start = Counter::new(u32::MAX - 2);
+        for acknowledged in 0..=6_u32 {
+            let mut queue = Queue::starting_at(start);
+            for stanza in ["a", "b", "c", "d", "e", "f"] {
+                queue.push(stanza, now);
+            }
+            assert_eq!(queue.ack(start.advance(acknowledged)), Ok(acknowledged));
+            assert_eq!(queue.len(), 6 - count(acknowledged));
+            assert_eq!(queue.bytes(), queue.len());
+            assert_eq!(
+                queue.unacked().next().map(|q| q.number),
+                (acknowledged < 6).then(|| start.advance(acknowledged + 1))
+            );
+        }
+    }
+
+    #[test]
+    fn an_h_outside_the_window_is_too_high_or_backwards_and_changes_nothing() {
+        let mut queue = Queue::starting_at(Counter::new(10));
+        queue.push("a", Instant::now());
+        queue.push("b", Instant::now());
+        let h = Counter::new;
+        assert_eq!(queue.ack(h(13)), Err(WrongH::TooHigh { h: h(13), sent: h(12) }));
+        assert_eq!(queue.ack(h(9)), Err(WrongH::Backwards { h: h(9), acked: h(10) }));
+        assert_eq!(queue.ack(h(0)), Err(WrongH::Backwards { h: h(0), acked: h(10) }));
+        assert_eq!(queue.ack(h(1 << 31)), Err(WrongH::TooHigh { h: h(1 << 31), sent: h(12) }));
+        assert_eq!(kept(&queue), [(11, "a"), (12, "b")]);
+    }
+
+    #[test]
+    fn what_is_not_kept_is_still_counted() {
+        let mut queue = Queue::<&str>::starting_at(Counter::ZERO);
+        for _ in 0..3 {
+            queue.count();
+        }
+        assert_eq!(queue.ack(Counter::new(2)), Ok(2));
+        assert_eq!((queue.outstanding(), queue.len()), (1, 0));
+        assert!(queue.ack(Counter::new(4)).is_err());
+    }
+
+    #[test]
+    fn evicts_the_oldest_and_goes_on_counting() {
+        let mut queue = Queue::starting_at(Counter::ZERO);
+        for stanza in ["aa", "b", "c", "dddd"] {
+            queue.push(stanza, Instant::now());
+        }
+        let evicted = |lost: Option<Lost<&'static str>>| -> Vec<_> {
+            lost.into_iter().flatten().map(|r| (r.number.get(), r.stanza)).collect()
+        };
+        assert_eq!(evicted(queue.evict(4, 8)), []);
+        assert_eq!(evicted(queue.evict(3, 100)), [(1, "aa")]);
+        assert_eq!(evicted(queue.evict(3, 4)), [(2, "b"), (3, "c")]);
+        assert_eq!((kept(&queue), queue.bytes()), (vec![(4, "dddd")], 4));
+        assert_eq!(queue.ack(Counter::new(3)), Ok(3));
+        assert_eq!(kept(&queue), [(4, "dddd")]);
+        assert_eq!(evicted(queue.evict(9, 3)), [(4, "dddd")]);
+        assert_eq!((queue.len(), queue.bytes(), queue.outstanding()), (0, 0, 1));
+        assert_eq!(queue.ack(Counter::new(4)), Ok(1));
+    }
+
+    #[test]
+    fn a_counter_of_32_bits_has_an_end() {
+        let mut queue = Queue::<&str>::starting_at(Counter::ZERO);
+        queue.sent = Counter::new(u32::MAX - 1);
+        assert!(queue.can_count());
+        queue.count();
+        assert!(!queue.can_count());
+    }
+
+    #[test]
+    fn an_entry_costs_16_bytes_beside_the_stanza() {
+        assert_eq!(size_of::<Entry<Bytes>>(), size_of::<Bytes>() + 16);
+    }
+}

@@ -1,0 +1,341 @@
+//! The store of a host that keeps its sessions in one process.
+
+mod caps;
+mod fading;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use thiserror::Error;
+
+use super::{Epoch, Lookup, Registered, SessionStore};
+use crate::config::{Config, StaleH};
+use crate::counter::Counter;
+use crate::smid::SmId;
+use caps::Caps;
+use fading::Fading;
+
+/// A [`SessionStore`] in memory.
+///
+/// Sessions are spread over many tables, each behind a lock of its own that is held for one operation. With
+/// a cap set, registering and taking out go one at a time; lookups never do.
+///
+/// ```
+/// use std::time::Instant;
+/// use xmpp_sm::{Config, Lookup, MemoryStore, SessionStore, SmId};
+///
+/// let now = Instant::now();
+/// let store = MemoryStore::new(&Config::default());
+/// let smid = SmId::random()?;
+/// let registered = store.register(&smid, "juliet@example.com", 17)?;
+/// assert_eq!(store.lookup(&smid, "juliet@example.com", now)?, Lookup::Session(17));
+/// assert_eq!(store.lookup(&smid, "romeo@example.net", now)?, Lookup::NotFound);
+/// store.remove(&smid, registered.epoch)?;
+/// assert_eq!(store.lookup(&smid, "juliet@example.com", now)?, Lookup::NotFound);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct MemoryStore<Sid> {
+    stale_h: StaleH,
+    at_cap: AtCap,
+    last_epoch: AtomicU64,
+    // Locks are taken in this order. Who holds `caps` may take two of the tables.
+    caps: Option<Mutex<Caps>>,
+    tables: [Mutex<Table<Sid>>; TABLES],
+    fading: Mutex<Fading>,
+}
+
+/// What happens to a new session when a cap is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AtCap {
+    /// It is not registered.
+    #[default]
+    Refuse,
+    /// It takes the place of the session that was registered longest ago: of its owner's sessions, or of
+    /// all, whichever cap is reached.
+    EvictOldest,
+}
+
+/// Why a session was not registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum StoreError {
+    /// The SM-ID is another owner's.
+    #[error("the SM-ID is in use")]
+    Taken,
+    /// The owner has as many sessions as it may have.
+    #[error("too many sessions of one owner")]
+    OwnerFull,
+    /// There are as many sessions as there may be.
+    #[error("too many sessions")]
+    Full,
+}
+
+/// Enough that threads seldom meet, few enough that an empty store is small.
+const TABLES: usize = 64;
+
+type Table<Sid> = HashMap<SmId, Record<Sid>>;
+
+#[derive(Debug)]
+struct Record<Sid> {
+    owner: Box<str>,
+    state: State<Sid>,
+}
+
+#[derive(Debug)]
+enum State<Sid> {
+    Live {
+        epoch: NonZeroU64,
+        sid: Sid,
+    },
+    /// The session is gone. What is known of it stands at this place among the fading.
+    Stale {
+        place: u64,
+    },
+}
+
+impl<Sid> MemoryStore<Sid> {
+    /// A store without sessions, that keeps the last `h` of those that go as
+    /// [`stale_h`](Config::stale_h) says.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            stale_h: config.stale_h,
+            at_cap: AtCap::Refuse,
+            last_epoch: AtomicU64::new(0),
+            caps: None,
+            tables: std::array::from_fn(|_| Mutex::default()),
+            fading: Mutex::default(),
+        }
+    }
+
+    /// How many sessions one owner may have. Default: any number.
+    #[must_use]
+    pub fn per_owner(mut self, sessions: NonZeroUsize) -> Self {
+        self.caps.get_or_insert_default().get_mut().per_owner = Some(sessions);
+        self
+    }
+
+    /// How many sessions there may be in all. Default: any number.
+    #[must_use]
+    pub fn in_all(mut self, sessions: NonZeroUsize) -> Self {
+        self.caps.get_or_insert_default().get_mut().in_all = Some(sessions);
+        self
+    }
+
+    /// What happens to a new session when either is reached. Default: it is refused.
+    #[must_use]
+    pub fn at_cap(mut self, policy: AtCap) -> Self {
+        self.at_cap = policy;
+        self
+    }
+
+    /// How many stale `h` are remembered; a new one takes the place of the oldest. Default:
+    /// 2<sup>20</sup>.
+    #[must_use]
+    pub fn stale_max(mut self, records: NonZeroUsize) -> Self {
+        self.fading.get_mut().max = records;
+        self
+    }
+
+    /// How many sessions are registered, and how many stale `h` are remembered, those included that are
+    /// too old and not swept yet. A snapshot, and slow: it visits every record.
+    pub fn census(&self) -> Census {
+        let mut census = Census::default();
+        for table in &self.tables {
+            for record in table.lock().values() {
+                let count = match record.state {
+                    State::Live { .. } => &mut census.sessions,
+                    State::Stale { .. } => &mut census.stale,
+                };
+                *count = count.saturating_add(1);
+            }
+        }
+        census
+    }
+
+    fn table(&self, smid: &SmId) -> &Mutex<Table<Sid>> {
+        // A random SM-ID is even enough in any of its bytes; a poor one costs waiting, nothing else.
+        let mixed = smid.as_bytes().iter().fold(0_usize, |mixed, byte| mixed.rotate_left(5) ^ usize::from(*byte));
+        let [first, ..] = &self.tables;
+        self.tables.get(mixed.wrapping_mul(0x9e37_79b9).rotate_right(16) % TABLES).unwrap_or(first)
+    }
+
+    fn next_epoch(&self) -> NonZeroU64 {
+        // 2^64 registrations take longer than any process lives.
+        let last = self.last_epoch.fetch_add(1, Ordering::Relaxed);
+        NonZeroU64::MIN.saturating_add(last)
+    }
+
+    fn is_too_old(&self, since: Instant, now: Instant) -> bool {
+        now.saturating_duration_since(since) > self.stale_h.geriatric
+    }
+
+    /// Takes out the records of those that have faded, and tells how many there were.
+    fn bury(&self, faded: impl IntoIterator<Item = (u64, SmId)>) -> usize {
+        let stale = |(place, smid): &(u64, SmId)| {
+            let mut table = self.table(smid).lock();
+            let is_it =
+                table.get(smid).is_some_and(|record| matches!(record.state, State::Stale { place: p } if p == *place));
+            is_it && table.remove(smid).is_some()
+        };
+        faded.into_iter().filter(stale).count()
+    }
+}
+
+/// What [`MemoryStore::census`] found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// How many sessions are registered.
+    pub sessions: usize,
+    /// How many stale `h` are remembered.
+    pub stale: usize,
+}
+
+impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
+    type Sid = Sid;
+    type Error = StoreError;
+
+    fn register(&self, smid: &SmId, owner: &str, sid: Sid) -> Result<Registered<Sid>, StoreError> {
+        let mut caps = self.caps.as_ref().map(Mutex::lock);
+        let mut table = self.table(smid).lock();
+        let replaced = match table.get(smid) {
+            Some(record) if *record.owner != *owner => return Err(StoreError::Taken),
+            Some(Record { state: State::Live { epoch, .. }, .. }) => Some(*epoch),
+            _ => None,
+        };
+        let oldest = match &caps {
+            Some(caps) if replaced.is_none() => caps.in_the_way(owner, self.at_cap)?,
+            _ => None,
+        };
+        let epoch = self.next_epoch();
+        let state = State::Live { epoch, sid };
+        match table.entry(smid.clone()) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Record { owner: owner.into(), state });
+            }
+            Entry::Occupied(mut occupied) => {
+                if let State::Stale { place } = std::mem::replace(&mut occupied.get_mut().state, state) {
+                    self.fading.lock().forget(place);
+                }
+            }
+        }
+        let mut evicted = None;
+        if let Some(caps) = &mut caps {
+            if let Some(replaced) = replaced {
+                caps.remove(owner, replaced);
+            }
+            caps.insert(owner, epoch, smid.clone());
+            if let Some((oldest, victim)) = oldest {
+                // It may be in the same table.
+                let record = match std::ptr::eq(self.table(&victim), self.table(smid)) {
+                    true => table.remove(&victim),
+                    false => self.table(&victim).lock().remove(&victim),
+                };
+                if let Some(Record { owner, state: State::Live { sid, .. } }) = record {
+                    caps.remove(&owner, oldest);
+                    evicted = Some(sid);
+                }
+            }
+        }
+        Ok(Registered { epoch: Epoch::new(epoch.get()), evicted })
+    }
+
+    fn lookup(&self, smid: &SmId, owner: &str, now: Instant) -> Result<Lookup<Sid>, StoreError> {
+        let table = self.table(smid).lock();
+        let Some(record) = table.get(smid).filter(|record| *record.owner == *owner) else {
+            return Ok(Lookup::NotFound);
+        };
+        Ok(match &record.state {
+            State::Live { sid, .. } => Lookup::Session(sid.clone()),
+            State::Stale { place } => match self.fading.lock().get(*place) {
+                Some(stale) if !self.is_too_old(stale.since, now) => Lookup::StaleH(stale.h),
+                _ => Lookup::NotFound,
+            },
+        })
+    }
+
+    fn retire(&self, smid: &SmId, epoch: Epoch, h: Counter, now: Instant) -> Result<(), StoreError> {
+        if !self.stale_h.enabled {
+            return self.remove(smid, epoch);
+        }
+        let mut caps = self.caps.as_ref().map(Mutex::lock);
+        let mut table = self.table(smid).lock();
+        let Some(record) = table.get_mut(smid) else { return Ok(()) };
+        let State::Live { epoch: live, .. } = record.state else { return Ok(()) };
+        if live.get() != epoch.get() {
+            return Ok(());
+        }
+        if let Some(caps) = &mut caps {
+            caps.remove(&record.owner, live);
+        }
+        let mut fading = self.fading.lock();
+        record.state = State::Stale { place: fading.push(smid.clone(), epoch, h, now) };
+        let faded = fading.over_max();
+        // Their records are in other tables.
+        drop(fading);
+        drop(table);
+        self.bury(faded);
+        Ok(())
+    }
+
+    fn remove(&self, smid: &SmId, epoch: Epoch) -> Result<(), StoreError> {
+        let mut caps = self.caps.as_ref().map(Mutex::lock);
+        let mut table = self.table(smid).lock();
+        let Entry::Occupied(record) = table.entry(smid.clone()) else { return Ok(()) };
+        match record.get().state {
+            State::Live { epoch: live, .. } if live.get() == epoch.get() => {
+                if let Some(caps) = &mut caps {
+                    caps.remove(&record.get().owner, live);
+                }
+                record.remove();
+            }
+            State::Stale { place } => {
+                let mut fading = self.fading.lock();
+                if fading.get(place).is_some_and(|stale| stale.epoch == epoch) {
+                    fading.forget(place);
+                    record.remove();
+                }
+            }
+            State::Live { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn sweep(&self, now: Instant) -> usize {
+        let mut fading = self.fading.lock();
+        fading.swept(now);
+        let faded = fading.take_while(|since| self.is_too_old(since, now));
+        drop(fading);
+        self.bury(faded)
+    }
+
+    fn next_sweep(&self) -> Option<Instant> {
+        self.fading.lock().last_sweep()?.checked_add(self.stale_h.repeat_after?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_small() {
+        assert_eq!(size_of::<(SmId, Record<u64>)>(), 56);
+    }
+
+    #[test]
+    fn random_ids_spread_evenly_over_the_tables() {
+        let store = MemoryStore::<()>::new(&Config::default());
+        let mut counts = [0_u32; TABLES];
+        for i in 0..6400_u64 {
+            let bits = u128::from(i.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 64
+                | u128::from(i.wrapping_mul(0xd1b5_4a32_d192_ed03));
+            let table = store.table(&SmId::from_random(bits.to_be_bytes()));
+            counts[store.tables.iter().position(|other| std::ptr::eq(other, table)).unwrap()] += 1;
+        }
+        assert!(counts.iter().all(|count| (50..200).contains(count)), "{counts:?}");
+    }
+}
