@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use crate::faithful::server_is_faithful;
 use crate::journal::{End, Event, Message, State};
 use crate::ledger::{Ledger, Sending};
 use crate::record::Dir;
@@ -58,11 +59,7 @@ pub struct Audit<'a> {
 impl Audit<'_> {
     pub fn account(&self) -> Account {
         let mut account = Account {
-            cuts: self
-                .cuts
-                .iter()
-                .filter(|index| self.ledger.links.get(**index).is_some_and(|link| link.up))
-                .count(),
+            cuts: self.cuts.iter().filter(|index| self.ledger.links.get(**index).is_some_and(|link| link.up)).count(),
             resumes: self.ledger.resumes(),
             ..Account::default()
         };
@@ -70,22 +67,9 @@ impl Audit<'_> {
             self.direction(from, &mut account);
         }
         self.sessions(&mut account.findings);
-        for entry in self.journal.of(End::Client) {
-            if let Event::Stuck { why } = &entry.event {
-                account.findings.push(Finding {
-                    kind: Kind::Stuck,
-                    blame: Blame::Client,
-                    why: why.clone(),
-                });
-            }
-        }
         for (connection, blame) in self.stuck {
             let why = format!("silence on #{connection}, and it was the turn of the {blame:?}");
-            account.findings.push(Finding {
-                kind: Kind::Stuck,
-                blame: *blame,
-                why,
-            });
+            account.findings.push(Finding { kind: Kind::Stuck, blame: *blame, why });
         }
         account
     }
@@ -97,6 +81,12 @@ impl Audit<'_> {
             *times.entry(*message).or_default() += 1;
         }
         account.delivered += times.len();
+        let faithful = from == End::Client && server_is_faithful(self.ledger, &received, self.cuts);
+        if from == End::Client && !faithful {
+            let why = "what the partner received is not what the server says that it handled".into();
+            account.findings.push(Finding { kind: Kind::Miscounted, blame: Blame::Server, why });
+        }
+        let mut findings = Vec::new();
         for entry in self.journal.of(from) {
             let Event::Sent { number } = entry.event else {
                 continue;
@@ -107,33 +97,29 @@ impl Audit<'_> {
             let times = times.get(&message).copied().unwrap_or(0);
             if times == 0 {
                 let (blame, why) = self.lost(message);
-                account.findings.push(Finding {
-                    kind: Kind::Lost,
-                    blame,
-                    why: format!("{name}: {why}"),
-                });
+                findings.push(Finding { kind: Kind::Lost, blame, why: format!("{name}: {why}") });
             }
             for _ in 1..times {
                 let (blame, why) = self.duplicated(message, times);
-                account.findings.push(Finding {
-                    kind: Kind::Duplicated,
-                    blame,
-                    why: format!("{name}: {why}"),
-                });
+                findings.push(Finding { kind: Kind::Duplicated, blame, why: format!("{name}: {why}") });
             }
         }
-        self.order(&received, &mut account.findings);
+        self.order(&received, &mut findings);
+        for finding in &mut findings {
+            if faithful && finding.kind != Kind::Lost && finding.blame == Blame::Server {
+                finding.blame = Blame::Client;
+                finding.why += "; the server passed on what it handled, once and in order";
+            }
+        }
+        account.findings.append(&mut findings);
     }
 
     /// What the other end has of this one's messages, in the order in which they came.
     fn received(&self, from: End) -> Vec<Message> {
-        let bodies = self
-            .journal
-            .of(from.other())
-            .filter_map(|entry| match &entry.event {
-                Event::Received { body, .. } => Message::from_body(body, self.tag),
-                _ => None,
-            });
+        let bodies = self.journal.of(from.other()).filter_map(|entry| match &entry.event {
+            Event::Received { body, .. } => Message::from_body(body, self.tag),
+            _ => None,
+        });
         bodies.filter(|message| message.from == from).collect()
     }
 
@@ -151,59 +137,30 @@ impl Audit<'_> {
 
     fn lost_to_server(&self, last: &Sending) -> (Blame, String) {
         let Some((session, number)) = self.place(last) else {
-            return (
-                Blame::Server,
-                format!("written on #{} without stream management", last.connection),
-            );
+            return (Blame::Server, format!("written on #{} without stream management", last.connection));
         };
-        let told = self.ledger.sessions[session].server_h;
-        if told >= number {
-            return (
-                Blame::Server,
-                format!("number {number}, acknowledged with h={told}, not delivered"),
-            );
+        if let Some(h) = self.covered(last, Dir::ToServer) {
+            return (Blame::Server, format!("number {number}, acknowledged with h={h}, not delivered"));
         }
         if let Some(h) = self.ledger.handled(Dir::ToServer, last.connection) {
-            return (
-                Blame::Client,
-                format!("number {number}, not covered by h={h} of <resumed/>, not sent again"),
-            );
+            return (Blame::Client, format!("number {number}, not covered by h={h}, not sent again"));
         }
         match self.ended_by(session) {
-            Some(Blame::Server) => (
-                Blame::Server,
-                format!("number {number}, in flight when the server ended the session"),
-            ),
-            Some(_) => (
-                Blame::Client,
-                format!(
-                    "number {number}, not acknowledged (h={told}), not sent again in the new session"
-                ),
-            ),
-            None => (
-                Blame::Server,
-                format!(
-                    "number {number} on #{}, never acknowledged",
-                    last.connection
-                ),
-            ),
+            Some(Blame::Server) => {
+                (Blame::Server, format!("number {number}, in flight when the server ended the session"))
+            }
+            Some(_) => (Blame::Client, format!("number {number}, not acknowledged, not sent again in the new session")),
+            None => (Blame::Server, format!("number {number} on #{}, never acknowledged", last.connection)),
         }
     }
 
     fn lost_to_client(&self, sendings: &[Sending]) -> (Blame, String) {
-        for (session, number) in sendings.iter().filter_map(|sending| self.place(sending)) {
-            let told = self.ledger.sessions[session].client_h;
-            if told >= number {
-                return (
-                    Blame::Client,
-                    format!("number {number}, acknowledged with h={told}, never surfaced"),
-                );
+        for sending in sendings {
+            if let (Some(number), Some(h)) = (sending.number, self.covered(sending, Dir::ToClient)) {
+                return (Blame::Client, format!("number {number}, acknowledged with h={h}, never surfaced"));
             }
         }
-        (
-            Blame::Server,
-            "not acknowledged by the client, and not sent to it again".into(),
-        )
+        (Blame::Server, "not acknowledged by the client, and not sent to it again".into())
     }
 
     fn duplicated(&self, message: Message, times: usize) -> (Blame, String) {
@@ -211,79 +168,45 @@ impl Audit<'_> {
         let (writer, reader) = (writer(message.from), writer(message.from.other()));
         let whole = sendings.iter().filter(|sending| sending.forwarded).count();
         if whole < times {
-            return (
-                reader,
-                format!("received {times} times, and {writer:?} wrote it {whole} times"),
-            );
+            return (reader, format!("received {times} times, and {writer:?} wrote it {whole} times"));
         }
         for pair in sendings.windows(2) {
-            if let Some(fault) =
-                self.sent_again(&pair[0], &pair[1], writer, direction(message.from))
-            {
+            if let Some(fault) = self.sent_again(&pair[0], &pair[1], writer, direction(message.from)) {
                 return fault;
             }
         }
-        (
-            reader,
-            format!(
-                "written {whole} times, each time as it should be: what was taken was not counted"
-            ),
-        )
+        (reader, format!("written {whole} times, each time as it should be: what was taken was not counted"))
     }
 
     /// Whether to write it again was wrong.
-    fn sent_again(
-        &self,
-        first: &Sending,
-        again: &Sending,
-        writer: Blame,
-        dir: Dir,
-    ) -> Option<(Blame, String)> {
+    fn sent_again(&self, first: &Sending, again: &Sending, writer: Blame, dir: Dir) -> Option<(Blame, String)> {
         let (one, two) = (first.connection, again.connection);
         if one == two {
             return Some((writer, format!("written twice on #{one}")));
         }
         let Some((session, number)) = self.place(first) else {
-            return Some((
-                Blame::Nobody,
-                format!("written on #{one} without stream management, and again on #{two}"),
-            ));
+            return Some((Blame::Nobody, format!("written on #{one} without stream management, and again on #{two}")));
         };
-        let state = &self.ledger.sessions[session];
         if self.ledger.links[two].session == Some(session) {
             let link = &self.ledger.links[two];
-            let h = if dir == Dir::ToServer {
-                link.server_h
-            } else {
-                link.client_h
-            };
-            return (h >= number).then(|| {
-                (
-                    writer,
-                    format!("number {number}, covered by h={h} and written again on #{two}"),
-                )
-            });
+            let h = if dir == Dir::ToServer { link.server_h } else { link.client_h };
+            return (h >= number)
+                .then(|| (writer, format!("number {number}, covered by h={h} and written again on #{two}")));
         }
-        let told = if dir == Dir::ToServer {
-            state.server_h_arrived
-        } else {
-            state.client_h_arrived
-        };
-        if told >= number {
-            return Some((
-                writer,
-                format!(
-                    "number {number}, acknowledged with h={told}, written again in a new session"
-                ),
-            ));
+        if let Some(h) = self.covered(first, dir) {
+            return Some((writer, format!("number {number}, acknowledged with h={h}, written again in a new session")));
         }
         let blame = self.ended_by(session).unwrap_or(Blame::Server);
-        Some((
-            blame,
-            format!(
-                "number {number}, not acknowledged (h={told}) when the session was lost, and sent again"
-            ),
-        ))
+        Some((blame, format!("number {number}, not acknowledged when the session was lost, and sent again")))
+    }
+
+    /// The h that covers it, if the other side took it: where the session went on, the h that it went on with; else
+    /// the last that arrived.
+    fn covered(&self, sending: &Sending, dir: Dir) -> Option<u32> {
+        let (session, number) = self.place(sending)?;
+        let state = &self.ledger.sessions[session];
+        let last = if dir == Dir::ToServer { state.server_h_arrived } else { state.client_h_arrived };
+        Some(self.ledger.handled(dir, sending.connection).unwrap_or(last)).filter(|h| *h >= number)
     }
 
     fn order(&self, received: &[Message], findings: &mut Vec<Finding>) {
@@ -298,75 +221,62 @@ impl Audit<'_> {
                 Some(before) if before.number > message.number => {
                     let (writer, reader) = (writer(message.from), writer(message.from.other()));
                     let as_written = self.taken(*message) > self.taken(before);
-                    let blame = if as_written { writer } else { reader };
-                    let why = format!(
-                        "{} came after {}",
-                        message.body(self.tag),
-                        before.body(self.tag)
-                    );
-                    let how = if as_written {
-                        "as it was written"
-                    } else {
-                        "though it was written before"
+                    let blame = match () {
+                        () if self.redelivered(*message) => Blame::Nobody,
+                        () if as_written => writer,
+                        () => reader,
                     };
-                    findings.push(Finding {
-                        kind: Kind::Reordered,
-                        blame,
-                        why: format!("{why}, {how}"),
-                    });
+                    let why = format!("{} came after {}", message.body(self.tag), before.body(self.tag));
+                    let how = if as_written { "as it was written" } else { "though it was written before" };
+                    findings.push(Finding { kind: Kind::Reordered, blame, why: format!("{why}, {how}") });
                 }
                 _ => last = Some(*message),
             }
         }
     }
 
+    /// Whether it was on its way to the client when the session before the one that brought it was lost, and not by
+    /// the server.
+    fn redelivered(&self, message: Message) -> bool {
+        let sendings = self.ledger.sendings(Dir::ToClient, message);
+        let session = sendings.last().and_then(|sending| self.ledger.links[sending.connection].session);
+        let (End::Partner, Some(session)) = (message.from, session) else { return false };
+        let sent = self.journal.of(End::Partner).find(|entry| match entry.event {
+            Event::Sent { number } => number == message.number,
+            _ => false,
+        });
+        let early = sent.zip(self.ledger.sessions[session].began).is_some_and(|(sent, began)| sent.at < began);
+        early && session.checked_sub(1).and_then(|before| self.ended_by(before)).is_some_and(|b| b != Blame::Server)
+    }
+
     /// Where in the wire log the copy stands that the receiver took: the first that its next h covered.
     fn taken(&self, message: Message) -> (usize, Option<u32>) {
         let dir = direction(message.from);
         let sendings = self.ledger.sendings(dir, message);
-        let taken = sendings.iter().find(|sending| {
-            match (sending.number, self.ledger.handled(dir, sending.connection)) {
+        let taken =
+            sendings.iter().find(|sending| match (sending.number, self.ledger.handled(dir, sending.connection)) {
                 (Some(number), Some(h)) => number <= h,
                 _ => sending.forwarded,
-            }
-        });
-        taken
-            .or(sendings.last())
-            .map_or((0, None), |sending| (sending.connection, sending.number))
+            });
+        taken.or(sendings.last()).map_or((0, None), |sending| (sending.connection, sending.number))
     }
 
     fn sessions(&self, findings: &mut Vec<Finding>) {
         for (index, session) in self.ledger.sessions.iter().enumerate() {
-            let high = [
-                (session.client_too_high, Blame::Client),
-                (session.server_too_high, Blame::Server),
-            ];
+            let high = [(session.client_too_high, Blame::Client), (session.server_too_high, Blame::Server)];
             for (high, blame) in high {
                 let Some((h, sent)) = high else { continue };
                 let why = format!("session {}: h={h} when {sent} were sent", session.id);
-                findings.push(Finding {
-                    kind: Kind::Miscounted,
-                    blame,
-                    why,
-                });
+                findings.push(Finding { kind: Kind::Miscounted, blame, why });
             }
             match self.ended_by(index) {
                 None | Some(Blame::Nobody) => {}
                 Some(blame) => {
                     let links = &self.ledger.links;
-                    let error = session
-                        .links
-                        .last()
-                        .and_then(|link| links[*link].error_by_server.clone());
-                    let error = error.map_or(String::new(), |condition| {
-                        format!(", stream error {condition}")
-                    });
+                    let error = session.links.last().and_then(|link| links[*link].error_by_server.clone());
+                    let error = error.map_or(String::new(), |condition| format!(", stream error {condition}"));
                     let why = format!("session {} was not resumed{error}", session.id);
-                    findings.push(Finding {
-                        kind: Kind::NotResumed,
-                        blame,
-                        why,
-                    });
+                    findings.push(Finding { kind: Kind::NotResumed, blame, why });
                 }
             }
         }
@@ -378,17 +288,9 @@ impl Audit<'_> {
         let last = *state.links.last()?;
         let links = &self.ledger.links;
         let next = (last + 1..links.len()).find(|index| links[*index].session.is_some())?;
-        let asked = (last + 1..=next).any(|index| {
-            links[index]
-                .asked
-                .as_ref()
-                .is_some_and(|(id, _)| *id == state.id)
-        });
+        let asked = (last + 1..=next).any(|index| links[index].asked.as_ref().is_some_and(|(id, _)| *id == state.id));
         // A conflict comes of the new session; it does not lead to it.
-        let error = links[last]
-            .error_by_server
-            .as_ref()
-            .is_some_and(|condition| condition != "conflict");
+        let error = links[last].error_by_server.as_ref().is_some_and(|condition| condition != "conflict");
         Some(match () {
             () if self.ends_sessions => Blame::Nobody,
             () if state.client_too_high.is_some() => Blame::Client,
@@ -399,10 +301,7 @@ impl Audit<'_> {
     }
 
     fn place(&self, sending: &Sending) -> Option<(usize, u32)> {
-        Some((
-            self.ledger.links[sending.connection].session?,
-            sending.number?,
-        ))
+        Some((self.ledger.links[sending.connection].session?, sending.number?))
     }
 }
 

@@ -18,7 +18,6 @@
 //! received STAMP|- TEXT    a message; STAMP is that of its <delay/>
 //! acked N          the server took message N
 //! offline WHY      the connection is gone
-//! stuck WHY        the client's library does not go on by itself, and the driver has helped
 //! note TEXT        for the log
 //! ```
 //!
@@ -67,13 +66,7 @@ impl Login {
     /// The arguments of a client that is a process of its own.
     pub fn words(&self) -> [String; 5] {
         let (host, port) = (self.addr.ip().to_string(), self.addr.port().to_string());
-        [
-            host,
-            port,
-            self.jid.clone(),
-            self.password.clone(),
-            self.partner.clone(),
-        ]
+        [host, port, self.jid.clone(), self.password.clone(), self.partner.clone()]
     }
 }
 
@@ -110,37 +103,20 @@ impl Driver {
         F: Future<Output = Result<(), String>> + Send + 'static,
     {
         let (commands, inbox) = mpsc::unbounded_channel();
-        let report = Report {
-            end,
-            journal: journal.clone(),
-        };
-        let client = client(Seat {
-            commands: inbox,
-            report: report.clone(),
-        });
+        let report = Report { end, journal: journal.clone() };
+        let client = client(Seat { commands: inbox, report: report.clone() });
         let work = tokio::spawn(async move {
             if let Err(why) = client.await {
                 report.event(Event::Note(why));
             }
             report.event(Event::Gone);
         });
-        Self {
-            end,
-            journal: journal.clone(),
-            commands,
-            work,
-        }
+        Self { end, journal: journal.clone(), commands, work }
     }
 
     /// Starts a client that is a process of its own; what it writes to stderr goes to `stderr`.
-    pub fn process(
-        end: End,
-        journal: &Arc<Journal>,
-        mut program: Process,
-        stderr: &Path,
-    ) -> Result<Self, String> {
-        let log =
-            std::fs::File::create(stderr).map_err(|e| format!("{}: {e}", stderr.display()))?;
+    pub fn process(end: End, journal: &Arc<Journal>, mut program: Process, stderr: &Path) -> Result<Self, String> {
+        let log = std::fs::File::create(stderr).map_err(|e| format!("{}: {e}", stderr.display()))?;
         let child = program
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -194,41 +170,25 @@ async fn talk(mut child: Child, mut seat: Seat) -> Result<(), String> {
         }
     }
     let status = child.wait().await.map_err(|e| e.to_string())?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("driver ended with {status}"))
-    }
+    if status.success() { Ok(()) } else { Err(format!("driver ended with {status}")) }
 }
 
 fn parse(line: &str) -> Event {
     let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
     match word {
-        "online" => Event::Online {
-            jid: rest.to_owned(),
-        },
+        "online" => Event::Online { jid: rest.to_owned() },
         "resumed" => Event::Resumed,
-        "failed" => Event::Failed {
-            h: rest.parse().ok(),
-        },
+        "failed" => Event::Failed { h: rest.parse().ok() },
         "received" => {
             let (stamp, body) = rest.split_once(' ').unwrap_or((rest, ""));
             let delay = (stamp != "-").then(|| stamp.to_owned());
-            Event::Received {
-                body: body.to_owned(),
-                delay,
-            }
+            Event::Received { body: body.to_owned(), delay }
         }
         "acked" => match rest.parse() {
             Ok(number) => Event::Acked { number },
             Err(_) => Event::Note(line.to_owned()),
         },
-        "stuck" => Event::Stuck {
-            why: rest.to_owned(),
-        },
-        "offline" => Event::Offline {
-            why: rest.to_owned(),
-        },
+        "offline" => Event::Offline { why: rest.to_owned() },
         _ => Event::Note(line.to_owned()),
     }
 }

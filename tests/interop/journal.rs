@@ -82,10 +82,6 @@ pub enum Event {
     Offline {
         why: String,
     },
-    /// The client's library does not go on by itself.
-    Stuck {
-        why: String,
-    },
     /// Anything else that a driver wants in the log.
     Note(String),
     /// The driver itself has ended.
@@ -170,7 +166,7 @@ impl Journal {
             Event::Acked { .. } => tally.acked += 1,
             Event::Offline { .. } => tally.offline += 1,
             Event::Gone => tally.gone = true,
-            Event::Note(_) | Event::Stuck { .. } => {}
+            Event::Note(_) => {}
         }
         let at = Instant::now();
         let seconds = at.duration_since(self.start).as_secs_f64();
@@ -185,11 +181,7 @@ impl Journal {
     }
 
     /// Waits until `look` finds what it looks for, but not longer than `limit`.
-    pub async fn wait<T>(
-        &self,
-        limit: Duration,
-        mut look: impl FnMut(&State) -> Option<T>,
-    ) -> Option<T> {
+    pub async fn wait<T>(&self, limit: Duration, mut look: impl FnMut(&State) -> Option<T>) -> Option<T> {
         let find = async {
             loop {
                 let changed = self.changed.notified();

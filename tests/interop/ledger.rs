@@ -39,6 +39,7 @@ pub struct Link {
 #[derive(Debug, Default)]
 pub struct Session {
     pub id: String,
+    pub began: Option<Instant>,
     /// Its connections, in order.
     pub links: Vec<usize>,
     /// The greatest h that the server has told (in a/resumed/failed), and that the client has told (in a/resume).
@@ -89,39 +90,27 @@ impl Ledger {
 
     /// How often a session came up again.
     pub fn resumes(&self) -> usize {
-        self.links
-            .iter()
-            .filter(|link| link.up && link.resumed)
-            .count()
+        self.links.iter().filter(|link| link.up && link.resumed).count()
     }
 
     /// Every time that this message was written in one direction.
     pub fn sendings(&self, dir: Dir, message: Message) -> Vec<Sending> {
-        let all = if dir == Dir::ToServer {
-            &self.to_server
-        } else {
-            &self.to_client
-        };
-        all.iter()
-            .filter(|sending| sending.message == message)
-            .copied()
-            .collect()
+        let all = if dir == Dir::ToServer { &self.to_server } else { &self.to_client };
+        all.iter().filter(|sending| sending.message == message).copied().collect()
     }
 
     /// How far the receiver of this direction had got when the connection was over: the h with which the session was
     /// resumed next, or was refused; none if that never came.
     pub fn handled(&self, dir: Dir, connection: usize) -> Option<u32> {
         let session = self.links[connection].session?;
-        let next = self.sessions[session]
-            .links
-            .iter()
-            .find(|index| **index > connection)?;
-        let next = &self.links[*next];
-        Some(if dir == Dir::ToServer {
-            next.server_h
-        } else {
-            next.client_h
-        })
+        let later = self.sessions[session].links.iter().find(|index| **index > connection);
+        if let Some(next) = later.map(|index| &self.links[*index]) {
+            return Some(if dir == Dir::ToServer { next.server_h } else { next.client_h });
+        }
+        let id = &self.sessions[session].id;
+        let refused = |link: &&Link| link.asked.as_ref().is_some_and(|(asked, _)| asked == id) && link.failed.is_some();
+        let refused = self.links.iter().skip(connection).find(refused)?;
+        if dir == Dir::ToServer { refused.failed? } else { refused.asked.as_ref().map(|(_, h)| *h) }
     }
 
     fn find(&self, id: &str) -> Option<usize> {
@@ -142,6 +131,7 @@ impl Ledger {
                     link.up = item.forwarded;
                     self.sessions.push(Session {
                         id: id.clone(),
+                        began: Some(item.at),
                         links: vec![index],
                         ..Session::default()
                     });
@@ -166,23 +156,15 @@ impl Ledger {
     fn count(&mut self, index: usize, connection: &Connection, tag: &str) {
         let link = self.links[index].clone();
         let up_from = if link.resumed {
-            position(&connection.to_server, |what| {
-                matches!(what, What::Resume { .. })
-            })
+            position(&connection.to_server, |what| matches!(what, What::Resume { .. }))
         } else {
             position(&connection.to_server, |what| *what == What::Enable)
         };
-        let down_from = position(&connection.to_client, |what| {
-            matches!(what, What::Enabled { .. } | What::Resumed { .. })
-        });
+        let down_from =
+            position(&connection.to_client, |what| matches!(what, What::Enabled { .. } | What::Resumed { .. }));
         let sides = [
             (&connection.to_server, up_from, link.server_h, Dir::ToServer),
-            (
-                &connection.to_client,
-                down_from,
-                link.client_h,
-                Dir::ToClient,
-            ),
+            (&connection.to_client, down_from, link.client_h, Dir::ToClient),
         ];
         for (items, from, base, dir) in sides {
             let mut number = base;
@@ -193,13 +175,8 @@ impl Ledger {
                     && let Some(message) = Message::from_body(body, tag)
                 {
                     let number = counted.then_some(number);
-                    let sending = Sending {
-                        message,
-                        connection: index,
-                        number,
-                        forwarded: item.forwarded,
-                        at: item.at,
-                    };
+                    let sending =
+                        Sending { message, connection: index, number, forwarded: item.forwarded, at: item.at };
                     match dir {
                         Dir::ToServer => self.to_server.push(sending),
                         Dir::ToClient => self.to_client.push(sending),
@@ -224,18 +201,8 @@ impl Ledger {
         let Some(session) = link.session else { return };
         let session = &mut self.sessions[session];
         let mut items: Vec<(Dir, &Item)> = Vec::new();
-        items.extend(
-            connection
-                .to_server
-                .iter()
-                .map(|item| (Dir::ToServer, item)),
-        );
-        items.extend(
-            connection
-                .to_client
-                .iter()
-                .map(|item| (Dir::ToClient, item)),
-        );
+        items.extend(connection.to_server.iter().map(|item| (Dir::ToServer, item)));
+        items.extend(connection.to_client.iter().map(|item| (Dir::ToClient, item)));
         items.sort_by_key(|(_, item)| item.at);
         let (mut by_client, mut by_server) = (link.server_h, link.client_h);
         let (mut client_on, mut server_on) = (false, false);
@@ -250,13 +217,9 @@ impl Ledger {
                 }
                 (Dir::ToServer, what) if client_on && what.is_stanza() => by_client += 1,
                 (Dir::ToClient, what) if server_on && what.is_stanza() => by_server += 1,
-                (Dir::ToServer, What::Ack { h }) if *h > by_server => {
-                    session.client_too_high = Some((*h, by_server))
-                }
+                (Dir::ToServer, What::Ack { h }) if *h > by_server => session.client_too_high = Some((*h, by_server)),
                 (Dir::ToServer, What::Ack { h }) => session.client_told(*h, item.forwarded),
-                (Dir::ToClient, What::Ack { h }) if *h > by_client => {
-                    session.server_too_high = Some((*h, by_client))
-                }
+                (Dir::ToClient, What::Ack { h }) if *h > by_client => session.server_too_high = Some((*h, by_client)),
                 (Dir::ToClient, What::Ack { h }) => session.server_told(*h, item.forwarded),
                 _ => {}
             }

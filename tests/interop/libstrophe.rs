@@ -11,7 +11,8 @@ use crate::peers::{Client, Place, ask_version, root};
 
 pub struct Libstrophe;
 
-const MISSING: &str = "libstrophe is missing: apt-get install libstrophe-dev, and tests/interop/install.sh compiles its driver";
+const MISSING: &str =
+    "libstrophe is missing: apt-get install libstrophe-dev, and tests/interop/install.sh compiles its driver";
 
 impl Client for Libstrophe {
     fn name(&self) -> &'static str {
@@ -22,11 +23,7 @@ impl Client for Libstrophe {
         if !program().exists() {
             return Err(MISSING.into());
         }
-        ask_version(
-            Path::new("pkg-config"),
-            &["--modversion", "libstrophe"],
-            MISSING,
-        )
+        ask_version(Path::new("pkg-config"), &["--modversion", "libstrophe"], MISSING)
     }
 
     fn start(&self, login: Login, journal: &Arc<Journal>, place: &Place) -> Result<Driver, String> {

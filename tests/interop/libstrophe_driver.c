@@ -67,6 +67,10 @@ static int on_sm(xmpp_conn_t *c, xmpp_stanza_t *stanza, void *data)
     (void)data;
     const char *name = xmpp_stanza_get_name(stanza);
     if (strcmp(name, "enabled") == 0) {
+        /* What is sent before this is not counted. */
+        xmpp_stanza_t *presence = xmpp_presence_new(ctx);
+        xmpp_send(c, presence);
+        xmpp_stanza_release(presence);
         report("online", xmpp_conn_get_bound_jid(c));
         flush();
     }
@@ -75,15 +79,11 @@ static int on_sm(xmpp_conn_t *c, xmpp_stanza_t *stanza, void *data)
 
 static void on_conn(xmpp_conn_t *c, xmpp_conn_event_t event, int error, xmpp_stream_error_t *stream_error, void *data)
 {
-    (void)error, (void)data;
+    (void)c, (void)error, (void)data;
     if (event == XMPP_CONN_CONNECT && resumed) {
         report("resumed", NULL);
         flush();
-    } else if (event == XMPP_CONN_CONNECT) {
-        xmpp_stanza_t *presence = xmpp_presence_new(ctx);
-        xmpp_send(c, presence);
-        xmpp_stanza_release(presence);
-    } else {
+    } else if (event != XMPP_CONN_CONNECT) {
         up = 0;
         if (online)
             report("offline", stream_error ? stream_error->text : NULL);
@@ -101,6 +101,20 @@ static void on_log(void *data, xmpp_log_level_t level, const char *area, const c
     if (strncmp(text, "RECV: <failed ", 14) == 0) {
         const char *h = strstr(text, " h=\"");
         report("failed", h ? strtok(strdup(h + 4), "\"") : "-");
+    }
+}
+
+/* What was never written would go with the connection. */
+static void rescue(void)
+{
+    char *text;
+    while ((text = xmpp_conn_send_queue_drop_element(conn, XMPP_QUEUE_OLDEST))) {
+        char *body = strstr(text, "<body>"), *id = strstr(text, "id=\"m"), line[512];
+        if (body && id && keeping < sizeof kept / sizeof *kept) {
+            snprintf(line, sizeof line, "%ld %.*s", strtol(id + 5, NULL, 10), (int)strcspn(body + 6, "<"), body + 6);
+            kept[keeping++] = strdup(line);
+        }
+        xmpp_free(ctx, text);
     }
 }
 
@@ -178,6 +192,7 @@ int main(int argc, char **argv)
             continue;
         xmpp_run_once(ctx, 2);
         if (!up && !quitting) {
+            rescue();
             xmpp_sm_state_t *state = xmpp_conn_get_sm_state(conn);
             xmpp_conn_release(conn);
             dial(state);

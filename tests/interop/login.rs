@@ -19,46 +19,19 @@ pub async fn authenticate(
     timeouts: Timeouts,
     gate: &Gate,
 ) -> Result<(StreamFeatures, XmppStream), String> {
-    let jid: Jid = login
-        .jid
-        .parse()
-        .map_err(|e| format!("{}: {e}", login.jid))?;
-    let user = jid
-        .node()
-        .ok_or("a JID without a user")?
-        .as_str()
-        .to_owned();
-    let header = || StreamHeader {
-        to: Some(jid.domain().as_str().into()),
-        from: None,
-        id: None,
-    };
-    let stream = TcpStream::connect(login.addr)
-        .await
-        .map_err(|e| format!("connect: {e}"))?;
-    let stream = BufStream::new(Gated {
-        stream,
-        gate: gate.clone(),
-    });
+    let jid: Jid = login.jid.parse().map_err(|e| format!("{}: {e}", login.jid))?;
+    let user = jid.node().ok_or("a JID without a user")?.as_str().to_owned();
+    let header = || StreamHeader { to: Some(jid.domain().as_str().into()), from: None, id: None };
+    let stream = TcpStream::connect(login.addr).await.map_err(|e| format!("connect: {e}"))?;
+    let stream = BufStream::new(Gated { stream, gate: gate.clone() });
     let stream = initiate_stream(stream, "jabber:client", header(), timeouts).await;
     let stream = stream.map_err(|e| format!("stream header: {e}"))?;
-    let (features, stream) = stream
-        .recv_features()
-        .await
-        .map_err(|e| format!("features: {e}"))?;
-    let credentials = sasl::common::Credentials::default()
-        .with_username(user)
-        .with_password(login.password.clone());
+    let (features, stream) = stream.recv_features().await.map_err(|e| format!("features: {e}"))?;
+    let credentials = sasl::common::Credentials::default().with_username(user).with_password(login.password.clone());
     let stream = tokio_xmpp::client_login(stream, features.sasl_mechanisms, credentials);
     let stream = stream.await.map_err(|e| format!("authentication: {e}"))?;
-    let stream = stream
-        .send_header(header())
-        .await
-        .map_err(|e| format!("restart: {e}"))?;
-    let (features, stream) = stream
-        .recv_features()
-        .await
-        .map_err(|e| format!("features: {e}"))?;
+    let stream = stream.send_header(header()).await.map_err(|e| format!("restart: {e}"))?;
+    let (features, stream) = stream.recv_features().await.map_err(|e| format!("features: {e}"))?;
     Ok((features, stream.box_stream()))
 }
 
@@ -98,22 +71,14 @@ impl std::fmt::Debug for Gate {
 }
 
 impl AsyncRead for Gated {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         std::task::ready!(self.gate.poll(cx));
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Gated {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 

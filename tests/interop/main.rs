@@ -2,10 +2,12 @@
 
 mod account;
 mod driver;
+mod faithful;
 mod journal;
 mod ledger;
 mod libstrophe;
 mod login;
+mod ours;
 mod partner;
 mod peers;
 mod prosody;
@@ -23,6 +25,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::account::Blame;
 use crate::peers::{Client, Options, Place, Server, root};
 use crate::rng::Rng;
 use crate::scenario::{Stage, cuts};
@@ -41,12 +44,8 @@ struct Args {
     seed: Option<u64>,
 }
 
-const CLIENTS: [&dyn Client; 4] = [
-    &slixmpp::Slixmpp,
-    &xmpp_js::XmppJs,
-    &tokio_xmpp::TokioXmpp,
-    &libstrophe::Libstrophe,
-];
+const CLIENTS: [&dyn Client; 4] =
+    [&slixmpp::Slixmpp, &xmpp_js::XmppJs, &tokio_xmpp::TokioXmpp, &libstrophe::Libstrophe];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -55,16 +54,16 @@ async fn main() -> ExitCode {
         std::fs::create_dir_all(root().join(dir)).unwrap();
     }
     let seed = args.seed.unwrap_or(1);
-    let server: &dyn Server = &prosody::Prosody;
+    ours::build(&["server"]).unwrap();
+    let server: &dyn Server =
+        if std::env::var_os("PROSODY").is_some() { &prosody::Prosody } else { &ours::ExampleServer };
     let mut rows = Vec::new();
     for client in CLIENTS {
         if !args.peers.is_empty() && !args.peers.iter().any(|p| p == client.name()) {
             continue;
         }
         let mut rng = Rng::new(seed);
-        let place = Place {
-            name: format!("{}-cuts-{}", client.name(), server.name()),
-        };
+        let place = Place { name: format!("{}-cuts-{}", client.name(), server.name()) };
         let result = async {
             let mut stage = Stage::set(client, server, &Options::default(), &place).await?;
             let ended = cuts::run(&mut stage, args.cuts, &mut rng).await;
@@ -75,16 +74,12 @@ async fn main() -> ExitCode {
             peer: client.name().into(),
             version: client.version().unwrap(),
             scenario: "cuts",
-            ours: None,
+            ours: (server.name() == "xmpp-sm").then_some(Blame::Server),
             result: result.await,
         };
         explain(&row, &place.log("wire"));
         rows.push(row);
     }
     table::print(&rows);
-    if rows.iter().all(Row::is_good) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if rows.iter().all(Row::is_good) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

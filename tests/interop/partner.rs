@@ -22,10 +22,7 @@ pub async fn run(login: Login, mut seat: Seat) -> Result<(), String> {
     let presence: Stanza = Presence::available().into();
     stream.send(&presence).await.map_err(|e| e.to_string())?;
     seat.report.event(Event::Online { jid });
-    let partner: Jid = login
-        .partner
-        .parse()
-        .map_err(|e| format!("{}: {e}", login.partner))?;
+    let partner: Jid = login.partner.parse().map_err(|e| format!("{}: {e}", login.partner))?;
     loop {
         tokio::select! {
             command = seat.commands.recv() => match command {
@@ -67,36 +64,23 @@ pub fn take(report: &Report, stanza: &Stanza) {
     let Some((_, body)) = message.get_best_body(vec!["", "en"]) else {
         return;
     };
-    let delay = message
-        .payloads
-        .iter()
-        .find_map(|payload| Delay::try_from(payload.clone()).ok());
+    let delay = message.payloads.iter().find_map(|payload| Delay::try_from(payload.clone()).ok());
     let delay = delay.map(|delay| delay.stamp.0.to_rfc3339());
     if message.type_ == MessageType::Error {
         report.event(Event::Note(format!("came back as an error: {body}")));
     } else {
-        report.event(Event::Received {
-            body: body.clone(),
-            delay,
-        });
+        report.event(Event::Received { body: body.clone(), delay });
     }
 }
 
 async fn bind(stream: &mut XmppStream, login: &Login) -> Result<String, String> {
-    let jid: Jid = login
-        .jid
-        .parse()
-        .map_err(|e| format!("{}: {e}", login.jid))?;
+    let jid: Jid = login.jid.parse().map_err(|e| format!("{}: {e}", login.jid))?;
     let query = BindQuery::new(jid.resource().map(|resource| resource.as_str().to_owned()));
     let request: Stanza = Iq::from_set("bind", query).into();
     stream.send(&request).await.map_err(|e| e.to_string())?;
     while let Some(element) = stream.next().await {
         let element = element.map(|e| e.into_read_error()).and_then(|e| e);
-        if let Ok(XmppStreamElement::Stanza(Stanza::Iq(Iq::Result {
-            payload: Some(payload),
-            ..
-        }))) = element
-        {
+        if let Ok(XmppStreamElement::Stanza(Stanza::Iq(Iq::Result { payload: Some(payload), .. }))) = element {
             let bound = BindResponse::try_from(payload).map_err(|e| e.to_string())?;
             return Ok(tokio_xmpp::jid::FullJid::from(bound).to_string());
         }

@@ -37,14 +37,13 @@ pub struct Options {
     pub resume_timeout: u32,
     /// Stanzas that it holds unacknowledged.
     pub buffer_max: u32,
+    /// Seconds that a client has when there are more.
+    pub grace: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            resume_timeout: 300,
-            buffer_max: 1000,
-        }
+        Self { resume_timeout: 300, buffer_max: 1000, grace: 5 }
     }
 }
 
@@ -75,11 +74,7 @@ pub struct Running {
     _child: Child,
 }
 
-pub async fn start(
-    server: &dyn Server,
-    options: &Options,
-    place: &Place,
-) -> Result<Running, String> {
+pub async fn start(server: &dyn Server, options: &Options, place: &Place) -> Result<Running, String> {
     let port = free_port().map_err(|e| e.to_string())?;
     let mut command = server.prepare(port, options, place)?;
     let log = place.log(&format!("{}.log", server.name()));
@@ -117,14 +112,7 @@ pub fn root() -> PathBuf {
 /// The first line that a program prints when asked for its version, or what to install.
 pub fn ask_version(program: &Path, args: &[&str], missing: &str) -> Result<String, String> {
     let output = std::process::Command::new(program).args(args).output();
-    let output = output
-        .ok()
-        .filter(|output| output.status.success())
-        .ok_or(missing)?;
+    let output = output.ok().filter(|output| output.status.success()).ok_or(missing)?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    if text.is_empty() {
-        Err(missing.to_owned())
-    } else {
-        Ok(text)
-    }
+    if text.is_empty() { Err(missing.to_owned()) } else { Ok(text) }
 }

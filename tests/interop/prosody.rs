@@ -24,10 +24,7 @@ impl Server for Prosody {
     fn prepare(&self, port: u16, options: &Options, place: &Place) -> Result<Command, String> {
         let dir = place.fresh_dir("prosody")?;
         let shown = dir.display();
-        let Options {
-            resume_timeout,
-            buffer_max,
-        } = options;
+        let Options { resume_timeout, buffer_max, .. } = options;
         let config = format!(
             r#"run_as_root = true
 data_path = "{shown}"
@@ -51,16 +48,10 @@ VirtualHost "{DOMAIN}"
         let accounts = dir.join(DOMAIN).join("accounts");
         std::fs::create_dir_all(&accounts).map_err(|e| e.to_string())?;
         for user in USERS {
-            write(
-                &accounts.join(format!("{user}.dat")),
-                &format!("return {{ [\"password\"] = \"{PASSWORD}\"; }};\n"),
-            )?;
+            write(&accounts.join(format!("{user}.dat")), &format!("return {{ [\"password\"] = \"{PASSWORD}\"; }};\n"))?;
         }
         let mut command = Command::new("prosody");
-        command
-            .arg("--config")
-            .arg(dir.join("prosody.cfg.lua"))
-            .arg("-F");
+        command.arg("--config").arg(dir.join("prosody.cfg.lua")).arg("-F");
         Ok(command)
     }
 }

@@ -5,9 +5,11 @@ use std::net::{Shutdown, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
+use futures::future::{Fuse, FusedFuture};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::record::{Dir, Recorder};
 
@@ -68,29 +70,14 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let addr = listener.local_addr()?;
         let (hold, _) = watch::channel(false);
-        let shared = Arc::new(Shared {
-            server,
-            recorder,
-            hold,
-            state: Mutex::default(),
-        });
+        let shared = Arc::new(Shared { server, recorder, hold, state: Mutex::default() });
         let accept = tokio::spawn(accept(listener, shared.clone()));
-        Ok(Self {
-            addr,
-            shared,
-            accept,
-        })
+        Ok(Self { addr, shared, accept })
     }
 
     /// The index of the newest connection.
     pub fn newest(&self) -> usize {
-        self.shared
-            .state
-            .lock()
-            .unwrap()
-            .connections
-            .len()
-            .saturating_sub(1)
+        self.shared.state.lock().unwrap().connections.len().saturating_sub(1)
     }
 
     /// Cuts a connection now, unless it was cut before or is over.
@@ -115,16 +102,12 @@ impl Proxy {
     /// The connections that were cut.
     pub fn cuts(&self) -> Vec<usize> {
         let state = self.shared.state.lock().unwrap();
-        let cut = state
-            .connections
-            .iter()
-            .filter(|connection| connection.cut.borrow().is_some());
+        let cut = state.connections.iter().filter(|connection| connection.cut.borrow().is_some());
         cut.map(|connection| connection.index).collect()
     }
 
     pub fn is_cut(&self, index: usize) -> bool {
-        self.get(index)
-            .is_some_and(|connection| connection.cut.borrow().is_some())
+        self.get(index).is_some_and(|connection| connection.cut.borrow().is_some())
     }
 
     /// While held, connections are accepted and get no further.
@@ -140,8 +123,7 @@ impl Proxy {
     }
 
     pub fn is_over(&self, index: usize) -> bool {
-        self.get(index)
-            .is_none_or(|connection| *connection.over.borrow())
+        self.get(index).is_none_or(|connection| *connection.over.borrow())
     }
 
     /// Waits until a connection is over, and says whether it was within the limit.
@@ -150,19 +132,11 @@ impl Proxy {
             return false;
         };
         let mut over = connection.over.subscribe();
-        tokio::time::timeout(limit, over.wait_for(|over| *over))
-            .await
-            .is_ok()
+        tokio::time::timeout(limit, over.wait_for(|over| *over)).await.is_ok()
     }
 
     fn get(&self, index: usize) -> Option<Arc<Connection>> {
-        self.shared
-            .state
-            .lock()
-            .unwrap()
-            .connections
-            .get(index)
-            .cloned()
+        self.shared.state.lock().unwrap().connections.get(index).cloned()
     }
 }
 
@@ -213,10 +187,7 @@ impl Leg {
         stream.set_nodelay(true)?;
         let stream = stream.into_std()?;
         let twin = stream.try_clone()?;
-        Ok(Arc::new(Self {
-            io: TcpStream::from_std(stream)?,
-            twin,
-        }))
+        Ok(Arc::new(Self { io: TcpStream::from_std(stream)?, twin }))
     }
 
     fn fin(&self) {
@@ -239,27 +210,17 @@ async fn serve(
     let _ = hold.wait_for(|hold| !hold).await;
     let client = Leg::new(client)?;
     let server = Leg::new(TcpStream::connect(server).await?)?;
-    let mut up = tokio::spawn(pump(
-        connection.clone(),
-        Dir::ToServer,
-        client.clone(),
-        server.clone(),
-    ));
-    let mut down = tokio::spawn(pump(
-        connection.clone(),
-        Dir::ToClient,
-        server.clone(),
-        client.clone(),
-    ));
+    let mut up = Task::spawn(pump(connection.clone(), Dir::ToServer, client.clone(), server.clone()));
+    let mut down = Task::spawn(pump(connection.clone(), Dir::ToClient, server.clone(), client.clone()));
     let (mut ordered, mut broken) = (connection.cut.subscribe(), connection.broken.subscribe());
     let how = tokio::select! {
         how = ordered.wait_for(Option::is_some) => how.ok().and_then(|how| *how),
         _ = broken.wait_for(|broken| *broken) => None,
-        () = both(&mut up, &mut down) => None,
+        ((), ()) = async { tokio::join!(up.ended(), down.ended()) } => None,
     };
     let Some(how) = how else {
-        stop(up).await;
-        stop(down).await;
+        up.stop().await;
+        down.stop().await;
         if *connection.broken.borrow() {
             client.rst();
             server.rst();
@@ -282,27 +243,18 @@ async fn serve(
             _ => (&client, &server),
         };
         dead.fin();
-        let dir = if Arc::ptr_eq(dead, &server) {
-            Dir::ToServer
-        } else {
-            Dir::ToClient
-        };
-        let _ = tokio::time::timeout(HALF_CLOSE, async {
-            tokio::join!(drain(connection, dir, source), async { kept.await.is_ok() })
-        })
-        .await;
+        let dir = if Arc::ptr_eq(dead, &server) { Dir::ToServer } else { Dir::ToClient };
+        let _ = tokio::time::timeout(HALF_CLOSE, async { tokio::join!(drain(connection, dir, source), kept.ended()) })
+            .await;
     }
-    stop(up).await;
-    stop(down).await;
+    up.stop().await;
+    down.stop().await;
     match how {
         Cut::Fin => {
             client.fin();
             server.fin();
             let drained = async {
-                tokio::join!(
-                    drain(connection, Dir::ToServer, &client),
-                    drain(connection, Dir::ToClient, &server)
-                )
+                tokio::join!(drain(connection, Dir::ToServer, &client), drain(connection, Dir::ToClient, &server))
             };
             let _ = tokio::time::timeout(LINGER, drained).await;
         }
@@ -319,14 +271,28 @@ async fn serve(
     Ok(())
 }
 
-async fn both(up: &mut JoinHandle<()>, down: &mut JoinHandle<()>) {
-    let _ = tokio::join!(up, down);
+/// A task that can be asked again how it ended.
+struct Task {
+    handle: AbortHandle,
+    end: Fuse<JoinHandle<()>>,
 }
 
-async fn stop(task: JoinHandle<()>) {
-    if !task.is_finished() {
-        task.abort();
-        let _ = task.await;
+impl Task {
+    fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        let task = tokio::spawn(work);
+        Self { handle: task.abort_handle(), end: task.fuse() }
+    }
+
+    async fn ended(&mut self) {
+        if !self.end.is_terminated() {
+            let _ = (&mut self.end).await;
+        }
+    }
+
+    /// Nothing of it runs any more when this returns.
+    async fn stop(mut self) {
+        self.handle.abort();
+        self.ended().await;
     }
 }
 
@@ -355,9 +321,7 @@ async fn pump(connection: Arc<Connection>, dir: Dir, from: Arc<Leg>, to: Arc<Leg
                 let at = Instant::now();
                 let (allowed, cut) = connection.spend(dir, n);
                 let written = write(&connection, dir, at, &to, &buffer[..allowed]).await;
-                connection
-                    .recorder
-                    .bytes(connection.index, dir, at, &buffer[written..n], false);
+                connection.recorder.bytes(connection.index, dir, at, &buffer[written..n], false);
                 if let Some(how) = cut {
                     connection.order(how);
                     return;
@@ -385,13 +349,7 @@ async fn write(connection: &Connection, dir: Dir, at: Instant, to: &Leg, bytes: 
         }
         match to.io.try_write(&bytes[written..]) {
             Ok(n) => {
-                connection.recorder.bytes(
-                    connection.index,
-                    dir,
-                    at,
-                    &bytes[written..written + n],
-                    true,
-                );
+                connection.recorder.bytes(connection.index, dir, at, &bytes[written..written + n], true);
                 written += n;
             }
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
@@ -413,13 +371,7 @@ async fn drain(connection: &Connection, dir: Dir, from: &Leg) {
         }
         match from.io.try_read(&mut buffer) {
             Ok(0) => return connection.note(&format!("{dir}: end of stream")),
-            Ok(n) => connection.recorder.bytes(
-                connection.index,
-                dir,
-                Instant::now(),
-                &buffer[..n],
-                false,
-            ),
+            Ok(n) => connection.recorder.bytes(connection.index, dir, Instant::now(), &buffer[..n], false),
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(e) => return connection.note(&format!("{dir}: {e}")),
         }
@@ -430,8 +382,7 @@ impl Connection {
     /// The first order stands.
     fn order(&self, how: Cut) {
         if !*self.over.borrow() {
-            self.cut
-                .send_if_modified(|cut| cut.is_none() && cut.replace(how).is_none());
+            self.cut.send_if_modified(|cut| cut.is_none() && cut.replace(how).is_none());
         }
     }
 

@@ -43,14 +43,8 @@ struct State {
 impl Recorder {
     pub fn create(path: &Path, start: Instant) -> std::io::Result<Self> {
         let file = std::fs::File::create(path)?;
-        let state = Mutex::new(State {
-            file,
-            chunks: Vec::new(),
-        });
-        Ok(Self {
-            start,
-            state,
-        })
+        let state = Mutex::new(State { file, chunks: Vec::new() });
+        Ok(Self { start, state })
     }
 
     /// `at` is when they were read: before they were written on, so that no answer to them is earlier.
@@ -60,17 +54,8 @@ impl Recorder {
         }
         let fate = if forwarded { "" } else { " (not forwarded)" };
         let text = String::from_utf8_lossy(bytes);
-        self.line(
-            connection,
-            &format!("{dir}{fate} {}", text.replace('\n', "\\n")),
-        );
-        let chunk = Chunk {
-            connection,
-            dir,
-            at,
-            bytes: bytes.to_owned(),
-            forwarded,
-        };
+        self.line(connection, &format!("{dir}{fate} {}", text.replace('\n', "\\n")));
+        let chunk = Chunk { connection, dir, at, bytes: bytes.to_owned(), forwarded };
         self.state.lock().unwrap().chunks.push(chunk);
     }
 
@@ -85,9 +70,6 @@ impl Recorder {
     fn line(&self, connection: usize, text: &str) {
         let at = self.start.elapsed().as_secs_f64();
         // A log that cannot be written must not change what is tested.
-        let _ = writeln!(
-            self.state.lock().unwrap().file,
-            "{at:10.6} #{connection} {text}"
-        );
+        let _ = writeln!(self.state.lock().unwrap().file, "{at:10.6} #{connection} {text}");
     }
 }

@@ -51,9 +51,7 @@ impl Stage {
         let journal = Arc::new(journal);
         let recorder = Recorder::create(&place.log("wire"), start).map_err(|e| e.to_string())?;
         let recorder = Arc::new(recorder);
-        let proxy = Proxy::start(running.addr, recorder.clone())
-            .await
-            .map_err(|e| e.to_string())?;
+        let proxy = Proxy::start(running.addr, recorder.clone()).await.map_err(|e| e.to_string())?;
         let [client_jid, partner_jid] = USERS.map(|user| format!("{user}@{DOMAIN}/{}", place.name));
         let login = |addr, jid: &str, partner: &str| Login {
             addr,
@@ -63,11 +61,7 @@ impl Stage {
         };
         let to_client = login(running.addr, &partner_jid, &client_jid);
         let partner = Driver::task(End::Partner, &journal, |seat| partner::run(to_client, seat));
-        let client = client.start(
-            login(proxy.addr, &client_jid, &partner_jid),
-            &journal,
-            place,
-        )?;
+        let client = client.start(login(proxy.addr, &client_jid, &partner_jid), &journal, place)?;
         let stage = Self {
             proxy,
             journal,
@@ -81,9 +75,7 @@ impl Stage {
             _server: running,
         };
         for (end, jid) in [(End::Partner, &partner_jid), (End::Client, &client_jid)] {
-            let online = stage
-                .until("both are online", |state| state.tally(end).online > 0)
-                .await;
+            let online = stage.until("both are online", |state| state.tally(end).online > 0).await;
             online?;
             let bound = stage.journal.with(|state| state.tally(end).jid.clone());
             if bound.as_ref() != Some(jid) {
@@ -117,10 +109,7 @@ impl Stage {
             End::Partner => (&self.partner, &mut self.numbers[1]),
         };
         *number += 1;
-        let message = Message {
-            from,
-            number: *number,
-        };
+        let message = Message { from, number: *number };
         driver.send(*number, message.body(&self.tag));
         message
     }
@@ -149,35 +138,21 @@ impl Stage {
         let connections = self.recorder.with_chunks(wire::read);
         let last = |items: &[Item]| items.last().map(|item| item.at);
         match connections.get(connection) {
-            Some(c)
-                if !self.proxy.is_over(connection) && last(&c.to_server) > last(&c.to_client) =>
-            {
-                Blame::Server
-            }
+            Some(c) if !self.proxy.is_over(connection) && last(&c.to_server) > last(&c.to_client) => Blame::Server,
             _ => Blame::Client,
         }
     }
 
     /// Waits for something to happen, and names it when it does not.
-    pub async fn until(
-        &self,
-        what: &str,
-        mut look: impl FnMut(&State) -> bool,
-    ) -> Result<(), String> {
+    pub async fn until(&self, what: &str, mut look: impl FnMut(&State) -> bool) -> Result<(), String> {
         let find = |state: &State| look(state).then_some(());
-        self.journal
-            .wait(STEP, find)
-            .await
-            .ok_or_else(|| format!("waited in vain: {what}"))
+        self.journal.wait(STEP, find).await.ok_or_else(|| format!("waited in vain: {what}"))
     }
 
     pub async fn until_received(&self, message: Message) -> Result<(), String> {
         let body = message.body(&self.tag);
         let end = message.from.other();
-        self.until(&format!("{end:?} receives \"{body}\""), |state| {
-            state.has_received(end, &body)
-        })
-        .await
+        self.until(&format!("{end:?} receives \"{body}\""), |state| state.has_received(end, &body)).await
     }
 }
 

@@ -11,8 +11,7 @@ use crate::peers::{Client, Place, ask_version, root};
 
 pub struct Slixmpp;
 
-const MISSING: &str =
-    "slixmpp is missing: tests/interop/install.sh puts it into a venv under target/interop";
+const MISSING: &str = "slixmpp is missing: tests/interop/install.sh puts it into a venv under target/interop";
 
 impl Client for Slixmpp {
     fn name(&self) -> &'static str {
@@ -20,11 +19,7 @@ impl Client for Slixmpp {
     }
 
     fn version(&self) -> Result<String, String> {
-        ask_version(
-            &python(),
-            &["-c", "import slixmpp; print(slixmpp.__version__)"],
-            MISSING,
-        )
+        ask_version(&python(), &["-c", "import slixmpp; print(slixmpp.__version__)"], MISSING)
     }
 
     fn start(&self, login: Login, journal: &Arc<Journal>, place: &Place) -> Result<Driver, String> {

@@ -15,12 +15,7 @@ pub struct Row {
 
 impl Row {
     pub fn is_good(&self) -> bool {
-        self.result.as_ref().is_ok_and(|account| {
-            account
-                .findings
-                .iter()
-                .all(|finding| !self.is_ours(finding))
-        })
+        self.result.as_ref().is_ok_and(|account| account.findings.iter().all(|finding| !self.is_ours(finding)))
     }
 
     fn is_ours(&self, finding: &Finding) -> bool {
@@ -28,11 +23,7 @@ impl Row {
     }
 
     fn count(&self, account: &Account, kind: Kind) -> usize {
-        account
-            .findings
-            .iter()
-            .filter(|finding| finding.kind == kind && self.is_ours(finding))
-            .count()
+        account.findings.iter().filter(|finding| finding.kind == kind && self.is_ours(finding)).count()
     }
 
     fn by_the_peer(&self, account: &Account) -> String {
@@ -41,25 +32,13 @@ impl Row {
             let theirs = |finding: &&Finding| finding.kind == kind && !self.is_ours(finding);
             let (mut peer, mut nobody) = (0, 0);
             for finding in account.findings.iter().filter(theirs) {
-                *if finding.blame == Blame::Nobody {
-                    &mut nobody
-                } else {
-                    &mut peer
-                } += 1;
+                *if finding.blame == Blame::Nobody { &mut nobody } else { &mut peer } += 1;
             }
             if peer > 0 {
-                let _ = write!(
-                    text,
-                    "{}{peer} {word}",
-                    if text.is_empty() { "" } else { ", " }
-                );
+                let _ = write!(text, "{}{peer} {word}", if text.is_empty() { "" } else { ", " });
             }
             if nobody > 0 {
-                let _ = write!(
-                    text,
-                    "{}({nobody} {word}, unacknowledged)",
-                    if text.is_empty() { "" } else { ", " }
-                );
+                let _ = write!(text, "{}({nobody} {word}, unacknowledged)", if text.is_empty() { "" } else { ", " });
             }
         }
         text
@@ -86,21 +65,12 @@ pub fn print(rows: &[Row]) {
             Some(_) => "server",
             None => "none",
         };
-        let head = format!(
-            "| {} | {} | {role} | {}",
-            row.peer, row.version, row.scenario
-        );
+        let head = format!("| {} | {} | {role} | {}", row.peer, row.version, row.scenario);
         match &row.result {
             Ok(account) => {
-                let Account {
-                    cuts,
-                    resumes,
-                    sent,
-                    delivered,
-                    ..
-                } = account;
-                let [lost, duplicated, reordered] = [Kind::Lost, Kind::Duplicated, Kind::Reordered]
-                    .map(|kind| row.count(account, kind));
+                let Account { cuts, resumes, sent, delivered, .. } = account;
+                let [lost, duplicated, reordered] =
+                    [Kind::Lost, Kind::Duplicated, Kind::Reordered].map(|kind| row.count(account, kind));
                 println!(
                     "{head} | {cuts} | {resumes} | {sent} | {delivered} | {lost} | {duplicated} | {reordered} | {} |",
                     row.by_the_peer(account)
@@ -120,12 +90,6 @@ pub fn explain(row: &Row, log: &std::path::Path) {
             Blame::Nobody => "note",
             _ => "peer's fault",
         };
-        println!(
-            "  {whose}: {:?}: {} ({:?}); {}",
-            finding.kind,
-            finding.why,
-            finding.blame,
-            log.display()
-        );
+        println!("  {whose}: {:?}: {} ({:?}); {}", finding.kind, finding.why, finding.blame, log.display());
     }
 }

@@ -7,9 +7,7 @@ use futures::StreamExt;
 use tokio::sync::oneshot;
 use tokio_xmpp::jid::Jid;
 use tokio_xmpp::parsers::presence::Presence;
-use tokio_xmpp::stanzastream::{
-    self, Connection, StanzaStage, StanzaState, StanzaStream, StanzaToken, StreamEvent,
-};
+use tokio_xmpp::stanzastream::{self, Connection, StanzaStage, StanzaState, StanzaStream, StanzaToken, StreamEvent};
 use tokio_xmpp::xmlstream::Timeouts;
 
 use crate::driver::{Command, Driver, Login, Report, Seat};
@@ -27,15 +25,9 @@ impl Client for TokioXmpp {
 
     fn version(&self) -> Result<String, String> {
         let lock = include_str!("../../Cargo.lock");
-        let mut lines = lock
-            .lines()
-            .skip_while(|line| *line != "name = \"tokio-xmpp\"");
-        let version = lines
-            .nth(1)
-            .and_then(|line| line.strip_prefix("version = "));
-        version
-            .map(|v| v.trim_matches('"').to_owned())
-            .ok_or_else(|| "Cargo.lock has no tokio-xmpp".into())
+        let mut lines = lock.lines().skip_while(|line| *line != "name = \"tokio-xmpp\"");
+        let version = lines.nth(1).and_then(|line| line.strip_prefix("version = "));
+        version.map(|v| v.trim_matches('"').to_owned()).ok_or_else(|| "Cargo.lock has no tokio-xmpp".into())
     }
 
     fn start(&self, login: Login, journal: &Arc<Journal>, _: &Place) -> Result<Driver, String> {
@@ -44,21 +36,11 @@ impl Client for TokioXmpp {
 }
 
 async fn run(login: Login, mut seat: Seat) -> Result<(), String> {
-    let partner: Jid = login
-        .partner
-        .parse()
-        .map_err(|e| format!("{}: {e}", login.partner))?;
+    let partner: Jid = login.partner.parse().map_err(|e| format!("{}: {e}", login.partner))?;
     let gate = Gate::default();
     let connector = {
         let (login, report, gate) = (login.clone(), seat.report.clone(), gate.clone());
-        Box::new(move |_, slot| {
-            drop(tokio::spawn(connect(
-                login.clone(),
-                report.clone(),
-                gate.clone(),
-                slot,
-            )))
-        })
+        Box::new(move |_, slot| drop(tokio::spawn(connect(login.clone(), report.clone(), gate.clone(), slot))))
     };
     let mut stream = StanzaStream::new(connector, 4096);
     loop {
@@ -100,21 +82,14 @@ async fn watch(mut token: StanzaToken, number: u32, report: Report) {
 
 /// Tries until there is a connection, without the second's delay that tokio-xmpp's own connector has.
 async fn connect(login: Login, report: Report, gate: Gate, slot: oneshot::Sender<Connection>) {
-    let timeouts = Timeouts {
-        read_timeout: Duration::from_secs(20),
-        response_timeout: Duration::from_secs(10),
-    };
+    let timeouts = Timeouts { read_timeout: Duration::from_secs(20), response_timeout: Duration::from_secs(10) };
     let Ok(identity) = login.jid.parse() else {
         return;
     };
     loop {
         match authenticate(&login, timeouts, &gate).await {
             Ok((features, stream)) => {
-                let _ = slot.send(Connection {
-                    stream,
-                    features,
-                    identity,
-                });
+                let _ = slot.send(Connection { stream, features, identity });
                 return;
             }
             Err(why) => report.event(Event::Note(why)),

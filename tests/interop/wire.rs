@@ -58,14 +58,8 @@ pub fn read(chunks: &[Chunk]) -> Vec<Connection> {
         }
         let connection = &mut connections[chunk.connection];
         let (items, splitter) = match chunk.dir {
-            Dir::ToServer => (
-                &mut connection.to_server,
-                &mut splitters[chunk.connection][0],
-            ),
-            Dir::ToClient => (
-                &mut connection.to_client,
-                &mut splitters[chunk.connection][1],
-            ),
+            Dir::ToServer => (&mut connection.to_server, &mut splitters[chunk.connection][0]),
+            Dir::ToClient => (&mut connection.to_client, &mut splitters[chunk.connection][1]),
         };
         splitter.take(chunk, items);
     }
@@ -89,11 +83,7 @@ impl Splitter {
             let Some(what) = self.byte(*byte) else {
                 continue;
             };
-            items.push(Item {
-                at: chunk.at,
-                forwarded: !self.lost,
-                what,
-            });
+            items.push(Item { at: chunk.at, forwarded: !self.lost, what });
         }
     }
 
@@ -144,48 +134,31 @@ impl Splitter {
 }
 
 fn classify(xml: &str) -> What {
-    let wrapped = format!(
-        "<stream:stream xmlns='jabber:client' xmlns:stream='{STREAMS}'>{xml}</stream:stream>"
-    );
+    let wrapped = format!("<stream:stream xmlns='jabber:client' xmlns:stream='{STREAMS}'>{xml}</stream:stream>");
     let Ok(root) = wrapped.parse::<Element>() else {
         return What::Other;
     };
     let Some(element) = root.children().next() else {
         return What::Other;
     };
-    let number = |name| {
-        element
-            .attr(name)
-            .and_then(|value: &str| value.parse::<u32>().ok())
-    };
+    let number = |name| element.attr(name).and_then(|value: &str| value.parse::<u32>().ok());
     let text = |name| element.attr(name).unwrap_or_default().to_owned();
     match (element.name(), element.ns().as_str()) {
         ("message", "jabber:client") => match element.get_child("body", "jabber:client") {
-            Some(body) if element.attr("type") != Some("error") => {
-                What::Message { body: body.text() }
-            }
+            Some(body) if element.attr("type") != Some("error") => What::Message { body: body.text() },
             _ => What::OtherStanza,
         },
         ("presence" | "iq", "jabber:client") => What::OtherStanza,
         ("enable", SM) => What::Enable,
         ("enabled", SM) => What::Enabled { id: text("id") },
-        ("resume", SM) => What::Resume {
-            previd: text("previd"),
-            h: number("h").unwrap_or_default(),
-        },
-        ("resumed", SM) => What::Resumed {
-            h: number("h").unwrap_or_default(),
-        },
+        ("resume", SM) => What::Resume { previd: text("previd"), h: number("h").unwrap_or_default() },
+        ("resumed", SM) => What::Resumed { h: number("h").unwrap_or_default() },
         ("failed", SM) => What::Failed { h: number("h") },
-        ("a", SM) => What::Ack {
-            h: number("h").unwrap_or_default(),
-        },
+        ("a", SM) => What::Ack { h: number("h").unwrap_or_default() },
         ("r", SM) => What::Request,
         ("error", STREAMS) => {
             let condition = element.children().find(|child| child.ns() == STREAM_ERRORS);
-            What::StreamError {
-                condition: condition.map_or("", |child| child.name()).to_owned(),
-            }
+            What::StreamError { condition: condition.map_or("", |child| child.name()).to_owned() }
         }
         _ => What::Other,
     }

@@ -34,7 +34,6 @@ function speak(number, text) {
 function keep(number, text) {
   kept.push([number, text]);
   kept.sort(([a], [b]) => a - b);
-  if (online && xmpp.status === "online") flush();
 }
 
 function flush() {
@@ -69,19 +68,7 @@ xmpp.streamManagement.on("fail", (stanza) => report("note given up:", stanza.toS
 xmpp.on("disconnect", ({ clean }) => {
   if (online) report("offline", clean ? "clean" : "dirty");
   online = false;
-  setTimeout(wake, 1000, attempts);
 });
-
-let attempts = 0;
-xmpp.on("connecting", () => attempts++);
-
-// A procedure of the old connection that ends late sets the status to "online"; the reconnection then never comes.
-function wake(before) {
-  if (xmpp.socket !== null || attempts !== before) return;
-  report("stuck", `no connection, and the status is ${xmpp.status}`);
-  xmpp.status = "disconnect";
-  xmpp.reconnect.scheduleReconnect();
-}
 xmpp.on("error", (error) => report("note", String(error).replaceAll("\n", " ")));
 xmpp.on("stanza", (stanza) => {
   const body = stanza.is("message") && stanza.getChildText("body");

@@ -30,14 +30,10 @@ async fn one(stage: &mut Stage, rng: &mut Rng) -> Result<(), String> {
     let (connection, ups, how) = (stage.proxy.newest(), stage.ups(), how(rng));
     let exact = rng.chance(50);
     if exact {
-        stage
-            .proxy
-            .cut_after(connection, dir(rng), rng.within(1..=2500), how);
+        stage.proxy.cut_after(connection, dir(rng), rng.within(1..=2500), how);
     }
     if rng.chance(20) {
-        stage
-            .proxy
-            .cut_next_after(dir(rng), rng.within(1..=2000), Cut::Rst);
+        stage.proxy.cut_next_after(dir(rng), rng.within(1..=2000), Cut::Rst);
     }
     chatter(stage, rng, 4).await;
     if !exact {
@@ -51,11 +47,7 @@ async fn one(stage: &mut Stage, rng: &mut Rng) -> Result<(), String> {
 
 async fn chatter(stage: &mut Stage, rng: &mut Rng, most: u64) {
     for _ in 0..rng.within(0..=most) {
-        stage.say(if rng.chance(50) {
-            End::Client
-        } else {
-            End::Partner
-        });
+        stage.say(if rng.chance(50) { End::Client } else { End::Partner });
         if rng.chance(40) {
             tokio::time::sleep(Duration::from_millis(rng.within(0..=8))).await;
         }
@@ -63,11 +55,7 @@ async fn chatter(stage: &mut Stage, rng: &mut Rng, most: u64) {
 }
 
 fn dir(rng: &mut Rng) -> Dir {
-    if rng.chance(50) {
-        Dir::ToServer
-    } else {
-        Dir::ToClient
-    }
+    if rng.chance(50) { Dir::ToServer } else { Dir::ToClient }
 }
 
 fn how(rng: &mut Rng) -> Cut {
