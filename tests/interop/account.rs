@@ -288,14 +288,16 @@ impl Audit<'_> {
         let last = *state.links.last()?;
         let links = &self.ledger.links;
         let next = (last + 1..links.len()).find(|index| links[*index].session.is_some())?;
-        let asked = (last + 1..=next).any(|index| links[index].asked.as_ref().is_some_and(|(id, _)| *id == state.id));
+        let refused = (last + 1..=next).any(|index| {
+            links[index].failed.is_some() && links[index].asked.as_ref().is_some_and(|(id, _)| *id == state.id)
+        });
         // A conflict comes of the new session; it does not lead to it.
         let error = links[last].error_by_server.as_ref().is_some_and(|condition| condition != "conflict");
         Some(match () {
             () if self.ends_sessions => Blame::Nobody,
             () if state.client_too_high.is_some() => Blame::Client,
             () if state.server_too_high.is_some() || error => Blame::Server,
-            () if asked => Blame::Server,
+            () if refused => Blame::Server,
             () => Blame::Client,
         })
     }

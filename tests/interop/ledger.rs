@@ -78,12 +78,13 @@ impl Session {
 }
 
 impl Ledger {
-    pub fn new(connections: &[Connection], tag: &str) -> Self {
+    pub fn new(connections: &[Connection], tag: &str, resets: &[usize]) -> Self {
         let mut ledger = Self::default();
         for (index, connection) in connections.iter().enumerate() {
             let link = ledger.link(index, connection);
             ledger.links.push(link);
             ledger.count(index, connection, tag);
+            ledger.acknowledge(index, connection, resets.contains(&index));
         }
         ledger
     }
@@ -184,11 +185,12 @@ impl Ledger {
                 }
             }
         }
-        self.acknowledge(&link, connection);
     }
 
     /// Goes through the connection in the order of time, and holds each h against what was sent before it.
-    fn acknowledge(&mut self, link: &Link, connection: &Connection) {
+    /// After an RST it is not known whether the server had read the last of them.
+    fn acknowledge(&mut self, index: usize, connection: &Connection, reset: bool) {
+        let link = self.links[index].clone();
         // A refused h speaks of the session that was asked for.
         if let (Some((id, h)), Some(failed)) = (&link.asked, link.failed)
             && let Some(session) = self.find(id)
@@ -218,7 +220,7 @@ impl Ledger {
                 (Dir::ToServer, what) if client_on && what.is_stanza() => by_client += 1,
                 (Dir::ToClient, what) if server_on && what.is_stanza() => by_server += 1,
                 (Dir::ToServer, What::Ack { h }) if *h > by_server => session.client_too_high = Some((*h, by_server)),
-                (Dir::ToServer, What::Ack { h }) => session.client_told(*h, item.forwarded),
+                (Dir::ToServer, What::Ack { h }) => session.client_told(*h, item.forwarded && !reset),
                 (Dir::ToClient, What::Ack { h }) if *h > by_client => session.server_too_high = Some((*h, by_client)),
                 (Dir::ToClient, What::Ack { h }) => session.server_told(*h, item.forwarded),
                 _ => {}

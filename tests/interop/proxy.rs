@@ -106,6 +106,17 @@ impl Proxy {
         cut.map(|connection| connection.index).collect()
     }
 
+    /// The connections of which the server may not have read all that was forwarded: an RST takes with it what the
+    /// receiver has not read yet.
+    pub fn resets(&self) -> Vec<usize> {
+        let state = self.shared.state.lock().unwrap();
+        let reset = state.connections.iter().filter(|connection| {
+            let cut = *connection.cut.borrow();
+            matches!(cut, Some(Cut::Rst | Cut::Stall(_) | Cut::HalfClose(_))) || *connection.broken.borrow()
+        });
+        reset.map(|connection| connection.index).collect()
+    }
+
     pub fn is_cut(&self, index: usize) -> bool {
         self.get(index).is_some_and(|connection| connection.cut.borrow().is_some())
     }

@@ -88,7 +88,7 @@ impl Stage {
     /// The account of everything so far.
     pub fn audit(&self) -> Account {
         let connections = self.recorder.with_chunks(wire::read);
-        let ledger = Ledger::new(&connections, &self.tag);
+        let ledger = Ledger::new(&connections, &self.tag, &self.proxy.resets());
         let cuts = self.proxy.cuts();
         self.journal.with(|journal| {
             Audit {
