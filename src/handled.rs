@@ -45,6 +45,7 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    #[inline]
     pub(crate) const fn uncounted() -> Self {
         Self { session: None, number: Counter::ZERO }
     }
@@ -100,11 +101,13 @@ impl Handled {
         Self { session, h, after: VecDeque::new(), owed: None }
     }
 
+    #[inline]
     pub(crate) fn h(&self) -> Counter {
         self.h
     }
 
     /// How many stanzas after `h` are remembered, settled or not.
+    #[inline]
     pub(crate) fn pending(&self) -> usize {
         self.after.len()
     }
@@ -120,12 +123,14 @@ impl Handled {
     }
 
     /// Counts a stanza as received.
+    #[inline]
     pub(crate) fn receive(&mut self, now: Instant) -> Receipt {
         self.after.push_back(Some(now));
         Receipt { session: Some(self.session), number: self.received() }
     }
 
     /// Settles a stanza, and tells the new `h` if an `<r/>` waits for it.
+    #[inline]
     pub(crate) fn settle(&mut self, receipt: Receipt) -> Result<Option<Counter>, ReceiptError> {
         match receipt.session {
             None => Ok(None),
@@ -137,6 +142,7 @@ impl Handled {
     }
 
     /// Settles a stanza without its receipt.
+    #[inline]
     pub(crate) fn settle_number(&mut self, number: Counter) -> Result<Option<Counter>, NotOpen> {
         let offset = number.since(self.h.next());
         self.after.get_mut(count(offset)).and_then(Option::take).ok_or(NotOpen(number))?;
@@ -149,6 +155,7 @@ impl Handled {
     }
 
     /// The answer to an `<r/>`: what is handled now. The rest of what was received by now is owed.
+    #[inline]
     pub(crate) fn answer(&mut self) -> Counter {
         self.owed = (!self.after.is_empty()).then(|| self.received());
         self.h
@@ -159,6 +166,7 @@ impl Handled {
         self.owed = None;
     }
 
+    #[inline]
     fn received(&self) -> Counter {
         // No more are remembered than a u32 allows.
         self.h.advance(u32::try_from(self.after.len()).unwrap_or(u32::MAX))

@@ -174,8 +174,10 @@ impl<S: Stanza> Queue<S> {
     pub(crate) fn ack(&mut self, h: Counter) -> Result<u32, WrongH> {
         let acknowledged = self.check(h)?;
         let gone = count(acknowledged).saturating_sub(self.not_kept());
-        for entry in self.ring.drain(..gone) {
-            self.bytes = self.bytes.saturating_sub(entry.stanza.bytes());
+        for _ in 0..gone {
+            if let Some(entry) = self.ring.pop_front() {
+                self.bytes = self.bytes.saturating_sub(entry.stanza.bytes());
+            }
         }
         self.acked = h;
         give_back(&mut self.ring);

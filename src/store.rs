@@ -5,7 +5,7 @@ mod memory;
 
 use std::time::Instant;
 
-pub use memory::{AtCap, Census, MemoryStore, StoreError};
+pub use memory::{AtCap, MemoryStore, StoreError};
 
 use crate::counter::Counter;
 use crate::smid::SmId;

@@ -53,6 +53,7 @@ const SWEEP: Duration = Duration::from_secs(60);
 pub struct Server {
     domain: DomainPart,
     accounts: Arc<Accounts>,
+    mechanisms: Vec<String>,
     tls: Option<TlsAcceptor>,
     /// Whether stream management is offered.
     sm: bool,
@@ -96,6 +97,7 @@ impl Server {
             router: Router::new(options.domain.clone(), accounts.clone()),
             tls: options.tls.then(|| tls::self_signed(options.domain.as_str())).transpose()?,
             domain: options.domain.clone(),
+            mechanisms: options.mechanisms.clone(),
             sm: options.sm == Switch::On,
             store: MemoryStore::new(&config),
             accounts,

@@ -14,7 +14,7 @@ use xmpp_parsers::starttls::{Proceed, Request, StartTls};
 use xmpp_parsers::stream_error::DefinedCondition;
 
 use super::Server;
-use super::sasl::{self, MECHANISMS};
+use super::sasl;
 use super::stream::{Connection, stream_error};
 use super::xml::{Incoming, ReadError};
 
@@ -44,10 +44,10 @@ async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<(Connec
         connection = Connection::new(Box::new(tls.accept(connection.into_inner()).await?));
         open(&mut connection, server).await?;
     }
-    let mechanism = |name| Element::builder("mechanism", ns::SASL).append(name).build();
-    let mechanisms = Element::builder("mechanisms", ns::SASL).append_all(MECHANISMS.map(mechanism));
+    let mechanism = |name: &String| Element::builder("mechanism", ns::SASL).append(name.as_str()).build();
+    let mechanisms = Element::builder("mechanisms", ns::SASL).append_all(server.mechanisms.iter().map(mechanism));
     connection.send(Element::builder("features", ns::STREAM).append(mechanisms).build()).await?;
-    let Some(name) = sasl::authenticate(&mut connection, &server.accounts).await? else {
+    let Some(name) = sasl::authenticate(&mut connection, &server.accounts, &server.mechanisms).await? else {
         refuse(connection, DefinedCondition::NotAuthorized, "that was one attempt too many").await;
         return Ok(None);
     };

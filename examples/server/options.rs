@@ -8,7 +8,7 @@ use clap::{Parser, ValueEnum};
 use jid::DomainPart;
 use xmpp_sm::{AckFreq, Config, OnFull, StaleH};
 
-use super::sasl::Account;
+use super::sasl::{Account, MECHANISMS};
 
 /// A small XMPP server whose streams can be resumed. Everything is kept in memory.
 #[derive(Clone, Debug, Parser)]
@@ -24,6 +24,10 @@ pub struct Options {
     /// An account; may be given more than once
     #[arg(long = "user", value_name = "NAME:PASSWORD")]
     pub users: Vec<Account>,
+
+    /// A SASL mechanism that is offered; may be given more than once. All that there are, unless given
+    #[arg(long = "mechanism", value_name = "NAME", default_values = MECHANISMS, value_parser = MECHANISMS)]
+    pub mechanisms: Vec<String>,
 
     /// Require STARTTLS, with a self-signed certificate
     #[arg(long)]

@@ -15,6 +15,7 @@ use xmpp_parsers::sasl::{Auth, Challenge, DefinedCondition, Failure, Mechanism a
 use super::stream::{Connection, random};
 use super::xml::ReadError;
 
+/// The best first: some clients take the first that they know.
 pub const MECHANISMS: [&str; 3] = ["SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"];
 const ATTEMPTS: usize = 3;
 const ITERATIONS: u32 = 4096;
@@ -62,9 +63,13 @@ impl Accounts {
 }
 
 /// Asks the client who it is, until it can prove it.
-pub async fn authenticate(connection: &mut Connection, accounts: &Accounts) -> Result<Option<NodePart>, ReadError> {
+pub async fn authenticate(
+    connection: &mut Connection,
+    accounts: &Accounts,
+    offered: &[String],
+) -> Result<Option<NodePart>, ReadError> {
     for _ in 0..ATTEMPTS {
-        match attempt(connection, accounts).await? {
+        match attempt(connection, accounts, offered).await? {
             Ok((account, success)) => {
                 connection.send(Success { data: success }).await?;
                 return Ok(Some(account.name.clone()));
@@ -79,7 +84,11 @@ pub async fn authenticate(connection: &mut Connection, accounts: &Accounts) -> R
 
 type Attempt<'a> = Result<(&'a Account, Vec<u8>), DefinedCondition>;
 
-async fn attempt<'a>(connection: &mut Connection, accounts: &'a Accounts) -> Result<Attempt<'a>, ReadError> {
+async fn attempt<'a>(
+    connection: &mut Connection,
+    accounts: &'a Accounts,
+    offered: &[String],
+) -> Result<Attempt<'a>, ReadError> {
     let mut element = connection.next_element().await?;
     let mut has_response = !element.text().is_empty();
     if element.text() == "=" {
@@ -88,6 +97,9 @@ async fn attempt<'a>(connection: &mut Connection, accounts: &'a Accounts) -> Res
     let Ok(auth) = Auth::try_from(element) else {
         return Ok(Err(DefinedCondition::InvalidMechanism));
     };
+    if !offered.contains(&auth.mechanism.to_string()) {
+        return Ok(Err(DefinedCondition::InvalidMechanism));
+    }
     let mut challenge = Vec::new();
     let mut payload = auth.data;
     let mut mechanism = None;

@@ -140,20 +140,20 @@ impl<Sid> MemoryStore<Sid> {
         self
     }
 
-    /// How many sessions are registered, and how many stale `h` are remembered, those included that are
-    /// too old and not swept yet. A snapshot, and slow: it visits every record.
-    pub fn census(&self) -> Census {
-        let mut census = Census::default();
-        for table in &self.tables {
-            for record in table.lock().values() {
-                let count = match record.state {
-                    State::Live { .. } => &mut census.sessions,
-                    State::Stale { .. } => &mut census.stale,
-                };
-                *count = count.saturating_add(1);
-            }
-        }
-        census
+    /// How many sessions are registered. Not exact while other threads register and take out.
+    pub fn len(&self) -> usize {
+        let records = self.tables.iter().fold(0_usize, |sum, table| sum.saturating_add(table.lock().len()));
+        records.saturating_sub(self.stale_len())
+    }
+
+    /// Whether no session is registered, with the same reservation.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many stale `h` are remembered, those included that are too old and not swept yet.
+    pub fn stale_len(&self) -> usize {
+        self.fading.lock().len()
     }
 
     fn table(&self, smid: &SmId) -> &Mutex<Table<Sid>> {
@@ -183,15 +183,6 @@ impl<Sid> MemoryStore<Sid> {
         };
         faded.into_iter().filter(stale).count()
     }
-}
-
-/// What [`MemoryStore::census`] found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Census {
-    /// How many sessions are registered.
-    pub sessions: usize,
-    /// How many stale `h` are remembered.
-    pub stale: usize,
 }
 
 impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
@@ -305,10 +296,8 @@ impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
     }
 
     fn sweep(&self, now: Instant) -> usize {
-        let mut fading = self.fading.lock();
-        fading.swept(now);
-        let faded = fading.take_while(|since| self.is_too_old(since, now));
-        drop(fading);
+        let faded = self.fading.lock().sweep(now, |since| self.is_too_old(since, now));
+        // Their tables are locked after `fading` is free.
         self.bury(faded)
     }
 

@@ -31,6 +31,7 @@ impl<S: Stanza> StreamMgmt<S> {
     ///
     /// [`NotRecorded`], with the stanza, which must not be written then: the buffer is full and the
     /// policy is to end the stream at once, or a client waits for `<resumed/>`.
+    #[inline]
     pub fn record_sent(&mut self, stanza: S, now: Instant) -> Result<Sent<S>, NotRecorded<S>> {
         match self.phase {
             Phase::Enabled | Phase::Enabling => {}
@@ -84,6 +85,7 @@ impl<S: Stanza> StreamMgmt<S> {
     /// # Errors
     ///
     /// [`ReceiptError`], with the receipt, if it is of another session or was given up before.
+    #[inline]
     pub fn record_handled(&mut self, receipt: Receipt) -> Result<Option<Nonza>, ReceiptError> {
         Ok(self.session.handled.settle(receipt)?.map(Nonza::Ack))
     }
@@ -143,6 +145,21 @@ impl<S: Stanza> StreamMgmt<S> {
         }
     }
 
+    #[inline]
+    pub(super) fn receive(&mut self, now: Instant) -> Result<Receipt, Error> {
+        if self.session.handled.pending() >= count(self.config.receipts_max.get()) {
+            return Err(Error::ReceiptsFull);
+        }
+        Ok(self.session.handled.receive(now))
+    }
+
+    /// The answer to an `<r/>`.
+    #[inline]
+    pub(super) fn answer(&mut self) -> Nonza {
+        Nonza::Ack(self.session.handled.answer())
+    }
+
+    #[inline]
     pub(super) fn acknowledge(&mut self, h: Counter, now: Instant) -> Result<Acked, Error> {
         let count = self.take_h(h).map_err(|why| Error::WrongH { element: Kind::Ack, why })?;
         self.asking = self.after_answer(now);
@@ -150,6 +167,7 @@ impl<S: Stanza> StreamMgmt<S> {
     }
 
     /// Forgets what `h` acknowledges.
+    #[inline]
     pub(super) fn take_h(&mut self, h: Counter) -> Result<u32, WrongH> {
         let acknowledged = self.session.queue.ack(h)?;
         if self.full_until.is_some() && self.session.queue.is_within(&self.config) {
@@ -158,6 +176,7 @@ impl<S: Stanza> StreamMgmt<S> {
         Ok(acknowledged)
     }
 
+    #[inline]
     fn after_answer(&self, now: Instant) -> Asking {
         let outstanding = self.session.queue.outstanding();
         let again = match self.config.ack_freq {
@@ -172,10 +191,12 @@ impl<S: Stanza> StreamMgmt<S> {
         again.map_or(Asking::No, Asking::Again)
     }
 
+    #[inline]
     fn request_if_due(&mut self, now: Instant) -> Option<Nonza> {
         (self.phase == Phase::Enabled && self.is_request_due()).then(|| self.ask(now))
     }
 
+    #[inline]
     pub(super) fn is_request_due(&self) -> bool {
         let queue = &self.session.queue;
         self.config.ack
@@ -186,6 +207,7 @@ impl<S: Stanza> StreamMgmt<S> {
             }
     }
 
+    #[inline]
     pub(super) fn ask(&mut self, now: Instant) -> Nonza {
         self.asked = self.sent();
         if !matches!(self.asking, Asking::Awaiting(_)) {

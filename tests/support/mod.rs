@@ -1,0 +1,492 @@
+//! Two peers and the wire between them, on a virtual clock: no socket, no sleep.
+//!
+//! Client and server are real [`StreamMgmt`]s that hold wire text as their stanzas. What one writes lies on
+//! a link until it is delivered; then it is parsed and goes through [`Inbound::from_element`]. Around each
+//! state is a host that does what the crate's documentation asks of a host (`host.rs`), the server's with a
+//! real [`MemoryStore`].
+//!
+//! A test calls what the peers do and reads the transcript of what was on the wire:
+//!
+//! ```text
+//! let mut net = Net::new(quiet());
+//! let juliet = net.connect("juliet@capulet.lit");
+//! net.enable(juliet);
+//! net.expect("
+//!     C: <enable resume='true' max='600'/>
+//!     S: <enabled id='sm-1' resume='true' max='600'/>
+//! ");
+//! net.server_sends(juliet, "<message id='m1'/>");
+//! net.cut(juliet);                            // the message is lost
+//! let again = net.resume(juliet);             // a new connection, the second
+//! net.expect("
+//!     S: <message id='m1'/>
+//!     -- cut, lost 1 of the server
+//!     C2: <resume previd='sm-1' h='0'/>
+//!     S2: <resumed previd='sm-1' h='0'/>
+//!     S2: <message id='m1'/>
+//! ");
+//! ```
+//!
+//! [`expect`](Net::expect) delivers everything first; [`written`](Net::written) delivers nothing. The first
+//! session gets the SM-ID `sm-1`, and so on. Namespaces are left out where they are as expected: see `wire.rs`.
+
+// Each test binary uses a part of this.
+#![allow(dead_code)]
+
+mod host;
+mod look;
+pub mod wire;
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use xmpp_sm::{
+    AckFreq, Condition, Config, Detached, Ending, Error, Inbound, MemoryStore, Nonza, Parts, SessionStore, SmId,
+    StreamError, StreamMgmt,
+};
+
+pub use host::{Peer, Place};
+use host::{Pending, Todo};
+pub use look::Back;
+
+/// A connection, by its number in transcripts.
+pub type Conn = usize;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Client,
+    Server,
+}
+
+impl Side {
+    pub const BOTH: [Self; 2] = [Self::Client, Self::Server];
+
+    pub fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
+/// One connection: its two peers, and what each has written that is not delivered yet.
+struct Connection {
+    owner: String,
+    peers: [Peer; 2],
+    on_the_way: [VecDeque<String>; 2],
+    is_cut: bool,
+}
+
+/// See the [module](self).
+pub struct Net {
+    pub server_config: Arc<Config>,
+    pub client_config: Arc<Config>,
+    pub store: MemoryStore<Conn>,
+    /// The SM-IDs of the sessions to come; then `sm-1`, `sm-2`.
+    pub smids: VecDeque<SmId>,
+    /// The server refuses `<enable/>` with this.
+    pub refuse_enable: Option<Condition>,
+    /// The server's host takes its time: a `<resume/>` is answered by [`answer_resume`](Net::answer_resume).
+    pub slow_lookup: bool,
+    /// What either side's host was told to be wrong.
+    pub errors: Vec<(Side, Error)>,
+    base: Instant,
+    now: Instant,
+    named: u32,
+    switched_off: bool,
+    connections: Vec<Connection>,
+    log: Vec<String>,
+    read: usize,
+    back: Vec<Back>,
+    client_back: Vec<Back>,
+    undelivered: Vec<String>,
+    endings: Vec<(Conn, Ending)>,
+}
+
+/// The defaults, but `<r/>` is only written when a test says so.
+pub fn quiet() -> Config {
+    Config::default().ack(false)
+}
+
+/// The defaults, with an `<r/>` after so many stanzas.
+pub fn asking_every(stanzas: u32) -> Config {
+    Config::default().ack_freq(AckFreq::Every(NonZeroU32::new(stanzas).expect("not zero")))
+}
+
+pub fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Making the net and its connections.
+impl Net {
+    /// A server with these options; clients are [`quiet`].
+    pub fn new(server: Config) -> Self {
+        Self::with(server, quiet())
+    }
+
+    pub fn with(server: Config, client: Config) -> Self {
+        let base = Instant::now();
+        Self {
+            store: MemoryStore::new(&server),
+            server_config: Arc::new(server),
+            client_config: Arc::new(client),
+            smids: VecDeque::new(),
+            refuse_enable: None,
+            slow_lookup: false,
+            errors: Vec::new(),
+            base,
+            now: base,
+            named: 0,
+            switched_off: false,
+            connections: Vec::new(),
+            log: Vec::new(),
+            read: 0,
+            back: Vec::new(),
+            client_back: Vec::new(),
+            undelivered: Vec::new(),
+            endings: Vec::new(),
+        }
+    }
+
+    /// A server on which stream management is switched off.
+    pub fn switched_off() -> Self {
+        Self { switched_off: true, ..Self::new(quiet()) }
+    }
+
+    /// The next session gets this SM-ID.
+    pub fn name_session(&mut self, smid: &str) {
+        self.smids.push_back(SmId::new(smid).expect("a valid SM-ID"));
+    }
+
+    /// A new connection, as far as the stream headers.
+    pub fn open(&mut self, owner: &str) -> Conn {
+        let client = StreamMgmt::client(self.client_config.clone());
+        self.open_with(owner, client)
+    }
+
+    fn open_with(&mut self, owner: &str, client: StreamMgmt<String>) -> Conn {
+        let config = self.server_config.clone();
+        let server = if self.switched_off { StreamMgmt::disabled(config) } else { StreamMgmt::server(config) };
+        let peers = [Peer::new(client), Peer::new(server)];
+        self.connections.push(Connection { owner: owner.into(), peers, on_the_way: Default::default(), is_cut: false });
+        self.connections.len()
+    }
+
+    pub fn authenticate(&mut self, conn: Conn) {
+        for side in Side::BOTH {
+            self.stream_mut(conn, side).authenticated();
+        }
+    }
+
+    /// Binds a resource. The exchange is not on the wire here.
+    pub fn bind(&mut self, conn: Conn) {
+        for side in Side::BOTH {
+            self.stream_mut(conn, side).bound();
+        }
+    }
+
+    /// A new connection, authenticated and bound.
+    pub fn connect(&mut self, owner: &str) -> Conn {
+        let conn = self.open(owner);
+        self.authenticate(conn);
+        self.bind(conn);
+        conn
+    }
+
+    /// A new connection on which stream management is on. Its transcript so far is taken as read.
+    pub fn login(&mut self, owner: &str) -> Conn {
+        let conn = self.connect(owner);
+        self.enable(conn);
+        self.run();
+        assert!(self.server(conn).is_enabled() && self.client(conn).is_enabled(), "{:#?}", self.log);
+        self.read = self.log.len();
+        conn
+    }
+
+    /// The client asks for stream management.
+    pub fn enable(&mut self, conn: Conn) {
+        let enable = self.stream_mut(conn, Side::Client).enable().expect("it is bound");
+        self.write(conn, Side::Client, &enable.to_string());
+    }
+
+    /// The client comes back on a new connection and asks for the session that it had.
+    pub fn resume(&mut self, old: Conn) -> Conn {
+        let session = match self.take_place(old, Side::Client) {
+            Place::Detached(session) => session,
+            other => panic!("the client has no detached session: {other:?}"),
+        };
+        let conn = self.resume_with(&self.owner(old), session);
+        self.connections[conn - 1].peers[0].got = std::mem::take(&mut self.peer_mut(old, Side::Client).got);
+        self.peer_mut(old, Side::Client).place = Place::MovedTo(conn);
+        conn
+    }
+
+    /// A client with this session asks for it on a new connection.
+    pub fn resume_with(&mut self, owner: &str, session: Detached<String>) -> Conn {
+        let (client, resume) = StreamMgmt::resume(self.client_config.clone(), session).expect("all is settled");
+        let conn = self.open_with(owner, client);
+        self.authenticate(conn);
+        self.write(conn, Side::Client, &resume.to_string());
+        conn
+    }
+
+    /// Both sides of a session that has come so far: the server waits for the client to resume it.
+    ///
+    /// `handled` is what each side has handled of the other, and has told so; nothing is unacknowledged.
+    /// Gives the session of the client, and the connection that the server thinks of as its last one.
+    pub fn started_at(&mut self, owner: &str, client_sent: u32, server_sent: u32) -> (Conn, Detached<String>) {
+        let smid = self.next_smid();
+        let deadline = Some(self.now + secs(600));
+        let parts = |h: u32, acked: u32| Parts {
+            smid: smid.clone(),
+            deadline,
+            window: Some(secs(600)),
+            h: h.into(),
+            acked: acked.into(),
+            unacked: Vec::new(),
+        };
+        let server = Detached::from_parts(self.server_config.clone(), parts(client_sent, server_sent));
+        let client = Detached::from_parts(self.client_config.clone(), parts(server_sent, client_sent));
+        let conn = self.open(owner);
+        let _ = self.take_place(conn, Side::Client);
+        let registered = self.store.register(&smid, owner, conn).expect("room in the store");
+        let peer = self.peer_mut(conn, Side::Server);
+        peer.place = Place::Detached(server.expect("few stanzas"));
+        peer.epoch = Some(registered.epoch);
+        self.connections[conn - 1].is_cut = true;
+        (conn, client.expect("few stanzas"))
+    }
+}
+
+/// What the peers do.
+impl Net {
+    /// The client sends a stanza, through its state.
+    pub fn client_sends(&mut self, conn: Conn, stanza: &str) {
+        self.sends(conn, Side::Client, stanza);
+    }
+
+    /// The server routes a stanza to the session that began on this connection, wherever it is now.
+    pub fn server_sends(&mut self, conn: Conn, stanza: &str) {
+        self.sends(conn, Side::Server, stanza);
+    }
+
+    /// Puts anything onto the wire, past the client's state.
+    pub fn client_writes(&mut self, conn: Conn, text: &str) {
+        self.write(conn, Side::Client, &wire::with_ns(text));
+    }
+
+    /// Puts anything onto the wire, past the server's state.
+    pub fn server_writes(&mut self, conn: Conn, text: &str) {
+        self.write(conn, Side::Server, &wire::with_ns(text));
+    }
+
+    /// Either side writes an `<r/>` of its own accord.
+    pub fn requests(&mut self, conn: Conn, side: Side) {
+        let now = self.now;
+        let request = self.stream_mut(conn, side).request(now).expect("stream management is on");
+        self.write(conn, side, &request.to_string());
+    }
+
+    /// Either side writes an `<a/>` of its own accord.
+    pub fn acks(&mut self, conn: Conn, side: Side) {
+        let ack = self.stream_mut(conn, side).ack().expect("stream management is on");
+        self.write(conn, side, &ack.to_string());
+    }
+
+    /// Either side closes the stream in good order.
+    pub fn closes(&mut self, conn: Conn, side: Side) {
+        self.finish(conn, side);
+    }
+
+    /// The server ends a session: `Stopped` with nothing more than a close, `Replaced` with `<conflict/>`.
+    pub fn server_ends(&mut self, conn: Conn, ending: Ending) {
+        let conn = self.whereabouts(conn, Side::Server);
+        if matches!(self.peer(conn, Side::Server).place, Place::Live(_)) {
+            if ending == Ending::Replaced {
+                self.write(conn, Side::Server, &StreamError::Conflict.to_string());
+            }
+            self.write(conn, Side::Server, wire::CLOSE);
+        }
+        self.end(conn, Side::Server, ending);
+    }
+
+    /// From now on this side's host keeps the receipts of what it gets: see [`settles`](Net::settles).
+    pub fn holds(&mut self, conn: Conn, side: Side) {
+        self.peer_mut(conn, side).holds = true;
+    }
+
+    /// Settles the held receipt of the stanza with this number.
+    pub fn settles(&mut self, conn: Conn, side: Side, number: u32) {
+        let peer = self.peer_mut(conn, side);
+        let at = peer.held.iter().position(|receipt| receipt.number() == Some(number.into())).expect("it is held");
+        let receipt = peer.held.remove(at);
+        self.settle(conn, side, receipt);
+        self.retry_resumes();
+    }
+
+    /// Takes out the place of the session on this side, to do something else with it.
+    pub fn take_place(&mut self, conn: Conn, side: Side) -> Place {
+        std::mem::replace(&mut self.peer_mut(conn, side).place, Place::Gone)
+    }
+
+    pub fn put_place(&mut self, conn: Conn, side: Side, place: Place) {
+        self.peer_mut(conn, side).place = place;
+    }
+
+    /// Sends what was handed back to the server's host to another session, each with its delay.
+    pub fn redeliver(&mut self, conn: Conn) {
+        for back in std::mem::take(&mut self.back) {
+            let stanza = self.delayed(&back);
+            self.server_sends(conn, &stanza);
+        }
+    }
+}
+
+/// The wire and the clock.
+impl Net {
+    /// Delivers until nothing is on the way.
+    pub fn run(&mut self) {
+        for _ in 0..100_000 {
+            let mut delivered = false;
+            for conn in 1..=self.connections.len() {
+                for side in Side::BOTH {
+                    delivered |= self.deliver_one(conn, side);
+                }
+            }
+            if !delivered {
+                return;
+            }
+        }
+        panic!("the peers do not come to rest");
+    }
+
+    /// Delivers the next so many pieces that this side has written.
+    pub fn deliver_from(&mut self, conn: Conn, side: Side, pieces: usize) {
+        for _ in 0..pieces {
+            assert!(self.deliver_one(conn, side), "nothing is on the way from the {side:?}");
+        }
+    }
+
+    fn deliver_one(&mut self, conn: Conn, from: Side) -> bool {
+        if from == Side::Client && self.peer(conn, Side::Server).pending.is_some() {
+            return false;
+        }
+        let Some(piece) = self.connections[conn - 1].on_the_way[from as usize].pop_front() else { return false };
+        self.arrives(conn, from.other(), &piece);
+        true
+    }
+
+    /// The connection is lost, with all that is on its way, and both sides notice.
+    pub fn cut(&mut self, conn: Conn) {
+        let mut event = "-- cut".to_owned();
+        for (side, name) in Side::BOTH.into_iter().zip(["client", "server"]) {
+            let lost = std::mem::take(&mut self.connections[conn - 1].on_the_way[side as usize]).len();
+            if lost > 0 {
+                event.push_str(&format!(", lost {lost} of the {name}"));
+            }
+        }
+        self.log.push(event);
+        self.connections[conn - 1].is_cut = true;
+        for side in Side::BOTH {
+            self.disconnected(conn, side);
+        }
+    }
+
+    /// The connection is lost, and the server does not know it yet: what it writes goes nowhere.
+    pub fn cut_unnoticed(&mut self, conn: Conn) {
+        self.log.push("-- cut, unnoticed by the server".into());
+        self.connections[conn - 1].on_the_way = Default::default();
+        self.connections[conn - 1].is_cut = true;
+        self.disconnected(conn, Side::Client);
+    }
+
+    /// Lets time pass. What is due on either side is done at its time; nothing is delivered.
+    pub fn advance(&mut self, by: Duration) {
+        let end = self.now + by;
+        for _ in 0..100_000 {
+            let Some(due) = self.next_due().filter(|due| *due <= end) else {
+                self.now = end;
+                return;
+            };
+            self.now = self.now.max(due);
+            self.fire();
+        }
+        panic!("a timer is due again and again");
+    }
+
+    /// The virtual time.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The virtual time at which the net was made.
+    pub fn start(&self) -> Instant {
+        self.base
+    }
+}
+
+impl Net {
+    fn next_smid(&mut self) -> SmId {
+        self.named += 1;
+        self.smids.pop_front().unwrap_or_else(|| SmId::new(&format!("sm-{}", self.named)).expect("a valid SM-ID"))
+    }
+
+    /// Writes wire text, in one piece.
+    fn write(&mut self, conn: Conn, side: Side, text: &str) {
+        let mark = match side {
+            Side::Client => 'C',
+            Side::Server => 'S',
+        };
+        let number = if conn == 1 { String::new() } else { conn.to_string() };
+        self.log.extend(wire::lines(text).into_iter().map(|line| format!("{mark}{number}: {line}")));
+        if !self.connections[conn - 1].is_cut {
+            self.connections[conn - 1].on_the_way[side as usize].push_back(text.to_owned());
+        }
+    }
+
+    fn write_all(&mut self, conn: Conn, side: Side, nonzas: impl IntoIterator<Item = Nonza>) {
+        for nonza in nonzas {
+            self.write(conn, side, &nonza.to_string());
+        }
+    }
+
+    /// A piece of wire text arrives.
+    fn arrives(&mut self, conn: Conn, side: Side, text: &str) {
+        let (elements, closes) = wire::read(text);
+        let mut elements = VecDeque::from(elements);
+        while let Some(element) = elements.pop_front() {
+            let inbound = Inbound::from_element(&element, "jabber:client");
+            let Some(todo) = self.peer_mut_handle(conn, side, inbound) else { return };
+            self.obey(conn, side, todo, &element);
+            if self.peer(conn, side).pending.is_some() {
+                // The rest of the piece waits with the others.
+                let rest: String = elements.iter().map(String::from).collect();
+                if !rest.is_empty() || closes {
+                    let rest = rest + if closes { wire::CLOSE } else { "" };
+                    self.connections[conn - 1].on_the_way[side.other() as usize].push_front(rest);
+                }
+                return;
+            }
+        }
+        if closes {
+            self.peer_closed(conn, side);
+        }
+    }
+
+    fn peer_mut_handle(&mut self, conn: Conn, side: Side, inbound: Inbound) -> Option<Todo> {
+        let now = self.now;
+        match &mut self.peer_mut(conn, side).place {
+            Place::Live(stream) => Some(Todo::from(stream.handle(inbound, now))),
+            _ => None,
+        }
+    }
+
+    /// The resume that waits for its lookup is answered.
+    pub fn answer_resume(&mut self, conn: Conn) {
+        let pending = self.peer_mut(conn, Side::Server).pending.take().expect("a resume waits");
+        let Pending { request } = pending;
+        self.take_over(conn, request);
+    }
+}
