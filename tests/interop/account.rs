@@ -193,20 +193,27 @@ impl Audit<'_> {
             return (h >= number)
                 .then(|| (writer, format!("number {number}, covered by h={h} and written again on #{two}")));
         }
-        if let Some(h) = self.covered(first, dir) {
+        if let Some(h) = self.known(first, dir) {
             return Some((writer, format!("number {number}, acknowledged with h={h}, written again in a new session")));
         }
         let blame = self.ended_by(session).unwrap_or(Blame::Server);
         Some((blame, format!("number {number}, not acknowledged when the session was lost, and sent again")))
     }
 
-    /// The h that covers it, if the other side took it: where the session went on, the h that it went on with; else
-    /// the last that arrived.
+    /// The h that covers it, if the other side says that it took it.
     fn covered(&self, sending: &Sending, dir: Dir) -> Option<u32> {
         let (session, number) = self.place(sending)?;
         let state = &self.ledger.sessions[session];
-        let last = if dir == Dir::ToServer { state.server_h_arrived } else { state.client_h_arrived };
+        let last = if dir == Dir::ToServer { state.server_h } else { state.client_h };
         Some(self.ledger.handled(dir, sending.connection).unwrap_or(last)).filter(|h| *h >= number)
+    }
+
+    /// The same, if it was said in time for the writer to know when the session was lost.
+    fn known(&self, sending: &Sending, dir: Dir) -> Option<u32> {
+        let (session, number) = self.place(sending)?;
+        let state = &self.ledger.sessions[session];
+        let last = if dir == Dir::ToServer { state.server_h_arrived } else { state.client_h_arrived };
+        Some(self.ledger.resumed_with(dir, sending.connection).unwrap_or(last)).filter(|h| *h >= number)
     }
 
     fn order(&self, received: &[Message], findings: &mut Vec<Finding>) {

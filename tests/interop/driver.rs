@@ -17,6 +17,7 @@
 //! failed H|-       the server refused to resume
 //! received STAMP|- TEXT    a message; STAMP is that of its <delay/>
 //! acked N          the server took message N
+//! stopped          not reading any more
 //! offline WHY      the connection is gone
 //! note TEXT        for the log
 //! ```
@@ -60,6 +61,8 @@ pub struct Login {
     pub jid: String,
     pub password: String,
     pub partner: String,
+    /// The resume timeout to ask for, where the client can.
+    pub max: Option<u32>,
 }
 
 impl Login {
@@ -178,6 +181,7 @@ fn parse(line: &str) -> Event {
     match word {
         "online" => Event::Online { jid: rest.to_owned() },
         "resumed" => Event::Resumed,
+        "stopped" => Event::Stopped,
         "failed" => Event::Failed { h: rest.parse().ok() },
         "received" => {
             let (stamp, body) = rest.split_once(' ').unwrap_or((rest, ""));

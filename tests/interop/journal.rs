@@ -63,6 +63,8 @@ pub enum Event {
         jid: String,
     },
     Resumed,
+    /// It was told to stop reading, and has.
+    Stopped,
     /// `<failed/>`, with its h.
     Failed {
         h: Option<u32>,
@@ -105,6 +107,7 @@ pub struct Tally {
     pub sent: usize,
     pub acked: usize,
     pub offline: usize,
+    pub stopped: usize,
     pub gone: bool,
     pub jid: Option<String>,
 }
@@ -165,6 +168,7 @@ impl Journal {
             Event::Sent { .. } => tally.sent += 1,
             Event::Acked { .. } => tally.acked += 1,
             Event::Offline { .. } => tally.offline += 1,
+            Event::Stopped => tally.stopped += 1,
             Event::Gone => tally.gone = true,
             Event::Note(_) => {}
         }

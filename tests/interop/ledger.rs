@@ -33,6 +33,8 @@ pub struct Link {
     pub client_h: u32,
     /// h of `<resumed/>`: the same for the client.
     pub server_h: u32,
+    /// The number of the client's last stanza that went through.
+    pub last_up: u32,
     pub error_by_server: Option<String>,
 }
 
@@ -40,6 +42,8 @@ pub struct Link {
 pub struct Session {
     pub id: String,
     pub began: Option<Instant>,
+    /// The resume timeout that the server grants.
+    pub max: Option<u32>,
     /// Its connections, in order.
     pub links: Vec<usize>,
     /// The greatest h that the server has told (in a/resumed/failed), and that the client has told (in a/resume).
@@ -103,11 +107,18 @@ impl Ledger {
     /// How far the receiver of this direction had got when the connection was over: the h with which the session was
     /// resumed next, or was refused; none if that never came.
     pub fn handled(&self, dir: Dir, connection: usize) -> Option<u32> {
+        self.resumed_with(dir, connection).or_else(|| self.refused_with(dir, connection))
+    }
+
+    pub fn resumed_with(&self, dir: Dir, connection: usize) -> Option<u32> {
         let session = self.links[connection].session?;
-        let later = self.sessions[session].links.iter().find(|index| **index > connection);
-        if let Some(next) = later.map(|index| &self.links[*index]) {
-            return Some(if dir == Dir::ToServer { next.server_h } else { next.client_h });
-        }
+        let later = self.sessions[session].links.iter().find(|index| **index > connection)?;
+        let next = &self.links[*later];
+        Some(if dir == Dir::ToServer { next.server_h } else { next.client_h })
+    }
+
+    fn refused_with(&self, dir: Dir, connection: usize) -> Option<u32> {
+        let session = self.links[connection].session?;
         let id = &self.sessions[session].id;
         let refused = |link: &&Link| link.asked.as_ref().is_some_and(|(asked, _)| asked == id) && link.failed.is_some();
         let refused = self.links.iter().skip(connection).find(refused)?;
@@ -127,12 +138,13 @@ impl Ledger {
         }
         for item in &connection.to_client {
             match &item.what {
-                What::Enabled { id } => {
+                What::Enabled { id, max } => {
                     link.session = Some(self.sessions.len());
                     link.up = item.forwarded;
                     self.sessions.push(Session {
                         id: id.clone(),
                         began: Some(item.at),
+                        max: *max,
                         links: vec![index],
                         ..Session::default()
                     });
@@ -172,6 +184,9 @@ impl Ledger {
             for (at, item) in items.iter().enumerate() {
                 let counted = link.session.is_some() && from.is_some_and(|from| at > from);
                 number += u32::from(counted && item.what.is_stanza());
+                if dir == Dir::ToServer && item.forwarded {
+                    self.links[index].last_up = number;
+                }
                 if let What::Message { body } = &item.what
                     && let Some(message) = Message::from_body(body, tag)
                 {
@@ -196,8 +211,8 @@ impl Ledger {
             && let Some(session) = self.find(id)
         {
             let session = &mut self.sessions[session];
-            // Where there is an answer, the question has arrived.
-            session.client_told(*h, true);
+            // It came too late for the server to make use of it.
+            session.client_told(*h, false);
             session.server_told(failed.unwrap_or(0), true);
         }
         let Some(session) = link.session else { return };
@@ -207,7 +222,7 @@ impl Ledger {
         items.extend(connection.to_client.iter().map(|item| (Dir::ToClient, item)));
         items.sort_by_key(|(_, item)| item.at);
         let (mut by_client, mut by_server) = (link.server_h, link.client_h);
-        let (mut client_on, mut server_on) = (false, false);
+        let (mut client_on, mut server_on, mut closed) = (false, false, false);
         for (dir, item) in items {
             match (dir, &item.what) {
                 (Dir::ToServer, What::Enable | What::Resume { .. }) => client_on = true,
@@ -217,10 +232,11 @@ impl Ledger {
                     session.server_told(*h, item.forwarded);
                     session.client_told(link.client_h, true);
                 }
+                (Dir::ToClient, What::StreamError { .. } | What::Footer) => closed = true,
                 (Dir::ToServer, what) if client_on && what.is_stanza() => by_client += 1,
                 (Dir::ToClient, what) if server_on && what.is_stanza() => by_server += 1,
                 (Dir::ToServer, What::Ack { h }) if *h > by_server => session.client_too_high = Some((*h, by_server)),
-                (Dir::ToServer, What::Ack { h }) => session.client_told(*h, item.forwarded && !reset),
+                (Dir::ToServer, What::Ack { h }) => session.client_told(*h, item.forwarded && !reset && !closed),
                 (Dir::ToClient, What::Ack { h }) if *h > by_client => session.server_too_high = Some((*h, by_client)),
                 (Dir::ToClient, What::Ack { h }) => session.server_told(*h, item.forwarded),
                 _ => {}

@@ -141,6 +141,7 @@ static void command(char *line)
             kept[keeping++] = strdup(line + 5);
     } else if (strcmp(line, "stop") == 0) {
         stopped = 1;
+        report("stopped", NULL);
     } else if (strcmp(line, "go") == 0) {
         stopped = 0;
     } else if (strcmp(line, "quit") == 0) {

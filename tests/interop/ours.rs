@@ -1,10 +1,13 @@
 //! This crate's side: the programs in `examples/`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::process::Command;
 
-use crate::peers::{DOMAIN, Options, PASSWORD, Place, Server, USERS};
+use crate::driver::{Driver, Login};
+use crate::journal::{End, Journal};
+use crate::peers::{Client, DOMAIN, Options, PASSWORD, Place, Server, USERS};
 
 pub struct ExampleServer;
 
@@ -27,6 +30,28 @@ impl Server for ExampleServer {
             command.args(["--user", &format!("{user}:{PASSWORD}")]);
         }
         Ok(command)
+    }
+}
+
+pub struct ExampleClient;
+
+impl Client for ExampleClient {
+    fn name(&self) -> &'static str {
+        "xmpp-sm"
+    }
+
+    fn version(&self) -> Result<String, String> {
+        Ok(env!("CARGO_PKG_VERSION").into())
+    }
+
+    fn start(&self, login: Login, journal: &Arc<Journal>, place: &Place) -> Result<Driver, String> {
+        let mut command = Command::new(example("client"));
+        command.args(["--connect", &login.addr.to_string(), "--jid", &login.jid, "--password", &login.password]);
+        command.args(["--partner", &login.partner]);
+        if let Some(max) = login.max {
+            command.args(["--max", &max.to_string()]);
+        }
+        Driver::process(End::Client, journal, command, &place.log("stderr"))
     }
 }
 

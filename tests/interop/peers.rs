@@ -39,11 +39,13 @@ pub struct Options {
     pub buffer_max: u32,
     /// Seconds that a client has when there are more.
     pub grace: u32,
+    /// Seconds that the client asks for.
+    pub max: Option<u32>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { resume_timeout: 300, buffer_max: 1000, grace: 5 }
+        Self { resume_timeout: 300, buffer_max: 1000, grace: 5, max: None }
     }
 }
 

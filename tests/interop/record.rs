@@ -4,7 +4,9 @@ use std::fmt;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dir {
@@ -33,6 +35,7 @@ pub struct Chunk {
 pub struct Recorder {
     start: Instant,
     state: Mutex<State>,
+    changed: Notify,
 }
 
 struct State {
@@ -44,7 +47,7 @@ impl Recorder {
     pub fn create(path: &Path, start: Instant) -> std::io::Result<Self> {
         let file = std::fs::File::create(path)?;
         let state = Mutex::new(State { file, chunks: Vec::new() });
-        Ok(Self { start, state })
+        Ok(Self { start, state, changed: Notify::new() })
     }
 
     /// `at` is when they were read: before they were written on, so that no answer to them is earlier.
@@ -57,6 +60,7 @@ impl Recorder {
         self.line(connection, &format!("{dir}{fate} {}", text.replace('\n', "\\n")));
         let chunk = Chunk { connection, dir, at, bytes: bytes.to_owned(), forwarded };
         self.state.lock().unwrap().chunks.push(chunk);
+        self.changed.notify_waiters();
     }
 
     pub fn note(&self, connection: usize, text: &str) {
@@ -65,6 +69,22 @@ impl Recorder {
 
     pub fn with_chunks<T>(&self, look: impl FnOnce(&[Chunk]) -> T) -> T {
         look(&self.state.lock().unwrap().chunks)
+    }
+
+    /// Waits until `look` likes what it sees, and says whether it did within the limit.
+    pub async fn wait(&self, limit: Duration, look: impl Fn(&[Chunk]) -> bool) -> bool {
+        let find = async {
+            loop {
+                let changed = self.changed.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if self.with_chunks(&look) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(limit, find).await.is_ok()
     }
 
     fn line(&self, connection: usize, text: &str) {

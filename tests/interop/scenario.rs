@@ -1,162 +1,68 @@
-//! What every scenario starts with: a server, a proxy before it, the client behind the proxy, and the partner.
+//! What is done to a client and a server, and what must come of it.
 
-pub mod cuts;
+mod cuts;
+mod expired;
+mod full;
+mod max;
+mod takeover;
+mod twice;
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use crate::account::Blame;
+use crate::peers::Options;
+use crate::rng::Rng;
+use crate::stage::Stage;
 
-use crate::account::{Account, Audit, Blame};
-use crate::driver::{Driver, Login};
-use crate::journal::{End, Journal, Message, State};
-use crate::ledger::Ledger;
-use crate::partner;
-use crate::peers::{Client, DOMAIN, Options, PASSWORD, Place, Running, Server, USERS, start};
-use crate::proxy::{Cut, Proxy};
-use crate::record::Recorder;
-use crate::wire::{self, Item};
-
-/// Long enough for any step that works, on a machine that is busy.
-pub const STEP: Duration = Duration::from_secs(30);
-
-/// Nobody needs so long for the next step of a login.
-const STUCK: Duration = Duration::from_secs(8);
-const STUCK_TRIES: usize = 4;
-
-pub struct Stage {
-    pub proxy: Proxy,
-    pub journal: Arc<Journal>,
-    pub recorder: Arc<Recorder>,
-    pub client: Driver,
-    pub partner: Driver,
-    pub tag: String,
-    /// The scenario makes sessions end that could have been resumed.
-    pub ends_sessions: bool,
-    /// Connections on which nothing went on, and who should have spoken.
-    stuck: Vec<(usize, Blame)>,
-    numbers: [u32; 2],
-    _server: Running,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scenario {
+    /// The connection is cut so many times at random.
+    Cuts(usize),
+    /// The client comes back too late.
+    Expired,
+    /// The client comes back while the server still has the old connection.
+    TakeOver,
+    /// The client stops reading, and the server's buffer is small.
+    Full,
+    /// The client resumes twice in a row, with stanzas in flight.
+    Twice,
+    /// The client asks for a short time in which to resume.
+    Max,
 }
 
-impl Stage {
-    /// Everybody is logged in and online when this returns.
-    pub async fn set(
-        client: &dyn Client,
-        server: &dyn Server,
-        options: &Options,
-        place: &Place,
-    ) -> Result<Self, String> {
-        let running = start(server, options, place).await?;
-        let start = Instant::now();
-        let journal = Journal::create(&place.log("events"), start).map_err(|e| e.to_string())?;
-        let journal = Arc::new(journal);
-        let recorder = Recorder::create(&place.log("wire"), start).map_err(|e| e.to_string())?;
-        let recorder = Arc::new(recorder);
-        let proxy = Proxy::start(running.addr, recorder.clone()).await.map_err(|e| e.to_string())?;
-        let [client_jid, partner_jid] = USERS.map(|user| format!("{user}@{DOMAIN}/{}", place.name));
-        let login = |addr, jid: &str, partner: &str| Login {
-            addr,
-            jid: jid.to_owned(),
-            password: PASSWORD.to_owned(),
-            partner: partner.to_owned(),
-        };
-        let to_client = login(running.addr, &partner_jid, &client_jid);
-        let partner = Driver::task(End::Partner, &journal, |seat| partner::run(to_client, seat));
-        let client = client.start(login(proxy.addr, &client_jid, &partner_jid), &journal, place)?;
-        let stage = Self {
-            proxy,
-            journal,
-            recorder,
-            client,
-            partner,
-            tag: place.name.clone(),
-            ends_sessions: false,
-            stuck: Vec::new(),
-            numbers: [0, 0],
-            _server: running,
-        };
-        for (end, jid) in [(End::Partner, &partner_jid), (End::Client, &client_jid)] {
-            let online = stage.until("both are online", |state| state.tally(end).online > 0).await;
-            online?;
-            let bound = stage.journal.with(|state| state.tally(end).jid.clone());
-            if bound.as_ref() != Some(jid) {
-                return Err(format!("{end:?} is bound to {bound:?}, not to {jid}"));
-            }
-        }
-        Ok(stage)
-    }
-
-    /// The account of everything so far.
-    pub fn audit(&self) -> Account {
-        let connections = self.recorder.with_chunks(wire::read);
-        let ledger = Ledger::new(&connections, &self.tag, &self.proxy.resets());
-        let cuts = self.proxy.cuts();
-        self.journal.with(|journal| {
-            Audit {
-                journal,
-                ledger: &ledger,
-                tag: &self.tag,
-                cuts: &cuts,
-                ends_sessions: self.ends_sessions,
-                stuck: &self.stuck,
-            }
-            .account()
-        })
-    }
-
-    pub fn say(&mut self, from: End) -> Message {
-        let (driver, number) = match from {
-            End::Client => (&self.client, &mut self.numbers[0]),
-            End::Partner => (&self.partner, &mut self.numbers[1]),
-        };
-        *number += 1;
-        let message = Message { from, number: *number };
-        driver.send(*number, message.body(&self.tag));
-        message
-    }
-
-    /// How often the client was up. Whether it should have resumed where it bound anew, the account says.
-    pub fn ups(&self) -> usize {
-        self.journal.with(ups)
-    }
-
-    /// Waits until the client is up once more. A connection on which nothing goes on is noted and cut.
-    pub async fn until_up(&mut self, before: usize) -> Result<(), String> {
-        for _ in 0..STUCK_TRIES {
-            let up = |state: &State| (ups(state) > before).then_some(());
-            if self.journal.wait(STUCK, up).await.is_some() {
-                return Ok(());
-            }
-            let newest = self.proxy.newest();
-            self.stuck.push((newest, self.whose_turn(newest)));
-            self.proxy.cut(newest, Cut::Rst);
-        }
-        Err("the client does not come back".into())
-    }
-
-    /// Who has not answered: the one that did not speak last; the client, if it is not even connected.
-    fn whose_turn(&self, connection: usize) -> Blame {
-        let connections = self.recorder.with_chunks(wire::read);
-        let last = |items: &[Item]| items.last().map(|item| item.at);
-        match connections.get(connection) {
-            Some(c) if !self.proxy.is_over(connection) && last(&c.to_server) > last(&c.to_client) => Blame::Server,
-            _ => Blame::Client,
+impl Scenario {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cuts(_) => "cuts",
+            Self::Expired => "expired",
+            Self::TakeOver => "take-over",
+            Self::Full => "full",
+            Self::Twice => "twice",
+            Self::Max => "max",
         }
     }
 
-    /// Waits for something to happen, and names it when it does not.
-    pub async fn until(&self, what: &str, mut look: impl FnMut(&State) -> bool) -> Result<(), String> {
-        let find = |state: &State| look(state).then_some(());
-        self.journal.wait(STEP, find).await.ok_or_else(|| format!("waited in vain: {what}"))
+    pub fn options(self) -> Options {
+        let options = Options::default();
+        match self {
+            Self::Expired => Options { resume_timeout: 1, ..options },
+            Self::Full => Options { buffer_max: full::BUFFER, grace: full::GRACE, ..options },
+            Self::Max => Options { max: Some(max::MAX), ..options },
+            _ => options,
+        }
     }
 
-    pub async fn until_received(&self, message: Message) -> Result<(), String> {
-        let body = message.body(&self.tag);
-        let end = message.from.other();
-        self.until(&format!("{end:?} receives \"{body}\""), |state| state.has_received(end, &body)).await
+    /// Whether sessions end in it that could have been resumed.
+    pub fn ends_sessions(self) -> bool {
+        matches!(self, Self::Expired | Self::Full)
     }
-}
 
-fn ups(state: &State) -> usize {
-    let tally = state.tally(End::Client);
-    tally.online + tally.resumed
+    pub async fn run(self, stage: &mut Stage, rng: &mut Rng, ours: Option<Blame>) -> Result<(), String> {
+        match self {
+            Self::Cuts(count) => cuts::run(stage, count, rng).await,
+            Self::Expired => expired::run(stage, ours).await,
+            Self::TakeOver => takeover::run(stage, ours).await,
+            Self::Full => full::run(stage).await,
+            Self::Twice => twice::run(stage).await,
+            Self::Max => max::run(stage).await,
+        }
+    }
 }

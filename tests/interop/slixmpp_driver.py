@@ -99,6 +99,7 @@ class Driver(ClientXMPP):
                 self.kept.append((words[1], words[2]))
             case "stop" if self.transport:
                 self.transport.pause_reading()
+                report("stopped")
             case "go" if self.transport:
                 self.transport.resume_reading()
             case "quit":

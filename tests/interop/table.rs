@@ -3,19 +3,71 @@
 use std::fmt::Write;
 
 use crate::account::{Account, Blame, Finding, Kind};
+use crate::peers::Place;
+
+/// Lines of findings that are not ours.
+const SHOWN: usize = 5;
 
 pub struct Row {
-    pub peer: String,
+    pub peer: &'static str,
     pub version: String,
     pub scenario: &'static str,
     /// The side that this crate plays, if it plays one.
     pub ours: Option<Blame>,
-    pub result: Result<Account, String>,
+    pub account: Option<Account>,
+    /// Why the scenario did not come to its end.
+    pub failed: Option<String>,
 }
 
 impl Row {
     pub fn is_good(&self) -> bool {
-        self.result.as_ref().is_ok_and(|account| account.findings.iter().all(|finding| !self.is_ours(finding)))
+        let clean = |account: &Account| account.findings.iter().all(|finding| !self.is_ours(finding));
+        self.failed.is_none() && self.account.as_ref().is_some_and(clean)
+    }
+
+    /// As a line of the table.
+    pub fn line(&self) -> String {
+        let role = match self.ours {
+            Some(Blame::Client) => "client",
+            Some(_) => "server",
+            None => "none",
+        };
+        let mut line = format!("| {} | {} | {role} | {} |", self.peer, self.version, self.scenario);
+        if let Some(account) = &self.account {
+            let Account { cuts, resumes, sent, delivered, .. } = account;
+            let [lost, duplicated, reordered] =
+                [Kind::Lost, Kind::Duplicated, Kind::Reordered].map(|kind| self.count(account, kind));
+            let counts = [*cuts, *resumes, *sent, *delivered, lost, duplicated, reordered];
+            let cells: Vec<String> = counts.iter().map(usize::to_string).collect();
+            let _ = write!(line, " {} | {} |", cells.join(" | "), self.by_the_peer(account));
+        }
+        if let Some(why) = &self.failed {
+            let _ = write!(line, " FAILED: {why}");
+        }
+        line
+    }
+
+    /// Prints what was found, with its proof: all of ours, and the first of the others. The file has them all.
+    pub fn explain(&self, place: &Place) {
+        let Some(account) = &self.account else { return };
+        let (mut file, mut shown) = (String::new(), 0);
+        for finding in &account.findings {
+            let whose = match finding.blame {
+                _ if self.is_ours(finding) => "OURS",
+                Blame::Nobody => "nobody's",
+                _ => "the peer's",
+            };
+            let line = format!("{whose}: {:?}: {}", finding.kind, finding.why);
+            let _ = writeln!(file, "{line}");
+            if self.is_ours(finding) || shown < SHOWN {
+                println!("    {line}");
+                shown += 1;
+            }
+        }
+        let _ = std::fs::write(place.log("findings"), file);
+        if !account.findings.is_empty() {
+            println!("    all {}: {}", account.findings.len(), place.log("findings").display());
+        }
     }
 
     fn is_ours(&self, finding: &Finding) -> bool {
@@ -56,40 +108,11 @@ const WORDS: [(Kind, &str); 6] = [
 
 pub fn print(rows: &[Row]) {
     println!(
-        "| peer | version | our role | scenario | cuts | resumes | sent | delivered | lost | duplicated | out of order | the peer's own |"
+        "| peer | version | our role | scenario | cuts | resumes | sent | delivered | lost | duplicated \
+         | out of order | the peer's own |"
     );
     println!("| --- | --- | --- | --- | --: | --: | --: | --: | --: | --: | --: | --- |");
     for row in rows {
-        let role = match row.ours {
-            Some(Blame::Client) => "client",
-            Some(_) => "server",
-            None => "none",
-        };
-        let head = format!("| {} | {} | {role} | {}", row.peer, row.version, row.scenario);
-        match &row.result {
-            Ok(account) => {
-                let Account { cuts, resumes, sent, delivered, .. } = account;
-                let [lost, duplicated, reordered] =
-                    [Kind::Lost, Kind::Duplicated, Kind::Reordered].map(|kind| row.count(account, kind));
-                println!(
-                    "{head} | {cuts} | {resumes} | {sent} | {delivered} | {lost} | {duplicated} | {reordered} | {} |",
-                    row.by_the_peer(account)
-                );
-            }
-            Err(why) => println!("{head} | failed: {why} |"),
-        }
-    }
-}
-
-/// Everything that was found, with its proof.
-pub fn explain(row: &Row, log: &std::path::Path) {
-    let Ok(account) = &row.result else { return };
-    for finding in &account.findings {
-        let whose = match finding.blame {
-            _ if row.is_ours(finding) => "FAULT",
-            Blame::Nobody => "note",
-            _ => "peer's fault",
-        };
-        println!("  {whose}: {:?}: {} ({:?}); {}", finding.kind, finding.why, finding.blame, log.display());
+        println!("{}", row.line());
     }
 }

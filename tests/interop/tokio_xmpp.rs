@@ -50,7 +50,10 @@ async fn run(login: Login, mut seat: Seat) -> Result<(), String> {
                     let token = stream.send(Box::new(chat(&partner, number, body).into())).await;
                     tokio::spawn(watch(token, number, seat.report.clone()));
                 }
-                Some(Command::Stop) => gate.shut(true),
+                Some(Command::Stop) => {
+                    gate.shut(true);
+                    seat.report.event(Event::Stopped);
+                }
                 Some(Command::Go) => gate.shut(false),
                 Some(Command::Quit) | None => {
                     stream.close().await;

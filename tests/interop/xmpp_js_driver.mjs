@@ -81,7 +81,10 @@ createInterface({ input: process.stdin }).on("line", async (line) => {
   const [word, number, ...text] = line.split(" ");
   if (word === "send" && online) speak(number, text.join(" "));
   else if (word === "send") keep(number, text.join(" "));
-  else if (word === "stop") xmpp.socket?.pause();
+  else if (word === "stop") {
+    xmpp.socket?.pause();
+    report("stopped");
+  }
   else if (word === "go") xmpp.socket?.resume();
   else if (word === "quit") {
     xmpp.reconnect.stop();

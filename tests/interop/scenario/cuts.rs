@@ -6,7 +6,7 @@ use crate::journal::{End, Message};
 use crate::proxy::Cut;
 use crate::record::Dir;
 use crate::rng::Rng;
-use crate::scenario::Stage;
+use crate::stage::Stage;
 
 /// Cuts a session that is up `count` times, and sometimes the connection on which the client was about to resume.
 pub async fn run(stage: &mut Stage, count: usize, rng: &mut Rng) -> Result<(), String> {
