@@ -19,8 +19,8 @@ use super::xml::{Incoming, ReadError, to_bytes};
 
 /// Stanzas of a client that may be on their way at once; more are not read until some have come to rest.
 const MAX_OPEN: usize = 1000;
-/// Bytes that wait for a client whose stanzas stream management does not bound.
-const MAX_PENDING: usize = 4 * 1024 * 1024;
+/// Bytes that may wait for a client where stream management does not bound them.
+const MAX_PENDING: usize = 64 * 1024 * 1024;
 
 pub struct Connected {
     pub session: Session,
@@ -73,7 +73,7 @@ impl Connected {
     async fn serve(&mut self) -> Leave {
         let mut stopping = self.session.server.stopping.clone();
         loop {
-            let timeout = self.sm.poll_timeout();
+            let timeout = [self.sm.poll_timeout(), self.connection.outbox.deadline()].into_iter().flatten().min();
             let due = async { sleep_until(timeout.unwrap_or_else(Instant::now).into()).await };
             let flow = tokio::select! {
                 read = self.connection.reader.next(), if self.session.open() < MAX_OPEN => self.read(read),
@@ -176,14 +176,18 @@ impl Connected {
             }
         };
         delivery.rest();
-        if self.connection.outbox.pending() > MAX_PENDING {
+        if !self.sm.is_resumable() && self.connection.outbox.pending() > MAX_PENDING {
             return over(Ending::BufferFull, DefinedCondition::ResourceConstraint, "too much is not read");
         }
         flow
     }
 
     fn timeout(&mut self) -> Flow {
-        match self.sm.handle_timeout(Instant::now()) {
+        let now = Instant::now();
+        if self.connection.outbox.deadline().is_some_and(|deadline| deadline <= now) {
+            return Break(Leave::Lost);
+        }
+        match self.sm.handle_timeout(now) {
             Ok(Some(nonza)) => self.send(&nonza),
             Ok(None) => {}
             Err(error) => return self.answer(error.answer(), None),

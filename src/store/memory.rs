@@ -192,25 +192,27 @@ impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
     fn register(&self, smid: &SmId, owner: &str, sid: Sid) -> Result<Registered<Sid>, StoreError> {
         let mut caps = self.caps.as_ref().map(Mutex::lock);
         let mut table = self.table(smid).lock();
-        let replaced = match table.get(smid) {
-            Some(record) if *record.owner != *owner => return Err(StoreError::Taken),
-            Some(Record { state: State::Live { epoch, .. }, .. }) => Some(*epoch),
-            _ => None,
-        };
-        let oldest = match &caps {
-            Some(caps) if replaced.is_none() => caps.in_the_way(owner, self.at_cap)?,
-            _ => None,
-        };
-        let epoch = self.next_epoch();
-        let state = State::Live { epoch, sid };
+        let (epoch, mut replaced, mut oldest);
         match table.entry(smid.clone()) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(Record { owner: owner.into(), state });
-            }
-            Entry::Occupied(mut occupied) => {
-                if let State::Stale { place } = std::mem::replace(&mut occupied.get_mut().state, state) {
+            Entry::Occupied(record) if *record.get().owner != *owner => return Err(StoreError::Taken),
+            Entry::Occupied(mut record) => {
+                let record = record.get_mut();
+                (replaced, oldest) = (None, None);
+                match (&record.state, &caps) {
+                    (State::Live { epoch, .. }, _) => replaced = Some(*epoch),
+                    (State::Stale { .. }, Some(caps)) => oldest = caps.in_the_way(owner, self.at_cap)?,
+                    (State::Stale { .. }, None) => {}
+                }
+                epoch = self.next_epoch();
+                if let State::Stale { place } = std::mem::replace(&mut record.state, State::Live { epoch, sid }) {
                     self.fading.lock().forget(place);
                 }
+            }
+            Entry::Vacant(vacant) => {
+                replaced = None;
+                oldest = caps.as_ref().map_or(Ok(None), |caps| caps.in_the_way(owner, self.at_cap))?;
+                epoch = self.next_epoch();
+                vacant.insert(Record { owner: owner.into(), state: State::Live { epoch, sid } });
             }
         }
         let mut evicted = None;

@@ -264,7 +264,9 @@ impl<S: Stanza> StreamMgmt<S> {
     fn enabled(&mut self, enabled: Enabled, now: Instant) -> Action<'_, S> {
         self.phase = Phase::Enabled;
         self.smid = enabled.id.clone();
-        self.resumable = enabled.resume && self.smid.is_some() && self.config.can_resume();
+        // What left the buffer before the answer is missing from the session for good.
+        let is_whole = self.session.queue.is_whole();
+        self.resumable = enabled.resume && self.smid.is_some() && self.config.can_resume() && is_whole;
         self.window = enabled.max.map(|max| Duration::from_secs(max.get().into()));
         // What went out before the answer could not ask.
         if self.is_request_due() {
@@ -323,6 +325,7 @@ impl<S: Stanza> StreamMgmt<S> {
     /// The session goes on, from an `h` that was checked.
     fn go_on(&mut self, h: Counter, now: Instant) -> Resend<'_, S> {
         self.phase = Phase::Enabled;
+        self.resumable = self.config.can_resume();
         let _ = self.take_h(h);
         self.asked = self.acked();
         if let OnFull::EndAfter(grace) = self.config.on_full

@@ -30,12 +30,13 @@ const STALE_H: StaleH =
 /// Long enough for whatever a test does at once.
 const MINUTE: Duration = Duration::from_secs(60);
 
-//mod cost;
-//mod counting;
-//mod negotiation;
-//mod overflow;
-//mod resend;
-//mod stale;
+mod cost;
+mod counting;
+mod giving_up;
+mod negotiation;
+mod overflow;
+mod resend;
+mod stale;
 mod syntax;
 mod take_over;
 mod timers;

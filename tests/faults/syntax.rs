@@ -113,7 +113,7 @@ fn p14_a_number_is_an_unsigned_int_and_must_be_there() {
         net.client_writes(conn, &format!("<a {h}/>"));
         net.skip();
         net.ended(&[(conn, Ending::PeerFault)]);
-        net.handed_back(&["PeerFault, 1, at 0ns: <message id='m1'/>"]);
+        net.handed_back(&["PeerFault, 1, at 0 s: <message id='m1'/>"]);
         // A <resume/> is refused, and the client may start afresh on the same stream.
         let mut net = Net::new(quiet());
         let conn = net.open("juliet@capulet.lit");

@@ -15,17 +15,25 @@ pub struct Back {
     /// How the session ended; nothing if it goes on and the stanza had to make room.
     pub ending: Option<Ending>,
     pub returned: Returned<String>,
-    /// When it was queued, in seconds of the virtual time.
+    /// When it was queued, after the start of the virtual time.
     pub queued: Duration,
 }
 
-/// `Expired, 1, at 5s: <message id='m1'/>`
+/// `Expired, 1, at 5 s: <message id='m1'/>`
 impl fmt::Display for Back {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ending = self.ending.map_or_else(|| "evicted".to_owned(), |ending| format!("{ending:?}"));
         let line = wire::lines(&self.returned.stanza).concat();
-        write!(f, "{ending}, {}, at {:?}: {line}", self.returned.number, self.queued)
+        write!(f, "{ending}, {}, at {} s: {line}", self.returned.number, self.queued.as_secs_f64())
     }
+}
+
+/// All of a state, as text. The options in it are left out: they hold a number that every new session moves.
+pub fn state_of(state: &impl fmt::Debug) -> String {
+    let text = format!("{state:?}");
+    let Some((before, rest)) = text.split_once("config: Config {") else { return text };
+    let (_, after) = rest.split_once(" serial: ").expect("the last of the options");
+    format!("{before}{}", after.trim_start_matches(|c: char| c.is_ascii_digit()))
 }
 
 impl Net {
@@ -53,6 +61,11 @@ impl Net {
     /// Delivers everything, and takes it as read.
     pub fn skip(&mut self) {
         self.run();
+        self.take_as_read();
+    }
+
+    /// Takes what was written as read. Nothing is delivered.
+    pub fn take_as_read(&mut self) {
         self.read = self.log.len();
     }
 
@@ -133,6 +146,11 @@ impl Net {
             Place::Detached(session) => session,
             other => panic!("the {side:?} has no detached session on connection {conn}: {other:?}"),
         }
+    }
+
+    /// All of the state on one side, to be compared with what it was before.
+    pub fn state(&self, conn: Conn, side: Side) -> String {
+        state_of(&self.peer(conn, side).place)
     }
 
     pub fn is_gone(&self, conn: Conn, side: Side) -> bool {

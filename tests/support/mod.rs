@@ -33,8 +33,11 @@
 // Each test binary uses a part of this.
 #![allow(dead_code)]
 
+mod acts;
 mod host;
+mod link;
 mod look;
+mod server;
 pub mod wire;
 
 use std::collections::VecDeque;
@@ -43,12 +46,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use xmpp_sm::{
-    AckFreq, Condition, Config, Detached, Ending, Error, Inbound, MemoryStore, Nonza, Parts, SessionStore, SmId,
-    StreamError, StreamMgmt,
+    AckFreq, Condition, Config, Detached, Ending, Error, MemoryStore, Parts, SessionStore, SmId, StreamMgmt,
 };
 
 pub use host::{Peer, Place};
-use host::{Pending, Todo};
 pub use look::Back;
 
 /// A connection, by its number in transcripts.
@@ -205,6 +206,26 @@ impl Net {
         conn
     }
 
+    /// A connection of a client that counts nothing and says nothing by itself: a test writes for it. The
+    /// server has taken it for a client that enabled stream management, with resumption.
+    pub fn login_silent(&mut self, owner: &str) -> Conn {
+        let conn = self.connect(owner);
+        self.client_writes(conn, "<enable resume='true'/>");
+        self.run();
+        assert!(self.server(conn).is_enabled(), "{:#?}", self.log);
+        self.read = self.log.len();
+        self.errors.clear();
+        conn
+    }
+
+    /// A new connection, authenticated and not bound, on which such a client asks for a session.
+    pub fn silent_resume(&mut self, owner: &str, previd: &str, h: u32) -> Conn {
+        let conn = self.open(owner);
+        self.authenticate(conn);
+        self.client_writes(conn, &format!("<resume previd='{previd}' h='{h}'/>"));
+        conn
+    }
+
     /// The client asks for stream management.
     pub fn enable(&mut self, conn: Conn) {
         let enable = self.stream_mut(conn, Side::Client).enable().expect("it is bound");
@@ -257,236 +278,5 @@ impl Net {
         peer.epoch = Some(registered.epoch);
         self.connections[conn - 1].is_cut = true;
         (conn, client.expect("few stanzas"))
-    }
-}
-
-/// What the peers do.
-impl Net {
-    /// The client sends a stanza, through its state.
-    pub fn client_sends(&mut self, conn: Conn, stanza: &str) {
-        self.sends(conn, Side::Client, stanza);
-    }
-
-    /// The server routes a stanza to the session that began on this connection, wherever it is now.
-    pub fn server_sends(&mut self, conn: Conn, stanza: &str) {
-        self.sends(conn, Side::Server, stanza);
-    }
-
-    /// Puts anything onto the wire, past the client's state.
-    pub fn client_writes(&mut self, conn: Conn, text: &str) {
-        self.write(conn, Side::Client, &wire::with_ns(text));
-    }
-
-    /// Puts anything onto the wire, past the server's state.
-    pub fn server_writes(&mut self, conn: Conn, text: &str) {
-        self.write(conn, Side::Server, &wire::with_ns(text));
-    }
-
-    /// Either side writes an `<r/>` of its own accord.
-    pub fn requests(&mut self, conn: Conn, side: Side) {
-        let now = self.now;
-        let request = self.stream_mut(conn, side).request(now).expect("stream management is on");
-        self.write(conn, side, &request.to_string());
-    }
-
-    /// Either side writes an `<a/>` of its own accord.
-    pub fn acks(&mut self, conn: Conn, side: Side) {
-        let ack = self.stream_mut(conn, side).ack().expect("stream management is on");
-        self.write(conn, side, &ack.to_string());
-    }
-
-    /// Either side closes the stream in good order.
-    pub fn closes(&mut self, conn: Conn, side: Side) {
-        self.finish(conn, side);
-    }
-
-    /// The server ends a session: `Stopped` with nothing more than a close, `Replaced` with `<conflict/>`.
-    pub fn server_ends(&mut self, conn: Conn, ending: Ending) {
-        let conn = self.whereabouts(conn, Side::Server);
-        if matches!(self.peer(conn, Side::Server).place, Place::Live(_)) {
-            if ending == Ending::Replaced {
-                self.write(conn, Side::Server, &StreamError::Conflict.to_string());
-            }
-            self.write(conn, Side::Server, wire::CLOSE);
-        }
-        self.end(conn, Side::Server, ending);
-    }
-
-    /// From now on this side's host keeps the receipts of what it gets: see [`settles`](Net::settles).
-    pub fn holds(&mut self, conn: Conn, side: Side) {
-        self.peer_mut(conn, side).holds = true;
-    }
-
-    /// Settles the held receipt of the stanza with this number.
-    pub fn settles(&mut self, conn: Conn, side: Side, number: u32) {
-        let peer = self.peer_mut(conn, side);
-        let at = peer.held.iter().position(|receipt| receipt.number() == Some(number.into())).expect("it is held");
-        let receipt = peer.held.remove(at);
-        self.settle(conn, side, receipt);
-        self.retry_resumes();
-    }
-
-    /// Takes out the place of the session on this side, to do something else with it.
-    pub fn take_place(&mut self, conn: Conn, side: Side) -> Place {
-        std::mem::replace(&mut self.peer_mut(conn, side).place, Place::Gone)
-    }
-
-    pub fn put_place(&mut self, conn: Conn, side: Side, place: Place) {
-        self.peer_mut(conn, side).place = place;
-    }
-
-    /// Sends what was handed back to the server's host to another session, each with its delay.
-    pub fn redeliver(&mut self, conn: Conn) {
-        for back in std::mem::take(&mut self.back) {
-            let stanza = self.delayed(&back);
-            self.server_sends(conn, &stanza);
-        }
-    }
-}
-
-/// The wire and the clock.
-impl Net {
-    /// Delivers until nothing is on the way.
-    pub fn run(&mut self) {
-        for _ in 0..100_000 {
-            let mut delivered = false;
-            for conn in 1..=self.connections.len() {
-                for side in Side::BOTH {
-                    delivered |= self.deliver_one(conn, side);
-                }
-            }
-            if !delivered {
-                return;
-            }
-        }
-        panic!("the peers do not come to rest");
-    }
-
-    /// Delivers the next so many pieces that this side has written.
-    pub fn deliver_from(&mut self, conn: Conn, side: Side, pieces: usize) {
-        for _ in 0..pieces {
-            assert!(self.deliver_one(conn, side), "nothing is on the way from the {side:?}");
-        }
-    }
-
-    fn deliver_one(&mut self, conn: Conn, from: Side) -> bool {
-        if from == Side::Client && self.peer(conn, Side::Server).pending.is_some() {
-            return false;
-        }
-        let Some(piece) = self.connections[conn - 1].on_the_way[from as usize].pop_front() else { return false };
-        self.arrives(conn, from.other(), &piece);
-        true
-    }
-
-    /// The connection is lost, with all that is on its way, and both sides notice.
-    pub fn cut(&mut self, conn: Conn) {
-        let mut event = "-- cut".to_owned();
-        for (side, name) in Side::BOTH.into_iter().zip(["client", "server"]) {
-            let lost = std::mem::take(&mut self.connections[conn - 1].on_the_way[side as usize]).len();
-            if lost > 0 {
-                event.push_str(&format!(", lost {lost} of the {name}"));
-            }
-        }
-        self.log.push(event);
-        self.connections[conn - 1].is_cut = true;
-        for side in Side::BOTH {
-            self.disconnected(conn, side);
-        }
-    }
-
-    /// The connection is lost, and the server does not know it yet: what it writes goes nowhere.
-    pub fn cut_unnoticed(&mut self, conn: Conn) {
-        self.log.push("-- cut, unnoticed by the server".into());
-        self.connections[conn - 1].on_the_way = Default::default();
-        self.connections[conn - 1].is_cut = true;
-        self.disconnected(conn, Side::Client);
-    }
-
-    /// Lets time pass. What is due on either side is done at its time; nothing is delivered.
-    pub fn advance(&mut self, by: Duration) {
-        let end = self.now + by;
-        for _ in 0..100_000 {
-            let Some(due) = self.next_due().filter(|due| *due <= end) else {
-                self.now = end;
-                return;
-            };
-            self.now = self.now.max(due);
-            self.fire();
-        }
-        panic!("a timer is due again and again");
-    }
-
-    /// The virtual time.
-    pub fn now(&self) -> Instant {
-        self.now
-    }
-
-    /// The virtual time at which the net was made.
-    pub fn start(&self) -> Instant {
-        self.base
-    }
-}
-
-impl Net {
-    fn next_smid(&mut self) -> SmId {
-        self.named += 1;
-        self.smids.pop_front().unwrap_or_else(|| SmId::new(&format!("sm-{}", self.named)).expect("a valid SM-ID"))
-    }
-
-    /// Writes wire text, in one piece.
-    fn write(&mut self, conn: Conn, side: Side, text: &str) {
-        let mark = match side {
-            Side::Client => 'C',
-            Side::Server => 'S',
-        };
-        let number = if conn == 1 { String::new() } else { conn.to_string() };
-        self.log.extend(wire::lines(text).into_iter().map(|line| format!("{mark}{number}: {line}")));
-        if !self.connections[conn - 1].is_cut {
-            self.connections[conn - 1].on_the_way[side as usize].push_back(text.to_owned());
-        }
-    }
-
-    fn write_all(&mut self, conn: Conn, side: Side, nonzas: impl IntoIterator<Item = Nonza>) {
-        for nonza in nonzas {
-            self.write(conn, side, &nonza.to_string());
-        }
-    }
-
-    /// A piece of wire text arrives.
-    fn arrives(&mut self, conn: Conn, side: Side, text: &str) {
-        let (elements, closes) = wire::read(text);
-        let mut elements = VecDeque::from(elements);
-        while let Some(element) = elements.pop_front() {
-            let inbound = Inbound::from_element(&element, "jabber:client");
-            let Some(todo) = self.peer_mut_handle(conn, side, inbound) else { return };
-            self.obey(conn, side, todo, &element);
-            if self.peer(conn, side).pending.is_some() {
-                // The rest of the piece waits with the others.
-                let rest: String = elements.iter().map(String::from).collect();
-                if !rest.is_empty() || closes {
-                    let rest = rest + if closes { wire::CLOSE } else { "" };
-                    self.connections[conn - 1].on_the_way[side.other() as usize].push_front(rest);
-                }
-                return;
-            }
-        }
-        if closes {
-            self.peer_closed(conn, side);
-        }
-    }
-
-    fn peer_mut_handle(&mut self, conn: Conn, side: Side, inbound: Inbound) -> Option<Todo> {
-        let now = self.now;
-        match &mut self.peer_mut(conn, side).place {
-            Place::Live(stream) => Some(Todo::from(stream.handle(inbound, now))),
-            _ => None,
-        }
-    }
-
-    /// The resume that waits for its lookup is answered.
-    pub fn answer_resume(&mut self, conn: Conn) {
-        let pending = self.peer_mut(conn, Side::Server).pending.take().expect("a resume waits");
-        let Pending { request } = pending;
-        self.take_over(conn, request);
     }
 }
