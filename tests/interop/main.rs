@@ -87,7 +87,7 @@ async fn run(args: &Args) -> Result<bool, String> {
     for dir in ["logs", "data"] {
         std::fs::create_dir_all(root().join(dir)).map_err(|e| e.to_string())?;
     }
-    ours::build(&["server"])?;
+    ours::build(&["server", "client"])?;
     let (cases, missing) = cases(args)?;
     for line in &missing {
         println!("{line}");
