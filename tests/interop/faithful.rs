@@ -14,13 +14,13 @@ use crate::record::Dir;
 
 pub fn server_is_faithful(ledger: &Ledger, received: &[Message], cuts: &[usize]) -> bool {
     let mut reached = BTreeSet::from([0]);
-    for connection in 0..ledger.links.len() {
+    for (connection, link) in ledger.links.iter().enumerate() {
         let written = ledger.to_server.iter().filter(|sending| sending.connection == connection && sending.forwarded);
         let written: Vec<&Sending> = written.collect();
+        let up = connection + 1 == ledger.links.len() && !cuts.contains(&connection) && link.error_by_server.is_none();
         let exact = match ledger.handled(Dir::ToServer, connection) {
             Some(h) => Some(written.iter().take_while(|sending| sending.number.is_none_or(|n| n <= h)).count()),
-            None if cuts.contains(&connection) => None,
-            None => Some(written.len()),
+            None => up.then_some(written.len()),
         };
         reached = reached.iter().flat_map(|from| advance(&written, &received[*from..], *from, exact)).collect();
     }

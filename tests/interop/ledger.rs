@@ -35,6 +35,8 @@ pub struct Link {
     pub server_h: u32,
     /// The number of the client's last stanza that went through.
     pub last_up: u32,
+    /// The number of the server's last stanza.
+    pub last_down: u32,
     pub error_by_server: Option<String>,
 }
 
@@ -184,8 +186,10 @@ impl Ledger {
             for (at, item) in items.iter().enumerate() {
                 let counted = link.session.is_some() && from.is_some_and(|from| at > from);
                 number += u32::from(counted && item.what.is_stanza());
-                if dir == Dir::ToServer && item.forwarded {
-                    self.links[index].last_up = number;
+                match dir {
+                    Dir::ToServer if item.forwarded => self.links[index].last_up = number,
+                    Dir::ToClient => self.links[index].last_down = number,
+                    Dir::ToServer => {}
                 }
                 if let What::Message { body } = &item.what
                     && let Some(message) = Message::from_body(body, tag)

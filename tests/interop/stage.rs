@@ -164,13 +164,18 @@ impl Stage {
         if seen.await { Ok(()) } else { Err(format!("waited in vain for {what} on the wire")) }
     }
 
-    /// Some messages each way, and both ends have them.
+    /// Some messages each way; both ends have them, and the server knows it.
     pub async fn chat(&mut self, count: usize) -> Result<(), String> {
         for from in [End::Client, End::Partner].repeat(count) {
             let message = self.say(from);
             self.until_received(message).await?;
         }
-        Ok(())
+        let acknowledged = |connections: &[Connection]| {
+            let ledger = Ledger::new(connections, &self.tag, &[]);
+            let (Some(session), Some(link)) = (ledger.sessions.last(), ledger.links.last()) else { return false };
+            session.client_h_arrived == link.last_down
+        };
+        self.until_wire("the client's last acknowledgement", acknowledged).await
     }
 
     pub async fn until_received(&self, message: Message) -> Result<(), String> {

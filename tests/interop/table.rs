@@ -102,7 +102,7 @@ const WORDS: [(Kind, &str); 6] = [
     (Kind::Duplicated, "duplicated"),
     (Kind::Reordered, "out of order"),
     (Kind::NotResumed, "session given up"),
-    (Kind::Miscounted, "h too high"),
+    (Kind::Miscounted, "miscounted"),
     (Kind::Stuck, "stuck"),
 ];
 
