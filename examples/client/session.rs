@@ -65,16 +65,17 @@ impl Client {
             Err(why) => return Over::Lost(why.to_string()),
         };
         // From here on the session is in `sm`, and leaves it whole: by `disconnect` or `end`.
-        let (mut sm, resume) =
-            match self.detached.take().map(|session| StreamMgmt::resume(self.config.clone(), session)) {
-                Some(Ok((sm, resume))) => (sm, Some(resume)),
+        let (mut sm, resume) = match self.detached.take() {
+            Some(session) => match StreamMgmt::resume(self.config.clone(), session) {
+                Ok((sm, resume)) => (sm, Some(resume)),
                 // Here a stanza is handled as soon as it is delivered: no receipt is open, and this does not happen.
-                Some(Err(open)) => {
+                Err(open) => {
                     self.detached = Some(open.session);
                     return Over::Lost("stanzas are still being handled".to_owned());
                 }
-                None => (StreamMgmt::client(self.config.clone()), None),
-            };
+            },
+            None => (StreamMgmt::client(self.config.clone()), None),
+        };
         match self.stream(&mut connection, &mut sm, resume).await {
             Stop::Quit => {
                 write(&mut connection, sm.finish());

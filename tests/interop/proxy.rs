@@ -1,15 +1,15 @@
 //! A TCP proxy that knows nothing of XML: it forwards bytes, logs them, and breaks connections in every way that
 //! networks do.
 
-use std::net::{Shutdown, SocketAddr};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+mod pipe;
 
-use futures::FutureExt;
-use futures::future::{Fuse, FusedFuture};
-use tokio::net::{TcpListener, TcpStream};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::JoinHandle;
 
 use crate::record::{Dir, Recorder};
 
@@ -28,9 +28,6 @@ pub enum Cut {
     /// goes nowhere.
     Blackhole,
 }
-
-const HALF_CLOSE: Duration = Duration::from_millis(200);
-const LINGER: Duration = Duration::from_millis(300);
 
 pub struct Proxy {
     pub addr: SocketAddr,
@@ -177,215 +174,12 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         let (server, hold) = (shared.server, shared.hold.subscribe());
         state.tasks.push(tokio::spawn(async move {
             connection.note("opened by the client");
-            if let Err(e) = serve(&connection, client, server, hold).await {
+            if let Err(e) = pipe::serve(&connection, client, server, hold).await {
                 connection.note(&format!("proxy: {e}"));
             }
             connection.note("over");
             connection.over.send_replace(true);
         }));
-    }
-}
-
-/// One side of a connection.
-struct Leg {
-    io: TcpStream,
-    /// The same socket: it can be shut down while `io` is shared.
-    twin: std::net::TcpStream,
-}
-
-impl Leg {
-    fn new(stream: TcpStream) -> std::io::Result<Arc<Self>> {
-        stream.set_nodelay(true)?;
-        let stream = stream.into_std()?;
-        let twin = stream.try_clone()?;
-        Ok(Arc::new(Self { io: TcpStream::from_std(stream)?, twin }))
-    }
-
-    fn fin(&self) {
-        let _ = self.twin.shutdown(Shutdown::Write);
-    }
-
-    /// The last one to drop the leg sends an RST.
-    fn rst(&self) {
-        let _ = self.io.set_zero_linger();
-    }
-}
-
-async fn serve(
-    connection: &Arc<Connection>,
-    client: TcpStream,
-    server: SocketAddr,
-    mut hold: watch::Receiver<bool>,
-) -> std::io::Result<()> {
-    // An error means that the proxy is gone, and this task with it.
-    let _ = hold.wait_for(|hold| !hold).await;
-    let client = Leg::new(client)?;
-    let server = Leg::new(TcpStream::connect(server).await?)?;
-    let mut up = Task::spawn(pump(connection.clone(), Dir::ToServer, client.clone(), server.clone()));
-    let mut down = Task::spawn(pump(connection.clone(), Dir::ToClient, server.clone(), client.clone()));
-    let (mut ordered, mut broken) = (connection.cut.subscribe(), connection.broken.subscribe());
-    let how = tokio::select! {
-        how = ordered.wait_for(Option::is_some) => how.ok().and_then(|how| *how),
-        _ = broken.wait_for(|broken| *broken) => None,
-        ((), ()) = async { tokio::join!(up.ended(), down.ended()) } => None,
-    };
-    let Some(how) = how else {
-        up.stop().await;
-        down.stop().await;
-        if *connection.broken.borrow() {
-            client.rst();
-            server.rst();
-        }
-        return Ok(());
-    };
-    connection.note(&format!("cut: {how:?}"));
-    if let Cut::Stall(time) = how {
-        connection.paused.send_replace(true);
-        tokio::time::sleep(time).await;
-    }
-    let kept = match how {
-        Cut::HalfClose(Dir::ToServer) => Some(&mut down),
-        Cut::HalfClose(Dir::ToClient) => Some(&mut up),
-        _ => None,
-    };
-    if let Some(kept) = kept {
-        let (dead, source) = match how {
-            Cut::HalfClose(Dir::ToServer) => (&server, &client),
-            _ => (&client, &server),
-        };
-        dead.fin();
-        let dir = if Arc::ptr_eq(dead, &server) { Dir::ToServer } else { Dir::ToClient };
-        let _ = tokio::time::timeout(HALF_CLOSE, async { tokio::join!(drain(connection, dir, source), kept.ended()) })
-            .await;
-    }
-    up.stop().await;
-    down.stop().await;
-    match how {
-        Cut::Fin => {
-            client.fin();
-            server.fin();
-            let drained = async {
-                tokio::join!(drain(connection, Dir::ToServer, &client), drain(connection, Dir::ToClient, &server))
-            };
-            let _ = tokio::time::timeout(LINGER, drained).await;
-        }
-        Cut::Blackhole => {
-            client.rst();
-            drop(client);
-            drain(connection, Dir::ToClient, &server).await;
-        }
-        Cut::Rst | Cut::Stall(_) | Cut::HalfClose(_) => {
-            client.rst();
-            server.rst();
-        }
-    }
-    Ok(())
-}
-
-/// A task that can be asked again how it ended.
-struct Task {
-    handle: AbortHandle,
-    end: Fuse<JoinHandle<()>>,
-}
-
-impl Task {
-    fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
-        let task = tokio::spawn(work);
-        Self { handle: task.abort_handle(), end: task.fuse() }
-    }
-
-    async fn ended(&mut self) {
-        if !self.end.is_terminated() {
-            let _ = (&mut self.end).await;
-        }
-    }
-
-    /// Nothing of it runs any more when this returns.
-    async fn stop(mut self) {
-        self.handle.abort();
-        self.ended().await;
-    }
-}
-
-/// Forwards one direction until it ends or the connection is cut.
-async fn pump(connection: Arc<Connection>, dir: Dir, from: Arc<Leg>, to: Arc<Leg>) {
-    let mut paused = connection.paused.subscribe();
-    let mut buffer = vec![0; 16 * 1024];
-    loop {
-        if *paused.borrow_and_update() {
-            let _ = paused.changed().await;
-            continue;
-        }
-        tokio::select! {
-            _ = paused.changed() => continue,
-            _ = from.io.readable() => {}
-        }
-        if *paused.borrow() {
-            continue;
-        }
-        match from.io.try_read(&mut buffer) {
-            Ok(0) => {
-                connection.note(&format!("{dir}: end of stream"));
-                return to.fin();
-            }
-            Ok(n) => {
-                let at = Instant::now();
-                let (allowed, cut) = connection.spend(dir, n);
-                let written = write(&connection, dir, at, &to, &buffer[..allowed]).await;
-                connection.recorder.bytes(connection.index, dir, at, &buffer[written..n], false);
-                if let Some(how) = cut {
-                    connection.order(how);
-                    return;
-                }
-                if written < allowed {
-                    return;
-                }
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(e) => {
-                connection.note(&format!("{dir}: {e}"));
-                connection.broken.send_replace(true);
-                return;
-            }
-        }
-    }
-}
-
-/// Writes what it can, and says how much that was.
-async fn write(connection: &Connection, dir: Dir, at: Instant, to: &Leg, bytes: &[u8]) -> usize {
-    let mut written = 0;
-    while written < bytes.len() {
-        if to.io.writable().await.is_err() {
-            return written;
-        }
-        match to.io.try_write(&bytes[written..]) {
-            Ok(n) => {
-                connection.recorder.bytes(connection.index, dir, at, &bytes[written..written + n], true);
-                written += n;
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(e) => {
-                connection.note(&format!("{dir}: {e}"));
-                return written;
-            }
-        }
-    }
-    written
-}
-
-/// Logs what still comes, and forwards none of it.
-async fn drain(connection: &Connection, dir: Dir, from: &Leg) {
-    let mut buffer = vec![0; 16 * 1024];
-    loop {
-        if from.io.readable().await.is_err() {
-            return;
-        }
-        match from.io.try_read(&mut buffer) {
-            Ok(0) => return connection.note(&format!("{dir}: end of stream")),
-            Ok(n) => connection.recorder.bytes(connection.index, dir, Instant::now(), &buffer[..n], false),
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(e) => return connection.note(&format!("{dir}: {e}")),
-        }
     }
 }
 
