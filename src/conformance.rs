@@ -4,7 +4,8 @@
 //!
 //! *Whose* says who keeps the rule: the *crate*; the *host*, where it takes what the crate does not have (a socket, a
 //! router, a disk); or *both*. *No* stands where it is not supported. A test is run with `cargo test NAME`. That the
-//! tests exist, and that no sentence is left out, is a test itself.
+//! tests exist, and that no sentence is left out, is a test itself. Each example of the XEP up to section 8 is a test,
+//! too: `cargo test --test xep_examples`.
 //!
 //! # 1. [Introduction](https://xmpp.org/extensions/xep-0198.html#intro)
 //!
@@ -21,11 +22,11 @@
 //! | 4 | If the server allows session resumption, it **MUST** include a 'resume' attribute set to a value of "true" or "1" …. | crate | `resume='true'`; no attribute if not. | `server_enables_resumption`, `enabled_without_resumption_has_no_resume_attribute` |
 //! | 5 | The `<enabled/>` element **MAY** include a 'max' attribute to specify the server's preferred maximum resumption time. | crate | The time that the session will really wait, in whole seconds. | `max_is_the_smaller_of_both_sides` |
 //! | 6 | The `<enabled/>` element **MAY** include a 'location' attribute to specify the server's preferred IP address or hostname (optionally with a port) for reconnection …. | both | Written from [`Config::location`]; a client's host finds it in [`Action::Enabled`] and connects there. | `location_goes_from_the_options_of_the_server_to_the_host_of_the_client` |
-//! | 7 | The client **MUST NOT** attempt to negotiate stream management until it is authenticated; i.e., it **MUST NOT** send an `<enable/>` element until after authentication … has been completed successfully. | crate | [`enable`] gives no `<enable/>` before [`bound`], nor does [`handle`] let any other way to one. | `a_client_does_not_ask_before_a_resource_is_bound` |
+//! | 7 | The client **MUST NOT** attempt to negotiate stream management until it is authenticated; i.e., it **MUST NOT** send an `<enable/>` element until after authentication … has been completed successfully. | crate | [`enable`] gives no `<enable/>` before [`bound`], and there is no other way to one. | `a_client_does_not_ask_before_a_resource_is_bound` |
 //! | 8 | For client-to-server connections, the client **MUST NOT** attempt to enable stream management until after it has completed Resource Binding *unless it is resuming a previous session* …. | crate | The same; [`resume`] makes a stream of its own. Servers and components say [`authenticated_without_bind`]. | `a_client_does_not_ask_before_a_resource_is_bound` |
 //! | 9 | The server **SHALL** enforce this order and return a `<failed/>` element in response if the order is violated …. | crate | `unexpected-request`, and the stream goes on. | `server_returns_failed_after_start`, `server_returns_failed_after_auth` |
 //! | 10 | Note that a client **SHALL** only make at most one attempt to enable stream management. | crate | The second [`enable`] of a stream is an error, also after `<failed/>`. | `a_client_asks_once_for_each_stream` |
-//! | 11 | If a server receives a second `<enable/>` element it **SHOULD** respond with a stream error, thus terminating the client connection. | both | As in the XEP's example: `<failed/>` with `unexpected-request`, and the stream is closed. No `<stream:error/>` besides. | `client_enables_sm_twice_fails_with_correct_error_stanza` |
+//! | 11 | If a server receives a second `<enable/>` element it **SHOULD** respond with a stream error, thus terminating the client connection. | both | As in the XEP's example: `<failed/>` with `unexpected-request`, and the stream is closed. No `<stream:error/>` besides. | `client_enables_sm_twice_fails_with_correct_error_stanza`, `example_06_server_returns_error_if_client_attempts_to_enable_stream_management_more_than_once` |
 //!
 //! # 4. [Acks](https://xmpp.org/extensions/xep-0198.html#acking)
 //!
@@ -40,7 +41,7 @@
 //! | 18 | When a party receives an `<a/>` element, it **SHOULD** keep a record of the 'h' value returned as the sequence number of the last handled outbound stanza for the current stream (and discard the previous value). | crate | [`acked`] is it, with and without the buffer. | `an_a_needs_no_r`, `what_is_not_kept_is_still_counted` |
 //! | 19 | If a stream ends and it is not resumed within the time specified in the original `<enabled/>` element, the sequence number and any associated state **MAY** be discarded by both parties. | both | [`Detached::deadline`] is that time; [`expire`] is only then. The last `h` is remembered as [`stale_h`] says. | `the_deadline_is_the_time_of_the_original_enabled`, `wait_for_resumption` |
 //! | 20 | Before the session state is discarded, implementations **SHOULD** take alternative action regarding any unhandled stanzas (i.e., stanzas sent after the most recent 'h' value received): | both | State cannot be discarded but as a whole, and its [`Ended`] is `must_use`: it holds each of these stanzas once, oldest first. | `p28_a_session_that_is_given_up_is_given_up_whole`, `the_deadline_is_the_time_of_the_original_enabled` |
-//! | 21 | A server **SHOULD** treat unacknowledged stanzas in the same way that it would treat a stanza sent to an unavailable resource, by either returning an error to the sender, delivery to an alternate resource, or committing the stanza to offline storage. | host | [`Ended`] says how the session ended, and gives each stanza with its number and the time of its queueing. | `resend_unacked_on_reconnection` |
+//! | 21 | A server **SHOULD** treat unacknowledged stanzas in the same way that it would treat a stanza sent to an unavailable resource, by either returning an error to the sender, delivery to an alternate resource, or committing the stanza to offline storage. | host | [`Ended`] says how the session ended, and gives each stanza with its number and the time of its queueing. | `resend_unacked_on_reconnection`, `unacknowledged_message_hook_bounce`, `resend_unacked_to_different_res_after_resume_timeout`, `unacknowledged_message_hook_offline` |
 //! | 22 | (Note that servers **SHOULD** add a delay element with the original (failed) delivery timestamp, as per XEP-0203). | both | [`delay::stamp`] with the [`queued`] time of the stanza. | `only_what_may_carry_a_stamp_gets_one_and_only_one`, `the_wall_clock_goes_back_by_the_time_in_the_queue` |
 //! | 23 | A user-oriented client **SHOULD** try to silently resend the stanzas upon reconnection or inform the user of the failure via appropriate user-interface elements. | host | [`Action::Failed`] hands them back, without those that the `h` of `<failed/>` covers; `record_sent` takes them into the next session. | `a_client_that_is_refused_gets_back_what_the_server_did_not_handle` |
 //! | 24 | Clients **SHOULD** also add a delay element with the original (failed) send timestamp, so that the original send date is preserved. | both | As for servers. | `only_what_may_carry_a_stamp_gets_one_and_only_one` |
@@ -56,7 +57,7 @@
 //! | 29 | The server **MAY** encode any information it deems useful into the SM-ID, such as the full JID … of a connected client (e.g., the full JID plus a nonce value). | host | [`SmId::new`] takes any text. | `any_length_from_1_to_4000_bytes_survives` |
 //! | 30 | The SM-ID **MUST NOT** be reused for simultaneous or subsequent sessions (…). | both | 128 random bits do not come twice; a store refuses one that is another owner's. | `random_ids_are_base64url_of_all_128_bits`, `sm_ids_do_not_come_twice` |
 //! | 31 | The SM-ID **SHOULD NOT** be longer than 4000 bytes. | crate | Longer ones are neither made nor read: `<failed><bad-request/></failed>`. | `an_sm_id_of_more_than_4000_bytes_is_refused` |
-//! | 32 | As noted, the `<enabled/>` element **MAY** include a 'location' attribute that specifies the server's preferred location for reconnecting (…). | both | As in 6. | `location_goes_from_the_options_of_the_server_to_the_host_of_the_client` |
+//! | 32 | As noted, the `<enabled/>` element **MAY** include a 'location' attribute that specifies the server's preferred location for reconnecting (…). | both | As in 6. | `example_11_server_prefers_reconnection_at_a_particular_location` |
 //! | 33 | When performing session resumption and also utilizing TLS, it is **RECOMMENDED** to take advantage of TLS session resumption … to further optimize the resumption of the XML stream.) | host | The crate knows no transport. | – |
 //! | 34 | If the server considers the information provided during TLS session resumption to be sufficient authentication, it **MAY** offer the SASL EXTERNAL mechanism; for details, refer to …. | host | However it was: [`authenticated`] says that it is done. | – |
 //! | 35 | The `<resume/>` element **MUST** include a 'previd' attribute whose value is the SM-ID of the former stream and **MUST** include an 'h' attribute that identifies the sequence number of the last handled stanza sent over the former stream from the server to the client (…). | crate | [`Resume`] cannot be without. One that arrives without is refused with `bad-request`. | `required_attributes_are_required`, `a_client_that_comes_back_sends_the_rest_again` |
@@ -70,7 +71,7 @@
 //! | 43 | Both parties **SHOULD** retransmit any stanzas that were not handled during the previous session, based on the sequence number reported by the peer. | both | Either side gets a [`Resend`]. | `resume_session`, `a_client_that_comes_back_sends_the_rest_again` |
 //! | 44 | A reconnecting client **SHOULD NOT** request the roster, because any roster changes that occurred while the client was disconnected will be sent to the client after the stream management session resumes. | host | [`Action::Resumed`] is not [`Action::Enabled`]: what a new session needs belongs to the latter. | `a_client_that_comes_back_sends_the_rest_again` |
 //! | 45 | The client **SHOULD NOT** resend presence stanzas in an attempt to restore its former presence state, since this state will have been retained by the server. | host | The same. A presence that was never acknowledged is among those to send again. | `a_client_that_comes_back_sends_the_rest_again` |
-//! | 46 | Both parties **SHOULD NOT** try to re-establish state information (e.g., … information). | host | The same. A server sees no end of a session that goes on: [`Disconnected::Resumable`]. | `session_resumed_and_old_session_dead_doesnt_route_error_to_new_session` |
+//! | 46 | Both parties **SHOULD NOT** try to re-establish state information (e.g., … information). | host | The same. A server sees no end of a session that goes on: [`Disconnected::Resumable`]. | `a_resumption_is_no_ending`, `session_resumed_and_old_session_dead_doesnt_route_error_to_new_session` |
 //!
 //! # 6. [Error Handling](https://xmpp.org/extensions/xep-0198.html#errors)
 //!
@@ -79,7 +80,7 @@
 //! | 47 | If an error occurs with regard to an `<enable/>` or `<resume/>` element, the server **MUST** return a `<failed/>` element. | crate | Every [`Error`] about either has an [`Answer`] with one in it. | `every_error_about_a_request_is_answered_with_failed` |
 //! | 48 | This element **SHOULD** contain an error condition, which **MUST** be one of the stanza error conditions defined in RFC 6120. | crate | [`Condition`] has those and no other. | `failed_holds_a_bare_condition`, `every_error_about_a_request_is_answered_with_failed` |
 //! | 49 | Stream management errors **SHOULD** be considered recoverable; however, misuse of stream management **MAY** result in termination of the stream. | crate | [`Answer`] says which. What ends a stream: a wrong or missing `h`, `<enable/>` twice, no room in the buffer. | `after_a_refused_resume_the_client_binds_and_enables`, `server_returns_failed_after_auth` |
-//! | 50 | When a remote entity acknowledges that it has handled a number of stanzas that is higher than the amount of stanzas that it was sent (…), the local entity **SHOULD** generate an undefined-condition stream error that includes a `<handled-count-too-high/>` element, and close the stream: | both | [`StreamError::HandledCountTooHigh`], with `h` and `send-count`; the stanzas come back in [`Ended`]. An `h` that goes back is a stream error as well. | `client_acks_more_than_sent`, `too_high_carries_both_counts` |
+//! | 50 | When a remote entity acknowledges that it has handled a number of stanzas that is higher than the amount of stanzas that it was sent (…), the local entity **SHOULD** generate an undefined-condition stream error that includes a `<handled-count-too-high/>` element, and close the stream: | both | [`StreamError::HandledCountTooHigh`], with `h` and `send-count`; the stanzas come back in [`Ended`]. An `h` that goes back is a stream error as well. | `client_acks_more_than_sent`, `example_17_entity_closes_stream_because_peer_acknowledges_more_stanzas_than_it_was_sent` |
 //!
 //! # 7. [Stream Closure](https://xmpp.org/extensions/xep-0198.html#closure)
 //!
@@ -148,7 +149,6 @@
 //! [`Error`]: crate::Error
 //! [`expire`]: crate::Detached::expire
 //! [`finish`]: crate::StreamMgmt::finish
-//! [`handle`]: crate::StreamMgmt::handle
 //! [`has_feature`]: crate::StreamMgmt::has_feature
 //! [`Inbound`]: crate::Inbound
 //! [`Lookup::session`]: crate::Lookup::session

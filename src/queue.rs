@@ -11,7 +11,24 @@ use crate::counter::Counter;
 
 /// What is kept of a stanza until it is acknowledged: its bytes, or whatever else the host can send again.
 ///
-/// It must tell how many bytes it holds, quickly and always the same.
+/// It must tell how many bytes it holds, quickly and always the same. Bytes and strings do, as does
+/// [`Measured`]; a type of the host's own may carry what it wants to find again when a stanza comes back:
+///
+/// ```
+/// use bytes::Bytes;
+/// use xmpp_sm::Stanza;
+///
+/// struct Outgoing {
+///     wire: Bytes,
+///     rerouted: u8, // how often: a stanza that nobody takes must not go round for ever
+/// }
+///
+/// impl Stanza for Outgoing {
+///     fn bytes(&self) -> usize {
+///         self.wire.len() + size_of::<Self>()
+///     }
+/// }
+/// ```
 pub trait Stanza {
     /// How much it counts against [`buffer_max_bytes`](crate::Config::buffer_max_bytes).
     fn bytes(&self) -> usize;

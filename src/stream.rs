@@ -268,6 +268,9 @@ impl<S: Stanza> StreamMgmt<S> {
 
     /// The connection is gone. The session waits to be resumed, if it may, or ends and hands back what
     /// was not acknowledged.
+    ///
+    /// Receipts that are open go with the session. If it is not [resumable](Self::is_resumable), settle
+    /// them first: [`Ended::h`] is final.
     pub fn disconnect(self, now: Instant) -> Disconnected<S> {
         let deadline = match self.phase {
             Phase::Resuming(deadline) => deadline,
@@ -283,7 +286,7 @@ impl<S: Stanza> StreamMgmt<S> {
         }
     }
 
-    /// The stream and its session are over for good.
+    /// The stream and its session are over for good. Settle open receipts first: [`Ended::h`] is final.
     pub fn end(self, ending: Ending) -> Ended<S> {
         self.session.into_ended(ending, self.smid)
     }

@@ -159,7 +159,7 @@ fn types_have_the_sizes_that_they_should() {
     assert_eq!(size_of::<StreamMgmt<Bytes>>(), 232);
     assert_eq!(size_of::<Detached<Bytes>>(), 168);
     assert_eq!(size_of::<Action<'_, Bytes>>(), 96);
-    assert_eq!(size_of::<Sent<Bytes>>(), 96);
+    assert_eq!(size_of::<Sent<Bytes>>(), 64);
     assert_eq!(size_of::<Nonza>(), 48);
     assert_eq!(size_of::<Inbound>(), 48);
     assert_eq!(size_of::<Receipt>(), 24);

@@ -33,6 +33,17 @@ impl<S: Stanza> StreamMgmt<S> {
     /// policy is to end the stream at once, or a client waits for `<resumed/>`.
     #[inline]
     pub fn record_sent(&mut self, stanza: S, now: Instant) -> Result<Sent<S>, NotRecorded<S>> {
+        let config = &*self.config;
+        if self.phase == Phase::Enabled && config.buffer && self.session.queue.fits(&stanza, config) {
+            let number = self.session.queue.push(stanza, now);
+            let request = self.is_request_due().then(|| self.ask(now));
+            return Ok(Sent { number: Some(number), request, evicted: None });
+        }
+        self.record_otherwise(stanza, now)
+    }
+
+    /// Records a stanza where there is more to it than to keep it.
+    fn record_otherwise(&mut self, stanza: S, now: Instant) -> Result<Sent<S>, NotRecorded<S>> {
         match self.phase {
             Phase::Enabled | Phase::Enabling => {}
             Phase::Resuming(_) => return Err(NotRecorded { stanza, why: WhyNot::Resuming }),
@@ -50,10 +61,10 @@ impl<S: Stanza> StreamMgmt<S> {
             (number, evicted) = self.overflow(stanza, now)?;
             number
         };
-        Ok(Sent { number: Some(number), request: self.request_if_due(now), evicted })
+        let ask = self.phase == Phase::Enabled && self.is_request_due();
+        Ok(Sent { number: Some(number), request: ask.then(|| self.ask(now)), evicted: evicted.map(Box::new) })
     }
 
-    #[cold]
     fn overflow(&mut self, stanza: S, now: Instant) -> Result<(Counter, Option<Lost<S>>), NotRecorded<S>> {
         let queue = &mut self.session.queue;
         let (stanzas, bytes) = (count(self.config.buffer_max.get()), self.config.buffer_max_bytes.get());
@@ -80,7 +91,8 @@ impl<S: Stanza> StreamMgmt<S> {
 
     /// Settles a delivered stanza: the host has
     /// [accepted responsibility](https://xmpp.org/extensions/xep-0198.html#acking) for it. Gives an
-    /// `<a/>` to write if an `<r/>` was waiting for this stanza.
+    /// `<a/>` to write if an `<r/>` was waiting for this stanza: an `<r/>` is answered at once with what is
+    /// handled by then, and, if that was not all, once more when it is.
     ///
     /// # Errors
     ///
@@ -98,6 +110,11 @@ impl<S: Stanza> StreamMgmt<S> {
     /// [`NotOpen`] if that stanza has no open receipt.
     pub fn give_up(&mut self, number: Counter) -> Result<Option<Nonza>, NotOpen> {
         Ok(self.session.handled.settle_number(number)?.map(Nonza::Ack))
+    }
+
+    /// Settles all delivered stanzas that are still open, as [`give_up`](Self::give_up) does for one.
+    pub fn give_up_all(&mut self) -> Option<Nonza> {
+        self.session.handled.settle_all().map(Nonza::Ack)
     }
 
     /// An `<a/>` that nobody asked for, which [either side may
@@ -191,16 +208,11 @@ impl<S: Stanza> StreamMgmt<S> {
         again.map_or(Asking::No, Asking::Again)
     }
 
-    #[inline]
-    fn request_if_due(&mut self, now: Instant) -> Option<Nonza> {
-        (self.phase == Phase::Enabled && self.is_request_due()).then(|| self.ask(now))
-    }
-
+    /// Whether the rhythm asks for an `<r/>` for what was sent.
     #[inline]
     pub(super) fn is_request_due(&self) -> bool {
         let queue = &self.session.queue;
         self.config.ack
-            && queue.outstanding() > 0
             && match self.config.ack_freq {
                 AckFreq::Every(stanzas) => queue.sent().since(self.asked) >= stanzas.get(),
                 AckFreq::SelfClocked { .. } => !matches!(self.asking, Asking::Awaiting(_)),

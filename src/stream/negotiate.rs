@@ -269,7 +269,7 @@ impl<S: Stanza> StreamMgmt<S> {
         self.resumable = enabled.resume && self.smid.is_some() && self.config.can_resume() && is_whole;
         self.window = enabled.max.map(|max| Duration::from_secs(max.get().into()));
         // What went out before the answer could not ask.
-        if self.is_request_due() {
+        if self.session.queue.outstanding() > 0 && self.is_request_due() {
             self.asking = Asking::Again(now);
         }
         Action::Enabled(enabled)
