@@ -146,11 +146,3 @@ fn parse_id(id: &str) -> Option<Msg> {
 fn body(msg: &Msg) -> String {
     "ab<&ö日".chars().cycle().skip(msg.position as usize % 6).take(msg.bytes as usize).collect()
 }
-
-/// What a nonza is after a walk through text.
-pub fn reread(nonza: &Nonza) -> Checked<Wire> {
-    let (mut text, mut ready) = (Text::new(), VecDeque::new());
-    text.write(&Wire::Nonza(nonza.clone()));
-    text.arrive(usize::MAX, &mut ready)?;
-    ready.pop_front().ok_or_else(|| Violation(format!("{nonza} was not read")))
-}

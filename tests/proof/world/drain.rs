@@ -28,8 +28,8 @@ impl World<'_> {
             self.step(0, Act::Tick)?;
         }
         self.pairs.iter().try_for_each(Pair::check_settled)?;
-        let census = self.cx.store.census();
-        ensure!(census.sessions == 0, "all is over, and the store has {census:?}");
+        let sessions = self.cx.store.len();
+        ensure!(sessions == 0, "all is over, and the store has {sessions} sessions");
         Ok(())
     }
 
