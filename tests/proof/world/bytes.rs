@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use bytes::{Buf, BytesMut};
 use rxml::error::EndOrError;
 use rxml::{AttrMap, Event, Namespace, Parse, Parser};
-use xmpp_sm::{Inbound, NS, Nonza};
+use xmpp_sm::{Inbound, NS};
 
 use super::event::Side;
 use super::ledger::{Checked, Msg, Violation, ensure};
