@@ -107,7 +107,7 @@ fn word(word: &str, name: &str) -> (Error, Answer) {
         "idle" => (Error::NotEnabled(kind(name)), Answer::Nothing),
         "role" => (Error::WrongRole(kind(name)), Answer::Nothing),
         "nobody" => (Error::NotRequested(kind(name)), Answer::Nothing),
-        "wait" => (Error::Unanswered, Answer::Nothing),
+        "wait" => (Error::Unanswered, Answer::Later),
         "again" => (Error::AlreadyEnabled, Error::AlreadyEnabled.answer()),
         _ => panic!("no such word: {word}"),
     };
