@@ -11,7 +11,25 @@ use crate::stream_error::StreamError;
 /// could not do. The state is as it was before the call.
 ///
 /// [`answer`](Error::answer) says what the host has to do about it; matching on the variants is for
-/// logs and counters.
+/// logs and counters, and for the two that are the host's own [`fault`](Error::fault).
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Instant;
+/// use xmpp_sm::{Answer, Config, Fault, Inbound, StreamMgmt};
+///
+/// let mut stream = StreamMgmt::<String>::server(Arc::new(Config::default()));
+/// stream.authenticated();
+/// let resume: minidom::Element = "<resume xmlns='urn:xmpp:sm:3' previd='x' h='-1'/>".parse()?;
+/// let Err(error) = stream.handle(Inbound::from_element(&resume, "jabber:client"), Instant::now()) else {
+///     unreachable!()
+/// };
+/// assert_eq!(error.to_string(), "malformed element: h of <resume/> is malformed");
+/// assert_eq!(error.fault(), Fault::Peer);
+/// let Answer::Reply(failed) = error.answer() else { unreachable!() };
+/// assert!(failed.to_string().contains("<bad-request "));
+/// # Ok::<(), minidom::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// An element of the namespace is not what the schema says.
@@ -54,11 +72,14 @@ pub enum Error {
     /// The peer did not answer `<r/>` in [`ack_timeout`](crate::Config::ack_timeout).
     #[error("no answer to <r/>")]
     AckTimeout,
-    /// A request is not answered yet: call `accept_*` or `refuse_*`, and then this again.
+    /// A request is not answered yet: keep the element, call `accept_*` or `refuse_*`, and then give it
+    /// again.
     #[error("a request is not answered yet")]
     Unanswered,
-    /// [`receipts_max`](crate::Config::receipts_max) stanzas are in the host's hands: settle some, and
-    /// then call this again.
+    /// [`receipts_max`](crate::Config::receipts_max) stanzas are in the host's hands. This one is not
+    /// counted: keep it, read nothing more, and give it again once the
+    /// [oldest](crate::StreamMgmt::oldest_open) is settled. The peer has counted it, so that dropping it
+    /// would put `h` wrong for good.
     #[error("too many stanzas are not handled yet")]
     ReceiptsFull,
 }
@@ -78,7 +99,8 @@ pub enum Fault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Answer {
-    /// Nothing. The stream goes on.
+    /// Nothing. The stream goes on. If the [`Fault`] is the host's, the element has not been taken: it is
+    /// to be given again.
     Nothing,
     /// Write this. The stream goes on.
     Reply(Nonza),
@@ -104,7 +126,9 @@ impl End {
         Answer::End(Self { reply: None, error: Some(error), ending })
     }
 
-    /// Appends all that is left to write on the stream: the reply, the error, and `</stream:stream>`.
+    /// Appends the reply and the error, for which the stream's header has to declare the prefix `stream`.
+    /// What closes the stream after them is the host's to write: `</stream:stream>` or, over
+    /// [WebSockets](https://www.rfc-editor.org/rfc/rfc7395#section-3.6), something else.
     pub fn write_to(&self, out: &mut BytesMut) {
         if let Some(reply) = &self.reply {
             reply.write_to(out);
@@ -112,7 +136,6 @@ impl End {
         if let Some(error) = &self.error {
             error.write_to(out);
         }
-        out.extend_from_slice(b"</stream:stream>");
     }
 }
 

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::config::Config;
 use crate::counter::Counter;
-use crate::queue::count;
+use crate::queue::{count, give_back};
 
 /// What tells a session, or a stream, from every other that a token could be shown to by mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,7 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    #[inline]
     pub(crate) const fn uncounted() -> Self {
         Self { session: None, number: Counter::ZERO }
     }
@@ -100,11 +101,13 @@ impl Handled {
         Self { session, h, after: VecDeque::new(), owed: None }
     }
 
+    #[inline]
     pub(crate) fn h(&self) -> Counter {
         self.h
     }
 
     /// How many stanzas after `h` are remembered, settled or not.
+    #[inline]
     pub(crate) fn pending(&self) -> usize {
         self.after.len()
     }
@@ -120,12 +123,14 @@ impl Handled {
     }
 
     /// Counts a stanza as received.
+    #[inline]
     pub(crate) fn receive(&mut self, now: Instant) -> Receipt {
         self.after.push_back(Some(now));
         Receipt { session: Some(self.session), number: self.received() }
     }
 
     /// Settles a stanza, and tells the new `h` if an `<r/>` waits for it.
+    #[inline]
     pub(crate) fn settle(&mut self, receipt: Receipt) -> Result<Option<Counter>, ReceiptError> {
         match receipt.session {
             None => Ok(None),
@@ -137,6 +142,7 @@ impl Handled {
     }
 
     /// Settles a stanza without its receipt.
+    #[inline]
     pub(crate) fn settle_number(&mut self, number: Counter) -> Result<Option<Counter>, NotOpen> {
         let offset = number.since(self.h.next());
         self.after.get_mut(count(offset)).and_then(Option::take).ok_or(NotOpen(number))?;
@@ -144,10 +150,19 @@ impl Handled {
             self.after.pop_front();
             self.h = self.h.next();
         }
+        give_back(&mut self.after);
         Ok(self.owed.take_if(|owed| !(1..=self.after.len()).contains(&count(owed.since(self.h)))).map(|_| self.h))
     }
 
+    /// Settles all that is open.
+    pub(crate) fn settle_all(&mut self) -> Option<Counter> {
+        self.h = self.received();
+        self.after = VecDeque::new();
+        self.owed.take().map(|_| self.h)
+    }
+
     /// The answer to an `<r/>`: what is handled now. The rest of what was received by now is owed.
+    #[inline]
     pub(crate) fn answer(&mut self) -> Counter {
         self.owed = (!self.after.is_empty()).then(|| self.received());
         self.h
@@ -158,6 +173,7 @@ impl Handled {
         self.owed = None;
     }
 
+    #[inline]
     fn received(&self) -> Counter {
         // No more are remembered than a u32 allows.
         self.h.advance(u32::try_from(self.after.len()).unwrap_or(u32::MAX))
@@ -230,6 +246,21 @@ mod tests {
         );
         assert_eq!(one.settle_number(Counter::new(2)), Err(NotOpen(Counter::new(2))));
         assert_eq!(one.h(), Counter::new(1));
+    }
+
+    #[test]
+    fn all_that_is_open_can_be_given_up_at_once() {
+        let now = Instant::now();
+        let mut handled = handled(u32::MAX);
+        let _a = handled.receive(now);
+        let b = handled.receive(now);
+        handled.settle(b).unwrap();
+        let c = handled.receive(now);
+        handled.answer();
+        assert_eq!(handled.settle_all(), Some(Counter::new(2)));
+        assert_eq!((handled.h(), handled.open(), handled.pending()), (Counter::new(2), 0, 0));
+        assert_eq!(handled.settle_all(), None);
+        assert!(matches!(handled.settle(c), Err(ReceiptError::GivenUp(_))));
     }
 
     #[test]

@@ -11,7 +11,24 @@ use crate::counter::Counter;
 
 /// What is kept of a stanza until it is acknowledged: its bytes, or whatever else the host can send again.
 ///
-/// It must tell how many bytes it holds, quickly and always the same.
+/// It must tell how many bytes it holds, quickly and always the same. Bytes and strings do, as does
+/// [`Measured`]; a type of the host's own may carry what it wants to find again when a stanza comes back:
+///
+/// ```
+/// use bytes::Bytes;
+/// use xmpp_sm::Stanza;
+///
+/// struct Outgoing {
+///     wire: Bytes,
+///     rerouted: u8, // how often: a stanza that nobody takes must not go round for ever
+/// }
+///
+/// impl Stanza for Outgoing {
+///     fn bytes(&self) -> usize {
+///         self.wire.len() + size_of::<Self>()
+///     }
+/// }
+/// ```
 pub trait Stanza {
     /// How much it counts against [`buffer_max_bytes`](crate::Config::buffer_max_bytes).
     fn bytes(&self) -> usize;
@@ -126,6 +143,11 @@ impl<S: Stanza> Queue<S> {
         self.sent.since(self.acked)
     }
 
+    /// Whether all of those are kept.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.not_kept() == 0
+    }
+
     /// Whether one more stanza can be told apart from the others by a counter of 32 bits.
     pub(crate) fn can_count(&self) -> bool {
         self.outstanding() != u32::MAX
@@ -174,10 +196,13 @@ impl<S: Stanza> Queue<S> {
     pub(crate) fn ack(&mut self, h: Counter) -> Result<u32, WrongH> {
         let acknowledged = self.check(h)?;
         let gone = count(acknowledged).saturating_sub(self.not_kept());
-        for entry in self.ring.drain(..gone) {
-            self.bytes = self.bytes.saturating_sub(entry.stanza.bytes());
+        for _ in 0..gone {
+            if let Some(entry) = self.ring.pop_front() {
+                self.bytes = self.bytes.saturating_sub(entry.stanza.bytes());
+            }
         }
         self.acked = h;
+        give_back(&mut self.ring);
         Ok(acknowledged)
     }
 
@@ -214,6 +239,14 @@ impl<S: Stanza> Queue<S> {
     fn first_kept(&self) -> Counter {
         // No more are kept than are outstanding, which a u32 counts.
         self.acked.advance(u32::try_from(self.not_kept()).unwrap_or(u32::MAX)).next()
+    }
+}
+
+/// Gives memory back after a burst. What a steady exchange needs stays, so that it allocates nothing.
+pub(crate) fn give_back<T>(ring: &mut VecDeque<T>) {
+    const STAYS: usize = 64;
+    if ring.capacity() > STAYS && ring.len() <= ring.capacity() / 8 {
+        ring.shrink_to(STAYS.max(ring.len().saturating_mul(2)));
     }
 }
 

@@ -145,6 +145,11 @@ impl<S: Stanza> Detached<S> {
         self.session.handled.settle_number(number).map(drop)
     }
 
+    /// Settles all delivered stanzas that are still open, as [`give_up`](Self::give_up) does for one.
+    pub fn give_up_all(&mut self) {
+        self.session.handled.settle_all();
+    }
+
     /// Ends the session if its deadline has come.
     ///
     /// # Errors
@@ -214,6 +219,9 @@ impl<S: PartialEq> PartialEq for Detached<S> {
 }
 
 /// All that a [`Detached`] session is, to be kept by the host.
+///
+/// An `Instant` means nothing to another process: write the times down as
+/// [wall-clock time](crate::delay::wall_clock), the deadline as what is left of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parts<S> {
     /// Its SM-ID.
@@ -258,7 +266,9 @@ pub struct Ended<S> {
     /// How many stanzas of the peer were handled: what
     /// [`retire`](crate::SessionStore::retire) remembers.
     pub h: Counter,
-    /// How many more were delivered and not settled. Their receipts settle nothing any more.
+    /// How many more were delivered and not settled. Their receipts settle nothing any more, and `h`
+    /// leaves them out: a client that learns this `h` sends them again. To prevent it, settle them before
+    /// the session ends.
     pub open_receipts: usize,
     /// What the peer has not acknowledged, oldest first, each once.
     pub unacked: Lost<S>,

@@ -30,6 +30,8 @@ use crate::smid::SmId;
 ///   A registration may be lost only with the session itself.
 /// - `now` is the host's monotonic clock.
 ///
+/// The trait can be made into an object, `dyn SessionStore<Sid = ..., Error = ...>`.
+///
 /// [`MemoryStore`] is the reference; `tests/store_conformance.rs` checks any store against this.
 pub trait SessionStore: Send + Sync {
     /// The host's handle for the owner of a session, whatever reaches it: a channel, a node and a number.

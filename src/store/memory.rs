@@ -1,8 +1,12 @@
 //! The store of a host that keeps its sessions in one process.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::num::NonZeroUsize;
-use std::sync::Arc;
+mod caps;
+mod fading;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -12,8 +16,13 @@ use super::{Epoch, Lookup, Registered, SessionStore};
 use crate::config::{Config, StaleH};
 use crate::counter::Counter;
 use crate::smid::SmId;
+use caps::Caps;
+use fading::Fading;
 
-/// A [`SessionStore`] in memory, behind one lock that is held for one operation at a time.
+/// A [`SessionStore`] in memory.
+///
+/// Sessions are spread over many tables, each behind a lock of its own that is held for one operation. With
+/// a cap set, registering and taking out go one at a time; lookups never do.
 ///
 /// ```
 /// use std::time::Instant;
@@ -32,11 +41,12 @@ use crate::smid::SmId;
 #[derive(Debug)]
 pub struct MemoryStore<Sid> {
     stale_h: StaleH,
-    stale_max: NonZeroUsize,
-    per_owner: Option<NonZeroUsize>,
-    in_all: Option<NonZeroUsize>,
     at_cap: AtCap,
-    tables: Mutex<Tables<Sid>>,
+    last_epoch: AtomicU64,
+    // Locks are taken in this order. Who holds `caps` may take two of the tables.
+    caps: Option<Mutex<Caps>>,
+    tables: [Mutex<Table<Sid>>; TABLES],
+    fading: Mutex<Fading>,
 }
 
 /// What happens to a new session when a cap is reached.
@@ -64,32 +74,27 @@ pub enum StoreError {
     Full,
 }
 
+/// Enough that threads seldom meet, few enough that an empty store is small.
+const TABLES: usize = 64;
+
+type Table<Sid> = HashMap<SmId, Record<Sid>>;
+
 #[derive(Debug)]
-struct Tables<Sid> {
-    last_epoch: u64,
-    live: HashMap<SmId, Live<Sid>>,
-    /// The live sessions, longest registered first.
-    by_age: BTreeMap<Epoch, SmId>,
-    by_owner: HashMap<Arc<str>, BTreeSet<Epoch>>,
-    stale: HashMap<SmId, Stale>,
-    /// The stale records, oldest first, and some that have been taken out since.
-    fading: VecDeque<(Instant, SmId, Epoch)>,
-    swept: Option<Instant>,
+struct Record<Sid> {
+    owner: Box<str>,
+    state: State<Sid>,
 }
 
 #[derive(Debug)]
-struct Live<Sid> {
-    owner: Arc<str>,
-    epoch: Epoch,
-    sid: Sid,
-}
-
-#[derive(Debug)]
-struct Stale {
-    owner: Arc<str>,
-    epoch: Epoch,
-    h: Counter,
-    since: Instant,
+enum State<Sid> {
+    Live {
+        epoch: NonZeroU64,
+        sid: Sid,
+    },
+    /// The session is gone. What is known of it stands at this place among the fading.
+    Stale {
+        place: u64,
+    },
 }
 
 impl<Sid> MemoryStore<Sid> {
@@ -98,33 +103,25 @@ impl<Sid> MemoryStore<Sid> {
     pub fn new(config: &Config) -> Self {
         Self {
             stale_h: config.stale_h,
-            stale_max: NonZeroUsize::MIN.saturating_add((1 << 20) - 1),
-            per_owner: None,
-            in_all: None,
             at_cap: AtCap::Refuse,
-            tables: Mutex::new(Tables {
-                last_epoch: 0,
-                live: HashMap::new(),
-                by_age: BTreeMap::new(),
-                by_owner: HashMap::new(),
-                stale: HashMap::new(),
-                fading: VecDeque::new(),
-                swept: None,
-            }),
+            last_epoch: AtomicU64::new(0),
+            caps: None,
+            tables: std::array::from_fn(|_| Mutex::default()),
+            fading: Mutex::default(),
         }
     }
 
     /// How many sessions one owner may have. Default: any number.
     #[must_use]
-    pub fn per_owner(mut self, sessions: Option<NonZeroUsize>) -> Self {
-        self.per_owner = sessions;
+    pub fn per_owner(mut self, sessions: NonZeroUsize) -> Self {
+        self.caps.get_or_insert_default().get_mut().per_owner = Some(sessions);
         self
     }
 
     /// How many sessions there may be in all. Default: any number.
     #[must_use]
-    pub fn in_all(mut self, sessions: Option<NonZeroUsize>) -> Self {
-        self.in_all = sessions;
+    pub fn in_all(mut self, sessions: NonZeroUsize) -> Self {
+        self.caps.get_or_insert_default().get_mut().in_all = Some(sessions);
         self
     }
 
@@ -139,44 +136,52 @@ impl<Sid> MemoryStore<Sid> {
     /// 2<sup>20</sup>.
     #[must_use]
     pub fn stale_max(mut self, records: NonZeroUsize) -> Self {
-        self.stale_max = records;
+        self.fading.get_mut().max = records;
         self
     }
 
-    /// How many sessions are registered.
+    /// How many sessions are registered. Not exact while other threads register and take out.
     pub fn len(&self) -> usize {
-        self.tables.lock().live.len()
+        let records = self.tables.iter().fold(0_usize, |sum, table| sum.saturating_add(table.lock().len()));
+        records.saturating_sub(self.stale_len())
     }
 
-    /// Whether no session is registered.
+    /// Whether no session is registered, with the same reservation.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many stale `h` are remembered, too old ones included until they are swept.
+    /// How many stale `h` are remembered, those included that are too old and not swept yet.
     pub fn stale_len(&self) -> usize {
-        self.tables.lock().stale.len()
+        self.fading.lock().len()
     }
 
-    /// The session that has to go for one more of this owner.
-    fn in_the_way(&self, tables: &Tables<Sid>, owner: &str) -> Result<Option<Epoch>, StoreError> {
-        let of_owner = tables.by_owner.get(owner);
-        let reached = |cap: Option<NonZeroUsize>, sessions| cap.is_some_and(|cap| sessions >= cap.get());
-        let (oldest, refusal) = if reached(self.per_owner, of_owner.map_or(0, BTreeSet::len)) {
-            (of_owner.and_then(BTreeSet::first), StoreError::OwnerFull)
-        } else if reached(self.in_all, tables.live.len()) {
-            (tables.by_age.first_key_value().map(|(epoch, _)| epoch), StoreError::Full)
-        } else {
-            return Ok(None);
-        };
-        match self.at_cap {
-            AtCap::Refuse => Err(refusal),
-            AtCap::EvictOldest => Ok(oldest.copied()),
-        }
+    fn table(&self, smid: &SmId) -> &Mutex<Table<Sid>> {
+        // A random SM-ID is even enough in any of its bytes; a poor one costs waiting, nothing else.
+        let mixed = smid.as_bytes().iter().fold(0_usize, |mixed, byte| mixed.rotate_left(5) ^ usize::from(*byte));
+        let [first, ..] = &self.tables;
+        self.tables.get(mixed.wrapping_mul(0x9e37_79b9).rotate_right(16) % TABLES).unwrap_or(first)
+    }
+
+    fn next_epoch(&self) -> NonZeroU64 {
+        // 2^64 registrations take longer than any process lives.
+        let last = self.last_epoch.fetch_add(1, Ordering::Relaxed);
+        NonZeroU64::MIN.saturating_add(last)
     }
 
     fn is_too_old(&self, since: Instant, now: Instant) -> bool {
         now.saturating_duration_since(since) > self.stale_h.geriatric
+    }
+
+    /// Takes out the records of those that have faded, and tells how many there were.
+    fn bury(&self, faded: impl IntoIterator<Item = (u64, SmId)>) -> usize {
+        let stale = |(place, smid): &(u64, SmId)| {
+            let mut table = self.table(smid).lock();
+            let is_it =
+                table.get(smid).is_some_and(|record| matches!(record.state, State::Stale { place: p } if p == *place));
+            is_it && table.remove(smid).is_some()
+        };
+        faded.into_iter().filter(stale).count()
     }
 }
 
@@ -185,123 +190,143 @@ impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
     type Error = StoreError;
 
     fn register(&self, smid: &SmId, owner: &str, sid: Sid) -> Result<Registered<Sid>, StoreError> {
-        let mut tables = self.tables.lock();
-        let tables = &mut *tables;
-        let live = tables.live.get(smid).map(|live| (&*live.owner, Some(live.epoch)));
-        let known = live.or_else(|| tables.stale.get(smid).map(|stale| (&*stale.owner, None)));
-        let evicted = match known {
-            Some((other, _)) if other != owner => return Err(StoreError::Taken),
-            Some((_, Some(epoch))) => {
-                tables.take(epoch);
-                None
+        let mut caps = self.caps.as_ref().map(Mutex::lock);
+        let mut table = self.table(smid).lock();
+        let (epoch, mut replaced, mut oldest);
+        match table.entry(smid.clone()) {
+            Entry::Occupied(record) if *record.get().owner != *owner => return Err(StoreError::Taken),
+            Entry::Occupied(mut record) => {
+                let record = record.get_mut();
+                (replaced, oldest) = (None, None);
+                match (&record.state, &caps) {
+                    (State::Live { epoch, .. }, _) => replaced = Some(*epoch),
+                    (State::Stale { .. }, Some(caps)) => oldest = caps.in_the_way(owner, self.at_cap)?,
+                    (State::Stale { .. }, None) => {}
+                }
+                epoch = self.next_epoch();
+                if let State::Stale { place } = std::mem::replace(&mut record.state, State::Live { epoch, sid }) {
+                    self.fading.lock().forget(place);
+                }
             }
-            _ => {
-                let oldest = self.in_the_way(tables, owner)?;
-                oldest.and_then(|epoch| tables.take(epoch)).map(|(_, live)| live.sid)
+            Entry::Vacant(vacant) => {
+                replaced = None;
+                oldest = caps.as_ref().map_or(Ok(None), |caps| caps.in_the_way(owner, self.at_cap))?;
+                epoch = self.next_epoch();
+                vacant.insert(Record { owner: owner.into(), state: State::Live { epoch, sid } });
             }
-        };
-        tables.stale.remove(smid);
-        Ok(Registered { epoch: tables.put(smid, owner, sid), evicted })
+        }
+        let mut evicted = None;
+        if let Some(caps) = &mut caps {
+            if let Some(replaced) = replaced {
+                caps.remove(owner, replaced);
+            }
+            caps.insert(owner, epoch, smid.clone());
+            if let Some((oldest, victim)) = oldest {
+                // It may be in the same table.
+                let record = match std::ptr::eq(self.table(&victim), self.table(smid)) {
+                    true => table.remove(&victim),
+                    false => self.table(&victim).lock().remove(&victim),
+                };
+                if let Some(Record { owner, state: State::Live { sid, .. } }) = record {
+                    caps.remove(&owner, oldest);
+                    evicted = Some(sid);
+                }
+            }
+        }
+        Ok(Registered { epoch: Epoch::new(epoch.get()), evicted })
     }
 
     fn lookup(&self, smid: &SmId, owner: &str, now: Instant) -> Result<Lookup<Sid>, StoreError> {
-        let tables = self.tables.lock();
-        if let Some(live) = tables.live.get(smid).filter(|live| *live.owner == *owner) {
-            return Ok(Lookup::Session(live.sid.clone()));
-        }
-        let stale = tables.stale.get(smid).filter(|stale| *stale.owner == *owner);
-        let stale = stale.filter(|stale| !self.is_too_old(stale.since, now));
-        Ok(stale.map_or(Lookup::NotFound, |stale| Lookup::StaleH(stale.h)))
+        let table = self.table(smid).lock();
+        let Some(record) = table.get(smid).filter(|record| *record.owner == *owner) else {
+            return Ok(Lookup::NotFound);
+        };
+        Ok(match &record.state {
+            State::Live { sid, .. } => Lookup::Session(sid.clone()),
+            State::Stale { place } => match self.fading.lock().get(*place) {
+                Some(stale) if !self.is_too_old(stale.since, now) => Lookup::StaleH(stale.h),
+                _ => Lookup::NotFound,
+            },
+        })
     }
 
     fn retire(&self, smid: &SmId, epoch: Epoch, h: Counter, now: Instant) -> Result<(), StoreError> {
-        let mut tables = self.tables.lock();
-        if !tables.is_live(smid, epoch) {
+        if !self.stale_h.enabled {
+            return self.remove(smid, epoch);
+        }
+        let mut caps = self.caps.as_ref().map(Mutex::lock);
+        let mut table = self.table(smid).lock();
+        let Some(record) = table.get_mut(smid) else { return Ok(()) };
+        let State::Live { epoch: live, .. } = record.state else { return Ok(()) };
+        if live.get() != epoch.get() {
             return Ok(());
         }
-        if let Some((smid, Live { owner, .. })) = tables.take(epoch)
-            && self.stale_h.enabled
-        {
-            tables.remember(smid, Stale { owner, epoch, h, since: now }, self.stale_max);
+        if let Some(caps) = &mut caps {
+            caps.remove(&record.owner, live);
         }
+        let mut fading = self.fading.lock();
+        record.state = State::Stale { place: fading.push(smid.clone(), epoch, h, now) };
+        let faded = fading.over_max();
+        // Their records are in other tables.
+        drop(fading);
+        drop(table);
+        self.bury(faded);
         Ok(())
     }
 
     fn remove(&self, smid: &SmId, epoch: Epoch) -> Result<(), StoreError> {
-        let mut tables = self.tables.lock();
-        if tables.is_live(smid, epoch) {
-            tables.take(epoch);
-        } else {
-            tables.forget(smid, epoch);
+        let mut caps = self.caps.as_ref().map(Mutex::lock);
+        let mut table = self.table(smid).lock();
+        let Entry::Occupied(record) = table.entry(smid.clone()) else { return Ok(()) };
+        match record.get().state {
+            State::Live { epoch: live, .. } if live.get() == epoch.get() => {
+                if let Some(caps) = &mut caps {
+                    caps.remove(&record.get().owner, live);
+                }
+                record.remove();
+            }
+            State::Stale { place } => {
+                let mut fading = self.fading.lock();
+                if fading.get(place).is_some_and(|stale| stale.epoch == epoch) {
+                    fading.forget(place);
+                    record.remove();
+                }
+            }
+            State::Live { .. } => {}
         }
         Ok(())
     }
 
     fn sweep(&self, now: Instant) -> usize {
-        let mut tables = self.tables.lock();
-        let mut swept = 0_usize;
-        while let Some((since, ..)) = tables.fading.front()
-            && self.is_too_old(*since, now)
-        {
-            swept = swept.saturating_add(tables.drop_oldest().into());
-        }
-        tables.swept = Some(now);
-        swept
+        let faded = self.fading.lock().sweep(now, |since| self.is_too_old(since, now));
+        // Their tables are locked after `fading` is free.
+        self.bury(faded)
     }
 
     fn next_sweep(&self) -> Option<Instant> {
-        let tables = self.tables.lock();
-        let (oldest, ..) = tables.fading.front()?;
-        tables.swept.unwrap_or(*oldest).checked_add(self.stale_h.repeat_after?)
+        self.fading.lock().last_sweep()?.checked_add(self.stale_h.repeat_after?)
     }
 }
 
-impl<Sid> Tables<Sid> {
-    fn is_live(&self, smid: &SmId, epoch: Epoch) -> bool {
-        self.live.get(smid).is_some_and(|live| live.epoch == epoch)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_small() {
+        assert_eq!(size_of::<(SmId, Record<u64>)>(), 56);
     }
 
-    fn put(&mut self, smid: &SmId, owner: &str, sid: Sid) -> Epoch {
-        // 2^64 registrations take longer than any process lives.
-        self.last_epoch = self.last_epoch.saturating_add(1);
-        let epoch = Epoch::new(self.last_epoch);
-        let owner = self.by_owner.get_key_value(owner).map_or_else(|| owner.into(), |(owner, _)| owner.clone());
-        self.by_owner.entry(owner.clone()).or_default().insert(epoch);
-        self.by_age.insert(epoch, smid.clone());
-        self.live.insert(smid.clone(), Live { owner, epoch, sid });
-        epoch
-    }
-
-    fn take(&mut self, epoch: Epoch) -> Option<(SmId, Live<Sid>)> {
-        let smid = self.by_age.remove(&epoch)?;
-        let live = self.live.remove(&smid)?;
-        if let Some(epochs) = self.by_owner.get_mut(&live.owner) {
-            epochs.remove(&epoch);
-            if epochs.is_empty() {
-                self.by_owner.remove(&live.owner);
-            }
+    #[test]
+    fn random_ids_spread_evenly_over_the_tables() {
+        let store = MemoryStore::<()>::new(&Config::default());
+        let mut counts = [0_u32; TABLES];
+        for i in 0..6400_u64 {
+            let bits = u128::from(i.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 64
+                | u128::from(i.wrapping_mul(0xd1b5_4a32_d192_ed03));
+            let table = store.table(&SmId::from_random(bits.to_be_bytes()));
+            counts[store.tables.iter().position(|other| std::ptr::eq(other, table)).unwrap()] += 1;
         }
-        Some((smid, live))
-    }
-
-    fn remember(&mut self, smid: SmId, stale: Stale, max: NonZeroUsize) {
-        if self.fading.is_empty() {
-            self.swept = None;
-        }
-        self.fading.push_back((stale.since, smid.clone(), stale.epoch));
-        self.stale.insert(smid, stale);
-        while self.fading.len() > max.get() {
-            self.drop_oldest();
-        }
-    }
-
-    /// Whether there was something to drop that had not been taken out before.
-    fn drop_oldest(&mut self) -> bool {
-        self.fading.pop_front().is_some_and(|(_, smid, epoch)| self.forget(&smid, epoch))
-    }
-
-    fn forget(&mut self, smid: &SmId, epoch: Epoch) -> bool {
-        let is_it = self.stale.get(smid).is_some_and(|stale| stale.epoch == epoch);
-        is_it && self.stale.remove(smid).is_some()
+        assert!(counts.iter().all(|count| (50..200).contains(count)), "{counts:?}");
     }
 }

@@ -237,8 +237,9 @@ pub struct Sent<S> {
     /// What to write after it.
     pub request: Option<Nonza>,
     /// What left the buffer to make room, under
-    /// [`OnFull::GiveUpResumability`](crate::OnFull::GiveUpResumability).
-    pub evicted: Option<Lost<S>>,
+    /// [`OnFull::GiveUpResumability`](crate::OnFull::GiveUpResumability). It was written to the peer, which
+    /// may well have it: a host that would not keep it without stream management drops it here, too.
+    pub evicted: Option<Box<Lost<S>>>,
 }
 
 /// A stanza was not recorded, and must not be written. It comes back.

@@ -31,26 +31,42 @@ impl<S: Stanza> StreamMgmt<S> {
     ///
     /// [`NotRecorded`], with the stanza, which must not be written then: the buffer is full and the
     /// policy is to end the stream at once, or a client waits for `<resumed/>`.
+    #[inline]
     pub fn record_sent(&mut self, stanza: S, now: Instant) -> Result<Sent<S>, NotRecorded<S>> {
+        let config = &*self.config;
+        if self.phase == Phase::Enabled && config.buffer && self.session.queue.fits(&stanza, config) {
+            let number = self.session.queue.push(stanza, now);
+            let request = self.is_request_due().then(|| self.ask(now));
+            return Ok(Sent { number: Some(number), request, evicted: None });
+        }
+        self.record_otherwise(stanza, now)
+    }
+
+    /// Records a stanza where there is more to it than to keep it.
+    fn record_otherwise(&mut self, stanza: S, now: Instant) -> Result<Sent<S>, NotRecorded<S>> {
         match self.phase {
             Phase::Enabled | Phase::Enabling => {}
             Phase::Resuming(_) => return Err(NotRecorded { stanza, why: WhyNot::Resuming }),
             _ => return Ok(Sent { number: None, request: None, evicted: None }),
         }
         let mut evicted = None;
-        let number = if !self.config.buffer && self.session.queue.can_count() {
-            self.session.queue.count()
-        } else if self.session.queue.fits(&stanza, &self.config) {
-            self.session.queue.push(stanza, now)
+        let queue = &mut self.session.queue;
+        // A session that was resumed may hold older ones still: the newest are kept, or none.
+        let number = if !self.config.buffer && queue.len() == 0 && queue.can_count() {
+            // Nor could it be sent again.
+            self.resumable = false;
+            queue.count()
+        } else if queue.fits(&stanza, &self.config) {
+            queue.push(stanza, now)
         } else {
             let number;
             (number, evicted) = self.overflow(stanza, now)?;
             number
         };
-        Ok(Sent { number: Some(number), request: self.request_if_due(now), evicted })
+        let ask = self.phase == Phase::Enabled && self.is_request_due();
+        Ok(Sent { number: Some(number), request: ask.then(|| self.ask(now)), evicted: evicted.map(Box::new) })
     }
 
-    #[cold]
     fn overflow(&mut self, stanza: S, now: Instant) -> Result<(Counter, Option<Lost<S>>), NotRecorded<S>> {
         let queue = &mut self.session.queue;
         let (stanzas, bytes) = (count(self.config.buffer_max.get()), self.config.buffer_max_bytes.get());
@@ -77,11 +93,13 @@ impl<S: Stanza> StreamMgmt<S> {
 
     /// Settles a delivered stanza: the host has
     /// [accepted responsibility](https://xmpp.org/extensions/xep-0198.html#acking) for it. Gives an
-    /// `<a/>` to write if an `<r/>` was waiting for this stanza.
+    /// `<a/>` to write if an `<r/>` was waiting for this stanza: an `<r/>` is answered at once with what is
+    /// handled by then, and, if that was not all, once more when it is.
     ///
     /// # Errors
     ///
     /// [`ReceiptError`], with the receipt, if it is of another session or was given up before.
+    #[inline]
     pub fn record_handled(&mut self, receipt: Receipt) -> Result<Option<Nonza>, ReceiptError> {
         Ok(self.session.handled.settle(receipt)?.map(Nonza::Ack))
     }
@@ -94,6 +112,11 @@ impl<S: Stanza> StreamMgmt<S> {
     /// [`NotOpen`] if that stanza has no open receipt.
     pub fn give_up(&mut self, number: Counter) -> Result<Option<Nonza>, NotOpen> {
         Ok(self.session.handled.settle_number(number)?.map(Nonza::Ack))
+    }
+
+    /// Settles all delivered stanzas that are still open, as [`give_up`](Self::give_up) does for one.
+    pub fn give_up_all(&mut self) -> Option<Nonza> {
+        self.session.handled.settle_all().map(Nonza::Ack)
     }
 
     /// An `<a/>` that nobody asked for, which [either side may
@@ -141,6 +164,21 @@ impl<S: Stanza> StreamMgmt<S> {
         }
     }
 
+    #[inline]
+    pub(super) fn receive(&mut self, now: Instant) -> Result<Receipt, Error> {
+        if self.session.handled.pending() >= count(self.config.receipts_max.get()) {
+            return Err(Error::ReceiptsFull);
+        }
+        Ok(self.session.handled.receive(now))
+    }
+
+    /// The answer to an `<r/>`.
+    #[inline]
+    pub(super) fn answer(&mut self) -> Nonza {
+        Nonza::Ack(self.session.handled.answer())
+    }
+
+    #[inline]
     pub(super) fn acknowledge(&mut self, h: Counter, now: Instant) -> Result<Acked, Error> {
         let count = self.take_h(h).map_err(|why| Error::WrongH { element: Kind::Ack, why })?;
         self.asking = self.after_answer(now);
@@ -148,6 +186,7 @@ impl<S: Stanza> StreamMgmt<S> {
     }
 
     /// Forgets what `h` acknowledges.
+    #[inline]
     pub(super) fn take_h(&mut self, h: Counter) -> Result<u32, WrongH> {
         let acknowledged = self.session.queue.ack(h)?;
         if self.full_until.is_some() && self.session.queue.is_within(&self.config) {
@@ -156,6 +195,7 @@ impl<S: Stanza> StreamMgmt<S> {
         Ok(acknowledged)
     }
 
+    #[inline]
     fn after_answer(&self, now: Instant) -> Asking {
         let outstanding = self.session.queue.outstanding();
         let again = match self.config.ack_freq {
@@ -170,20 +210,18 @@ impl<S: Stanza> StreamMgmt<S> {
         again.map_or(Asking::No, Asking::Again)
     }
 
-    fn request_if_due(&mut self, now: Instant) -> Option<Nonza> {
-        (self.phase == Phase::Enabled && self.is_request_due()).then(|| self.ask(now))
-    }
-
+    /// Whether the rhythm asks for an `<r/>` for what was sent.
+    #[inline]
     pub(super) fn is_request_due(&self) -> bool {
         let queue = &self.session.queue;
         self.config.ack
-            && queue.outstanding() > 0
             && match self.config.ack_freq {
                 AckFreq::Every(stanzas) => queue.sent().since(self.asked) >= stanzas.get(),
                 AckFreq::SelfClocked { .. } => !matches!(self.asking, Asking::Awaiting(_)),
             }
     }
 
+    #[inline]
     pub(super) fn ask(&mut self, now: Instant) -> Nonza {
         self.asked = self.sent();
         if !matches!(self.asking, Asking::Awaiting(_)) {

@@ -68,6 +68,7 @@ fn end_of(error: Error) -> String {
     let Answer::End(end) = error.answer() else { panic!("{error} does not end the stream") };
     let mut out = bytes::BytesMut::new();
     end.write_to(&mut out);
+    out.extend_from_slice(b"</stream:stream>");
     wire::lines(std::str::from_utf8(&out).unwrap()).concat()
 }
 

@@ -143,6 +143,7 @@ impl Net {
             Answer::End(end) => {
                 let mut out = bytes::BytesMut::new();
                 end.write_to(&mut out);
+                out.extend_from_slice(b"</stream:stream>");
                 self.write(conn, side, std::str::from_utf8(&out).expect("text"));
                 self.end(conn, side, end.ending);
             }
