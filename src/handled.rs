@@ -176,11 +176,6 @@ impl Handled {
         self.h
     }
 
-    /// The stream that asked is gone.
-    pub(crate) fn forget_owed(&mut self) {
-        self.owed = None;
-    }
-
     #[inline]
     fn received(&self) -> Counter {
         // No more are remembered than a u32 allows.

@@ -280,8 +280,7 @@ impl<S: Stanza> StreamMgmt<S> {
         };
         let resumable = self.is_resumable();
         let ending = if self.finished { Ending::Closed } else { Ending::NotResumable };
-        let Self { config, mut session, smid, window, .. } = self;
-        session.handled.forget_owed();
+        let Self { config, session, smid, window, .. } = self;
         match smid {
             Some(smid) if resumable => Disconnected::Resumable(Detached { config, session, smid, window, deadline }),
             smid => Disconnected::Ended(session.into_ended(ending, smid)),

@@ -240,3 +240,32 @@ fn sweeping_costs_by_what_is_dropped() {
         assert!(counts.taken <= swept && counts.freed <= 4 * swept, "{counts:?} for {swept}");
     }
 }
+
+/// What a host drops may do whatever it likes: no lock of the store is held meanwhile.
+#[test]
+fn a_sid_that_asks_the_store_as_it_is_dropped_finds_it_free() {
+    struct Asks(std::sync::Weak<MemoryStore<std::sync::Arc<Asks>>>);
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            if let Some(store) = self.0.upgrade() {
+                assert!(matches!(
+                    store.lookup(&id(1), JULIET, Instant::now()),
+                    Ok(Lookup::NotFound | Lookup::StaleH(_) | Lookup::Session(_))
+                ));
+                assert!(store.stale_len() <= 1);
+            }
+        }
+    }
+    for enabled in [true, false] {
+        let config = Config::default().stale_h(StaleH { enabled, ..StaleH::default() });
+        let store = std::sync::Arc::new(MemoryStore::new(&config));
+        let sid = || std::sync::Arc::new(Asks(std::sync::Arc::downgrade(&store)));
+        let epoch = store.register(&id(1), JULIET, sid()).unwrap().epoch;
+        let again = store.register(&id(1), JULIET, sid()).unwrap().epoch;
+        assert_ne!(epoch, again);
+        store.retire(&id(1), again, Counter::ZERO, Instant::now()).unwrap();
+        let third = store.register(&id(1), JULIET, sid()).unwrap().epoch;
+        store.remove(&id(1), third).unwrap();
+        assert!(store.is_empty());
+    }
+}

@@ -71,7 +71,7 @@ fn waiting_for(kind: Kind) -> Stream {
         Kind::Enabled | Kind::Failed => {
             let mut stream = Stream::client(config());
             stream.bound();
-            stream.enable().unwrap();
+            let _ = stream.enable().unwrap();
             stream
         }
         Kind::Resumed => StreamMgmt::resume(config(), detached()).unwrap().0,

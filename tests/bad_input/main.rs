@@ -78,7 +78,7 @@ fn enabled_server() -> Stream {
     let mut stream = Stream::server(config());
     stream.bound();
     let Action::Enable(request) = action(&mut stream, "<enable resume='true'/>") else { panic!() };
-    stream.accept_enable(request, Some(smid("sm-1"))).unwrap();
+    let _ = stream.accept_enable(request, Some(smid("sm-1"))).unwrap();
     at_work(stream)
 }
 
@@ -86,7 +86,7 @@ fn enabled_server() -> Stream {
 fn enabled_client() -> Stream {
     let mut stream = Stream::client(config());
     stream.bound();
-    stream.enable().unwrap();
+    let _ = stream.enable().unwrap();
     let enabled = Enabled { id: Some(smid("sm-1")), resume: true, max: None, location: None };
     let Action::Enabled(_) = action(&mut stream, &Nonza::Enabled(enabled).to_string()) else { panic!() };
     at_work(stream)

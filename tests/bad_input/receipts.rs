@@ -41,7 +41,7 @@ fn with_another_session_it_comes_back() {
 fn with_a_later_session_of_the_same_stream_it_comes_back() {
     let mut stream = Stream::client(config());
     stream.bound();
-    stream.enable().unwrap();
+    let _ = stream.enable().unwrap();
     let enabled = "<enabled id='sm-1' resume='true'/>";
     let _ = action(&mut stream, enabled);
     let receipt = deliver(&mut stream);
@@ -50,7 +50,7 @@ fn with_a_later_session_of_the_same_stream_it_comes_back() {
     let (mut stream, _) = Stream::resume(config(), session).unwrap();
     let _ = action(&mut stream, "<failed/>");
     stream.bound();
-    stream.enable().unwrap();
+    let _ = stream.enable().unwrap();
     let _ = action(&mut stream, enabled);
     let _open = deliver(&mut stream);
     let before = state_of(&stream);
@@ -110,6 +110,27 @@ fn late_after_it_was_given_up() {
 }
 
 #[test]
+fn late_after_all_were_given_up() {
+    let mut stream = enabled_server();
+    let [first, second] = [deliver(&mut stream), deliver(&mut stream)];
+    let _ = action(&mut stream, "<r/>");
+    assert_eq!(stream.give_up_all(), Some(Nonza::Ack(3.into())), "the answer that was owed");
+    assert_eq!((stream.give_up_all(), stream.open_receipts()), (None, 0));
+    let third = deliver(&mut stream);
+    let mut session = detach(stream);
+    session.give_up_all();
+    assert_eq!((session.h(), session.open_receipts()), (4.into(), 0));
+    let before = state_of(&session);
+    for receipt in [first, second, third] {
+        assert!(matches!(session.record_handled(receipt), Err(ReceiptError::GivenUp(_))));
+    }
+    assert_eq!(state_of(&session), before);
+    // Nothing keeps it from being resumed.
+    let (_, resume) = Stream::resume(config(), session).unwrap();
+    assert_eq!(resume.to_string(), "<resume xmlns='urn:xmpp:sm:3' previd='sm-1' h='4'/>");
+}
+
+#[test]
 fn given_up_twice_or_never_open() {
     let mut stream = enabled_server();
     let [_first, second] = [deliver(&mut stream), deliver(&mut stream)];
@@ -135,7 +156,7 @@ fn of_a_stanza_that_was_not_counted_it_settles_nothing() {
     let receipt = deliver(&mut stream);
     assert_eq!(receipt.number(), None);
     let Action::Enable(request) = action(&mut stream, "<enable/>") else { panic!() };
-    stream.accept_enable(request, None).unwrap();
+    let _ = stream.accept_enable(request, None).unwrap();
     let _open = deliver(&mut stream);
     let before = state_of(&stream);
     assert_eq!(stream.record_handled(receipt), Ok(None));

@@ -28,7 +28,7 @@ fn an_enable_of_another_stream_comes_back() {
     let Err(OtherStream(request)) = other.refuse_enable(request, Condition::ResourceConstraint) else { panic!() };
     assert_eq!(state_of(&other), before);
     assert!(!other.is_enabled() && other.smid().is_none());
-    one.accept_enable(request, Some(smid("sm-1"))).unwrap();
+    let _ = one.accept_enable(request, Some(smid("sm-1"))).unwrap();
     assert!(one.is_enabled());
 }
 

@@ -69,7 +69,7 @@ fn a_client_counts_from_enable_and_asks_after_enabled() {
     let now = Instant::now();
     let mut client = bound_client(Config::default());
     assert_eq!(client.record_sent("<presence/>", now).unwrap().number, None);
-    client.enable().unwrap();
+    let _ = client.enable().unwrap();
     let sent = client.record_sent("<message/>", now).unwrap();
     assert_eq!((sent.number, sent.request), (Some(Counter::new(1)), None));
     let before = receipt(&mut client, now);
@@ -87,7 +87,7 @@ fn a_client_counts_from_enable_and_asks_after_enabled() {
 fn the_last_a_goes_out_before_the_stream_is_closed() {
     let now = Instant::now();
     let mut client = bound_client(quiet());
-    client.enable().unwrap();
+    let _ = client.enable().unwrap();
     let _ = feed(&mut client, "<enabled id='x' resume='true'/>", now).unwrap();
     for mut stream in [enabled(quiet()), client] {
         let handled = receipt(&mut stream, now);

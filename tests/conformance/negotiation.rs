@@ -46,7 +46,7 @@ fn location_goes_from_the_options_of_the_server_to_the_host_of_the_client() {
     let mut server = bound_server(quiet().location(Some(Location::new(place).unwrap())));
     let enabled = enable(&mut server, "<enable resume='true'/>", Some("x"));
     let mut client = bound_client(quiet());
-    client.enable().unwrap();
+    let _ = client.enable().unwrap();
     let inbound = xmpp_sm::Inbound::from_element(&enabled.parse().unwrap(), "jabber:client");
     let Ok(Action::Enabled(enabled)) = client.handle(inbound, Instant::now()) else { panic!() };
     assert_eq!(enabled.location.as_ref().map(Location::as_str), Some(place));
@@ -72,7 +72,7 @@ fn a_client_does_not_ask_before_a_resource_is_bound() {
 #[test]
 fn a_client_asks_once_for_each_stream() {
     let mut client = bound_client(quiet());
-    client.enable().unwrap();
+    let _ = client.enable().unwrap();
     assert_eq!(client.enable(), Err(CannotEnable::Again));
     assert!(matches!(feed(&mut client, "<failed/>", Instant::now()), Ok(Action::Failed(..))));
     assert_eq!(client.enable(), Err(CannotEnable::Again));

@@ -46,7 +46,7 @@ fn after_a_refused_resume_the_client_binds_and_enables() {
     assert!(enable(&mut stream, "<enable resume='true'/>", Some("z")).contains(" id='z' resume='true' "));
 
     let mut old = bound_client(quiet());
-    old.enable().unwrap();
+    let _ = old.enable().unwrap();
     let _ = feed(&mut old, "<enabled id='x' resume='true'/>", now).unwrap();
     let (mut client, _resume) = Stream::resume(Arc::new(quiet()), lose(old, now)).unwrap();
     assert!(matches!(feed(&mut client, "<failed/>", now), Ok(Action::Failed(..))));
@@ -75,7 +75,7 @@ fn no_resumption_while_stanzas_are_being_handled() {
 /// A client that has handled one stanza and sent three, of which one was acknowledged.
 fn interrupted_client(now: Instant) -> Stream {
     let mut client = bound_client(quiet());
-    client.enable().unwrap();
+    let _ = client.enable().unwrap();
     let _ = feed(&mut client, "<enabled id='x' resume='true'/>", now).unwrap();
     for stanza in ["<presence id='1'/>", "<message id='2'/>", "<message id='3'/>"] {
         assert!(client.record_sent(stanza, now).is_ok());
@@ -109,7 +109,7 @@ fn a_client_that_is_refused_gets_back_what_the_server_did_not_handle() {
         assert_eq!(ended.ending, Ending::ResumeRefused);
         assert_eq!(ended.unacked.map(|returned| returned.stanza).collect::<Vec<_>>(), back);
         client.bound();
-        client.enable().unwrap();
+        let _ = client.enable().unwrap();
         assert_eq!(client.record_sent(back[0], now).unwrap().number, Some(1.into()), "a new session counts anew");
     }
 }

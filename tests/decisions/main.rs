@@ -7,6 +7,7 @@
 //! | malformed `<a/>`, `<enable/>`, `<resume/>`; the XSD types | `syntax` |
 //! | out of order, twice, off; what is resumable, for how long; features | `negotiation` |
 //! | when to ask; silence around `<enable/>` and `<resume/>`; no answer | `requests` |
+//! | a buffer that fills up: asked before blamed | `pressure` |
 //! | receipts that are open, or never settled | `receipts` |
 //! | a full buffer; what comes back, once; stale h; delay stamps | `endings` |
 
@@ -18,6 +19,7 @@ mod support_raw;
 mod endings;
 mod h;
 mod negotiation;
+mod pressure;
 mod receipts;
 mod requests;
 mod syntax;

@@ -92,7 +92,7 @@ fn r_and_a_while_off_are_reported_and_not_answered() {
     let config = Arc::new(quiet());
     let mut refused = bound::<String>(&config);
     let Ok(Action::Enable(request)) = refused.handle(element("enable"), now) else { panic!() };
-    refused.refuse_enable(request, Condition::PolicyViolation).unwrap();
+    let _ = refused.refuse_enable(request, Condition::PolicyViolation).unwrap();
     let streams = [
         StreamMgmt::server(config.clone()),
         StreamMgmt::disabled(config.clone()),
@@ -155,7 +155,7 @@ fn the_smaller_of_both_times_is_kept_and_advertised() {
     ] {
         let mut net = Net::new(quiet().resume_timeout(Some(secs(ours))));
         let conn = net.connect(JULIET);
-        net.stream_mut(conn, Side::Client).enable().unwrap();
+        let _ = net.stream_mut(conn, Side::Client).enable().unwrap();
         net.client_writes(conn, &format!("<enable resume='true' {asked}/>"));
         net.expect(&format!(
             "C: <enable resume='true' {asked}/>
@@ -201,7 +201,7 @@ fn the_feature_is_shown_while_a_request_could_succeed() {
     let mut stream = authenticated::<String>(&config);
     assert!(stream.has_feature());
     let request = ask_to_resume(&mut stream, 0, now);
-    stream.refuse_resume(request, Refusal::NotFound).unwrap();
+    let _ = stream.refuse_resume(request, Refusal::NotFound).unwrap();
     assert!(stream.has_feature());
     assert!(bound::<String>(&config).has_feature());
     for on in [enabled::<String>(&config, now), resumed_at(&config, 0, 0, now)] {
@@ -233,7 +233,7 @@ fn only_the_initiating_side_asks_and_it_asks_once() {
     client.authenticated();
     assert_eq!(client.enable(), Err(CannotEnable::NotBound));
     client.bound();
-    client.enable().unwrap();
+    let _ = client.enable().unwrap();
     assert_eq!(client.enable(), Err(CannotEnable::Again));
     let _ = client.handle(element("failed"), now).unwrap();
     assert_eq!(client.enable(), Err(CannotEnable::Again));
@@ -261,7 +261,7 @@ fn a_request_is_answered_before_anything_else_and_on_its_own_stream() {
     let Err(OtherStream(request)) = other.accept_enable(request, None) else { panic!("it is not its own") };
     let Err(OtherStream(request)) = other.refuse_enable(request, Condition::Gone) else { panic!("it is not its own") };
     assert_eq!((Seen::from(&other), other.is_enabled()), (before, false));
-    stream.accept_enable(request, None).unwrap();
+    let _ = stream.accept_enable(request, None).unwrap();
     // What was not taken can be fed again, and counts.
     assert_eq!(crate::support_raw::deliver(&mut stream, now).number().map(|n| n.get()), Some(1));
 }

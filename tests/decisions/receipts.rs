@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use xmpp_sm::{
     Action, Condition, Counter, Ending, Failed, Inbound, Nonza, NotOpen, ReceiptError, ReceiptsOpen, Refused,
-    ResumeError, StreamMgmt,
+    ResumeError, StaleH, StreamMgmt,
 };
 
 use crate::JULIET;
@@ -64,7 +64,7 @@ fn receipts_that_are_open_make_a_resume_wait() {
 
 #[test]
 fn receipts_that_are_open_keep_the_last_h_of_an_expired_session_true_too() {
-    let (now, config) = (Instant::now(), Arc::new(quiet()));
+    let (now, config) = (Instant::now(), Arc::new(quiet().stale_h(StaleH { enabled: true, ..StaleH::default() })));
     let mut stream = enabled::<String>(&config, now);
     let receipt = deliver(&mut stream, now);
     let session = detach(stream, now);
@@ -79,6 +79,31 @@ fn receipts_that_are_open_keep_the_last_h_of_an_expired_session_true_too() {
     let expected = Failed { h: Some(Counter::new(1)), condition: Some(Condition::ItemNotFound) };
     assert_eq!(failed, Nonza::Failed(expected));
     assert!(session.expire(late).is_ok());
+}
+
+#[test]
+fn an_expired_session_tells_its_last_h_only_where_stale_h_is_kept_and_not_for_ever() {
+    let now = Instant::now();
+    let on = StaleH { enabled: true, geriatric: secs(100), ..StaleH::default() };
+    for (stale_h, late, told) in [
+        (on, secs(600), true),
+        (on, secs(700), true),
+        (on, secs(701), false),
+        (StaleH { enabled: false, ..on }, secs(600), false),
+    ] {
+        let config = Arc::new(quiet().stale_h(stale_h));
+        let session = detach(enabled::<String>(&config, now), now);
+        let (mut again, request) = resuming(&config, 0, now);
+        let Err(ResumeError::Refused { failed, .. }) = again.accept_resume(request, session, now + late) else {
+            panic!("it is late")
+        };
+        let h = told.then_some(Counter::ZERO);
+        assert_eq!(
+            failed,
+            Nonza::Failed(Failed { h, condition: Some(Condition::ItemNotFound) }),
+            "{stale_h:?} {late:?}"
+        );
+    }
 }
 
 #[test]
@@ -185,7 +210,7 @@ fn what_arrives_while_stream_management_is_off_is_delivered_and_not_counted() {
     let mut stream = {
         assert_eq!((receipt.number(), stream.record_handled(receipt)), (None, Ok(None)));
         let Ok(Action::Enable(request)) = stream.handle(crate::support_raw::element("enable"), now) else { panic!() };
-        stream.accept_enable(request, None).unwrap();
+        let _ = stream.accept_enable(request, None).unwrap();
         stream
     };
     assert_eq!(deliver(&mut stream, now).number(), Some(Counter::new(1)));

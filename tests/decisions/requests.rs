@@ -119,7 +119,7 @@ fn a_server_writes_nothing_of_stream_management_before_its_answer() {
     let Ok(Action::Enable(request)) = stream.handle(element("enable"), now) else { panic!() };
     assert_eq!(stream.record_sent("before it is enabled", now).unwrap().number, None);
     is_silent(&mut stream, now);
-    stream.accept_enable(request, None).unwrap();
+    let _ = stream.accept_enable(request, None).unwrap();
     assert_eq!(stream.record_sent("after", now).unwrap().number, Some(Counter::new(1)));
 
     let (mut stream, request) = resuming(&config, 0, now);

@@ -27,7 +27,7 @@ fn p28_a_session_that_is_given_up_is_given_up_whole() {
         assert!(!stream.is_enabled());
         assert_eq!(Seen::from(&*stream), nothing());
         stream.bound();
-        stream.enable().unwrap();
+        let _ = stream.enable().unwrap();
         assert_eq!(stream.record_sent("n1".into(), now).unwrap().number, Some(Counter::new(1)));
         let Ok(Action::Enabled(_)) = stream.handle(element("enabled id='next' resume='true'"), now) else { panic!() };
         assert_eq!(deliver(stream, now).number(), Some(Counter::new(1)));
@@ -66,6 +66,6 @@ fn p28_a_host_can_only_give_up_a_session_whole() {
     // A stream that is given back its former session by mistake has none to give.
     let mut stream = authenticated::<String>(&config);
     let request = ask_to_resume(&mut stream, 0, now);
-    stream.refuse_resume(request, Refusal::NotFound).unwrap();
+    let _ = stream.refuse_resume(request, Refusal::NotFound).unwrap();
     assert_eq!(Seen::from(&stream), nothing());
 }

@@ -52,13 +52,13 @@ fn p21_features_follow_the_state() {
     assert!(stream.has_feature(), "a session can be resumed");
     let request = ask_to_resume(&mut stream, 0, now);
     assert!(!stream.has_feature(), "it is asked for already");
-    stream.refuse_resume(request, Refusal::NotFound).unwrap();
+    let _ = stream.refuse_resume(request, Refusal::NotFound).unwrap();
     assert!(stream.has_feature());
     stream.bound();
     assert!(stream.has_feature(), "it can be enabled");
     let Ok(Action::Enable(request)) = stream.handle(element("enable"), now) else { panic!() };
     assert!(!stream.has_feature(), "it is asked for already");
-    stream.refuse_enable(request, Condition::ResourceConstraint).unwrap();
+    let _ = stream.refuse_enable(request, Condition::ResourceConstraint).unwrap();
     assert!(stream.has_feature(), "it can be asked for again");
 
     assert!(!enabled::<String>(&config, now).has_feature(), "it is on");
@@ -80,7 +80,7 @@ fn p21_features_follow_the_state_without_a_bind() {
     stream.authenticated_without_bind();
     assert!(stream.has_feature());
     let Ok(Action::Enable(request)) = stream.handle(element("enable"), now) else { panic!("there is no bind") };
-    stream.accept_enable(request, None).unwrap();
+    let _ = stream.accept_enable(request, None).unwrap();
     assert!(!stream.has_feature());
 }
 

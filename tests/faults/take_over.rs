@@ -125,7 +125,7 @@ fn p05_a_failed_take_over_hands_the_session_back() {
     let mismatch = stream.accept_resume(request, session, later);
     let Err(ResumeError::Mismatch { request, session }) = mismatch else { panic!("it is another session") };
     assert_eq!(Seen::from(&session), before);
-    stream.refuse_resume(request, Refusal::NotFound).unwrap();
+    let _ = stream.refuse_resume(request, Refusal::NotFound).unwrap();
     goes_on(session, &config, later);
 }
 

@@ -42,7 +42,7 @@ pub fn enabled<S: Stanza>(config: &Arc<Config>, now: Instant) -> StreamMgmt<S> {
     let mut stream = bound(config);
     let enable = Inbound::Nonza(Nonza::Enable(Enable { resume: true, max: None }));
     let Ok(Action::Enable(request)) = stream.handle(enable, now) else { panic!("it may be enabled") };
-    stream.accept_enable(request, Some(smid())).unwrap();
+    let _ = stream.accept_enable(request, Some(smid())).unwrap();
     stream
 }
 
@@ -51,7 +51,7 @@ pub fn enabling<S: Stanza>(config: &Arc<Config>) -> StreamMgmt<S> {
     let mut stream = StreamMgmt::client(config.clone());
     stream.authenticated();
     stream.bound();
-    stream.enable().unwrap();
+    let _ = stream.enable().unwrap();
     stream
 }
 
