@@ -24,7 +24,7 @@ use server::options::Options;
 use server::{Running, Server};
 
 /// How long anything may take.
-const TIME: Duration = Duration::from_secs(30);
+const TIME: Duration = Duration::from_secs(60);
 
 const OPTIONS: [&str; 5] =
     ["server", "--listen=127.0.0.1:0", "--user=romeo:secret", "--user=juliet:secret", "--mechanism=PLAIN"];
