@@ -1,7 +1,9 @@
 //! A client stops reading: nobody waits for it, and nothing that was for it is lost.
 
+use tokio::time::timeout;
+
 use super::client::Client;
-use super::{Running, all, message, numbers, start};
+use super::{Running, TIME, all, message, numbers, start};
 
 /// More than the kernels at both ends take for a client that does not read, 200 kB each.
 const COUNT: usize = 30;
@@ -47,13 +49,16 @@ async fn it_does_not_answer_in_time_and_can_resume() {
     juliet.send("<presence><priority>1</priority></presence>").await;
     flood(&mut romeo).await;
     // Messages for her go here before they go to the garden, but not if there is no stream.
-    loop {
-        romeo.send("<message to='juliet@localhost' type='headline'><body>anybody?</body></message>").await;
-        romeo.ping().await;
-        if garden.ping().await.contains("anybody?") {
-            break;
+    let to_garden = async {
+        loop {
+            romeo.send("<message to='juliet@localhost' type='headline'><body>anybody?</body></message>").await;
+            romeo.ping().await;
+            if garden.ping().await.contains("anybody?") {
+                break;
+            }
         }
-    }
+    };
+    timeout(TIME, to_garden).await.expect("her stream counts as lost");
     let (mut again, resumed) = Client::resume(&server, "juliet", &juliet, juliet.h).await;
     assert!(resumed.contains("<resumed "), "{resumed}");
     all_arrive(&mut again).await;
