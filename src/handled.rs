@@ -85,7 +85,7 @@ pub struct OpenReceipt {
 }
 
 /// Which of the stanzas received in a session are handled.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Handled {
     session: Tag,
     h: Counter,
@@ -172,6 +172,15 @@ impl Handled {
         self.h.advance(u32::try_from(self.after.len()).unwrap_or(u32::MAX))
     }
 }
+
+/// Equal in what a peer could tell: the tag is for the host's mistakes.
+impl PartialEq for Handled {
+    fn eq(&self, other: &Self) -> bool {
+        self.h == other.h && self.after == other.after && self.owed == other.owed
+    }
+}
+
+impl Eq for Handled {}
 
 #[cfg(test)]
 mod tests {
