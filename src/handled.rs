@@ -96,6 +96,13 @@ pub(crate) struct Handled {
     owed: Option<Counter>,
 }
 
+/// Two sessions are equal that differ in nothing but their receipts.
+impl PartialEq for Handled {
+    fn eq(&self, other: &Self) -> bool {
+        self.h == other.h && self.after == other.after && self.owed == other.owed
+    }
+}
+
 impl Handled {
     pub(crate) fn starting_at(h: Counter, session: Tag) -> Self {
         Self { session, h, after: VecDeque::new(), owed: None }
@@ -151,7 +158,15 @@ impl Handled {
             self.h = self.h.next();
         }
         give_back(&mut self.after);
-        Ok(self.owed.take_if(|owed| !(1..=self.after.len()).contains(&count(owed.since(self.h)))).map(|_| self.h))
+        let is_ahead = |owed: Counter| (1..=self.after.len()).contains(&count(owed.since(self.h)));
+        Ok(self.owed.take_if(|owed| !is_ahead(*owed)).map(|_| self.h))
+    }
+
+    /// Settles all that is open.
+    pub(crate) fn settle_all(&mut self) -> Option<Counter> {
+        self.h = self.received();
+        self.after = VecDeque::new();
+        self.owed.take().map(|_| self.h)
     }
 
     /// The answer to an `<r/>`: what is handled now. The rest of what was received by now is owed.
@@ -248,6 +263,21 @@ mod tests {
         );
         assert_eq!(one.settle_number(Counter::new(2)), Err(NotOpen(Counter::new(2))));
         assert_eq!(one.h(), Counter::new(1));
+    }
+
+    #[test]
+    fn all_that_is_open_can_be_given_up_at_once() {
+        let now = Instant::now();
+        let mut handled = handled(u32::MAX);
+        let _a = handled.receive(now);
+        let b = handled.receive(now);
+        handled.settle(b).unwrap();
+        let c = handled.receive(now);
+        handled.answer();
+        assert_eq!(handled.settle_all(), Some(Counter::new(2)));
+        assert_eq!((handled.h(), handled.open(), handled.pending()), (Counter::new(2), 0, 0));
+        assert_eq!(handled.settle_all(), None);
+        assert!(matches!(handled.settle(c), Err(ReceiptError::GivenUp(_))));
     }
 
     #[test]

@@ -21,7 +21,8 @@ fn main() {
             });
         }
         Some("send-and-ack") => {
-            let (message, now, mut stream, mut h) = (Bytes::from(vec![b'x'; 200]), Instant::now(), enabled(), Counter::ZERO);
+            let (message, now, mut stream, mut h) =
+                (Bytes::from(vec![b'x'; 200]), Instant::now(), enabled(), Counter::ZERO);
             measured(|| {
                 black_box(stream.record_sent(black_box(&message).clone(), now).is_ok());
                 h = h.next();

@@ -6,8 +6,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
-use xmpp_sm::{AckFreq, Action, Config, Counter, Detached, Enable, Inbound, Nonza, Parts, SmId, StreamMgmt};
+use bytes::{Bytes, BytesMut};
+use xmpp_sm::{
+    AckFreq, Action, Config, Counter, Detached, Disconnected, Enable, Inbound, Nonza, Parts, Resume, SmId, StreamMgmt,
+};
 
 use crate::pair::{Row, pair};
 
@@ -22,6 +24,9 @@ pub fn rows() -> Vec<Row> {
     rows.push(answer());
     for kept in [10, 1_000, 100_000] {
         rows.push(ack_with_kept(kept));
+    }
+    for unacked in [10, 1_000, 100_000] {
+        rows.push(resume(unacked));
     }
     rows.push(off());
     rows.push(detached());
@@ -93,7 +98,7 @@ fn receive_and_handle() -> Row {
 
 fn answer() -> Row {
     let now = Instant::now();
-    let (mut out, mut floor_out) = (bytes::BytesMut::with_capacity(4096), bytes::BytesMut::with_capacity(4096));
+    let (mut out, mut floor_out) = (BytesMut::with_capacity(4096), BytesMut::with_capacity(4096));
     let mut stream = enabled(config(1));
     let floor = move |often: u64| {
         for _ in 0..often {
@@ -135,13 +140,57 @@ fn ack_with_kept(kept: u32) -> Row {
     pair(&format!("send and ack with {kept} kept, against 10 kept"), 1.2, keeping(10), keeping(kept))
 }
 
+/// The whole of a resumption, up to the bytes for the socket, against copying those bytes.
+fn resume(unacked: u32) -> Row {
+    let name = format!("resume with {unacked} unacked, against copying their bytes");
+    let (message, now) = (message(), Instant::now());
+    let config = config(5);
+    let bytes = (message.len() + 1) * unacked as usize;
+    let (mut out, mut floor_out) = (BytesMut::with_capacity(bytes + 512), BytesMut::with_capacity(bytes + 512));
+    let messages: Vec<Bytes> = (0..unacked).map(|_| Bytes::copy_from_slice(&message)).collect();
+    let unacked = messages.iter().map(|message| (message.clone(), now)).collect();
+    let smid = SmId::from_random([7; 16]);
+    let (h, acked) = (Counter::ZERO, Counter::ZERO);
+    let parts = Parts { smid: smid.clone(), deadline: None, window: None, h, acked, unacked };
+    let mut session = Detached::from_parts(config.clone(), parts).ok();
+    let floor = move |often: u64| {
+        for _ in 0..often {
+            floor_out.clear();
+            for message in &messages {
+                floor_out.extend_from_slice(black_box(message));
+            }
+            black_box(&floor_out);
+        }
+    };
+    pair(&name, 1.5, floor, move |often| {
+        for _ in 0..often {
+            let mut stream = StreamMgmt::server(config.clone());
+            stream.authenticated();
+            let resume = Inbound::Nonza(Nonza::Resume(Resume { previd: smid.clone(), h }));
+            let Ok(Action::Resume(request)) = stream.handle(resume, now) else { unreachable!() };
+            let resumption = stream.accept_resume(request, session.take().unwrap(), now).ok().unwrap();
+            out.clear();
+            resumption.resumed.write_to(&mut out);
+            for queued in resumption.resend.unacked {
+                out.extend_from_slice(queued.stanza);
+            }
+            if let Some(request) = resumption.resend.request {
+                request.write_to(&mut out);
+            }
+            black_box(&out);
+            let Disconnected::Resumable(detached) = stream.disconnect(now) else { unreachable!() };
+            session = Some(detached);
+        }
+    })
+}
+
 fn off() -> Row {
     let (message, now) = (message(), Instant::now());
-    let mut out = bytes::BytesMut::with_capacity(4096);
+    let mut out = BytesMut::with_capacity(4096);
     let mut stream = StreamMgmt::<Bytes>::server(config(1));
     stream.bound();
     let floor = {
-        let (message, mut out) = (message.clone(), bytes::BytesMut::with_capacity(4096));
+        let (message, mut out) = (message.clone(), BytesMut::with_capacity(4096));
         move |often: u64| {
             for _ in 0..often {
                 out.clear();
@@ -164,7 +213,7 @@ fn off() -> Row {
 
 fn detached() -> Row {
     let (message, now) = (message(), Instant::now());
-    let session = || {
+    let fresh = || {
         let parts = Parts {
             smid: SmId::from_random([7; 16]),
             deadline: None,
@@ -186,10 +235,10 @@ fn detached() -> Row {
         }
     };
     pair("record_sent while detached, growth included", None, floor, move |often| {
-        let mut session = session();
+        let mut session = fresh();
         for _ in 0..often {
             black_box(session.record_sent(black_box(&message).clone(), now).is_ok());
         }
-        black_box(session.end(xmpp_sm::Ending::Stopped));
+        drop(black_box(session.end(xmpp_sm::Ending::Stopped)));
     })
 }

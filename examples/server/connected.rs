@@ -19,8 +19,8 @@ use super::xml::{Incoming, ReadError, to_bytes};
 
 /// Stanzas of a client that may be on their way at once; more are not read until some have come to rest.
 const MAX_OPEN: usize = 1000;
-/// Bytes that wait for a client whose stanzas stream management does not bound.
-const MAX_PENDING: usize = 4 * 1024 * 1024;
+/// Bytes that may wait for a client where stream management does not bound them.
+const MAX_PENDING: usize = 64 * 1024 * 1024;
 
 pub struct Connected {
     pub session: Session,
@@ -53,9 +53,7 @@ impl Connected {
                 Some(taker)
             }
             Leave::Over { ending, error, more } => {
-                for receipt in session.settle().await {
-                    let _ = sm.record_handled(receipt);
-                }
+                settle(&mut session, &mut sm).await;
                 if let Some(ack) = sm.finish().filter(|_| ending == Ending::Closed) {
                     session.server.send(session.jid.as_str(), &mut connection, &ack);
                 }
@@ -64,6 +62,9 @@ impl Connected {
                 return connection.close().await;
             }
         };
+        if !sm.is_resumable() {
+            settle(&mut session, &mut sm).await;
+        }
         match sm.disconnect(Instant::now()) {
             Disconnected::Resumable(detached) => detached::run(session, detached, taker).await,
             Disconnected::Ended(ended) => session.end(ended, None),
@@ -73,7 +74,7 @@ impl Connected {
     async fn serve(&mut self) -> Leave {
         let mut stopping = self.session.server.stopping.clone();
         loop {
-            let timeout = self.sm.poll_timeout();
+            let timeout = [self.sm.poll_timeout(), self.connection.outbox.deadline()].into_iter().flatten().min();
             let due = async { sleep_until(timeout.unwrap_or_else(Instant::now).into()).await };
             let flow = tokio::select! {
                 read = self.connection.reader.next(), if self.session.open() < MAX_OPEN => self.read(read),
@@ -159,31 +160,30 @@ impl Connected {
 
     fn deliver(&mut self, delivery: Delivery) -> Flow {
         let stanza = to_bytes(delivery.stanza());
-        let flow = match self.sm.record_sent(stanza.clone(), Instant::now()) {
-            Ok(sent) => {
-                self.connection.outbox.push(&stanza);
-                if let Some(request) = sent.request {
-                    self.send(&request);
-                }
-                // What was evicted was written. Without stream management it would have been forgotten then, and
-                // a client that is not to be resumed is as good as without.
-                drop(sent.evicted);
-                Continue(())
-            }
-            Err(not) => {
-                let answer = not.answer();
-                return self.answer(answer, Some(delivery.rest()));
-            }
+        let sent = match self.sm.record_sent(stanza.clone(), Instant::now()) {
+            Ok(sent) => sent,
+            Err(not) => return self.answer(not.answer(), Some(delivery.rest())),
         };
         delivery.rest();
-        if self.connection.outbox.pending() > MAX_PENDING {
+        self.connection.outbox.push(&stanza);
+        if let Some(request) = sent.request {
+            self.send(&request);
+        }
+        // What was evicted was written. Without stream management it would have been forgotten then, and a session
+        // that is not to be resumed is as good as without.
+        drop(sent.evicted);
+        if !self.sm.is_resumable() && self.connection.outbox.pending() > MAX_PENDING {
             return over(Ending::BufferFull, DefinedCondition::ResourceConstraint, "too much is not read");
         }
-        flow
+        Continue(())
     }
 
     fn timeout(&mut self) -> Flow {
-        match self.sm.handle_timeout(Instant::now()) {
+        let now = Instant::now();
+        if self.connection.outbox.deadline().is_some_and(|deadline| deadline <= now) {
+            return Break(Leave::Lost);
+        }
+        match self.sm.handle_timeout(now) {
             Ok(Some(nonza)) => self.send(&nonza),
             Ok(None) => {}
             Err(error) => return self.answer(error.answer(), None),
@@ -193,19 +193,14 @@ impl Connected {
 
     fn answer(&mut self, answer: Answer, more: Option<Element>) -> Flow {
         match answer {
-            Answer::Nothing => Continue(()),
+            Answer::Nothing | Answer::Later => Continue(()),
             Answer::Reply(nonza) => {
                 self.send(&nonza);
                 Continue(())
             }
             Answer::End(end) => {
                 let mut error = BytesMut::new();
-                if let Some(reply) = &end.reply {
-                    reply.write_to(&mut error);
-                }
-                if let Some(stream_error) = &end.error {
-                    stream_error.write_to(&mut error);
-                }
+                end.write_to(&mut error);
                 Break(Leave::Over { ending: end.ending, error: error.freeze(), more })
             }
             Answer::Detach => Break(Leave::Lost),
@@ -214,6 +209,16 @@ impl Connected {
 
     fn send(&mut self, nonza: &Nonza) {
         self.session.server.send(self.session.jid.as_str(), &mut self.connection, nonza);
+    }
+}
+
+/// Before a session is over: how many stanzas were handled is final then.
+async fn settle(session: &mut Session, sm: &mut StreamMgmt<Bytes>) {
+    for receipt in session.settle().await {
+        let _ = sm.record_handled(receipt);
+    }
+    while let Some(open) = sm.oldest_open() {
+        let _ = sm.give_up(open.number);
     }
 }
 

@@ -61,7 +61,5 @@ async fn settle(session: &mut Session, detached: &mut Detached<Bytes>) {
         let _ = detached.record_handled(receipt);
     }
     // Whoever still has a stanza in their hands will bring it to rest. It must not be asked for twice.
-    while let Some(open) = detached.oldest_open() {
-        let _ = detached.give_up(open.number);
-    }
+    detached.give_up_all();
 }

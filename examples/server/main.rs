@@ -10,6 +10,7 @@
 mod server;
 
 use std::error::Error;
+use std::io::Write;
 use std::sync::Arc;
 
 use clap::Parser;
@@ -22,7 +23,8 @@ use tokio::signal::unix::{SignalKind, signal};
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let options = Options::parse();
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let print = |traced: &Traced<'_>| eprintln!("{traced}");
+    // Whoever reads the trace may stop; the server does not.
+    let print = |traced: &Traced<'_>| writeln!(std::io::stderr(), "{traced}").unwrap_or_default();
     let running = Server::start(&options, options.trace.then(|| Arc::new(print) as _)).await?;
     println!("listening on {}", running.address);
     tokio::select! {

@@ -48,7 +48,9 @@ pub fn bounce(stanza: &Element, condition: DefinedCondition) -> Option<Element> 
     };
     answered.then(|| {
         let mut reply = reply(stanza, "error");
-        reply.append_child(StanzaError::new(error_type, condition, "en", "").into());
+        let mut error = StanzaError::new(error_type, condition, "en", "");
+        error.texts.clear();
+        reply.append_child(error.into());
         reply
     })
 }

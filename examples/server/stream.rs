@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use minidom::Element;
@@ -13,6 +13,8 @@ use xmpp_parsers::stream_error::{DefinedCondition, StreamError};
 
 use super::xml::{self, Incoming, ReadError, XmlReader};
 
+/// How long a client may take nothing of what is written to it.
+const STALL: Duration = Duration::from_secs(60);
 /// How long a client gets to take our last words.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -81,14 +83,19 @@ pub struct Outbox<W> {
     segments: VecDeque<BytesMut>,
     /// The last segment is to be flushed before anything else is written.
     sealed: bool,
+    /// When something was written last, or began to wait.
+    progress: Instant,
 }
 
 impl<W: AsyncWrite + Unpin> Outbox<W> {
     fn new(io: W) -> Self {
-        Self { io, segments: VecDeque::new(), sealed: true }
+        Self { io, segments: VecDeque::new(), sealed: true, progress: Instant::now() }
     }
 
     pub fn push(&mut self, bytes: &[u8]) {
+        if self.is_empty() {
+            self.progress = Instant::now();
+        }
         match self.segments.back_mut() {
             Some(last) if !self.sealed => last.extend_from_slice(bytes),
             _ => self.segments.push_back(bytes.into()),
@@ -110,12 +117,18 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
         self.segments.is_empty()
     }
 
+    /// When the client counts as gone if it takes nothing until then.
+    pub fn deadline(&self) -> Option<Instant> {
+        (!self.is_empty()).then(|| self.progress + STALL)
+    }
+
     /// One step of writing. Dropping the future loses nothing.
     pub async fn drive(&mut self) -> io::Result<()> {
         let Some(first) = self.segments.front_mut() else { return Ok(()) };
         if !first.is_empty() && self.io.write_buf(first).await? == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
+        self.progress = Instant::now();
         if first.is_empty() {
             self.io.flush().await?;
             self.segments.pop_front();

@@ -122,6 +122,10 @@ impl Kind {
 
 /// White space goes out as character references, or the reader's attribute normalization would change it.
 fn escape<E>(text: &str, mut piece: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
+    // Seldom is there anything to escape.
+    if !text.bytes().any(|byte| matches!(byte, b'&' | b'<' | b'>' | b'\'' | b'"' | b'\t' | b'\n' | b'\r')) {
+        return piece(text);
+    }
     let mut utf8 = [0; 4];
     for c in text.chars() {
         piece(match c {

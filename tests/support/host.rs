@@ -139,10 +139,12 @@ impl Net {
     fn answer(&mut self, conn: Conn, side: Side, answer: Answer) {
         match answer {
             Answer::Nothing => {}
+            Answer::Later => panic!("the host has not kept the order of calls"),
             Answer::Reply(nonza) => self.write_all(conn, side, [nonza]),
             Answer::End(end) => {
                 let mut out = bytes::BytesMut::new();
                 end.write_to(&mut out);
+                out.extend_from_slice(b"</stream:stream>");
                 self.write(conn, side, std::str::from_utf8(&out).expect("text"));
                 self.end(conn, side, end.ending);
             }

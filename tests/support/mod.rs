@@ -31,7 +31,7 @@
 //! session gets the SM-ID `sm-1`, and so on. Namespaces are left out where they are as expected: see `wire.rs`.
 
 // Each test binary uses a part of this.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 mod acts;
 mod host;
@@ -50,7 +50,7 @@ use xmpp_sm::{
 };
 
 pub use host::{Peer, Place};
-pub use look::Back;
+pub use look::{Back, state_of};
 
 /// A connection, by its number in transcripts.
 pub type Conn = usize;

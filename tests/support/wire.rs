@@ -86,7 +86,7 @@ fn parse(text: &str, default_ns: &str) -> (Vec<Element>, bool) {
         None => (text, false),
     };
     let stream = format!("<stream:stream xmlns='{default_ns}' xmlns:stream='{NS_STREAM}'>{text}{CLOSE}");
-    let stream: Element = stream.parse().unwrap_or_else(|error| panic!("not XML: {error}: {text}"));
+    let stream: Element = stream.parse().unwrap_or_else(|error| panic!("not XML: {error}: {text:.500}"));
     (stream.children().cloned().collect(), closes)
 }
 

@@ -1,0 +1,71 @@
+//! The server's resume timeout passes while the client is away. It is told how many of its stanzas were handled,
+//! binds anew on the same stream, and finds what it had not acknowledged, with the time at which it was sent.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::account::Blame;
+use crate::journal::{End, Event, Message};
+use crate::proxy::Cut;
+use crate::record::Dir;
+use crate::stage::Stage;
+
+pub async fn run(stage: &mut Stage, ours: Option<Blame>) -> Result<(), String> {
+    stage.chat(3).await?;
+    let (before, connection) = (Timestamp::now(), stage.proxy.newest());
+    stage.proxy.pause(connection, true);
+    let mut messages: Vec<Message> = (0..5).map(|_| stage.say(End::Partner)).collect();
+    if ours == Some(Blame::Client) {
+        // The h of <failed/> says that these were not handled: a client that heeds it sends them as new.
+        messages.extend((0..3).map(|_| stage.say(End::Client)));
+    }
+    stage.proxy.hold(true);
+    stage.proxy.cut(connection, Cut::Rst);
+    // The server's second, and some of the machine's.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    stage.proxy.hold(false);
+    stage.until("the client binds anew", |state| state.tally(End::Client).online == 2).await?;
+    for message in &messages {
+        stage.until_received(*message).await?;
+    }
+    stage.chat(2).await?;
+    told(stage, connection)?;
+    stamped(stage, before, &messages)
+}
+
+/// The server refuses with an h, and it is the true one.
+fn told(stage: &Stage, connection: usize) -> Result<(), String> {
+    let ledger = stage.ledger();
+    let sent = ledger.links[connection].last_up;
+    let told: Vec<_> = ledger.links.iter().filter_map(|link| link.failed).collect();
+    match told[..] {
+        [Some(h)] if h == sent => {}
+        _ => return Err(format!("the client had sent {sent}, and <failed/> told {told:?}")),
+    }
+    let anew = ledger.links.iter().position(|link| link.failed.is_some() && link.session.is_some());
+    anew.map(drop).ok_or_else(|| "no new session on the stream of the refusal".into())
+}
+
+fn stamped(stage: &Stage, before: Timestamp, messages: &[Message]) -> Result<(), String> {
+    let ledger = stage.ledger();
+    for message in messages.iter().filter(|message| message.from == End::Partner) {
+        let body = message.body(&stage.tag);
+        let delay = stage.journal.with(|state| {
+            let received = state.of(End::Client).filter_map(|entry| match &entry.event {
+                Event::Received { body: b, delay } if *b == body => Some(delay.clone()),
+                _ => None,
+            });
+            received.last().flatten()
+        });
+        let times = ledger.sendings(Dir::ToClient, *message).len();
+        let stamp = delay.as_deref().unwrap_or("none").parse::<Timestamp>();
+        // Stamps may be of whole seconds.
+        let range = before.as_second()..=Timestamp::now().as_second();
+        match stamp {
+            Ok(stamp) if range.contains(&stamp.as_second()) => {}
+            _ => return Err(format!("{body}: sent {times} times, and its delay is {delay:?}")),
+        }
+    }
+    Ok(())
+}
