@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use minidom::Element;
-use xmpp_sm::{Ending, Error, OnFull, StaleH, delay};
+use xmpp_sm::{Ending, Error, OnFull, Refusal, StaleH, delay};
 
 use crate::support::{Conn, Net, Side, quiet, secs};
 use crate::{JULIET, stanzas};
@@ -79,6 +79,24 @@ fn a_full_buffer_gives_up_resumability_and_keeps_the_stream() {
         "C2: <resume h='3' previd='sm-1'/>
          S2: <failed><item-not-found/></failed>",
     );
+}
+
+/// It is not torn down for a request that would only be refused.
+#[test]
+fn a_stream_that_gave_up_resumability_is_not_taken_over() {
+    let (mut net, conn) = full(OnFull::GiveUpResumability);
+    net.skip();
+    assert_eq!(net.server(conn).check_resume(3.into()), Err(Refusal::NotFound));
+    let other = net.open(JULIET);
+    net.authenticate(other);
+    net.client_writes(other, "<resume previd='sm-1' h='3'/>");
+    net.acks(conn, Side::Client);
+    net.expect(
+        "C2: <resume h='3' previd='sm-1'/>
+         C: <a h='3'/>
+         S2: <failed><item-not-found/></failed>",
+    );
+    assert_eq!(net.server(conn).unacked().count(), 0);
 }
 
 type Way = fn(&mut Net, Conn);

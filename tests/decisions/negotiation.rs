@@ -67,6 +67,28 @@ fn resume_after_bind_or_enable_is_unexpected_and_the_stream_lives() {
 }
 
 #[test]
+fn a_refused_resume_leaves_the_stream_where_it_was() {
+    let mut net = Net::new(quiet());
+    let gone = net.login(JULIET);
+    net.cut(gone);
+    net.skip();
+    let conn = net.open(JULIET);
+    net.authenticate(conn);
+    // It is not bound yet, and may try again.
+    net.client_writes(conn, "<resume previd='another' h='0'/>");
+    net.client_writes(conn, "<enable/>");
+    net.client_writes(conn, "<resume previd='sm-1' h='0'/>");
+    net.expect(
+        "C2: <resume h='0' previd='another'/>
+         C2: <enable/>
+         C2: <resume h='0' previd='sm-1'/>
+         S2: <failed><item-not-found/></failed>
+         S2: <failed><unexpected-request/></failed>
+         S2: <resumed h='0' previd='sm-1'/>",
+    );
+}
+
+#[test]
 fn resume_before_authentication_is_unexpected() {
     let mut stream = StreamMgmt::<String>::server(Arc::new(quiet()));
     let error = stream.handle(element("resume previd='x' h='0'"), Instant::now()).unwrap_err();

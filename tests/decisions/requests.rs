@@ -9,7 +9,8 @@ use xmpp_sm::{AckFreq, Action, Answer, Config, Counter, Error, Fault, Inbound, N
 
 use crate::support::{Net, Side, asking_every, quiet, secs};
 use crate::support_raw::{
-    Seen, ack, authenticated, bound, deliver, detach, element, enabled, enabling, resuming, session_at, smid,
+    Seen, ack, authenticated, bound, deliver, detach, element, enabled, enabling, resumed_at, resuming, session_at,
+    smid,
 };
 use crate::{JULIET, stanzas};
 
@@ -33,6 +34,14 @@ fn a_request_goes_out_with_every_so_many_stanzas() {
          S2: <resumed h='0' previd='sm-1'/>
          S2: <message id='m1'/><message id='m2'/><message id='m3'/><message id='m4'/><message id='m5'/><r/>",
     );
+}
+
+#[test]
+fn a_resumption_does_not_count_as_stanzas_that_were_not_asked_for() {
+    let now = Instant::now();
+    let mut stream: StreamMgmt<&str> = resumed_at(&Arc::new(asking_every(3)), 0, 10, now);
+    let asks = [(); 6].map(|()| stream.record_sent("m", now).unwrap().request.is_some());
+    assert_eq!(asks, [false, false, true, false, false, true]);
 }
 
 #[test]

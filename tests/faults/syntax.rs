@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use minidom::Element;
 use xmpp_sm::{
-    Answer, Condition, Config, Counter, Ending, Inbound, Kind, NS, Nonza, ParseError, Refusal, Resume, SmId, StreamMgmt,
+    Answer, Condition, Config, Counter, Ending, Failed, Inbound, Kind, NS, Nonza, ParseError, Refusal, Resume, SmId,
+    StreamMgmt,
 };
 
 use crate::support::{Net, Side, quiet};
@@ -195,6 +196,9 @@ fn p22_a_failed_with_a_wrapper_is_still_a_no() {
         net.client_sends(conn, "<message/>");
         assert_eq!(net.client(conn).unacked().count(), 0);
     }
+    // Nor is it the condition of another namespace.
+    let foreign = "<failed xmlns='urn:xmpp:sm:3'><item-not-found xmlns='urn:x'/></failed>".parse().unwrap();
+    assert_eq!(Inbound::from_element(&foreign, "jabber:client"), Inbound::Nonza(Nonza::Failed(Failed::default())));
     let no_number = element("a h=''");
     assert_eq!(no_number, Inbound::Malformed(ParseError::Invalid { element: Kind::Ack, attribute: "h" }));
 }

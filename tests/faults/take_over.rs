@@ -253,3 +253,16 @@ fn p17_a_process_that_dies_late_does_not_take_the_session_of_its_successor() {
          S3: <resumed previd='sm-1' h='0'/>",
     );
 }
+
+/// Two sessions that no peer could tell apart are equal: so is one that was written down and read again.
+#[test]
+fn p06_equal_sessions_compare_equal() {
+    let (now, config) = (Instant::now(), Arc::new(Config::default()));
+    assert_eq!(session(&config, now), session(&config, now));
+    let parts = session(&config, now).into_parts().unwrap();
+    assert_eq!(Detached::from_parts(config.clone(), parts), Ok(session(&config, now)));
+    let mut other = session(&config, now);
+    other.record_sent("m6".into(), now).unwrap();
+    assert_ne!(other, session(&config, now));
+    assert_ne!(session(&config, now), session(&config, now + secs(1)));
+}

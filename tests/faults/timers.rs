@@ -109,7 +109,10 @@ fn p17_the_timers_of_a_stream_end_with_it() {
     net.advance(secs(4));
     net.cut(conn);
     let conn = net.resume(conn);
-    // The client has all it was sent, and says so.
+    // The buffer is still full, and there is time again to make room.
+    net.deliver_from(conn, Side::Client, 1);
+    assert_eq!(due(&net, conn), Some(9));
+    // The client has all it was sent now, and says so.
     net.run();
     assert_eq!(due(&net, conn), None);
     net.advance(secs(3600));

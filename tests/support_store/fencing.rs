@@ -22,6 +22,15 @@ pub fn every_registration_has_an_epoch_of_its_own<M: MakeStore>(make: &M) {
             }
         }
     }
+    let at_once = thread::scope(|scope| {
+        let store = &store;
+        let crowd = ["a", "b", "c", "d"].map(|owner| {
+            let one = move |_| store.register(&smid(owner), owner, 0);
+            scope.spawn(move || (0..2000).map(one).collect::<Vec<_>>())
+        });
+        crowd.map(|thread| thread.join().unwrap()).concat()
+    });
+    assert!(at_once.into_iter().all(|epoch| seen.insert(epoch)), "two at once got the same epoch");
 }
 
 pub fn a_session_that_dies_late_leaves_its_successor_alone<M: MakeStore>(make: &M) {
