@@ -15,7 +15,6 @@ pub struct Sending {
     /// None: stream management was not on.
     pub number: Option<u32>,
     pub forwarded: bool,
-    pub at: Instant,
 }
 
 /// What is known of a connection.
@@ -195,8 +194,7 @@ impl Ledger {
                     && let Some(message) = Message::from_body(body, tag)
                 {
                     let number = counted.then_some(number);
-                    let sending =
-                        Sending { message, connection: index, number, forwarded: item.forwarded, at: item.at };
+                    let sending = Sending { message, connection: index, number, forwarded: item.forwarded };
                     match dir {
                         Dir::ToServer => self.to_server.push(sending),
                         Dir::ToClient => self.to_client.push(sending),

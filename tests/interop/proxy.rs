@@ -114,10 +114,6 @@ impl Proxy {
         reset.map(|connection| connection.index).collect()
     }
 
-    pub fn is_cut(&self, index: usize) -> bool {
-        self.get(index).is_some_and(|connection| connection.cut.borrow().is_some())
-    }
-
     /// While held, connections are accepted and get no further.
     pub fn hold(&self, hold: bool) {
         self.shared.hold.send_replace(hold);

@@ -30,18 +30,24 @@ pub async fn run(stage: &mut Stage, ours: Option<Blame>) -> Result<(), String> {
         stage.until_received(*message).await?;
     }
     stage.chat(2).await?;
-    told(stage, connection)?;
+    told(stage, connection, ours)?;
     stamped(stage, before, &messages)
 }
 
-/// The server refuses with an h, and it is the true one.
-fn told(stage: &Stage, connection: usize) -> Result<(), String> {
+/// The server refuses with an h, and it is the true one; our client knows it.
+fn told(stage: &Stage, connection: usize, ours: Option<Blame>) -> Result<(), String> {
     let ledger = stage.ledger();
     let sent = ledger.links[connection].last_up;
     let told: Vec<_> = ledger.links.iter().filter_map(|link| link.failed).collect();
     match told[..] {
         [Some(h)] if h == sent => {}
         _ => return Err(format!("the client had sent {sent}, and <failed/> told {told:?}")),
+    }
+    let known = stage
+        .journal
+        .with(|state| state.of(End::Client).any(|entry| matches!(entry.event, Event::Failed { h } if h == Some(sent))));
+    if ours == Some(Blame::Client) && !known {
+        return Err(format!("the client does not say that h is {sent}"));
     }
     let anew = ledger.links.iter().position(|link| link.failed.is_some() && link.session.is_some());
     anew.map(drop).ok_or_else(|| "no new session on the stream of the refusal".into())
