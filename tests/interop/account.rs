@@ -50,6 +50,8 @@ pub struct Audit<'a> {
     pub tag: &'a str,
     /// The connections that the proxy cut.
     pub cuts: &'a [usize],
+    /// Whose fault it is where nothing is proven: our side's.
+    pub suspect: Blame,
     /// The scenario makes sessions end that could have been resumed.
     pub ends_sessions: bool,
     /// Connections on which nothing went on, and who should have spoken.
@@ -137,7 +139,7 @@ impl Audit<'_> {
 
     fn lost_to_server(&self, last: &Sending) -> (Blame, String) {
         let Some((session, number)) = self.place(last) else {
-            return (Blame::Server, format!("written on #{} without stream management", last.connection));
+            return (self.suspect, format!("written on #{} without stream management", last.connection));
         };
         if let Some(h) = self.covered(last, Dir::ToServer) {
             return (Blame::Server, format!("number {number}, acknowledged with h={h}, not delivered"));
@@ -146,11 +148,12 @@ impl Audit<'_> {
             return (Blame::Client, format!("number {number}, not covered by h={h}, not sent again"));
         }
         match self.ended_by(session) {
+            // That it was not acknowledged the client knew, too.
             Some(Blame::Server) => {
-                (Blame::Server, format!("number {number}, in flight when the server ended the session"))
+                (self.suspect, format!("number {number}, in flight when the server ended the session"))
             }
             Some(_) => (Blame::Client, format!("number {number}, not acknowledged, not sent again in the new session")),
-            None => (Blame::Server, format!("number {number} on #{}, never acknowledged", last.connection)),
+            None => (self.suspect, format!("number {number} on #{}, never acknowledged", last.connection)),
         }
     }
 
@@ -196,7 +199,7 @@ impl Audit<'_> {
         if let Some(h) = self.known(first, dir) {
             return Some((writer, format!("number {number}, acknowledged with h={h}, written again in a new session")));
         }
-        let blame = self.ended_by(session).unwrap_or(Blame::Server);
+        let blame = self.ended_by(session).unwrap_or(self.suspect);
         Some((blame, format!("number {number}, not acknowledged when the session was lost, and sent again")))
     }
 
@@ -204,7 +207,7 @@ impl Audit<'_> {
     fn covered(&self, sending: &Sending, dir: Dir) -> Option<u32> {
         let (session, number) = self.place(sending)?;
         let state = &self.ledger.sessions[session];
-        let last = if dir == Dir::ToServer { state.server_h } else { state.client_h };
+        let last = if dir == Dir::ToServer { state.server.h } else { state.client.h };
         Some(self.ledger.handled(dir, sending.connection).unwrap_or(last)).filter(|h| *h >= number)
     }
 
@@ -212,7 +215,7 @@ impl Audit<'_> {
     fn known(&self, sending: &Sending, dir: Dir) -> Option<u32> {
         let (session, number) = self.place(sending)?;
         let state = &self.ledger.sessions[session];
-        let last = if dir == Dir::ToServer { state.server_h_arrived } else { state.client_h_arrived };
+        let last = if dir == Dir::ToServer { state.server.arrived } else { state.client.arrived };
         Some(self.ledger.resumed_with(dir, sending.connection).unwrap_or(last)).filter(|h| *h >= number)
     }
 
@@ -270,11 +273,11 @@ impl Audit<'_> {
 
     fn sessions(&self, findings: &mut Vec<Finding>) {
         for (index, session) in self.ledger.sessions.iter().enumerate() {
-            let high = [(session.client_too_high, Blame::Client), (session.server_too_high, Blame::Server)];
-            for (high, blame) in high {
-                let Some((h, sent)) = high else { continue };
-                let why = format!("session {}: h={h} when {sent} were sent", session.id);
-                findings.push(Finding { kind: Kind::Miscounted, blame, why });
+            for (told, blame) in [(&session.client, Blame::Client), (&session.server, Blame::Server)] {
+                if let Some(wrong) = &told.wrong {
+                    let why = format!("session {}: {wrong}", session.id);
+                    findings.push(Finding { kind: Kind::Miscounted, blame, why });
+                }
             }
             match self.ended_by(index) {
                 None | Some(Blame::Nobody) => {}
@@ -302,8 +305,10 @@ impl Audit<'_> {
         let error = links[last].error_by_server.as_ref().is_some_and(|condition| condition != "conflict");
         Some(match () {
             () if self.ends_sessions => Blame::Nobody,
-            () if state.client_too_high.is_some() => Blame::Client,
-            () if state.server_too_high.is_some() || error => Blame::Server,
+            () if state.client.wrong.is_some() => Blame::Client,
+            () if state.server.wrong.is_some() || error => Blame::Server,
+            // It complains, and nothing is wrong that anybody can see.
+            () if links[last].error_by_client.is_some() => self.suspect,
             () if refused => Blame::Server,
             () => Blame::Client,
         })
