@@ -11,6 +11,7 @@ mod login;
 mod ours;
 mod partner;
 mod peers;
+mod proof;
 mod prosody;
 mod proxy;
 mod record;

@@ -8,16 +8,24 @@ use jiff::Timestamp;
 use crate::account::Blame;
 use crate::journal::{End, Event, Message};
 use crate::proxy::Cut;
-use crate::record::Dir;
+use crate::record::{BOTH, Dir};
 use crate::stage::Stage;
 
 pub async fn run(stage: &mut Stage, ours: Option<Blame>) -> Result<(), String> {
     stage.chat(3).await?;
     let (before, connection) = (Timestamp::now(), stage.proxy.newest());
-    stage.proxy.pause(connection, true);
+    if ours == Some(Blame::Client) {
+        // The h of <failed/> covers these, and no acknowledgement: a client that heeds it does not send them again.
+        stage.proxy.pause(connection, &[Dir::ToClient]);
+        for _ in 0..3 {
+            let message = stage.say(End::Client);
+            stage.until_received(message).await?;
+        }
+    }
+    stage.proxy.pause(connection, &BOTH);
     let mut messages: Vec<Message> = (0..5).map(|_| stage.say(End::Partner)).collect();
     if ours == Some(Blame::Client) {
-        // The h of <failed/> says that these were not handled: a client that heeds it sends them as new.
+        // And these it does not cover: they come as new.
         messages.extend((0..3).map(|_| stage.say(End::Client)));
     }
     stage.proxy.hold(true);
