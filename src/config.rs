@@ -57,6 +57,9 @@ pub enum AckFreq {
 }
 
 /// What happens when a stanza does not fit into the buffer of unacknowledged ones any more.
+///
+/// Before it comes to that, from the half of either bound on, the peer is asked to acknowledge whatever
+/// the rhythm of [`ack_freq`](Config::ack_freq).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFull {
     /// Keep it, and end the stream with `resource-constraint` if the peer has not made room within so
@@ -141,8 +144,8 @@ impl Config {
         self
     }
 
-    /// How many stanzas of the peer may be in the host's hands at once, delivered and not yet settled.
-    /// Default: 10 000.
+    /// How far the host may be behind with the peer's stanzas: how many may be delivered after the oldest
+    /// one that is not settled, itself included. Default: 10 000.
     #[must_use]
     pub fn receipts_max(mut self, receipts: NonZeroU32) -> Self {
         self.receipts_max = receipts;

@@ -56,11 +56,12 @@ pub enum Error {
     #[error("{0} without a request")]
     NotRequested(Kind),
     /// The `h` of `<a/>` or `<resumed/>` cannot be right.
-    #[error("h of {element} is not between what was acknowledged and what was sent")]
+    #[error("{element}: {why}")]
     WrongH {
         /// Where it stood.
         element: Kind,
         /// On which side it is wrong.
+        #[source]
         why: WrongH,
     },
     /// `<resumed/>` for another session than was asked for.
@@ -99,9 +100,11 @@ pub enum Fault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Answer {
-    /// Nothing. The stream goes on. If the [`Fault`] is the host's, the element has not been taken: it is
-    /// to be given again.
+    /// Nothing. The stream goes on.
     Nothing,
+    /// Keep the element and read no other: it was not taken. Settle a stanza or answer the request, as the
+    /// [`Error`] says, and give the same element again.
+    Later,
     /// Write this. The stream goes on.
     Reply(Nonza),
     /// Write this, close the stream, and [`end`](crate::StreamMgmt::end) its session.
@@ -175,11 +178,8 @@ impl Error {
             Self::OtherSession => End::with(StreamError::OtherSession, Ending::PeerFault),
             Self::BufferFull => Answer::buffer_full(),
             Self::AckTimeout => Answer::Detach,
-            Self::NotEnabled(_)
-            | Self::WrongRole(_)
-            | Self::NotRequested(_)
-            | Self::Unanswered
-            | Self::ReceiptsFull => Answer::Nothing,
+            Self::NotEnabled(_) | Self::WrongRole(_) | Self::NotRequested(_) => Answer::Nothing,
+            Self::Unanswered | Self::ReceiptsFull => Answer::Later,
         }
     }
 }

@@ -40,7 +40,7 @@ pub use nonza::{Condition, Enable, Enabled, FEATURE, Failed, Kind, Location, NS,
 pub use queue::{Lost, Measured, Queued, Returned, Stanza, Unacked, WrongH};
 pub use session::{Detached, Ended, Ending, Parts, QueueFull, ReceiptsOpen, Refused};
 pub use smid::{InvalidText, RandomError, SmId};
-pub use store::{AtCap, Epoch, Lookup, MemoryStore, Registered, SessionStore, StoreError};
+pub use store::{AtCap, Epoch, Evicted, Lookup, MemoryStore, Registered, SessionStore, StoreError};
 pub use stream::{
     Acked, Action, CannotEnable, Disconnected, EnableRequest, Inbound, NotRecorded, OtherStream, Refusal, Resend,
     ResumeError, ResumeRequest, Resumption, Sent, StreamMgmt, WhyNot,

@@ -41,6 +41,7 @@ pub(crate) const NS_STANZAS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
 /// # Ok::<(), xmpp_sm::ParseError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[must_use = "the peer gets it only if it is written"]
 pub enum Nonza {
     /// `<enable/>`: the initiating side asks for stream management.
     Enable(Enable),

@@ -5,6 +5,7 @@ use std::iter::FusedIterator;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use thiserror::Error;
 
 use crate::config::Config;
 use crate::counter::Counter;
@@ -81,9 +82,10 @@ impl<T> Stanza for Measured<T> {
 }
 
 /// Why an `h` cannot be right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum WrongH {
     /// It counts stanzas that were never sent.
+    #[error("h is {h}, and {sent} stanzas were sent")]
     TooHigh {
         /// What the peer wrote.
         h: Counter,
@@ -91,6 +93,7 @@ pub enum WrongH {
         sent: Counter,
     },
     /// It is behind what the peer acknowledged before.
+    #[error("h is {h}, and was {acked} before")]
     Backwards {
         /// What the peer wrote.
         h: Counter,
@@ -158,6 +161,17 @@ impl<S: Stanza> Queue<S> {
         self.can_count()
             && self.ring.len() < count(config.buffer_max.get())
             && self.bytes.saturating_add(stanza.bytes()) <= config.buffer_max_bytes.get()
+    }
+
+    /// Whether one more stanza, of no size, is within its bounds.
+    pub(crate) fn has_room(&self, config: &Config) -> bool {
+        self.ring.len() < count(config.buffer_max.get()) && self.bytes < config.buffer_max_bytes.get()
+    }
+
+    /// Whether either bound is half reached.
+    pub(crate) fn is_half_full(&self, config: &Config) -> bool {
+        self.ring.len() >= count(config.buffer_max.get().div_ceil(2))
+            || self.bytes >= config.buffer_max_bytes.get().div_ceil(2)
     }
 
     /// Whether the queue is within its bounds.

@@ -12,7 +12,7 @@ use crate::queue::{Lost, Queue, Stanza, Unacked, WrongH, count};
 use crate::smid::SmId;
 
 /// Both directions of a session. It knows no role and no phase.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Session<S> {
     pub(crate) handled: Handled,
     pub(crate) queue: Queue<S>,
@@ -150,7 +150,7 @@ impl<S: Stanza> Detached<S> {
         self.session.handled.settle_all();
     }
 
-    /// Ends the session if its deadline has come.
+    /// Ends the session if its deadline has come. Settle open receipts first: [`Ended::h`] is final.
     ///
     /// # Errors
     ///
@@ -165,7 +165,8 @@ impl<S: Stanza> Detached<S> {
         self.session.into_ended(ending, Some(self.smid))
     }
 
-    pub(crate) fn is_expired(&self, now: Instant) -> bool {
+    /// Whether its deadline has come.
+    pub fn is_expired(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
 

@@ -71,7 +71,8 @@ pub trait SessionStore: Send + Sync {
     /// Drops stale records that are too old to be answered, and tells how many. It costs by what it drops.
     fn sweep(&self, now: Instant) -> usize;
 
-    /// When the host shall call [`sweep`](Self::sweep) next, if it shall.
+    /// When the host shall call [`sweep`](Self::sweep) next, if it shall; a [`retire`](Self::retire) may
+    /// change the answer.
     fn next_sweep(&self) -> Option<Instant>;
 }
 
@@ -92,14 +93,25 @@ impl Epoch {
 }
 
 /// A session is registered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "the epoch is needed to take the record out again"]
 pub struct Registered<Sid> {
     /// Which registration this is.
     pub epoch: Epoch,
     /// The session that had to make room for it: the host ends it, with
-    /// [`Ending::Replaced`](crate::Ending::Replaced).
-    pub evicted: Option<Sid>,
+    /// [`Ending::Replaced`](crate::Ending::Replaced). Its record is gone, and its `h` is not remembered.
+    pub evicted: Option<Evicted<Sid>>,
+}
+
+/// A session whose record is gone. Its owner ends it if it still is of that registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evicted<Sid> {
+    /// Its SM-ID.
+    pub smid: SmId,
+    /// The registration that was taken out.
+    pub epoch: Epoch,
+    /// Where it is.
+    pub sid: Sid,
 }
 
 /// The three answers to a question for an SM-ID.

@@ -178,7 +178,8 @@ impl<S: Stanza> StreamMgmt<S> {
         self.binds = false;
     }
 
-    /// A resource is bound: `<enable/>` may come, `<resume/>` no more.
+    /// A resource is bound: `<enable/>` may come, `<resume/>` no more. While a request is unanswered, or
+    /// once stream management is on, this changes nothing.
     pub fn bound(&mut self) {
         if matches!(self.phase, Phase::Connected | Phase::Authenticated) {
             self.phase = Phase::Bound;
@@ -261,6 +262,7 @@ impl<S: Stanza> StreamMgmt<S> {
     /// The stream is being closed in good order: it gives the
     /// [last `<a/>`](https://xmpp.org/extensions/xep-0198.html#acking), to be written before
     /// `</stream:stream>`, and the session ends with the stream.
+    #[must_use = "the peer gets it only if it is written"]
     pub fn finish(&mut self) -> Option<Nonza> {
         self.finished = true;
         self.ack()

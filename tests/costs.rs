@@ -26,7 +26,7 @@ fn enabled(config: &Arc<Config>, now: Instant) -> StreamMgmt<Bytes> {
     stream.bound();
     let enable = Inbound::Nonza(Nonza::Enable(Enable { resume: true, max: None }));
     let Ok(Action::Enable(request)) = stream.handle(enable, now) else { panic!() };
-    stream.accept_enable(request, Some(SmId::random().unwrap())).unwrap();
+    let _ = stream.accept_enable(request, Some(SmId::random().unwrap())).unwrap();
     stream
 }
 

@@ -87,8 +87,8 @@ fn the_longest_registered_session_of_the_owner_makes_room() {
     register(&store, 2, JULIET);
     // It was resumed: now the other one is the longest registered.
     register(&store, 1, JULIET);
-    assert_eq!(store.register(&id(3), JULIET, 3).unwrap().evicted, Some(2));
-    assert_eq!(store.register(&id(4), JULIET, 4).unwrap().evicted, Some(1));
+    assert_eq!(store.register(&id(3), JULIET, 3).unwrap().evicted.map(|evicted| evicted.sid), Some(2));
+    assert_eq!(store.register(&id(4), JULIET, 4).unwrap().evicted.map(|evicted| evicted.sid), Some(1));
     assert_eq!(store.lookup(&id(1), JULIET, now), Ok(Lookup::NotFound));
     // Its late end takes nothing with it.
     store.retire(&id(1), first, Counter::ZERO, now).unwrap();
@@ -106,8 +106,8 @@ fn the_longest_registered_session_of_all_makes_room() {
     register(&store, 2, JULIET);
     register(&store, 3, JULIET);
     // Both caps are reached: the owner's own session goes, which makes room under both.
-    assert_eq!(store.register(&id(4), JULIET, 4).unwrap().evicted, Some(2));
-    assert_eq!(store.register(&id(5), "mercutio@example.com", 5).unwrap().evicted, Some(1));
+    assert_eq!(store.register(&id(4), JULIET, 4).unwrap().evicted.map(|evicted| evicted.sid), Some(2));
+    assert_eq!(store.register(&id(5), "mercutio@example.com", 5).unwrap().evicted.map(|evicted| evicted.sid), Some(1));
     assert_eq!(store.lookup(&id(1), ROMEO, now), Ok(Lookup::NotFound));
     assert_eq!(store.len(), 3);
 }

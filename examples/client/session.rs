@@ -254,7 +254,7 @@ fn hear(connection: &mut Connection, sm: &mut StreamMgmt<Bytes>, element: &Eleme
 
 fn answer(connection: &mut Connection, answer: Answer) -> Result<(), Stop> {
     match answer {
-        Answer::Nothing => Ok(()),
+        Answer::Nothing | Answer::Later => Ok(()),
         Answer::Reply(nonza) => {
             write(connection, Some(nonza));
             Ok(())

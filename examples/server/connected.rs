@@ -193,7 +193,7 @@ impl Connected {
 
     fn answer(&mut self, answer: Answer, more: Option<Element>) -> Flow {
         match answer {
-            Answer::Nothing => Continue(()),
+            Answer::Nothing | Answer::Later => Continue(()),
             Answer::Reply(nonza) => {
                 self.send(&nonza);
                 Continue(())

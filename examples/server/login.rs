@@ -80,7 +80,7 @@ impl Login {
         match answer {
             Answer::Reply(nonza) => self.server.send(self.user.as_str(), &mut self.connection, &nonza),
             Answer::End(_) => return self.away(DefinedCondition::PolicyViolation, "not now").await,
-            Answer::Nothing | Answer::Detach => {}
+            Answer::Nothing | Answer::Later | Answer::Detach => {}
         }
         Some(None)
     }

@@ -48,7 +48,7 @@ impl Session {
         match self.server.store.register(smid, owner.as_str(), self.handle.clone()) {
             Ok(registered) => {
                 if let Some(evicted) = registered.evicted {
-                    let _ = evicted.send(Mail::Replaced);
+                    let _ = evicted.sid.send(Mail::Replaced);
                 }
                 self.registered = Some((smid.clone(), registered.epoch));
                 true

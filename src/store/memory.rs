@@ -12,7 +12,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use thiserror::Error;
 
-use super::{Epoch, Lookup, Registered, SessionStore};
+use super::{Epoch, Evicted, Lookup, Registered, SessionStore};
 use crate::config::{Config, StaleH};
 use crate::counter::Counter;
 use crate::smid::SmId;
@@ -156,6 +156,22 @@ impl<Sid> MemoryStore<Sid> {
         self.fading.lock().len()
     }
 
+    /// Takes a session out to make room for `newcomer`, whose table is locked.
+    fn evict(
+        &self,
+        epoch: NonZeroU64,
+        smid: SmId,
+        newcomer: &SmId,
+        table: &mut Table<Sid>,
+        caps: &mut Caps,
+    ) -> Option<Evicted<Sid>> {
+        let is_same = std::ptr::eq(self.table(&smid), self.table(newcomer));
+        let record = if is_same { table.remove(&smid) } else { self.table(&smid).lock().remove(&smid) };
+        let Record { owner, state: State::Live { sid, .. } } = record? else { return None };
+        caps.remove(&owner, epoch);
+        Some(Evicted { smid, epoch: Epoch::new(epoch.get()), sid })
+    }
+
     fn table(&self, smid: &SmId) -> &Mutex<Table<Sid>> {
         // A random SM-ID is even enough in any of its bytes; a poor one costs waiting, nothing else.
         let mixed = smid.as_bytes().iter().fold(0_usize, |mixed, byte| mixed.rotate_left(5) ^ usize::from(*byte));
@@ -190,48 +206,44 @@ impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
     type Error = StoreError;
 
     fn register(&self, smid: &SmId, owner: &str, sid: Sid) -> Result<Registered<Sid>, StoreError> {
+        // Dropped after the locks are free: a `Sid` may do whatever it likes then.
+        let _former;
         let mut caps = self.caps.as_ref().map(Mutex::lock);
         let mut table = self.table(smid).lock();
-        let (epoch, mut replaced, mut oldest);
-        match table.entry(smid.clone()) {
+        let entry = table.entry(smid.clone());
+        let known = match &entry {
             Entry::Occupied(record) if *record.get().owner != *owner => return Err(StoreError::Taken),
+            Entry::Occupied(record) => match record.get().state {
+                State::Live { epoch, .. } => Some(epoch),
+                State::Stale { .. } => None,
+            },
+            Entry::Vacant(_) => None,
+        };
+        let oldest = match &caps {
+            Some(caps) if known.is_none() => caps.in_the_way(owner, self.at_cap)?,
+            _ => None,
+        };
+        let epoch = self.next_epoch();
+        let state = State::Live { epoch, sid };
+        match entry {
             Entry::Occupied(mut record) => {
-                let record = record.get_mut();
-                (replaced, oldest) = (None, None);
-                match (&record.state, &caps) {
-                    (State::Live { epoch, .. }, _) => replaced = Some(*epoch),
-                    (State::Stale { .. }, Some(caps)) => oldest = caps.in_the_way(owner, self.at_cap)?,
-                    (State::Stale { .. }, None) => {}
-                }
-                epoch = self.next_epoch();
-                if let State::Stale { place } = std::mem::replace(&mut record.state, State::Live { epoch, sid }) {
+                let former = std::mem::replace(&mut record.get_mut().state, state);
+                if let State::Stale { place } = former {
                     self.fading.lock().forget(place);
                 }
+                _former = former;
             }
             Entry::Vacant(vacant) => {
-                replaced = None;
-                oldest = caps.as_ref().map_or(Ok(None), |caps| caps.in_the_way(owner, self.at_cap))?;
-                epoch = self.next_epoch();
-                vacant.insert(Record { owner: owner.into(), state: State::Live { epoch, sid } });
+                vacant.insert(Record { owner: owner.into(), state });
             }
         }
         let mut evicted = None;
         if let Some(caps) = &mut caps {
-            if let Some(replaced) = replaced {
-                caps.remove(owner, replaced);
+            if let Some(known) = known {
+                caps.remove(owner, known);
             }
             caps.insert(owner, epoch, smid.clone());
-            if let Some((oldest, victim)) = oldest {
-                // It may be in the same table.
-                let record = match std::ptr::eq(self.table(&victim), self.table(smid)) {
-                    true => table.remove(&victim),
-                    false => self.table(&victim).lock().remove(&victim),
-                };
-                if let Some(Record { owner, state: State::Live { sid, .. } }) = record {
-                    caps.remove(&owner, oldest);
-                    evicted = Some(sid);
-                }
-            }
+            evicted = oldest.and_then(|(oldest, victim)| self.evict(oldest, victim, smid, &mut table, caps));
         }
         Ok(Registered { epoch: Epoch::new(epoch.get()), evicted })
     }
@@ -254,6 +266,8 @@ impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
         if !self.stale_h.enabled {
             return self.remove(smid, epoch);
         }
+        // Dropped after the locks are free.
+        let _former;
         let mut caps = self.caps.as_ref().map(Mutex::lock);
         let mut table = self.table(smid).lock();
         let Some(record) = table.get_mut(smid) else { return Ok(()) };
@@ -265,7 +279,8 @@ impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
             caps.remove(&record.owner, live);
         }
         let mut fading = self.fading.lock();
-        record.state = State::Stale { place: fading.push(smid.clone(), epoch, h, now) };
+        let stale = State::Stale { place: fading.push(smid.clone(), epoch, h, now) };
+        _former = std::mem::replace(&mut record.state, stale);
         let faded = fading.over_max();
         // Their records are in other tables.
         drop(fading);
@@ -275,6 +290,8 @@ impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
     }
 
     fn remove(&self, smid: &SmId, epoch: Epoch) -> Result<(), StoreError> {
+        // Dropped after the locks are free.
+        let _former;
         let mut caps = self.caps.as_ref().map(Mutex::lock);
         let mut table = self.table(smid).lock();
         let Entry::Occupied(record) = table.entry(smid.clone()) else { return Ok(()) };
@@ -283,13 +300,13 @@ impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
                 if let Some(caps) = &mut caps {
                     caps.remove(&record.get().owner, live);
                 }
-                record.remove();
+                _former = record.remove();
             }
             State::Stale { place } => {
                 let mut fading = self.fading.lock();
                 if fading.get(place).is_some_and(|stale| stale.epoch == epoch) {
                     fading.forget(place);
-                    record.remove();
+                    _former = record.remove();
                 }
             }
             State::Live { .. } => {}

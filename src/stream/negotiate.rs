@@ -9,7 +9,7 @@ use super::action::{
 };
 use super::flow::Asking;
 use super::{Phase, Role, StreamMgmt};
-use crate::config::{Config, OnFull};
+use crate::config::{Config, OnFull, StaleH};
 use crate::counter::Counter;
 use crate::error::Error;
 use crate::handled::{Receipt, Tag};
@@ -179,7 +179,11 @@ impl<S: Stanza> StreamMgmt<S> {
         }
         if expired {
             self.phase = Phase::Authenticated;
-            let failed = Refusal::StaleH(session.h()).into_failed();
+            let StaleH { enabled, geriatric, .. } = self.config.stale_h;
+            let age = session.deadline.map(|deadline| now.saturating_duration_since(deadline));
+            let stale = enabled && age.is_some_and(|age| age <= geriatric);
+            let refusal = if stale { Refusal::StaleH(session.h()) } else { Refusal::NotFound };
+            let failed = refusal.into_failed();
             return Err(ResumeError::Refused { failed, why: Refused::Expired, session });
         }
         let resumed = Nonza::Resumed(Resumed { h: session.h(), previd: request.resume.previd });
@@ -245,7 +249,8 @@ impl<S: Stanza> StreamMgmt<S> {
     /// A client's stream, authenticated and not bound, and the `<resume/>` to write on it.
     ///
     /// If the connection is lost before the answer, [`disconnect`](Self::disconnect) gives the session
-    /// back as it was.
+    /// back as it was. How long to wait for the answer is the host's to decide. On a stream that binds no
+    /// resource, call [`authenticated_without_bind`](Self::authenticated_without_bind) on it, too.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 //! Every element in every phase of both roles.
 
-use xmpp_sm::{Action, Answer, Condition, Error, Fault, Inbound, Kind, ParseError, StreamMgmt};
+use xmpp_sm::{Action, Answer, Condition, Error, Fault, Inbound, Kind, ParseError, StreamMgmt, WhyNot};
 
 use super::*;
 
@@ -107,7 +107,7 @@ fn word(word: &str, name: &str) -> (Error, Answer) {
         "idle" => (Error::NotEnabled(kind(name)), Answer::Nothing),
         "role" => (Error::WrongRole(kind(name)), Answer::Nothing),
         "nobody" => (Error::NotRequested(kind(name)), Answer::Nothing),
-        "wait" => (Error::Unanswered, Answer::Nothing),
+        "wait" => (Error::Unanswered, Answer::Later),
         "again" => (Error::AlreadyEnabled, Error::AlreadyEnabled.answer()),
         _ => panic!("no such word: {word}"),
     };
@@ -204,10 +204,10 @@ fn only_a_stream_that_is_enabled_counts() {
         // What a client sends after <enable/> is counted at once; after <resume/> it has to wait.
         let counted = enabled || phase == "enabling";
         match stream.record_sent("<message/>".into(), *NOW) {
-            Ok(recorded) => assert_eq!(recorded.number.is_some(), counted, "{phase}"),
+            Ok(recorded) => assert_eq!((recorded.number.is_some(), phase == "resuming"), (counted, false), "{phase}"),
             Err(refused) => {
                 assert_eq!((refused.answer(), phase), (Answer::Nothing, "resuming"));
-                assert_eq!(refused.stanza, "<message/>");
+                assert_eq!((refused.why, &*refused.stanza), (WhyNot::Resuming, "<message/>"));
             }
         }
         assert_eq!(stream.sent().since(sent), u32::from(counted), "{phase}");

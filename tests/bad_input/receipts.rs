@@ -110,6 +110,27 @@ fn late_after_it_was_given_up() {
 }
 
 #[test]
+fn late_after_all_were_given_up() {
+    let mut stream = enabled_server();
+    let [first, second] = [deliver(&mut stream), deliver(&mut stream)];
+    let _ = action(&mut stream, "<r/>");
+    assert_eq!(stream.give_up_all(), Some(Nonza::Ack(3.into())), "the answer that was owed");
+    assert_eq!((stream.give_up_all(), stream.open_receipts()), (None, 0));
+    let third = deliver(&mut stream);
+    let mut session = detach(stream);
+    session.give_up_all();
+    assert_eq!((session.h(), session.open_receipts()), (4.into(), 0));
+    let before = state_of(&session);
+    for receipt in [first, second, third] {
+        assert!(matches!(session.record_handled(receipt), Err(ReceiptError::GivenUp(_))));
+    }
+    assert_eq!(state_of(&session), before);
+    // Nothing keeps it from being resumed.
+    let (_, resume) = Stream::resume(config(), session).unwrap();
+    assert_eq!(resume.to_string(), "<resume xmlns='urn:xmpp:sm:3' previd='sm-1' h='4'/>");
+}
+
+#[test]
 fn given_up_twice_or_never_open() {
     let mut stream = enabled_server();
     let [_first, second] = [deliver(&mut stream), deliver(&mut stream)];

@@ -62,7 +62,7 @@ fn whatever_comes_before_the_answer_can_be_fed_again() {
         ["<message/>", "<r/>", "<a h='1'/>", "<resume previd='sm-1' h='1'/>", "<enable/>", "<presence xmlns='urn:x'/>"]
     {
         let error = refuses(&mut stream, text);
-        assert_eq!((error, error.fault(), error.answer()), (Error::Unanswered, Fault::Host, Answer::Nothing));
+        assert_eq!((error, error.fault(), error.answer()), (Error::Unanswered, Fault::Host, Answer::Later));
     }
     drop(stream.accept_resume(request, detached(), *NOW).unwrap());
     let Action::Deliver(receipt) = action(&mut stream, "<message/>") else { panic!() };

@@ -253,7 +253,7 @@ fn a_request_is_answered_before_anything_else_and_on_its_own_stream() {
     let Ok(Action::Enable(request)) = stream.handle(element("enable"), now) else { panic!() };
     for inbound in [Inbound::Stanza, Inbound::Other, element("r"), element("enable"), element("a")] {
         let error = stream.handle(inbound, now).unwrap_err();
-        assert_eq!((error, error.fault(), error.answer()), (Error::Unanswered, Fault::Host, Answer::Nothing));
+        assert_eq!((error, error.fault(), error.answer()), (Error::Unanswered, Fault::Host, Answer::Later));
     }
     // Another stream of the same host gives it back.
     let mut other = bound::<String>(&config);

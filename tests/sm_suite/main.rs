@@ -8,6 +8,7 @@
 mod counting;
 mod disabled;
 mod endings;
+mod harness;
 mod hooks;
 mod negotiation;
 mod requests_and_buffer;

@@ -1,8 +1,10 @@
 //! Stream management is announced, asked for, granted and refused.
 
+use std::time::Duration;
+
 use xmpp_sm::{Ending, FEATURE, Lookup, SessionStore};
 
-use crate::support::{Net, Side, quiet, wire};
+use crate::support::{Net, Side, quiet, secs, wire};
 use crate::{JULIET, SESSION_IQ};
 
 /// The client asks for acknowledgements and not for resumption.
@@ -114,6 +116,27 @@ fn server_enables_resumption() {
     }
     let smid = net.server(juliet).smid().cloned().unwrap();
     assert_eq!(net.store.lookup(&smid, JULIET, net.now()), Ok(Lookup::Session(juliet)));
+}
+
+#[test]
+fn server_enables_resumption_for_no_longer_than_either_wants() {
+    for (wanted, granted) in
+        [("max='1'", 1), ("max='599'", 599), ("max='601'", 600), ("max='99999999999'", 600), ("", 600)]
+    {
+        let mut net = Net::new(quiet());
+        let juliet = net.connect(JULIET);
+        net.client_writes(juliet, &format!("<enable resume='true' {wanted}/>"));
+        net.expect(&format!(
+            "C: {}
+             S: <enabled id='sm-1' resume='true' max='{granted}'/>",
+            wire::lines(&wire::with_ns(&format!("<enable resume='true' {wanted}/>"))).concat(),
+        ));
+        net.cut(juliet);
+        net.advance(secs(granted) - Duration::from_millis(1));
+        net.ended(&[]);
+        net.advance(Duration::from_millis(1));
+        net.ended(&[(juliet, Ending::Expired)]);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A session goes on over another connection.
 
-use xmpp_sm::{Ending, Lookup, SessionStore};
+use xmpp_sm::{Ending, Lookup, SessionStore, StaleH};
 
 use crate::support::{Net, Place, Side, quiet, secs};
 use crate::{JULIET, ROMEO, smid};
@@ -179,20 +179,22 @@ fn resume_dead_session_results_in_item_not_found() {
 
 #[test]
 fn resume_session_kills_old_C2S_gracefully() {
-    let mut net = Net::new(quiet());
-    three_unacked_and_cut(&mut net);
-    let old = net.peer(1, Side::Server).epoch.unwrap();
-    let again = net.silent_resume(JULIET, "sm-1", 1);
-    net.run();
-    assert!(matches!(net.peer(1, Side::Server).place, Place::MovedTo(2)));
-    // What the old connection still does about its record is too late to hurt.
-    net.store.retire(&smid("sm-1"), old, 0.into(), net.now()).unwrap();
-    net.store.remove(&smid("sm-1"), old).unwrap();
-    net.advance(secs(100_000));
-    assert_eq!(net.store.lookup(&smid("sm-1"), JULIET, net.now()), Ok(Lookup::Session(again)));
-    assert!(net.server(again).is_enabled());
-    net.ended(&[]);
-    net.handed_back(&[]);
+    for enabled in [false, true] {
+        let mut net = Net::new(quiet().stale_h(StaleH { enabled, ..StaleH::default() }));
+        three_unacked_and_cut(&mut net);
+        let old = net.peer(1, Side::Server).epoch.unwrap();
+        let again = net.silent_resume(JULIET, "sm-1", 1);
+        net.run();
+        assert!(matches!(net.peer(1, Side::Server).place, Place::MovedTo(2)));
+        // What the old connection still does about its record is too late to hurt.
+        net.store.retire(&smid("sm-1"), old, 0.into(), net.now()).unwrap();
+        net.store.remove(&smid("sm-1"), old).unwrap();
+        net.advance(secs(100_000));
+        assert_eq!(net.store.lookup(&smid("sm-1"), JULIET, net.now()), Ok(Lookup::Session(again)));
+        assert!(net.server(again).is_enabled());
+        net.ended(&[]);
+        net.handed_back(&[]);
+    }
 }
 
 #[test]

@@ -86,3 +86,21 @@ fn gc_repeat_after_timeout_does_clean() {
     assert_eq!(net.store.lookup(&smid("sm-1"), JULIET, net.now()), Ok(Lookup::NotFound));
     assert_eq!(net.store.next_sweep(), None, "there is nothing to wake up for");
 }
+
+#[test]
+fn what_a_resumed_connection_does_late_leaves_the_h_of_its_successor() {
+    let mut net = stale_h(None, 3600);
+    let juliet = net.login(JULIET);
+    let old = net.peer(juliet, Side::Server).epoch.unwrap();
+    net.cut(juliet);
+    let again = net.resume(juliet);
+    net.run();
+    net.client_sends(again, "<presence/>");
+    net.run();
+    net.cut(again);
+    net.advance(secs(3));
+    net.ended(&[(again, Ending::Expired)]);
+    net.store.remove(&smid("sm-1"), old).unwrap();
+    net.store.retire(&smid("sm-1"), old, 0.into(), net.now()).unwrap();
+    assert_eq!(net.store.lookup(&smid("sm-1"), JULIET, net.now()), Ok(Lookup::StaleH(1.into())));
+}

@@ -139,6 +139,7 @@ impl Net {
     fn answer(&mut self, conn: Conn, side: Side, answer: Answer) {
         match answer {
             Answer::Nothing => {}
+            Answer::Later => panic!("the host has not kept the order of calls"),
             Answer::Reply(nonza) => self.write_all(conn, side, [nonza]),
             Answer::End(end) => {
                 let mut out = bytes::BytesMut::new();

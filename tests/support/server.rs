@@ -20,7 +20,7 @@ impl Net {
                 Ok(registered) => {
                     self.peer_mut(conn, Side::Server).epoch = Some(registered.epoch);
                     if let Some(evicted) = registered.evicted {
-                        self.server_ends(evicted, Ending::Replaced);
+                        self.server_ends(evicted.sid, Ending::Replaced);
                     }
                 }
                 // Then without resumption.

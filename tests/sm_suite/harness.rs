@@ -1,8 +1,6 @@
 //! The harness itself: a transcript that is wrong must be seen to be wrong.
 
-mod support;
-
-use support::{Net, Side, quiet, wire};
+use crate::support::{Net, Side, quiet, wire};
 
 #[test]
 fn a_lost_message_comes_again() {

@@ -1,0 +1,219 @@
+//! What the hosts do about elements that arrive.
+
+use std::time::Duration;
+
+use xmpp_sm::{
+    Acked, Action, Answer, Disconnected, EnableRequest, Enabled, Ended, Ending, Error, Failed, Inbound, Nonza, Receipt,
+    ResumeRequest, SessionStore,
+};
+
+use super::event::Side;
+use super::ledger::{Checked, Life, Msg, Violation, ensure};
+use super::link::Wire;
+use super::pair::{Open, Pair, Shared, Step};
+use super::setting::smid;
+
+/// An [`Action`] that borrows nothing.
+enum Todo {
+    Deliver(Receipt),
+    Send(Nonza),
+    Acked(Acked),
+    Enable(EnableRequest),
+    Resume(ResumeRequest),
+    Enabled(Enabled),
+    Resumed(Vec<Msg>, Option<Nonza>),
+    Failed(Failed, Ended<Msg>),
+}
+
+impl Pair {
+    /// Takes the elements that have arrived at this end, `most` at most.
+    pub fn take(&mut self, cx: &mut Shared, side: Side, at: usize, most: usize) -> Checked {
+        for _ in 0..most {
+            let connection = &mut self.connections[at];
+            match connection.end(side) {
+                None => break,
+                Some(end) if matches!(end.step, Step::Held(_)) => break,
+                Some(_) => {}
+            }
+            let Some(wire) = connection.to[side.index()].next() else { break };
+            if let Some(wire) = self.arrived(cx, side, at, wire)? {
+                self.connections[at].to[side.index()].put_back(wire);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the element back if it cannot be taken yet.
+    fn arrived(&mut self, cx: &mut Shared, side: Side, at: usize, wire: Wire) -> Checked<Option<Wire>> {
+        let (inbound, msg) = match &wire {
+            Wire::Error => return self.cut(cx, side, at).map(|()| None),
+            Wire::Close => return self.closed(cx, side, at).map(|()| None),
+            Wire::Stanza(msg) => (Inbound::Stanza, Some(*msg)),
+            Wire::Nonza(nonza) => (Inbound::Nonza(nonza.clone()), None),
+        };
+        let todo = match self.end(at, side).stream.handle(inbound, cx.now) {
+            Ok(Action::Deliver(receipt)) => Todo::Deliver(receipt),
+            Ok(Action::Send(nonza)) => Todo::Send(nonza),
+            Ok(Action::Acked(acked)) => Todo::Acked(acked),
+            Ok(Action::Enable(request)) => Todo::Enable(request),
+            Ok(Action::Resume(request)) => Todo::Resume(request),
+            Ok(Action::Enabled(enabled)) => Todo::Enabled(enabled),
+            Ok(Action::Resumed(resend)) => {
+                Todo::Resumed(resend.unacked.map(|queued| *queued.stanza).collect(), resend.request)
+            }
+            Ok(Action::Failed(failed, ended)) => Todo::Failed(failed, ended),
+            Ok(Action::Other) => return Err(Violation(format!("{wire:?} is taken for something else"))),
+            Err(Error::ReceiptsFull) => {
+                let session = self.end(at, side).session;
+                let half = session.map(|session| self.half(session, side));
+                let open = half.map_or(0, |half| half.settled.len() - half.h);
+                ensure!(open >= cx.options(side).receipts_max as usize, "{open} open receipts are too many");
+                return Ok(Some(wire));
+            }
+            Err(error @ Error::Unsupported(_)) if cx.setting.disabled && side == Side::Server => {
+                let Answer::Reply(failed) = error.answer() else {
+                    return Err(Violation(format!("{error} is answered with {:?}", error.answer())));
+                };
+                return self.write_nonza(cx, at, side, failed).map(|()| None);
+            }
+            Err(error) => return Err(Violation(format!("{side:?} refuses {wire:?}: {error}"))),
+        };
+        match (todo, msg) {
+            (Todo::Deliver(receipt), Some(msg)) => self.delivered(cx, side, at, msg, receipt),
+            (Todo::Send(nonza), _) => self.requested(cx, side, at, nonza),
+            (Todo::Acked(acked), _) => self.acknowledged(cx, side, at, &wire, acked),
+            (Todo::Enable(request), _) => self.enable_requested(cx, at, request),
+            (Todo::Resume(request), _) => self.resume_requested(cx, at, request),
+            (Todo::Enabled(enabled), _) => self.client_enabled(cx, at, &enabled),
+            (Todo::Resumed(resend, request), _) => self.client_resumed(cx, at, &wire, &resend, request),
+            (Todo::Failed(failed, ended), _) => self.failed(cx, at, failed, ended),
+            (Todo::Deliver(_), None) => Err(Violation(format!("{wire:?} is delivered as a stanza"))),
+        }
+        .map(|()| None)
+    }
+
+    fn delivered(&mut self, cx: &Shared, side: Side, at: usize, msg: Msg, receipt: Receipt) -> Checked {
+        let end = self.end(at, side);
+        let counted = end.session.filter(|_| matches!(end.step, Step::Enabled));
+        let Some(session) = counted else {
+            ensure!(receipt.number().is_none(), "a stanza is counted where stream management is off");
+            return Ok(());
+        };
+        let half = self.half(session, side);
+        let position = half.settled.len();
+        let wanted = (Some(session), side.peer(), position as u32);
+        ensure!(
+            (msg.session, msg.from, msg.position) == wanted,
+            "{msg:?} is delivered to {side:?} where {wanted:?} was the next: a duplicate or a gap"
+        );
+        let number = half.in_counter(position + 1);
+        ensure!(receipt.number() == Some(number), "the receipt has {:?}, not {number}", receipt.number());
+        half.settled.push(false);
+        self.open[side.index()].push(Open { session, position: position as u32, since: cx.now, receipt });
+        Ok(())
+    }
+
+    /// The peer has sent `<r/>`.
+    fn requested(&mut self, cx: &Shared, side: Side, at: usize, answer: Nonza) -> Checked {
+        ensure!(matches!(answer, Nonza::Ack(_)), "<r/> is answered with {answer}");
+        if let Some(session) = self.end(at, side).session {
+            let half = self.half(session, side);
+            half.owed = (half.h < half.settled.len()).then_some(half.settled.len());
+        }
+        self.write_nonza(cx, at, side, answer)
+    }
+
+    fn acknowledged(&mut self, cx: &Shared, side: Side, at: usize, wire: &Wire, acked: Acked) -> Checked {
+        let Some(session) = self.end(at, side).session else {
+            return Err(Violation(format!("{wire:?} acknowledges something of no session")));
+        };
+        ensure!(*wire == Wire::Nonza(Nonza::Ack(acked.h)), "{wire:?} is reported as {acked:?}");
+        let added = self.sessions[usize::from(session)].acked(side, acked.h)?;
+        ensure!(acked.count == added, "{added} stanzas more are acknowledged, not {}", acked.count);
+        let over = self.is_over(cx, side, session);
+        let end = self.end(at, side);
+        end.asked = None;
+        end.over = end.over.filter(|_| over);
+        Ok(())
+    }
+
+    fn enable_requested(&mut self, cx: &mut Shared, at: usize, request: EnableRequest) -> Checked {
+        let connection = &self.connections[at];
+        let (id, session) = (connection.id, connection.enabling);
+        let Some(session) = session else { return Err(Violation("an <enable/> that nobody sent".into())) };
+        let longest = |side| cx.options(side).resume_timeout.filter(|_| cx.options(side).buffer);
+        let window = longest(Side::Client).zip(longest(Side::Server)).map(|(client, server)| client.min(server));
+        ensure!(request.window() == window, "the session waits for {:?}, not {window:?}", request.window());
+        let mut number = None;
+        if request.is_resumable() {
+            match cx.store.register(&smid(cx.smids), self.owner, (self.number, id)) {
+                Ok(registered) => {
+                    number = Some(cx.smids);
+                    cx.smids += 1;
+                    cx.evicted.extend(registered.evicted.map(|evicted| evicted.sid));
+                    self.sessions[usize::from(session)].epoch = Some(registered.epoch);
+                }
+                Err(error) => ensure!(cx.setting.per_owner.is_some(), "the store says {error}"),
+            }
+        }
+        let end = self.end(at, Side::Server);
+        let enabled = end.stream.accept_enable(request, number.map(smid));
+        let enabled = enabled.map_err(|error| Violation(error.to_string()))?;
+        end.session = Some(session);
+        end.step = Step::Enabled;
+        self.sessions[usize::from(session)].smid = number;
+        let half = self.half(session, Side::Server);
+        half.life = Life::Alive;
+        half.resumable = number.is_some();
+        half.window = window.filter(|_| number.is_some());
+        self.write_nonza(cx, at, Side::Server, enabled)
+    }
+
+    fn client_enabled(&mut self, cx: &Shared, at: usize, enabled: &Enabled) -> Checked {
+        let end = self.end(at, Side::Client);
+        ensure!(matches!(end.step, Step::Enabling), "<enabled/> comes unasked");
+        end.step = Step::Enabled;
+        let Some(session) = end.session else { return Err(Violation("<enabled/> for no session".into())) };
+        let may = cx.options(Side::Client).buffer && cx.options(Side::Client).resume_timeout.is_some();
+        let Self { sessions, .. } = self;
+        let session = &mut sessions[usize::from(session)];
+        ensure!(enabled.id == session.smid.map(smid), "<enabled/> has {:?} for {:?}", enabled.id, session.smid);
+        let window = enabled.max.map(|max| Duration::from_secs(max.get().into()));
+        let granted = session.half(Side::Server).window;
+        ensure!(window == granted && enabled.resume == granted.is_some(), "{enabled:?} is said of {granted:?}");
+        let half = session.half_mut(Side::Client);
+        // What left the buffer before the answer is missing for good.
+        let whole = half.queued().count() == half.sent.len() - half.acked;
+        half.resumable = may && enabled.resume && whole;
+        half.window = window;
+        Ok(())
+    }
+
+    fn failed(&mut self, cx: &mut Shared, at: usize, failed: Failed, ended: Ended<Msg>) -> Checked {
+        let end = self.end(at, Side::Client);
+        let ending = if matches!(end.step, Step::Enabling) { Ending::EnableRefused } else { Ending::ResumeRefused };
+        end.step = if ending == Ending::EnableRefused { Step::Bound } else { Step::Open };
+        let Some(session) = end.session.take() else { return Err(Violation(format!("{failed:?} of no session"))) };
+        if let Some(h) = failed.h {
+            self.sessions[usize::from(session)].acked(Side::Client, h)?;
+        }
+        self.ended(cx, Side::Client, session, ended, ending)
+    }
+
+    /// The peer has closed its stream.
+    fn closed(&mut self, cx: &mut Shared, side: Side, at: usize) -> Checked {
+        let end = self.end(at, side);
+        if !end.closing {
+            if !matches!(end.step, Step::Enabled) {
+                return self.cut(cx, side, at);
+            }
+            self.close(cx, side, at)?;
+        }
+        let end = self.take_end(at, side);
+        match (end.stream.disconnect(cx.now), end.session) {
+            (Disconnected::Ended(ended), Some(session)) => self.ended(cx, side, session, ended, Ending::Closed),
+            (other, session) => Err(Violation(format!("session {session:?} was closed and is {other:?}"))),
+        }
+    }
+}

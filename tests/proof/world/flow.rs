@@ -1,0 +1,187 @@
+//! Stanzas, receipts and timers, which are alike on both sides.
+
+use std::time::Instant;
+
+use xmpp_sm::{Error, Lost, Nonza, OnFull, ReceiptError, WhyNot};
+
+use super::event::Side;
+use super::ledger::{Checked, Fate, Msg, Sent, Violation, ensure};
+use super::link::Wire;
+use super::pair::{Open, Pair, Place, Shared};
+use super::setting::GRACE;
+
+impl Pair {
+    /// The host of a side sends a stanza.
+    pub fn send(&mut self, cx: &mut Shared, side: Side) -> Checked {
+        let now = cx.now;
+        match self.current(side) {
+            Some(Place::On(at)) => {
+                let session = self.end(at, side).session;
+                let msg = self.next_msg(cx, side, session);
+                match self.end(at, side).stream.record_sent(msg, now) {
+                    Ok(sent) => {
+                        let number = session.map(|session| self.session(session).half(side));
+                        let number = number.map(|half| half.out_counter(half.sent.len() + 1));
+                        ensure!(sent.number == number, "the stanza has the number {:?}, not {number:?}", sent.number);
+                        if let Some(session) = session {
+                            let evicted = self.recorded(cx, at, side, session, msg)?;
+                            let lost = sent.evicted.map_or_else(Lost::default, |evicted| *evicted);
+                            self.half(session, side).returned(lost, Some(evicted))?;
+                        }
+                        self.write(at, side, Wire::Stanza(msg));
+                        sent.request.map_or(Ok(()), |request| self.write_nonza(cx, at, side, request))
+                    }
+                    Err(no) => {
+                        ensure!(no.stanza == msg && no.why == WhyNot::Full, "{msg:?} was refused: {no:?}");
+                        let may = session.is_some_and(|session| self.may_refuse(cx, side, session, msg));
+                        ensure!(may, "the buffer is not full, and {msg:?} was refused");
+                        self.fail(cx, at, side, no.answer())
+                    }
+                }
+            }
+            Some(Place::Off(i)) => {
+                let session = self.parked[i].session;
+                let msg = self.next_msg(cx, side, Some(session));
+                let full = self.is_full(cx, side, session, msg);
+                match self.parked[i].detached.record_sent(msg, now) {
+                    Ok(number) => {
+                        ensure!(!full, "the buffer of a detached session takes more than it may hold");
+                        let half = self.half(session, side);
+                        half.sent.push(Sent { msg, at: now, fate: Fate::Queued });
+                        ensure!(number == half.out_counter(half.sent.len()), "the stanza has the number {number}");
+                    }
+                    Err(no) => ensure!(full && no.stanza == msg, "{msg:?} was refused: {no:?}"),
+                }
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn next_msg(&self, cx: &Shared, from: Side, session: Option<u16>) -> Msg {
+        let position = session.map_or(0, |session| self.session(session).half(from).sent.len() as u32);
+        Msg { session, from, position, bytes: (cx.setting.size)(position) }
+    }
+
+    /// Whether a stanza more is one too many.
+    fn is_full(&self, cx: &Shared, side: Side, session: u16, msg: Msg) -> bool {
+        let (half, options) = (self.session(session).half(side), cx.options(side));
+        half.queued().count() >= options.buffer_max as usize
+            || half.queued_bytes() + msg.bytes as usize > options.buffer_max_bytes
+    }
+
+    fn may_refuse(&self, cx: &Shared, side: Side, session: u16, msg: Msg) -> bool {
+        let half = self.session(session).half(side);
+        let twice = half.queued_bytes() + msg.bytes as usize + half.queued().count();
+        let options = cx.options(side);
+        self.is_full(cx, side, session, msg)
+            && match options.on_full {
+                OnFull::End => true,
+                OnFull::EndAfter(_) => twice > 2 * options.buffer_max_bytes,
+                OnFull::GiveUpResumability => false,
+            }
+    }
+
+    /// Notes a stanza that was recorded on a stream, and tells how many must have made room for it.
+    fn recorded(&mut self, cx: &Shared, at: usize, side: Side, session: u16, msg: Msg) -> Checked<usize> {
+        let options = *cx.options(side);
+        // With the buffer off, what follows something that is kept is kept, too.
+        let kept = options.buffer || self.session(session).half(side).queued().next().is_some();
+        let full = kept && self.is_full(cx, side, session, msg);
+        let may_not = self.may_refuse(cx, side, session, msg);
+        ensure!(!(full && may_not), "{msg:?} went into a full buffer");
+        let half = self.half(session, side);
+        let fate = if kept { Fate::Queued } else { Fate::NotKept };
+        half.sent.push(Sent { msg, at: cx.now, fate });
+        if !full {
+            return Ok(0);
+        }
+        if options.on_full == OnFull::GiveUpResumability {
+            half.resumable = false;
+            let (mut count, mut bytes) = (half.queued().count(), half.queued_bytes());
+            let oldest = half.queued().take_while(|sent| {
+                let goes = count > options.buffer_max as usize || bytes > options.buffer_max_bytes;
+                (count, bytes) = (count.saturating_sub(1), bytes.saturating_sub(sent.msg.bytes as usize));
+                goes
+            });
+            return Ok(oldest.count());
+        }
+        self.end(at, side).over.get_or_insert(cx.now);
+        Ok(0)
+    }
+
+    /// Whether the queue is over its bounds.
+    pub fn is_over(&self, cx: &Shared, side: Side, session: u16) -> bool {
+        let (half, options) = (self.session(session).half(side), cx.options(side));
+        half.queued().count() > options.buffer_max as usize || half.queued_bytes() > options.buffer_max_bytes
+    }
+
+    /// The host of a side settles a stanza: it was handled, or is given up.
+    pub fn settle(&mut self, cx: &Shared, side: Side, i: usize, give_up: bool) -> Checked {
+        let Open { session, position, receipt, .. } = self.open[side.index()].remove(i);
+        let number = self.half(session, side).in_counter(position as usize + 1);
+        let half = self.half(session, side);
+        half.settle(position as usize);
+        let h = half.h;
+        let wanted = half.owed.take_if(|owed| h >= *owed).map(|_| Nonza::Ack(half.in_counter(h)));
+        match self.place(session, side) {
+            Some(Place::On(at)) => {
+                let stream = &mut self.end(at, side).stream;
+                let answer = match give_up {
+                    false => stream.record_handled(receipt).map_err(|error| Violation(error.to_string()))?,
+                    true => {
+                        let answer = stream.give_up(number).map_err(|error| Violation(error.to_string()))?;
+                        let late = stream.record_handled(receipt);
+                        ensure!(
+                            matches!(late, Err(ReceiptError::GivenUp(_))),
+                            "the receipt of a stanza given up: {late:?}"
+                        );
+                        answer
+                    }
+                };
+                ensure!(answer == wanted, "{answer:?} is written for what was handled, not {wanted:?}");
+                answer.map_or(Ok(()), |answer| self.write_nonza(cx, at, side, answer))
+            }
+            Some(Place::Off(i)) => {
+                let detached = &mut self.parked[i].detached;
+                if !give_up {
+                    return detached.record_handled(receipt).map_err(|error| Violation(error.to_string()));
+                }
+                detached.give_up(number).map_err(|error| Violation(error.to_string()))?;
+                let late = detached.record_handled(receipt);
+                ensure!(matches!(late, Err(ReceiptError::GivenUp(_))), "the receipt of a stanza given up: {late:?}");
+                Ok(())
+            }
+            None => Err(Violation(format!("nobody has the session of {side:?}'s receipt {number}"))),
+        }
+    }
+
+    /// A timer of a stream fires when it is due.
+    pub fn timeout(&mut self, cx: &mut Shared, side: Side, at: usize) -> Checked {
+        let now = cx.now;
+        let limit = cx.options(side).ack_timeout;
+        let end = self.end(at, side);
+        let since = |since: Option<Instant>| since.map(|since| now - since);
+        let (asked, over) = (since(end.asked), since(end.over));
+        match end.stream.handle_timeout(now) {
+            Ok(Some(nonza)) => {
+                ensure!(nonza == Nonza::Request, "a timer writes {nonza}");
+                self.write_nonza(cx, at, side, nonza)?;
+                let next = self.end(at, side).stream.poll_timeout();
+                ensure!(next.is_none_or(|next| next > now), "the timer that has fired is still due");
+                Ok(())
+            }
+            Ok(None) => Err(Violation("the timer was due and did nothing".into())),
+            Err(error @ Error::AckTimeout) => {
+                let rightly = asked.zip(limit).is_some_and(|(asked, limit)| asked >= limit);
+                ensure!(rightly, "an ack is called late after {asked:?}");
+                self.fail(cx, at, side, error.answer())
+            }
+            Err(error @ Error::BufferFull) => {
+                ensure!(over.is_some_and(|over| over >= GRACE), "the buffer is called full after {over:?}");
+                self.fail(cx, at, side, error.answer())
+            }
+            Err(error) => Err(Violation(format!("a timer says {error}"))),
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Two real `StreamMgmt` peers, or several pairs of them, around a real `MemoryStore`: the hosts' part, done
+//! as the documentation says, with a ledger beside it that knows what must come of every step.
+
+mod arrive;
+mod bytes;
+mod can;
+mod check;
+mod debug;
+mod drain;
+pub mod event;
+mod flow;
+pub mod ledger;
+mod life;
+mod link;
+mod pair;
+mod print;
+mod probe;
+mod resume;
+pub mod setting;
+pub mod worlds;
+
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use xmpp_sm::{Counter, Detached, Ending, MemoryStore, Parts, SessionStore};
+
+use event::{Act, Event, Side};
+use ledger::{Checked, Life, Session, Violation, ensure};
+use pair::{Pair, Parked, Place, Shared, Step};
+use setting::{EPOCH, GERIATRIC, Setting, Start, smid};
+
+pub struct World<'a> {
+    cx: Shared<'a>,
+    pairs: Vec<Pair>,
+}
+
+impl<'a> World<'a> {
+    pub fn new(setting: &'a Setting) -> Self {
+        let mut store = MemoryStore::new(&setting.configs[1]);
+        if let Some((most, policy)) = setting.per_owner {
+            store = store.per_owner(NonZeroUsize::new(most).expect("not zero")).at_cap(policy);
+        }
+        let cx = Shared { setting, now: *EPOCH, store, smids: 0, evicted: Vec::new() };
+        let mut world = Self { cx, pairs: (0..setting.pairs).map(Pair::new).collect() };
+        if let Start::On(counts) = setting.start {
+            for pair in &mut world.pairs {
+                pair.start(&mut world.cx, counts).expect("both sides start detached");
+            }
+            for pair in 0..setting.pairs {
+                let deliver = |side| Act::Read(side, 0, u16::MAX);
+                for act in [Act::Connect, deliver(Side::Server), deliver(Side::Client)] {
+                    world.apply(Event { pair, act }).expect("the first session comes up");
+                }
+            }
+        }
+        world
+    }
+
+    /// Does one step, and tells whether it was one: what cannot happen now is left out.
+    pub fn apply(&mut self, event: Event) -> Checked<bool> {
+        let Self { cx, pairs } = self;
+        let Some(pair) = pairs.get_mut(usize::from(event.pair)) else { return Ok(false) };
+        if !pair.can(cx, event.act) {
+            return Ok(false);
+        }
+        match event.act {
+            Act::Connect => pair.connect(cx)?,
+            Act::Enable => match pair.current(Side::Client) {
+                Some(Place::On(at)) => pair.enable(cx, at)?,
+                _ => return Ok(false),
+            },
+            Act::Send(side) => pair.send(cx, side)?,
+            Act::Deliver(side, at) => {
+                pair.connections[usize::from(at)].to[side.index()].arrive(usize::MAX)?;
+                pair.take(cx, side, at.into(), 1)?;
+            }
+            Act::Read(side, at, bytes) => {
+                pair.connections[usize::from(at)].to[side.index()].arrive(bytes.into())?;
+                pair.take(cx, side, at.into(), usize::MAX)?;
+            }
+            Act::Handle(side, i) => pair.settle(cx, side, i.into(), false)?,
+            Act::GiveUp(side, i) => pair.settle(cx, side, i.into(), true)?,
+            Act::Cut(side, at) => pair.cut(cx, side, at.into())?,
+            Act::Retry(at) => pair.retry(cx, at.into())?,
+            Act::Request(side) | Act::Ack(side) | Act::Close(side) => match pair.current(side) {
+                Some(Place::On(at)) if matches!(event.act, Act::Close(_)) => pair.close(cx, side, at)?,
+                Some(Place::On(at)) => pair.say(cx, side, at, matches!(event.act, Act::Request(_)))?,
+                _ => return Ok(false),
+            },
+            Act::Tick => match self.next_time() {
+                Some(next) => self.cx.now = next,
+                None => return Ok(false),
+            },
+            Act::Timeout(side, at) => pair.timeout(cx, side, at.into())?,
+            Act::Expire(side, i) => pair.expire(cx, side, i.into())?,
+            Act::Late => pair.clean_up_late(cx)?,
+            Act::Probe => self.probe()?,
+        }
+        for sid in std::mem::take(&mut self.cx.evicted) {
+            self.pairs[usize::from(sid.0)].evict(&mut self.cx, sid.1)?;
+        }
+        self.pairs.iter_mut().for_each(Pair::tidy);
+        Ok(true)
+    }
+
+    /// Every event that can happen now, but for [`Act::Read`] and [`Act::Probe`].
+    pub fn enabled(&self, events: &mut Vec<Event>) {
+        events.clear();
+        for pair in &self.pairs {
+            pair.enabled(&self.cx, |act| events.push(Event { pair: pair.number, act }));
+        }
+        if self.next_time().is_some() {
+            events.push(Event { pair: 0, act: Act::Tick });
+        }
+    }
+
+    /// How many bytes can be read there.
+    pub fn readable(&self, pair: u8, side: Side, at: u8) -> usize {
+        self.pairs[usize::from(pair)].connections[usize::from(at)].to[side.index()].bytes()
+    }
+
+    /// The next time at which something is due.
+    fn next_time(&self) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        let mut at = |time: Option<Instant>| {
+            let time = time.filter(|time| *time > self.cx.now);
+            next = next.into_iter().chain(time).min();
+        };
+        for pair in &self.pairs {
+            for end in pair.connections.iter().flat_map(|connection| connection.ends.iter().flatten()) {
+                at(end.stream.poll_timeout());
+            }
+            for parked in &pair.parked {
+                at(parked.detached.deadline());
+            }
+            // A stale h is good up to this age, and not a nanosecond longer.
+            for session in pair.sessions.iter().filter(|session| session.is_alive()) {
+                at(session.retired.map(|retired| retired + GERIATRIC + Duration::from_nanos(1)));
+            }
+        }
+        next
+    }
+
+    /// Checks all that can be seen against the ledger.
+    pub fn check(&self) -> Checked {
+        for pair in &self.pairs {
+            pair.check(&self.cx)?;
+        }
+        let sessions = self.pairs.iter().flat_map(|pair| &pair.sessions);
+        let registered = sessions.filter(|session| session.epoch.is_some()).count();
+        let known = self.cx.store.len();
+        ensure!(known == registered, "the store has {known} sessions, and {registered} are registered");
+        Ok(())
+    }
+}
+
+impl Pair {
+    /// Both sides start with a detached session that has counted so much.
+    fn start(&mut self, cx: &mut Shared, counts: [Counter; 2]) -> Checked {
+        let mut session = Session::new(counts);
+        session.smid = Some(cx.smids);
+        let smid = smid(cx.smids);
+        cx.smids += 1;
+        for side in Side::BOTH {
+            let window = cx.options(Side::Server).resume_timeout;
+            let deadline = window.map(|window| cx.now + window);
+            let half = session.half_mut(side);
+            (half.life, half.resumable, half.window) = (Life::Alive, true, window);
+            let (h, acked) = (counts[side.peer().index()], counts[side.index()]);
+            let parts = Parts { smid: smid.clone(), deadline, window, h, acked, unacked: Vec::new() };
+            let config = cx.setting.configs[side.index()].clone();
+            let detached = Detached::from_parts(config, parts).map_err(|_| Violation("too many".into()))?;
+            self.parked.push(Parked { side, session: 0, detached, deadline, connection: 0 });
+        }
+        let registered = cx.store.register(&smid, self.owner, (self.number, 0));
+        session.epoch = Some(registered.map_err(|error| Violation(error.to_string()))?.epoch);
+        self.sessions.push(session);
+        self.next_connection = 1;
+        Ok(())
+    }
+
+    /// An `<r/>` or an `<a/>` out of turn.
+    fn say(&mut self, cx: &Shared, side: Side, at: usize, request: bool) -> Checked {
+        let stream = &mut self.end(at, side).stream;
+        let nonza = if request { stream.request(cx.now) } else { stream.ack() };
+        let Some(nonza) = nonza else { return Err(Violation("stream management is on and says nothing".into())) };
+        self.write_nonza(cx, at, side, nonza)
+    }
+
+    fn retry(&mut self, cx: &mut Shared, at: usize) -> Checked {
+        let end = self.end(at, Side::Server);
+        match std::mem::replace(&mut end.step, Step::Open) {
+            Step::Held(request) => self.resume_requested(cx, at, request),
+            step => {
+                end.step = step;
+                Ok(())
+            }
+        }
+    }
+
+    fn expire(&mut self, cx: &mut Shared, side: Side, i: usize) -> Checked {
+        let Parked { session, detached, .. } = self.parked.remove(i);
+        let ended = detached.expire(cx.now).map_err(|_| Violation("a session outlives its deadline".into()))?;
+        self.ended(cx, side, session, ended, Ending::Expired)
+    }
+
+    /// The owner of a registration that was superseded gives up, late.
+    fn clean_up_late(&mut self, cx: &mut Shared) -> Checked {
+        let (number, epoch) = self.late.remove(0);
+        let smid = smid(number);
+        let before = cx.store.lookup(&smid, self.owner, cx.now);
+        let done = cx.store.retire(&smid, epoch, 4711.into(), cx.now).and_then(|()| cx.store.remove(&smid, epoch));
+        let after = cx.store.lookup(&smid, self.owner, cx.now);
+        ensure!(done.is_ok() && before == after, "the old owner of {number} makes {before:?} {after:?}");
+        Ok(())
+    }
+}

@@ -1,0 +1,156 @@
+//! When two states are equal: a fingerprint of all that can make a difference later. Times are relative to
+//! now, sessions and connections are numbered by their age, and what is over and done with is left out.
+//!
+//! It looks at what the crate shows and at what the host has seen. That nothing hidden in the crate differs
+//! where fingerprints are equal is checked by `audit.rs`, against the text of `debug.rs`.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Instant;
+
+use xmpp_sm::{Lookup, Nonza, SessionStore, SmId};
+
+use super::World;
+use super::event::Side;
+use super::ledger::{Face, Half, Life};
+use super::link::Wire;
+use super::pair::{End, Pair, Shared, Step};
+use super::setting::{EPOCH, smid, smid_number};
+
+impl World<'_> {
+    /// Sixty-four bits that are the same for equal states, and hardly ever for others.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for pair in &self.pairs {
+            pair.print(&self.cx, &mut hasher);
+        }
+        hasher.finish()
+    }
+}
+
+struct Labels<'a> {
+    pair: &'a Pair,
+    now: Instant,
+}
+
+impl Labels<'_> {
+    /// The place of a session among those that still matter.
+    fn session(&self, session: u16) -> u16 {
+        let before = &self.pair.sessions[..=usize::from(session)];
+        match before.split_last() {
+            Some((last, before)) if last.is_alive() => {
+                before.iter().filter(|session| session.is_alive()).count() as u16
+            }
+            _ => u16::MAX,
+        }
+    }
+
+    fn smid(&self, smid: &SmId) -> u16 {
+        let number = smid_number(smid);
+        let session = self.pair.sessions.iter().position(|session| session.smid == number);
+        session.map_or(u16::MAX - 1, |session| self.session(session as u16))
+    }
+
+    fn time(&self, time: Instant) -> i64 {
+        let since = |time: Instant| time.saturating_duration_since(*EPOCH).as_nanos() as i64;
+        since(time) - since(self.now)
+    }
+}
+
+impl Pair {
+    fn print(&self, cx: &Shared, out: &mut impl Hasher) {
+        let labels = Labels { pair: self, now: cx.now };
+        for connection in &self.connections {
+            for side in Side::BOTH {
+                match connection.end(side) {
+                    Some(end) => end.print(&labels, out),
+                    None => u8::MAX.hash(out),
+                }
+                let link = &connection.to[side.index()];
+                (link.ready().len(), link.bytes()).hash(out);
+                link.ready().iter().for_each(|wire| wire.print(&labels, out));
+            }
+            connection.enabling.map(|session| labels.session(session)).hash(out);
+        }
+        for parked in &self.parked {
+            (parked.side, labels.session(parked.session), parked.deadline.map(|at| labels.time(at))).hash(out);
+        }
+        for (session, number) in self.sessions.iter().zip(0..) {
+            if !session.is_alive() {
+                continue;
+            }
+            session.halves.iter().for_each(|half| half.print(out));
+            let found = session.smid.map(|number| cx.store.lookup(&smid(number), self.owner, cx.now));
+            match found {
+                Some(Ok(Lookup::StaleH(h))) => (h, session.retired.map(|at| labels.time(at))).hash(out),
+                Some(Ok(Lookup::Session((_, id)))) => {
+                    self.connections.iter().position(|connection| connection.id == id).hash(out);
+                    self.parked
+                        .iter()
+                        .position(|parked| parked.side == Side::Server && parked.connection == id)
+                        .hash(out);
+                }
+                _ => session.smid.is_some().hash(out),
+            }
+            for side in Side::BOTH {
+                for open in self.open[side.index()].iter().filter(|open| open.session == number) {
+                    open.position.hash(out);
+                }
+            }
+        }
+        for (number, _) in &self.late {
+            labels.smid(&smid(*number)).hash(out);
+        }
+    }
+}
+
+impl Half {
+    fn print(&self, out: &mut impl Hasher) {
+        (self.life, self.resumable, self.window).hash(out);
+        (self.acked, self.sent.len(), self.settled.len(), self.h).hash(out);
+        if self.life == Life::Alive {
+            (self.queued().count(), self.owed).hash(out);
+            self.settled[self.h..].hash(out);
+            // Where both count from is the same for all states of a world.
+            (self.out_counter(0), self.in_counter(0)).hash(out);
+        }
+    }
+}
+
+impl End {
+    fn print(&self, labels: &Labels, out: &mut impl Hasher) {
+        let step: u8 = match &self.step {
+            Step::Open => 0,
+            Step::Bound => 1,
+            Step::Enabling => 2,
+            Step::Resuming(deadline) => {
+                deadline.map(|at| labels.time(at)).hash(out);
+                3
+            }
+            Step::Enabled => 4,
+            Step::Held(request) => {
+                (labels.smid(request.previd()), request.h()).hash(out);
+                5
+            }
+        };
+        (step, self.closing, self.session.map(|session| labels.session(session))).hash(out);
+        let times = [self.asked, self.over, self.stream.poll_timeout()];
+        times.map(|time| time.map(|at| labels.time(at))).hash(out);
+        (self.asked_at, self.stream.is_resumable(), self.stream.has_feature(), Face::h(&self.stream)).hash(out);
+    }
+}
+
+impl Wire {
+    fn print(&self, labels: &Labels, out: &mut impl Hasher) {
+        match self {
+            Self::Stanza(msg) => {
+                (0_u8, msg.session.map(|session| labels.session(session)), msg.position).hash(out);
+            }
+            Self::Error => 1_u8.hash(out),
+            Self::Close => 2_u8.hash(out),
+            Self::Nonza(Nonza::Resume(resume)) => (3_u8, labels.smid(&resume.previd), resume.h).hash(out),
+            Self::Nonza(Nonza::Resumed(resumed)) => (4_u8, resumed.h).hash(out),
+            Self::Nonza(Nonza::Enabled(enabled)) => (5_u8, enabled.id.as_ref().map(|id| labels.smid(id))).hash(out),
+            Self::Nonza(nonza) => (6_u8, nonza).hash(out),
+        }
+    }
+}

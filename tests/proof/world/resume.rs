@@ -1,0 +1,238 @@
+//! How a client asks for its session on a new connection, and how the server's host moves it there.
+
+use xmpp_sm::{Counter, Ending, Nonza, OnFull, Refusal, Refused, ResumeError, ResumeRequest, SessionStore, StreamMgmt};
+
+use super::event::Side;
+use super::ledger::{Checked, Life, Msg, Session, Violation, ensure};
+use super::link::Wire;
+use super::pair::{Connection, End, Pair, Parked, Shared, Sid, Step};
+use super::setting::{smid, smid_number};
+
+impl Pair {
+    /// The client opens a connection and, if it has a session, asks for it.
+    pub fn connect(&mut self, cx: &Shared) -> Checked {
+        let setting = cx.setting;
+        let [client, server] = setting.configs.clone();
+        let mut connection = Connection::new(self.next_connection, setting.carry);
+        self.next_connection += 1;
+        let mut stream = if setting.disabled { StreamMgmt::disabled(server) } else { StreamMgmt::server(server) };
+        stream.authenticated();
+        connection.ends[Side::Server.index()] = Some(End::new(stream, None, Step::Open));
+        let Some(i) = self.parked.iter().position(|parked| parked.side == Side::Client) else {
+            let mut stream = StreamMgmt::client(client);
+            stream.authenticated();
+            connection.ends[Side::Client.index()] = Some(End::new(stream, None, Step::Open));
+            self.connections.push(connection);
+            return Ok(());
+        };
+        let Parked { session, detached, deadline, .. } = self.parked.remove(i);
+        let (stream, resume) = StreamMgmt::resume(client, detached).map_err(|error| Violation(error.to_string()))?;
+        let end = End::new(stream, Some(session), Step::Resuming(deadline));
+        connection.ends[Side::Client.index()] = Some(end);
+        self.connections.push(connection);
+        self.write_nonza(cx, self.connections.len() - 1, Side::Client, resume)
+    }
+
+    /// The client binds a resource and asks for a new session.
+    pub fn enable(&mut self, cx: &Shared, at: usize) -> Checked {
+        if let Some(server) = &mut self.connections[at].ends[Side::Server.index()] {
+            server.stream.bound();
+        }
+        let end = self.end(at, Side::Client);
+        end.stream.bound();
+        let enable = end.stream.enable().map_err(|error| Violation(error.to_string()))?;
+        end.step = Step::Enabling;
+        let session = self.sessions.len() as u16;
+        self.end(at, Side::Client).session = Some(session);
+        self.connections[at].enabling = Some(session);
+        let mut new = Session::new([0.into(); 2]);
+        new.half_mut(Side::Client).life = Life::Alive;
+        self.sessions.push(new);
+        self.write_nonza(cx, at, Side::Client, enable)
+    }
+
+    /// The server's host does what it can about a `<resume/>`.
+    pub fn resume_requested(&mut self, cx: &mut Shared, at: usize, request: ResumeRequest) -> Checked {
+        let session = smid_number(request.previd())
+            .and_then(|number| self.sessions.iter().position(|session| session.smid == Some(number)));
+        let Some(session) = session else { return Err(Violation("a <resume/> for nobody's session".into())) };
+        let session = session as u16;
+        let found = cx.store.lookup(request.previd(), self.owner, cx.now);
+        let found = found.map_err(|error| Violation(error.to_string()))?.session();
+        let h = request.h();
+        let i = match found.and_then(|sid| self.detach(cx, sid, h)) {
+            Err(refusal) => return self.refuse(cx, at, session, request, refusal),
+            Ok(parked) => parked?,
+        };
+        let Parked { side, session: found, detached, deadline, connection } = self.parked.remove(i);
+        ensure!(found == session, "the store leads to session {found} in the place of {session}");
+        let due = deadline.is_some_and(|deadline| deadline <= cx.now);
+        let keep = |pair: &mut Self, detached| {
+            let kept = Parked { side, session, detached, deadline, connection };
+            pair.parked.insert(i, kept);
+        };
+        let open = self.session(session).half(Side::Server).open();
+        match self.end(at, Side::Server).stream.accept_resume(request, detached, cx.now) {
+            Ok(resumption) => {
+                ensure!(open == 0 && !due, "a session with {open} open receipts is resumed, expired: {due}");
+                let resend: Vec<Msg> = resumption.resend.unacked.map(|queued| *queued.stanza).collect();
+                let (resumed, request) = (resumption.resumed, resumption.resend.request);
+                self.sessions[usize::from(session)].acked(Side::Server, h)?;
+                self.register_again(cx, at, session)?;
+                self.go_on(cx, at, Side::Server, session, Some(resumed), &resend, request)
+            }
+            Err(ResumeError::NotYet { request, session: detached }) => {
+                ensure!(open > 0, "a session without open receipts is called not yet ready");
+                keep(self, detached);
+                self.end(at, Side::Server).step = Step::Held(request);
+                Ok(())
+            }
+            Err(ResumeError::Refused { failed, why, session: detached }) => {
+                let Nonza::Failed(f) = &failed else { return Err(Violation(format!("refused with {failed}"))) };
+                match why {
+                    Refused::Expired => {
+                        ensure!(due && open == 0, "the session had not expired, or has {open} open receipts");
+                        let half = self.session(session).half(Side::Server);
+                        ensure!(f.h == Some(half.in_counter(half.h)), "the h of {failed} is not the last");
+                        let ended = detached.expire(cx.now);
+                        let ended = ended.map_err(|_| Violation("the session had not expired".into()))?;
+                        self.ended(cx, Side::Server, session, ended, Ending::Expired)?;
+                    }
+                    // An old <resume/> of the client may come late; its h is behind by then.
+                    Refused::WrongH(why) => {
+                        let waits = self.connections[at].end(Side::Client).is_some();
+                        ensure!(!waits, "the client waits, and its h is called wrong: {why:?}");
+                        keep(self, detached);
+                    }
+                }
+                self.end(at, Side::Server).step = Step::Open;
+                self.write_nonza(cx, at, Side::Server, failed)
+            }
+            Err(error) => Err(Violation(error.to_string())),
+        }
+    }
+
+    /// Takes the session from where the store says it is, unless that would be for nothing.
+    fn detach(&mut self, cx: &mut Shared, (pair, sid): Sid, h: Counter) -> Result<Checked<usize>, Refusal> {
+        if pair != self.number {
+            return Ok(Err(Violation(format!("the store leads to pair {pair}"))));
+        }
+        if let Some(old) = self.owner_of(sid) {
+            self.end(old, Side::Server).stream.check_resume(h)?;
+            // <conflict/>, and the old stream is closed.
+            self.write(old, Side::Server, Wire::Error);
+            if let Err(violation) = self.cut(cx, Side::Server, old) {
+                return Ok(Err(violation));
+            }
+        }
+        let of = |parked: &Parked| parked.side == Side::Server && parked.connection == sid;
+        let i = self.parked.iter().position(of);
+        Ok(i.ok_or_else(|| Violation(format!("the store leads to connection {sid}, where no session is"))))
+    }
+
+    fn refuse(&mut self, cx: &Shared, at: usize, session: u16, request: ResumeRequest, why: Refusal) -> Checked {
+        let half = self.session(session).half(Side::Server);
+        let waits = self.connections[at].end(Side::Client).is_some();
+        match why {
+            Refusal::NotFound => {
+                ensure!(!half.resumable || half.life == Life::Over, "a session that lives is not found")
+            }
+            Refusal::StaleH(h) => {
+                ensure!(half.life == Life::Over, "a session that lives is called gone");
+                half.claims(h)?;
+            }
+            Refusal::Because(condition) => ensure!(!waits, "the client waits and is refused: {condition:?}"),
+        }
+        let end = self.end(at, Side::Server);
+        end.step = Step::Open;
+        let failed = end.stream.refuse_resume(request, why).map_err(|error| Violation(error.to_string()))?;
+        self.write_nonza(cx, at, Side::Server, failed)
+    }
+
+    /// The connection of that number, if it has a session.
+    fn owner_of(&self, sid: u32) -> Option<usize> {
+        let is_it = |connection: &Connection| {
+            connection.id == sid && connection.end(Side::Server).is_some_and(|end| end.session.is_some())
+        };
+        self.connections.iter().position(is_it)
+    }
+
+    fn register_again(&mut self, cx: &mut Shared, at: usize, session: u16) -> Checked {
+        let sid = (self.number, self.connections[at].id);
+        let Session { smid: number, epoch, .. } = &mut self.sessions[usize::from(session)];
+        let Some(number) = *number else { return Err(Violation("a session without an SM-ID is resumed".into())) };
+        let registered = cx.store.register(&smid(number), self.owner, sid);
+        let registered = registered.map_err(|error| Violation(error.to_string()))?;
+        ensure!(registered.evicted.is_none(), "a session has to make room for itself: {:?}", registered.evicted);
+        let before = epoch.replace(registered.epoch);
+        ensure!(before < Some(registered.epoch), "{:?} follows {before:?}", registered.epoch);
+        self.late.extend(before.map(|before| (number, before)));
+        Ok(())
+    }
+
+    pub fn client_resumed(
+        &mut self,
+        cx: &Shared,
+        at: usize,
+        wire: &Wire,
+        resend: &[Msg],
+        request: Option<Nonza>,
+    ) -> Checked {
+        let session = self.end(at, Side::Client).session;
+        let (Some(session), Wire::Nonza(Nonza::Resumed(resumed))) = (session, wire) else {
+            return Err(Violation(format!("{wire:?} resumes {session:?}")));
+        };
+        let options = cx.options(Side::Client);
+        let session_now = &mut self.sessions[usize::from(session)];
+        session_now.half_mut(Side::Client).resumable = options.buffer && options.resume_timeout.is_some();
+        session_now.acked(Side::Client, resumed.h)?;
+        self.go_on(cx, at, Side::Client, session, None, resend, request)
+    }
+
+    /// The session goes on at this end: `<resumed/>`, what the peer did not get, `<r/>`.
+    #[expect(clippy::too_many_arguments, reason = "both sides have the same to do")]
+    fn go_on(
+        &mut self,
+        cx: &Shared,
+        at: usize,
+        side: Side,
+        session: u16,
+        resumed: Option<Nonza>,
+        resend: &[Msg],
+        request: Option<Nonza>,
+    ) -> Checked {
+        let half = self.half(session, side);
+        ensure!(half.open() == 0, "a session with open receipts is resumed");
+        let same = half.queued().map(|sent| sent.msg).eq(resend.iter().copied());
+        ensure!(same, "{resend:?} is sent again, not what is unacknowledged");
+        let asks = half.acked < half.sent.len() && cx.options(side).ack.is_some();
+        ensure!(request.is_some() == asks, "{request:?} is written after a resumption");
+        let grace = matches!(cx.options(side).on_full, OnFull::EndAfter(_));
+        let over = self.is_over(cx, side, session) && grace;
+        let end = self.end(at, side);
+        end.session = Some(session);
+        end.step = Step::Enabled;
+        end.over = over.then_some(cx.now);
+        resumed.map_or(Ok(()), |resumed| self.write_nonza(cx, at, side, resumed))?;
+        for msg in resend {
+            self.write(at, side, Wire::Stanza(*msg));
+        }
+        request.map_or(Ok(()), |request| self.write_nonza(cx, at, side, request))
+    }
+
+    /// The store made room: the session that it has forgotten ends.
+    pub fn evict(&mut self, cx: &mut Shared, sid: u32) -> Checked {
+        if let Some(old) = self.owner_of(sid) {
+            self.write(old, Side::Server, Wire::Error);
+            let End { stream, session, .. } = self.take_end(old, Side::Server);
+            let ended = stream.end(Ending::Replaced);
+            return session.map_or(Ok(()), |session| self.ended(cx, Side::Server, session, ended, Ending::Replaced));
+        }
+        let of = |parked: &Parked| parked.side == Side::Server && parked.connection == sid;
+        let Some(i) = self.parked.iter().position(of) else {
+            return Err(Violation(format!("the store evicts {sid}, where no session is")));
+        };
+        let Parked { session, detached, .. } = self.parked.remove(i);
+        self.ended(cx, Side::Server, session, detached.end(Ending::Replaced), Ending::Replaced)
+    }
+}
