@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use crate::faithful::server_is_faithful;
 use crate::journal::{End, Event, Message, State};
-use crate::ledger::{Ledger, Sending};
-use crate::record::Dir;
+use crate::ledger::Ledger;
+use crate::proof::writer;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
@@ -50,6 +50,8 @@ pub struct Audit<'a> {
     pub tag: &'a str,
     /// The connections that the proxy cut.
     pub cuts: &'a [usize],
+    /// Whose fault it is where nothing is proven: our side's.
+    pub suspect: Blame,
     /// The scenario makes sessions end that could have been resumed.
     pub ends_sessions: bool,
     /// Connections on which nothing went on, and who should have spoken.
@@ -123,99 +125,6 @@ impl Audit<'_> {
         bodies.filter(|message| message.from == from).collect()
     }
 
-    fn lost(&self, message: Message) -> (Blame, String) {
-        let sendings = self.ledger.sendings(direction(message.from), message);
-        let Some(last) = sendings.last() else {
-            let writer = writer(message.from);
-            return (writer, format!("{writer:?} never wrote it"));
-        };
-        match message.from {
-            End::Client => self.lost_to_server(last),
-            End::Partner => self.lost_to_client(&sendings),
-        }
-    }
-
-    fn lost_to_server(&self, last: &Sending) -> (Blame, String) {
-        let Some((session, number)) = self.place(last) else {
-            return (Blame::Server, format!("written on #{} without stream management", last.connection));
-        };
-        if let Some(h) = self.covered(last, Dir::ToServer) {
-            return (Blame::Server, format!("number {number}, acknowledged with h={h}, not delivered"));
-        }
-        if let Some(h) = self.ledger.handled(Dir::ToServer, last.connection) {
-            return (Blame::Client, format!("number {number}, not covered by h={h}, not sent again"));
-        }
-        match self.ended_by(session) {
-            Some(Blame::Server) => {
-                (Blame::Server, format!("number {number}, in flight when the server ended the session"))
-            }
-            Some(_) => (Blame::Client, format!("number {number}, not acknowledged, not sent again in the new session")),
-            None => (Blame::Server, format!("number {number} on #{}, never acknowledged", last.connection)),
-        }
-    }
-
-    fn lost_to_client(&self, sendings: &[Sending]) -> (Blame, String) {
-        for sending in sendings {
-            if let (Some(number), Some(h)) = (sending.number, self.covered(sending, Dir::ToClient)) {
-                return (Blame::Client, format!("number {number}, acknowledged with h={h}, never surfaced"));
-            }
-        }
-        (Blame::Server, "not acknowledged by the client, and not sent to it again".into())
-    }
-
-    fn duplicated(&self, message: Message, times: usize) -> (Blame, String) {
-        let sendings = self.ledger.sendings(direction(message.from), message);
-        let (writer, reader) = (writer(message.from), writer(message.from.other()));
-        let whole = sendings.iter().filter(|sending| sending.forwarded).count();
-        if whole < times {
-            return (reader, format!("received {times} times, and {writer:?} wrote it {whole} times"));
-        }
-        for pair in sendings.windows(2) {
-            if let Some(fault) = self.sent_again(&pair[0], &pair[1], writer, direction(message.from)) {
-                return fault;
-            }
-        }
-        (reader, format!("written {whole} times, each time as it should be: what was taken was not counted"))
-    }
-
-    /// Whether to write it again was wrong.
-    fn sent_again(&self, first: &Sending, again: &Sending, writer: Blame, dir: Dir) -> Option<(Blame, String)> {
-        let (one, two) = (first.connection, again.connection);
-        if one == two {
-            return Some((writer, format!("written twice on #{one}")));
-        }
-        let Some((session, number)) = self.place(first) else {
-            return Some((Blame::Nobody, format!("written on #{one} without stream management, and again on #{two}")));
-        };
-        if self.ledger.links[two].session == Some(session) {
-            let link = &self.ledger.links[two];
-            let h = if dir == Dir::ToServer { link.server_h } else { link.client_h };
-            return (h >= number)
-                .then(|| (writer, format!("number {number}, covered by h={h} and written again on #{two}")));
-        }
-        if let Some(h) = self.known(first, dir) {
-            return Some((writer, format!("number {number}, acknowledged with h={h}, written again in a new session")));
-        }
-        let blame = self.ended_by(session).unwrap_or(Blame::Server);
-        Some((blame, format!("number {number}, not acknowledged when the session was lost, and sent again")))
-    }
-
-    /// The h that covers it, if the other side says that it took it.
-    fn covered(&self, sending: &Sending, dir: Dir) -> Option<u32> {
-        let (session, number) = self.place(sending)?;
-        let state = &self.ledger.sessions[session];
-        let last = if dir == Dir::ToServer { state.server_h } else { state.client_h };
-        Some(self.ledger.handled(dir, sending.connection).unwrap_or(last)).filter(|h| *h >= number)
-    }
-
-    /// The same, if it was said in time for the writer to know when the session was lost.
-    fn known(&self, sending: &Sending, dir: Dir) -> Option<u32> {
-        let (session, number) = self.place(sending)?;
-        let state = &self.ledger.sessions[session];
-        let last = if dir == Dir::ToServer { state.server_h_arrived } else { state.client_h_arrived };
-        Some(self.ledger.resumed_with(dir, sending.connection).unwrap_or(last)).filter(|h| *h >= number)
-    }
-
     fn order(&self, received: &[Message], findings: &mut Vec<Finding>) {
         let mut seen: Vec<Message> = Vec::new();
         let mut last: Option<Message> = None;
@@ -242,39 +151,13 @@ impl Audit<'_> {
         }
     }
 
-    /// Whether it was on its way to the client when the session before the one that brought it was lost, and not by
-    /// the server.
-    fn redelivered(&self, message: Message) -> bool {
-        let sendings = self.ledger.sendings(Dir::ToClient, message);
-        let session = sendings.last().and_then(|sending| self.ledger.links[sending.connection].session);
-        let (End::Partner, Some(session)) = (message.from, session) else { return false };
-        let sent = self.journal.of(End::Partner).find(|entry| match entry.event {
-            Event::Sent { number } => number == message.number,
-            _ => false,
-        });
-        let early = sent.zip(self.ledger.sessions[session].began).is_some_and(|(sent, began)| sent.at < began);
-        early && session.checked_sub(1).and_then(|before| self.ended_by(before)).is_some_and(|b| b != Blame::Server)
-    }
-
-    /// Where in the wire log the copy stands that the receiver took: the first that its next h covered.
-    fn taken(&self, message: Message) -> (usize, Option<u32>) {
-        let dir = direction(message.from);
-        let sendings = self.ledger.sendings(dir, message);
-        let taken =
-            sendings.iter().find(|sending| match (sending.number, self.ledger.handled(dir, sending.connection)) {
-                (Some(number), Some(h)) => number <= h,
-                _ => sending.forwarded,
-            });
-        taken.or(sendings.last()).map_or((0, None), |sending| (sending.connection, sending.number))
-    }
-
     fn sessions(&self, findings: &mut Vec<Finding>) {
         for (index, session) in self.ledger.sessions.iter().enumerate() {
-            let high = [(session.client_too_high, Blame::Client), (session.server_too_high, Blame::Server)];
-            for (high, blame) in high {
-                let Some((h, sent)) = high else { continue };
-                let why = format!("session {}: h={h} when {sent} were sent", session.id);
-                findings.push(Finding { kind: Kind::Miscounted, blame, why });
+            for (told, blame) in [(&session.client, Blame::Client), (&session.server, Blame::Server)] {
+                if let Some(wrong) = &told.wrong {
+                    let why = format!("session {}: {wrong}", session.id);
+                    findings.push(Finding { kind: Kind::Miscounted, blame, why });
+                }
             }
             match self.ended_by(index) {
                 None | Some(Blame::Nobody) => {}
@@ -287,44 +170,5 @@ impl Audit<'_> {
                 }
             }
         }
-    }
-
-    /// Who made a session end that another one followed; None while it is the last.
-    fn ended_by(&self, session: usize) -> Option<Blame> {
-        let state = &self.ledger.sessions[session];
-        let last = *state.links.last()?;
-        let links = &self.ledger.links;
-        let next = (last + 1..links.len()).find(|index| links[*index].session.is_some())?;
-        let refused = (last + 1..=next).any(|index| {
-            links[index].failed.is_some() && links[index].asked.as_ref().is_some_and(|(id, _)| *id == state.id)
-        });
-        // A conflict comes of the new session; it does not lead to it.
-        let error = links[last].error_by_server.as_ref().is_some_and(|condition| condition != "conflict");
-        Some(match () {
-            () if self.ends_sessions => Blame::Nobody,
-            () if state.client_too_high.is_some() => Blame::Client,
-            () if state.server_too_high.is_some() || error => Blame::Server,
-            () if refused => Blame::Server,
-            () => Blame::Client,
-        })
-    }
-
-    fn place(&self, sending: &Sending) -> Option<(usize, u32)> {
-        Some((self.ledger.links[sending.connection].session?, sending.number?))
-    }
-}
-
-fn direction(from: End) -> Dir {
-    match from {
-        End::Client => Dir::ToServer,
-        End::Partner => Dir::ToClient,
-    }
-}
-
-/// Who writes this end's messages on the wire that is logged.
-fn writer(from: End) -> Blame {
-    match from {
-        End::Client => Blame::Client,
-        End::Partner => Blame::Server,
     }
 }

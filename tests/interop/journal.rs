@@ -1,5 +1,6 @@
 //! What both ends of a scenario did, in the order in which the runner saw it.
 
+use std::fmt;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
@@ -90,6 +91,25 @@ pub enum Event {
     Gone,
 }
 
+/// As in the line protocol of `driver.rs`.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Online { jid } => write!(f, "online {jid}"),
+            Self::Resumed => f.write_str("resumed"),
+            Self::Stopped => f.write_str("stopped"),
+            Self::Failed { h: Some(h) } => write!(f, "failed {h}"),
+            Self::Failed { h: None } => f.write_str("failed -"),
+            Self::Received { body, delay } => write!(f, "received {} {body}", delay.as_deref().unwrap_or("-")),
+            Self::Sent { number } => write!(f, "told to send {number}"),
+            Self::Acked { number } => write!(f, "acked {number}"),
+            Self::Offline { why } => write!(f, "offline {why}"),
+            Self::Note(text) => write!(f, "note {text}"),
+            Self::Gone => f.write_str("gone"),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Entry {
     pub at: Instant,
@@ -174,7 +194,7 @@ impl Journal {
         }
         let at = Instant::now();
         let seconds = at.duration_since(self.start).as_secs_f64();
-        let _ = writeln!(&self.file, "{seconds:10.6} {end:?} {event:?}");
+        let _ = writeln!(&self.file, "{seconds:10.6} {end:?} {event}");
         state.entries.push(Entry { at, end, event });
         drop(state);
         self.changed.notify_waiters();

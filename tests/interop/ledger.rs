@@ -15,7 +15,6 @@ pub struct Sending {
     /// None: stream management was not on.
     pub number: Option<u32>,
     pub forwarded: bool,
-    pub at: Instant,
 }
 
 /// What is known of a connection.
@@ -38,6 +37,7 @@ pub struct Link {
     /// The number of the server's last stanza.
     pub last_down: u32,
     pub error_by_server: Option<String>,
+    pub error_by_client: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -48,15 +48,39 @@ pub struct Session {
     pub max: Option<u32>,
     /// Its connections, in order.
     pub links: Vec<usize>,
-    /// The greatest h that the server has told (in a/resumed/failed), and that the client has told (in a/resume).
-    pub server_h: u32,
-    pub client_h: u32,
-    /// The same, of what went through to the other side.
-    pub server_h_arrived: u32,
-    pub client_h_arrived: u32,
-    /// An h of the client beyond what the server had sent: (h, sent).
-    pub client_too_high: Option<(u32, u32)>,
-    pub server_too_high: Option<(u32, u32)>,
+    pub server: Told,
+    pub client: Told,
+}
+
+/// What one side has told of what it handled, over the life of a session.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// The greatest h, in a, resume, resumed or failed.
+    pub h: u32,
+    /// The same, of what reached the other side in time.
+    pub arrived: u32,
+    /// How many stanzas the other side has sent.
+    sent: u32,
+    /// An h that cannot be.
+    pub wrong: Option<String>,
+}
+
+impl Told {
+    fn tell(&mut self, h: u32, sent: u32, arrived: bool) {
+        if h > sent {
+            self.wrong = Some(format!("h={h} when {sent} were sent"));
+        } else if h < self.h {
+            self.wrong = Some(format!("h={h} after h={}", self.h));
+        } else {
+            self.h = h;
+            self.arrived = if arrived { h } else { self.arrived };
+        }
+    }
+
+    /// On a new connection: of what was sent on those before.
+    fn tell_again(&mut self, h: u32, arrived: bool) {
+        self.tell(h, self.sent, arrived);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -65,22 +89,6 @@ pub struct Ledger {
     pub to_client: Vec<Sending>,
     pub links: Vec<Link>,
     pub sessions: Vec<Session>,
-}
-
-impl Session {
-    fn client_told(&mut self, h: u32, arrived: bool) {
-        self.client_h = self.client_h.max(h);
-        if arrived {
-            self.client_h_arrived = self.client_h_arrived.max(h);
-        }
-    }
-
-    fn server_told(&mut self, h: u32, arrived: bool) {
-        self.server_h = self.server_h.max(h);
-        if arrived {
-            self.server_h_arrived = self.server_h_arrived.max(h);
-        }
-    }
 }
 
 impl Ledger {
@@ -134,8 +142,10 @@ impl Ledger {
     fn link(&mut self, index: usize, connection: &Connection) -> Link {
         let mut link = Link::default();
         for item in &connection.to_server {
-            if let What::Resume { previd, h } = &item.what {
-                link.asked = Some((previd.clone(), *h));
+            match &item.what {
+                What::Resume { previd, h } => link.asked = Some((previd.clone(), *h)),
+                What::StreamError { condition } => link.error_by_client = Some(condition.clone()),
+                _ => {}
             }
         }
         for item in &connection.to_client {
@@ -195,8 +205,7 @@ impl Ledger {
                     && let Some(message) = Message::from_body(body, tag)
                 {
                     let number = counted.then_some(number);
-                    let sending =
-                        Sending { message, connection: index, number, forwarded: item.forwarded, at: item.at };
+                    let sending = Sending { message, connection: index, number, forwarded: item.forwarded };
                     match dir {
                         Dir::ToServer => self.to_server.push(sending),
                         Dir::ToClient => self.to_client.push(sending),
@@ -215,9 +224,11 @@ impl Ledger {
             && let Some(session) = self.find(id)
         {
             let session = &mut self.sessions[session];
-            // It came too late for the server to make use of it.
-            session.client_told(*h, false);
-            session.server_told(failed.unwrap_or(0), true);
+            // It comes too late for the server to make use of it.
+            session.client.tell_again(*h, false);
+            if let Some(h) = failed {
+                session.server.tell_again(h, true);
+            }
         }
         let Some(session) = link.session else { return };
         let session = &mut self.sessions[session];
@@ -233,19 +244,21 @@ impl Ledger {
                 (Dir::ToClient, What::Enabled { .. }) => server_on = true,
                 (Dir::ToClient, What::Resumed { h }) => {
                     server_on = true;
-                    session.server_told(*h, item.forwarded);
-                    session.client_told(link.client_h, true);
+                    session.server.tell_again(*h, item.forwarded);
+                    session.client.tell_again(link.client_h, true);
                 }
                 (Dir::ToClient, What::StreamError { .. } | What::Footer) => closed = true,
                 (Dir::ToServer, what) if client_on && what.is_stanza() => by_client += 1,
                 (Dir::ToClient, what) if server_on && what.is_stanza() => by_server += 1,
-                (Dir::ToServer, What::Ack { h }) if *h > by_server => session.client_too_high = Some((*h, by_server)),
-                (Dir::ToServer, What::Ack { h }) => session.client_told(*h, item.forwarded && !reset && !closed),
-                (Dir::ToClient, What::Ack { h }) if *h > by_client => session.server_too_high = Some((*h, by_client)),
-                (Dir::ToClient, What::Ack { h }) => session.server_told(*h, item.forwarded),
+                (Dir::ToServer, What::Ack { h }) => {
+                    session.client.tell(*h, by_server, item.forwarded && !reset && !closed);
+                }
+                (Dir::ToClient, What::Ack { h }) => session.server.tell(*h, by_client, item.forwarded),
                 _ => {}
             }
         }
+        session.server.sent = session.server.sent.max(by_client);
+        session.client.sent = session.client.sent.max(by_server);
     }
 }
 

@@ -11,6 +11,7 @@ mod login;
 mod ours;
 mod partner;
 mod peers;
+mod proof;
 mod prosody;
 mod proxy;
 mod record;
@@ -114,7 +115,7 @@ async fn run(args: &Args) -> Result<bool, String> {
 async fn one(case: Case, place: &Place, mut rng: Rng) -> Row {
     let Case { peer, version, client, server, scenario, ours } = case;
     let mut row = Row { peer, version, scenario: scenario.name(), ours, account: None, failed: None };
-    match Stage::set(client, server, &scenario.options(), place, scenario.ends_sessions()).await {
+    match Stage::set(client, server, place, scenario, ours).await {
         Ok(mut stage) => {
             row.failed = scenario.run(&mut stage, &mut rng, ours).await.err();
             row.account = Some(stage.audit());

@@ -55,8 +55,8 @@ struct Connection {
     cut: watch::Sender<Option<Cut>>,
     /// After so many more bytes in this direction the connection is cut.
     budget: Mutex<Option<(Dir, u64, Cut)>>,
-    /// Not forwarded, not even read.
-    paused: watch::Sender<bool>,
+    /// Directions that are not forwarded, not even read.
+    paused: watch::Sender<&'static [Dir]>,
     /// One side has reset it.
     broken: watch::Sender<bool>,
     over: watch::Sender<bool>,
@@ -114,19 +114,15 @@ impl Proxy {
         reset.map(|connection| connection.index).collect()
     }
 
-    pub fn is_cut(&self, index: usize) -> bool {
-        self.get(index).is_some_and(|connection| connection.cut.borrow().is_some())
-    }
-
     /// While held, connections are accepted and get no further.
     pub fn hold(&self, hold: bool) {
         self.shared.hold.send_replace(hold);
     }
 
-    /// While paused, a connection moves no byte in either direction.
-    pub fn pause(&self, index: usize, paused: bool) {
+    /// In these directions a connection moves no byte from now on.
+    pub fn pause(&self, index: usize, dirs: &'static [Dir]) {
         if let Some(connection) = self.get(index) {
-            connection.paused.send_replace(paused);
+            connection.paused.send_replace(dirs);
         }
     }
 
@@ -165,7 +161,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             recorder: shared.recorder.clone(),
             cut: watch::channel(None).0,
             budget: Mutex::new(state.next.take()),
-            paused: watch::channel(false).0,
+            paused: watch::channel::<&[Dir]>(&[]).0,
             broken: watch::channel(false).0,
             over: watch::channel(false).0,
         });

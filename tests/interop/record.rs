@@ -14,6 +14,8 @@ pub enum Dir {
     ToClient,
 }
 
+pub const BOTH: [Dir; 2] = [Dir::ToServer, Dir::ToClient];
+
 impl fmt::Display for Dir {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -8,9 +8,10 @@ use crate::driver::{Driver, Login};
 use crate::journal::{End, Journal, Message, State};
 use crate::ledger::Ledger;
 use crate::partner;
-use crate::peers::{Client, DOMAIN, Options, PASSWORD, Place, Running, Server, USERS, start};
+use crate::peers::{Client, DOMAIN, PASSWORD, Place, Running, Server, USERS, start};
 use crate::proxy::{Cut, Proxy};
 use crate::record::Recorder;
+use crate::scenario::Scenario;
 use crate::wire::{self, Connection, Item};
 
 /// Long enough for any step that works, on a machine that is busy.
@@ -29,6 +30,7 @@ pub struct Stage {
     pub tag: String,
     /// The scenario makes sessions end that could have been resumed.
     ends_sessions: bool,
+    suspect: Blame,
     /// Connections on which nothing went on, and who should have spoken.
     stuck: Vec<(usize, Blame)>,
     numbers: [u32; 2],
@@ -40,11 +42,12 @@ impl Stage {
     pub async fn set(
         client: &dyn Client,
         server: &dyn Server,
-        options: &Options,
         place: &Place,
-        ends_sessions: bool,
+        scenario: Scenario,
+        ours: Option<Blame>,
     ) -> Result<Self, String> {
-        let running = start(server, options, place).await?;
+        let options = scenario.options();
+        let running = start(server, &options, place).await?;
         let start = Instant::now();
         let journal = Journal::create(&place.log("events"), start).map_err(|e| e.to_string())?;
         let journal = Arc::new(journal);
@@ -69,7 +72,8 @@ impl Stage {
             client,
             partner,
             tag: place.name.clone(),
-            ends_sessions,
+            ends_sessions: scenario.ends_sessions(),
+            suspect: ours.unwrap_or(Blame::Server),
             stuck: Vec::new(),
             numbers: [0, 0],
             _server: running,
@@ -100,6 +104,7 @@ impl Stage {
                 ledger: &ledger,
                 tag: &self.tag,
                 cuts: &cuts,
+                suspect: self.suspect,
                 ends_sessions: self.ends_sessions,
                 stuck: &self.stuck,
             }
@@ -173,7 +178,7 @@ impl Stage {
         let acknowledged = |connections: &[Connection]| {
             let ledger = Ledger::new(connections, &self.tag, &[]);
             let (Some(session), Some(link)) = (ledger.sessions.last(), ledger.links.last()) else { return false };
-            session.client_h_arrived == link.last_down
+            session.client.arrived == link.last_down
         };
         self.until_wire("the client's last acknowledgement", acknowledged).await
     }

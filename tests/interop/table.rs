@@ -33,18 +33,16 @@ impl Row {
             None => "none",
         };
         let mut line = format!("| {} | {} | {role} | {} |", self.peer, self.version, self.scenario);
-        if let Some(account) = &self.account {
-            let Account { cuts, resumes, sent, delivered, .. } = account;
-            let [lost, duplicated, reordered] =
-                [Kind::Lost, Kind::Duplicated, Kind::Reordered].map(|kind| self.count(account, kind));
-            let counts = [*cuts, *resumes, *sent, *delivered, lost, duplicated, reordered];
-            let cells: Vec<String> = counts.iter().map(usize::to_string).collect();
-            let _ = write!(line, " {} | {} |", cells.join(" | "), self.by_the_peer(account));
+        let Some(account) = &self.account else {
+            return format!("{line} | | | | | | | **failed: {}** |", self.failed.as_deref().unwrap_or_default());
+        };
+        let Account { cuts, resumes, sent, delivered, .. } = account;
+        let [lost, duplicated, reordered] =
+            [Kind::Lost, Kind::Duplicated, Kind::Reordered].map(|kind| self.count(account, kind));
+        for count in [*cuts, *resumes, *sent, *delivered, lost, duplicated, reordered] {
+            let _ = write!(line, " {count} |");
         }
-        if let Some(why) = &self.failed {
-            let _ = write!(line, " FAILED: {why}");
-        }
-        line
+        format!("{line} {} |", self.remarks(account))
     }
 
     /// Prints what was found, with its proof: all of ours, and the first of the others. The file has them all.
@@ -78,32 +76,45 @@ impl Row {
         account.findings.iter().filter(|finding| finding.kind == kind && self.is_ours(finding)).count()
     }
 
-    fn by_the_peer(&self, account: &Account) -> String {
-        let mut text = String::new();
-        for (kind, word) in WORDS {
-            let theirs = |finding: &&Finding| finding.kind == kind && !self.is_ours(finding);
-            let (mut peer, mut nobody) = (0, 0);
-            for finding in account.findings.iter().filter(theirs) {
-                *if finding.blame == Blame::Nobody { &mut nobody } else { &mut peer } += 1;
-            }
-            if peer > 0 {
-                let _ = write!(text, "{}{peer} {word}", if text.is_empty() { "" } else { ", " });
-            }
-            if nobody > 0 {
-                let _ = write!(text, "{}({nobody} {word}, unacknowledged)", if text.is_empty() { "" } else { ", " });
+    /// What has no column of its own: the rest of ours, then the peer's, then nobody's.
+    fn remarks(&self, account: &Account) -> String {
+        let mut remarks = Vec::new();
+        if let Some(why) = &self.failed {
+            remarks.push(format!("**failed: {why}**"));
+        }
+        let count = |kind, wanted: &dyn Fn(&Finding) -> bool| {
+            account.findings.iter().filter(|finding| finding.kind == kind && wanted(finding)).count()
+        };
+        for (kind, word, _) in &WORDS[3..] {
+            match count(*kind, &|finding| self.is_ours(finding)) {
+                0 => {}
+                n => remarks.push(format!("**ours: {n} {word}**")),
             }
         }
-        text
+        for (kind, word, _) in WORDS {
+            match count(kind, &|finding| finding.blame != Blame::Nobody && !self.is_ours(finding)) {
+                0 => {}
+                n => remarks.push(format!("{n} {word}")),
+            }
+        }
+        for (kind, _, word) in WORDS {
+            match count(kind, &|finding| finding.blame == Blame::Nobody) {
+                0 => {}
+                n => remarks.push(format!("({n} {word})")),
+            }
+        }
+        remarks.join(", ")
     }
 }
 
-const WORDS: [(Kind, &str); 6] = [
-    (Kind::Lost, "lost"),
-    (Kind::Duplicated, "duplicated"),
-    (Kind::Reordered, "out of order"),
-    (Kind::NotResumed, "session given up"),
-    (Kind::Miscounted, "miscounted"),
-    (Kind::Stuck, "stuck"),
+/// Each kind of finding as somebody's fault and as nobody's. The first three have columns.
+const WORDS: [(Kind, &str, &str); 6] = [
+    (Kind::Lost, "lost", "lost"),
+    (Kind::Duplicated, "duplicated", "redelivered"),
+    (Kind::Reordered, "out of order", "redelivered late"),
+    (Kind::NotResumed, "sessions given up", "sessions ended"),
+    (Kind::Miscounted, "miscounted", "miscounted"),
+    (Kind::Stuck, "times stuck", "times stuck"),
 ];
 
 pub fn print(rows: &[Row]) {

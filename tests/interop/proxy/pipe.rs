@@ -12,7 +12,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::timeout;
 
 use super::{Connection, Cut};
-use crate::record::Dir;
+use crate::record::{BOTH, Dir};
 
 /// How long half a connection goes on.
 const HALF_CLOSE: Duration = Duration::from_millis(200);
@@ -82,7 +82,7 @@ pub(super) async fn serve(
 async fn cut(connection: &Connection, how: Cut, client: Arc<Leg>, server: Arc<Leg>, mut up: Task, mut down: Task) {
     match how {
         Cut::Stall(time) => {
-            connection.paused.send_replace(true);
+            connection.paused.send_replace(&BOTH);
             tokio::time::sleep(time).await;
         }
         // Nobody else reads what `drain` reads.
@@ -153,7 +153,7 @@ async fn pump(connection: Arc<Connection>, dir: Dir, from: Arc<Leg>, to: Arc<Leg
     let mut paused = connection.paused.subscribe();
     let mut buffer = vec![0; 16 * 1024];
     loop {
-        if *paused.borrow_and_update() {
+        if paused.borrow_and_update().contains(&dir) {
             let _ = paused.changed().await;
             continue;
         }
@@ -161,7 +161,7 @@ async fn pump(connection: Arc<Connection>, dir: Dir, from: Arc<Leg>, to: Arc<Leg
             _ = paused.changed() => continue,
             _ = from.io.readable() => {}
         }
-        if *paused.borrow() {
+        if paused.borrow().contains(&dir) {
             continue;
         }
         match from.io.try_read(&mut buffer) {

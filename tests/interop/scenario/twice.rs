@@ -3,12 +3,13 @@
 
 use crate::journal::{End, Message};
 use crate::proxy::Cut;
+use crate::record::BOTH;
 use crate::stage::Stage;
 
 pub async fn run(stage: &mut Stage) -> Result<(), String> {
     stage.chat(2).await?;
     let mut messages: Vec<Message> = Vec::new();
-    stage.proxy.pause(stage.proxy.newest(), true);
+    stage.proxy.pause(stage.proxy.newest(), &BOTH);
     for from in [End::Client, End::Partner] {
         messages.extend((0..3).map(|_| stage.say(from)));
     }
