@@ -26,7 +26,7 @@ pub fn every_registration_has_an_epoch_of_its_own<M: MakeStore>(make: &M) {
         let store = &store;
         let crowd = ["a", "b", "c", "d"].map(|owner| {
             let one = move |_| store.register(&smid(owner), owner, 0);
-            scope.spawn(move || (0..2000).map(one).collect::<Vec<_>>())
+            scope.spawn(move || (0..20_000).map(one).collect::<Vec<_>>())
         });
         crowd.map(|thread| thread.join().unwrap()).concat()
     });
