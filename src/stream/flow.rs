@@ -41,6 +41,8 @@ impl<S: Stanza> StreamMgmt<S> {
         let queue = &mut self.session.queue;
         // A session that was resumed may hold older ones still: the newest are kept, or none.
         let number = if !self.config.buffer && queue.len() == 0 && queue.can_count() {
+            // Nor could it be sent again.
+            self.resumable = false;
             queue.count()
         } else if queue.fits(&stanza, &self.config) {
             queue.push(stanza, now)
