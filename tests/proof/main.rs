@@ -1,4 +1,7 @@
 //! The promise, checked: every short schedule, long random ones, and the store under threads. See `README.md`.
 
+mod audit;
 mod explore;
+mod random;
+mod replay;
 mod world;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use xmpp_sm::{
-    Acked, Action, Answer, Disconnected, Enabled, EnableRequest, Ended, Ending, Error, Failed, Inbound, Nonza, Receipt,
+    Acked, Action, Answer, Disconnected, EnableRequest, Enabled, Ended, Ending, Error, Failed, Inbound, Nonza, Receipt,
     ResumeRequest, SessionStore,
 };
 
@@ -85,7 +85,7 @@ impl Pair {
             (Todo::Acked(acked), _) => self.acknowledged(cx, side, at, &wire, acked),
             (Todo::Enable(request), _) => self.enable_requested(cx, at, request),
             (Todo::Resume(request), _) => self.resume_requested(cx, at, request),
-            (Todo::Enabled(enabled), _) => self.enabled(cx, at, &enabled),
+            (Todo::Enabled(enabled), _) => self.client_enabled(cx, at, &enabled),
             (Todo::Resumed(resend, request), _) => self.client_resumed(cx, at, &wire, &resend, request),
             (Todo::Failed(failed, ended), _) => self.failed(cx, at, failed, ended),
             (Todo::Deliver(_), None) => Err(Violation(format!("{wire:?} is delivered as a stanza"))),
@@ -170,7 +170,7 @@ impl Pair {
         self.write_nonza(cx, at, Side::Server, enabled)
     }
 
-    fn enabled(&mut self, cx: &Shared, at: usize, enabled: &Enabled) -> Checked {
+    fn client_enabled(&mut self, cx: &Shared, at: usize, enabled: &Enabled) -> Checked {
         let end = self.end(at, Side::Client);
         ensure!(matches!(end.step, Step::Enabling), "<enabled/> comes unasked");
         end.step = Step::Enabled;

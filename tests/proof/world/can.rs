@@ -39,9 +39,8 @@ impl Pair {
     /// Whether this can happen now.
     pub fn can(&self, cx: &Shared, act: Act) -> bool {
         let end = |side, at| self.connections.get(usize::from(at)).and_then(|connection| connection.end(side));
-        let room = |at: usize, side: Side| {
-            self.connections[at].to[side.peer().index()].ready().len() < cx.setting.in_flight
-        };
+        let room =
+            |at: usize, side: Side| self.connections[at].to[side.peer().index()].ready().len() < cx.setting.in_flight;
         let speaks = |side| match self.current(side) {
             Some(Place::On(at)) => {
                 let end = self.connections[at].end(side);

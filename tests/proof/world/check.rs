@@ -13,9 +13,8 @@ impl Pair {
             for side in Side::BOTH {
                 let half = session.half(side);
                 if half.life == Life::Alive {
-                    self.check_half(cx, number, side).map_err(|Violation(text)| {
-                        Violation(format!("{side:?}'s session {number}: {text}"))
-                    })?;
+                    self.check_half(cx, number, side)
+                        .map_err(|Violation(text)| Violation(format!("{side:?}'s session {number}: {text}")))?;
                 }
             }
             if let Some(of) = session.smid {

@@ -35,7 +35,8 @@ impl World<'_> {
 
     fn step(&mut self, pair: usize, act: Act) -> Checked<bool> {
         let event = Event { pair: pair as u8, act };
-        let done = self.apply(event).map_err(|Violation(text)| Violation(format!("{text} (at the end, in {event})")))?;
+        let done =
+            self.apply(event).map_err(|Violation(text)| Violation(format!("{text} (at the end, in {event})")))?;
         self.check().map_err(|Violation(text)| Violation(format!("{text} (at the end, after {event})")))?;
         Ok(done)
     }
@@ -99,7 +100,8 @@ impl Pair {
                 false => None,
             };
         };
-        let (Some(end), server) = (self.connections[at].end(Side::Client), self.connections[at].end(Side::Server)) else {
+        let (Some(end), server) = (self.connections[at].end(Side::Client), self.connections[at].end(Side::Server))
+        else {
             return None;
         };
         match &end.step {

@@ -85,11 +85,14 @@ impl Pair {
     /// Notes a stanza that was recorded on a stream, and tells how many must have made room for it.
     fn recorded(&mut self, cx: &Shared, at: usize, side: Side, session: u16, msg: Msg) -> Checked<usize> {
         let options = *cx.options(side);
-        let full = options.buffer && self.is_full(cx, side, session, msg);
+        // With the buffer off, what follows something that is kept is kept, too.
+        let kept = options.buffer || self.session(session).half(side).queued().next().is_some();
+        let full = kept && self.is_full(cx, side, session, msg);
         let may_not = self.may_refuse(cx, side, session, msg);
         ensure!(!(full && may_not), "{msg:?} went into a full buffer");
         let half = self.half(session, side);
-        let fate = if options.buffer { Fate::Queued } else { Fate::NotKept };
+        let fate = if kept { Fate::Queued } else { Fate::NotKept };
+        half.resumable &= kept;
         half.sent.push(Sent { msg, at: cx.now, fate });
         if !full {
             return Ok(0);
@@ -130,7 +133,10 @@ impl Pair {
                     true => {
                         let answer = stream.give_up(number).map_err(|error| Violation(error.to_string()))?;
                         let late = stream.record_handled(receipt);
-                        ensure!(matches!(late, Err(ReceiptError::GivenUp(_))), "the receipt of a stanza given up: {late:?}");
+                        ensure!(
+                            matches!(late, Err(ReceiptError::GivenUp(_))),
+                            "the receipt of a stanza given up: {late:?}"
+                        );
                         answer
                     }
                 };

@@ -5,6 +5,7 @@ mod arrive;
 mod bytes;
 mod can;
 mod check;
+mod debug;
 mod drain;
 pub mod event;
 mod flow;
@@ -16,6 +17,7 @@ mod print;
 mod probe;
 mod resume;
 pub mod setting;
+pub mod worlds;
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};

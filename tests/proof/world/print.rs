@@ -2,7 +2,7 @@
 //! now, sessions and connections are numbered by their age, and what is over and done with is left out.
 //!
 //! It looks at what the crate shows and at what the host has seen. That nothing hidden in the crate differs
-//! where fingerprints are equal is checked by `audit.rs`, against the `Debug` text.
+//! where fingerprints are equal is checked by `audit.rs`, against the text of `debug.rs`.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Instant;
@@ -25,40 +25,6 @@ impl World<'_> {
         }
         hasher.finish()
     }
-
-    /// What the crate says of itself, with the parts that the fingerprint passes over made equal: the
-    /// numbers of tokens, and absolute times.
-    pub fn debug_text(&self) -> String {
-        let mut text = String::new();
-        let mut times: Vec<(Instant, String)> = Vec::new();
-        for pair in &self.pairs {
-            for connection in &pair.connections {
-                for side in Side::BOTH {
-                    if let Some(end) = connection.end(side) {
-                        text += &format!("{:?}\n", end.stream);
-                        times.extend(end.stream.poll_timeout().map(|time| (time, String::new())));
-                        let limits = self.cx.options(side);
-                        let later = [end.asked.zip(limits.ack_timeout), end.over.map(|over| (over, super::setting::GRACE))];
-                        times.extend(later.into_iter().flatten().map(|(time, after)| (time + after, String::new())));
-                    }
-                }
-            }
-            for parked in &pair.parked {
-                text += &format!("{:?}\n", parked.detached);
-                times.extend(parked.deadline.map(|time| (time, String::new())));
-            }
-        }
-        for (time, name) in &mut times {
-            *name = match time.checked_duration_since(self.cx.now) {
-                Some(later) => format!("in {later:?}"),
-                None => format!("{:?} ago", self.cx.now - *time),
-            };
-        }
-        for (time, name) in times {
-            text = text.replace(&format!("{time:?}"), &name);
-        }
-        text
-    }
 }
 
 struct Labels<'a> {
@@ -71,7 +37,9 @@ impl Labels<'_> {
     fn session(&self, session: u16) -> u16 {
         let before = &self.pair.sessions[..=usize::from(session)];
         match before.split_last() {
-            Some((last, before)) if last.is_alive() => before.iter().filter(|session| session.is_alive()).count() as u16,
+            Some((last, before)) if last.is_alive() => {
+                before.iter().filter(|session| session.is_alive()).count() as u16
+            }
             _ => u16::MAX,
         }
     }
@@ -116,7 +84,10 @@ impl Pair {
                 Some(Ok(Lookup::StaleH(h))) => (h, session.retired.map(|at| labels.time(at))).hash(out),
                 Some(Ok(Lookup::Session((_, id)))) => {
                     self.connections.iter().position(|connection| connection.id == id).hash(out);
-                    self.parked.iter().position(|parked| parked.side == Side::Server && parked.connection == id).hash(out);
+                    self.parked
+                        .iter()
+                        .position(|parked| parked.side == Side::Server && parked.connection == id)
+                        .hash(out);
                 }
                 _ => session.smid.is_some().hash(out),
             }

@@ -91,7 +91,7 @@ impl Pair {
     fn probe_resume(&mut self, cx: &Shared, i: usize, h: Counter) -> Checked {
         let Parked { side, session, detached, deadline, connection } = self.parked.remove(i);
         let mut stream = fresh(cx);
-        let mut ask = |stream: &mut StreamMgmt<Msg>, previd, h| {
+        let ask = |stream: &mut StreamMgmt<Msg>, previd, h| {
             let resume = Nonza::Resume(Resume { previd, h });
             match stream.handle(Inbound::Nonza(resume), cx.now) {
                 Ok(Action::Resume(request)) => Ok(request),
@@ -164,7 +164,7 @@ impl Pair {
         let previd = smid(u16::MAX);
         let held = matches!(end.step, Step::Held(_));
         let server = side == Side::Server;
-        let mut refuses = |stream: &mut StreamMgmt<Msg>, nonza: Nonza, wanted: Error| {
+        let refuses = |stream: &mut StreamMgmt<Msg>, nonza: Nonza, wanted: Error| {
             let wanted = if held { Error::Unanswered } else { wanted };
             let text = nonza.to_string();
             let got = stream.handle(Inbound::Nonza(nonza), now);

@@ -67,7 +67,7 @@ impl Pair {
         let Parked { side, session: found, detached, deadline, connection } = self.parked.remove(i);
         ensure!(found == session, "the store leads to session {found} in the place of {session}");
         let due = deadline.is_some_and(|deadline| deadline <= cx.now);
-        let mut keep = |pair: &mut Self, detached| {
+        let keep = |pair: &mut Self, detached| {
             let kept = Parked { side, session, detached, deadline, connection };
             pair.parked.insert(i, kept);
         };
@@ -134,7 +134,9 @@ impl Pair {
         let half = self.session(session).half(Side::Server);
         let waits = self.connections[at].end(Side::Client).is_some();
         match why {
-            Refusal::NotFound => ensure!(!half.resumable || half.life == Life::Over, "a session that lives is not found"),
+            Refusal::NotFound => {
+                ensure!(!half.resumable || half.life == Life::Over, "a session that lives is not found")
+            }
             Refusal::StaleH(h) => {
                 ensure!(half.life == Life::Over, "a session that lives is called gone");
                 half.claims(h)?;
@@ -168,7 +170,14 @@ impl Pair {
         Ok(())
     }
 
-    pub fn client_resumed(&mut self, cx: &Shared, at: usize, wire: &Wire, resend: &[Msg], request: Option<Nonza>) -> Checked {
+    pub fn client_resumed(
+        &mut self,
+        cx: &Shared,
+        at: usize,
+        wire: &Wire,
+        resend: &[Msg],
+        request: Option<Nonza>,
+    ) -> Checked {
         let session = self.end(at, Side::Client).session;
         let (Some(session), Wire::Nonza(Nonza::Resumed(resumed))) = (session, wire) else {
             return Err(Violation(format!("{wire:?} resumes {session:?}")));

@@ -75,7 +75,7 @@ pub enum Carry {
 
 #[derive(Clone, Debug)]
 pub struct Setting {
-    pub name: &'static str,
+    pub name: String,
     pub options: [Options; 2],
     pub configs: [Arc<Config>; 2],
     pub start: Start,
@@ -93,9 +93,9 @@ pub struct Setting {
 }
 
 impl Setting {
-    pub fn new(name: &'static str, client: Options, server: Options, start: Start) -> Self {
+    pub fn new(name: &str, client: Options, server: Options, start: Start) -> Self {
         Self {
-            name,
+            name: name.to_owned(),
             options: [client, server],
             configs: [client.config(), server.config()],
             start,
@@ -107,33 +107,6 @@ impl Setting {
             connections: 3,
             in_flight: 4,
         }
-    }
-
-    /// The worlds that are explored. Each is small in one way, so that its edge is near.
-    pub fn explored() -> Vec<Self> {
-        let quiet = Options::QUIET;
-        let asking = |freq| Options { ack: Some(freq), ..quiet };
-        let self_clocked = asking(AckFreq::SelfClocked { idle: Duration::from_secs(30) });
-        let full = |policy| Options { buffer_max: 1, on_full: policy, ..quiet };
-        let kinds = [
-            ("quiet", quiet, quiet),
-            ("asks every stanza", asking(every(1)), asking(every(1))),
-            ("asks every other stanza, self-clocked", asking(every(2)), self_clocked),
-            ("full: ends after a grace", full(OnFull::EndAfter(GRACE)), full(OnFull::EndAfter(GRACE))),
-            ("full: ends at once", quiet, full(OnFull::End)),
-            ("full: gives up resumability", quiet, full(OnFull::GiveUpResumability)),
-            ("no buffer", Options { buffer: false, ..quiet }, Options { buffer: false, ..asking(every(1)) }),
-            ("one receipt", Options { receipts_max: 1, ..quiet }, Options { receipts_max: 1, ..quiet }),
-        ];
-        let mut worlds = Vec::new();
-        for base in [0, (1 << 31) - 2, u32::MAX - 1] {
-            let start = Start::On([Counter::new(base); 2]);
-            worlds.extend(kinds.map(|(name, client, server)| Self::new(name, client, server, start)));
-        }
-        worlds.push(Self::new("from nothing", quiet, quiet, Start::Nothing));
-        let off = Self::new("switched off", asking(every(1)), quiet, Start::Nothing);
-        worlds.push(Self { disabled: true, ..off });
-        worlds
     }
 }
 

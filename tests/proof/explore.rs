@@ -1,0 +1,215 @@
+//! Every schedule up to a depth, breadth first, each state once. A stream is moved and never copied, so a
+//! state is kept as the schedule that leads to it, and is reached again by doing that.
+
+mod deepen;
+mod seen;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::world::World;
+use crate::world::event::{Event, write_schedule};
+use crate::world::ledger::Violation;
+use crate::world::setting::Setting;
+use seen::Seen;
+
+/// A schedule that breaks the promise: a shortest one, since shorter ones were tried before.
+#[derive(Debug)]
+pub struct Failure {
+    pub world: String,
+    pub schedule: Vec<Event>,
+    pub violation: String,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { world, schedule, violation } = self;
+        let schedule = write_schedule(schedule);
+        write!(f, "{violation}\nTo see it again:\nPROOF_WORLD='{world}' PROOF_SCHEDULE='{schedule}' ")?;
+        write!(f, "cargo test --test proof replay -- --nocapture")
+    }
+}
+
+/// The exploration of one world.
+pub struct Explorer {
+    pub setting: Setting,
+    seen: Seen,
+    /// How each state was reached first: from which, by which event.
+    from: Vec<(u32, u16)>,
+    /// The states of the last level start here.
+    frontier: usize,
+    pub depth: usize,
+    /// Where the transitions of each expanded state lead.
+    targets: Vec<u32>,
+    degrees: Vec<u8>,
+    /// How many schedules of just this depth lead to each state.
+    paths: Vec<f64>,
+    /// How many schedules up to this depth there are.
+    pub schedules: f64,
+    pub time: Duration,
+}
+
+/// What came of a part of the frontier.
+#[derive(Default)]
+struct Part {
+    first: usize,
+    degrees: Vec<u8>,
+    targets: Vec<u32>,
+    found: Vec<(u32, u32, u16)>,
+}
+
+/// How many states one thread takes at a time.
+const PART: usize = 256;
+
+impl Explorer {
+    pub fn new(setting: Setting) -> Self {
+        let seen = Seen::default();
+        seen.insert(World::new(&setting).fingerprint());
+        Self {
+            setting,
+            seen,
+            from: vec![(0, 0)],
+            frontier: 0,
+            depth: 0,
+            targets: Vec::new(),
+            degrees: Vec::new(),
+            paths: vec![1.0],
+            schedules: 1.0,
+            time: Duration::ZERO,
+        }
+    }
+
+    pub fn states(&self) -> usize {
+        self.from.len()
+    }
+
+    pub fn transitions(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// Takes every step from every state of the last level.
+    pub fn go_deeper(&mut self, threads: usize) -> Result<(), Failure> {
+        let start = Instant::now();
+        let (next, over) = (AtomicUsize::new(self.frontier), AtomicBool::new(false));
+        let done = Mutex::new(Vec::new());
+        let this = &*self;
+        let work = || {
+            while !over.load(Ordering::Relaxed) {
+                let first = next.fetch_add(PART, Ordering::Relaxed);
+                if first >= this.states() {
+                    break;
+                }
+                let part = this.expand(first..this.states().min(first + PART));
+                over.fetch_or(part.is_err(), Ordering::Relaxed);
+                done.lock().expect("no thread panics here").push(part);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(work);
+            }
+        });
+        let parts: Result<Vec<Part>, Failure> = done.into_inner().expect("no thread panics here").into_iter().collect();
+        let mut parts = parts?;
+        parts.sort_by_key(|part| part.first);
+        self.frontier = self.states();
+        self.depth += 1;
+        self.from.resize(self.seen.len(), (0, 0));
+        for part in parts {
+            self.degrees.extend(part.degrees);
+            self.targets.extend(part.targets);
+            for (state, from, event) in part.found {
+                self.from[state as usize] = (from, event);
+            }
+        }
+        self.count_schedules();
+        self.time += start.elapsed();
+        Ok(())
+    }
+
+    fn count_schedules(&mut self) {
+        let mut paths = vec![0.0; self.states()];
+        let mut targets = self.targets.iter();
+        for (degree, ways) in self.degrees.iter().zip(&self.paths) {
+            for target in targets.by_ref().take(usize::from(*degree)) {
+                paths[*target as usize] += ways;
+            }
+        }
+        self.schedules += paths.iter().sum::<f64>();
+        self.paths = paths;
+    }
+
+    fn expand(&self, states: std::ops::Range<usize>) -> Result<Part, Failure> {
+        let mut part = Part { first: states.start, ..Part::default() };
+        let mut events = Vec::new();
+        for state in states {
+            let schedule = self.schedule(state);
+            let mut at = Some(self.replay(&schedule, None)?);
+            at.as_ref().expect("it is there").enabled(&mut events);
+            part.degrees.push(u8::try_from(events.len()).expect("fewer events than that"));
+            for event in &events {
+                let world = match at.take() {
+                    Some(world) => world,
+                    None => self.replay(&schedule, Some(*event))?,
+                };
+                let (target, is_new) = self.step(&schedule, *event, world)?;
+                part.targets.push(target);
+                if is_new {
+                    part.found.push((target, state as u32, event.code()));
+                }
+            }
+        }
+        Ok(part)
+    }
+
+    /// Takes one step into a state, checks it, and tells which it is. A new one is tried out.
+    fn step(&self, schedule: &[Event], event: Event, mut world: World) -> Result<(u32, bool), Failure> {
+        let tried = catch_unwind(AssertUnwindSafe(|| {
+            let done = world.apply(event)?;
+            assert!(done, "{event} was offered and cannot happen");
+            world.check()?;
+            let (target, is_new) = self.seen.insert(world.fingerprint());
+            if is_new {
+                world.probe()?;
+                world.drain()?;
+            }
+            Ok((target, is_new))
+        }));
+        tried.unwrap_or_else(|panic| Err(Violation(panic_text(&*panic)))).map_err(|Violation(violation)| {
+            let schedule = schedule.iter().copied().chain([event]).collect();
+            Failure { world: self.setting.title(), schedule, violation }
+        })
+    }
+
+    fn replay(&self, schedule: &[Event], next: Option<Event>) -> Result<World<'_>, Failure> {
+        let mut world = World::new(&self.setting);
+        for event in schedule {
+            if let Err(Violation(violation)) = world.apply(*event) {
+                let schedule = schedule.iter().copied().chain(next).collect();
+                let violation = format!("{violation} (which did not happen when it was first tried)");
+                return Err(Failure { world: self.setting.title(), schedule, violation });
+            }
+        }
+        Ok(world)
+    }
+
+    /// The first schedule that led to a state.
+    pub fn schedule(&self, mut state: usize) -> Vec<Event> {
+        let mut schedule = Vec::with_capacity(self.depth);
+        while state != 0 {
+            let (from, event) = self.from[state];
+            schedule.push(Event::from_code(event));
+            state = from as usize;
+        }
+        schedule.reverse();
+        schedule
+    }
+}
+
+/// What a panic said.
+pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    format!("panic: {}", text.unwrap_or("without a word"))
+}

@@ -1,0 +1,101 @@
+//! The worlds that are tried.
+
+use std::time::Duration;
+
+use xmpp_sm::{AckFreq, AtCap, Counter, OnFull};
+
+use super::setting::{Carry, GRACE, Options, Setting, Start, every};
+
+/// How many knobs [`Setting::random`] has.
+pub const KNOBS: usize = 20;
+
+const RANDOM: &str = "random ";
+
+impl Setting {
+    /// The name of the world and where it starts.
+    pub fn title(&self) -> String {
+        match self.start {
+            _ if self.name.starts_with(RANDOM) => self.name.clone(),
+            Start::Nothing => self.name.clone(),
+            Start::On([client, server]) if client == server => format!("{} @ {client}", self.name),
+            Start::On([client, server]) => format!("{} @ {client}, {server}", self.name),
+        }
+    }
+
+    /// The worlds that are explored. Each is small in one way, so that its edge is near.
+    pub fn explored() -> Vec<Self> {
+        let quiet = Options::QUIET;
+        let asking = |freq| Options { ack: Some(freq), ..quiet };
+        let self_clocked = asking(AckFreq::SelfClocked { idle: Duration::from_secs(30) });
+        let full = |policy| Options { buffer_max: 1, on_full: policy, ..quiet };
+        let kinds = [
+            ("quiet", quiet, quiet),
+            ("asks every stanza", asking(every(1)), asking(every(1))),
+            ("asks every other stanza, self-clocked", asking(every(2)), self_clocked),
+            ("full: ends after a grace", full(OnFull::EndAfter(GRACE)), full(OnFull::EndAfter(GRACE))),
+            ("full: ends at once", quiet, full(OnFull::End)),
+            ("full: gives up resumability", quiet, full(OnFull::GiveUpResumability)),
+            ("the client's buffer is off", Options { buffer: false, ..quiet }, quiet),
+            ("one receipt", Options { receipts_max: 1, ..quiet }, Options { receipts_max: 1, ..quiet }),
+        ];
+        let mut worlds = Vec::new();
+        for base in [0, (1 << 31) - 2, u32::MAX - 1] {
+            let start = Start::On([Counter::new(base); 2]);
+            worlds.extend(kinds.map(|(name, client, server)| Self::new(name, client, server, start)));
+        }
+        worlds.push(Self::new("from nothing", quiet, quiet, Start::Nothing));
+        let off = Self::new("switched off", asking(every(1)), quiet, Start::Nothing);
+        worlds.push(Self { disabled: true, ..off });
+        let unbuffered = Options { buffer: false, ..asking(every(1)) };
+        worlds.push(Self::new("no buffer", Options { buffer: false, ..quiet }, unbuffered, Start::Nothing));
+        worlds
+    }
+
+    /// The world of that title.
+    pub fn by_title(title: &str) -> Option<Self> {
+        let Some(knobs) = title.strip_prefix(RANDOM) else {
+            return Self::explored().into_iter().find(|setting| setting.title() == title);
+        };
+        let knobs: Result<Vec<u8>, _> = knobs.split('.').map(str::parse).collect();
+        Some(Self::random(&knobs.ok()?))
+    }
+
+    /// Any world, from what its knobs are set to. All at 0 is the simplest.
+    pub fn random(knobs: &[u8]) -> Self {
+        let name = knobs.iter().map(u8::to_string).collect::<Vec<_>>().join(".");
+        let mut knobs = knobs.iter().map(|knob| usize::from(*knob)).chain(std::iter::repeat(0));
+        let mut knob = |of: usize| knobs.next().unwrap_or(0) % of;
+        let resume_timeout = [600, 600, 90, 0].map(Duration::from_secs)[knob(4)];
+        let mut options = || Options {
+            buffer: knob(8) < 7,
+            buffer_max: [1000, 1, 2, 7][knob(4)],
+            buffer_max_bytes: [1 << 20, 5000, 300][knob(3)],
+            on_full: [OnFull::EndAfter(GRACE), OnFull::End, OnFull::GiveUpResumability][knob(3)],
+            receipts_max: [1000, 3, 1][knob(3)],
+            ack: [None, Some(every(1)), Some(every(3)), Some(AckFreq::SelfClocked { idle: Duration::from_secs(30) })]
+                [knob(4)],
+            ack_timeout: [Some(Duration::from_secs(60)), None][knob(2)],
+            resume_timeout: Some(resume_timeout).filter(|timeout| !timeout.is_zero()),
+        };
+        let (client, mut server) = (options(), options());
+        let bases = [0, 1, (1 << 31) - 5, u32::MAX - 5];
+        let start = match knob(3) {
+            0 => Start::Nothing,
+            _ => Start::On([bases[knob(4)], bases[knob(4)]].map(Counter::new)),
+        };
+        let per_owner = [None, None, Some((1, AtCap::EvictOldest)), Some((1, AtCap::Refuse))][knob(4)];
+        // A session that is on from the start must have come there somehow.
+        let start = if per_owner.is_some() || server.resume_timeout.is_none() { Start::Nothing } else { start };
+        server.buffer |= start != Start::Nothing;
+        let new = Self::new(&format!("{RANDOM}{name}"), client, server, start);
+        Self {
+            pairs: [1, 1, 2, 4][knob(4)],
+            per_owner,
+            carry: [Carry::Elements, Carry::Bytes][knob(2)],
+            size: [|_| 1, |position| position * 7919 % 3000, |position| position * 31 % 300, |_| 0][knob(4)],
+            connections: 4,
+            in_flight: 60,
+            ..new
+        }
+    }
+}
