@@ -126,6 +126,11 @@ impl<S: Stanza> Queue<S> {
         self.sent.since(self.acked)
     }
 
+    /// Whether all that is outstanding is kept.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.not_kept() == 0
+    }
+
     /// Whether one more stanza can be told apart from the others by a counter of 32 bits.
     pub(crate) fn can_count(&self) -> bool {
         self.outstanding() != u32::MAX

@@ -211,7 +211,9 @@ impl<S: Stanza> StreamMgmt<S> {
     pub(super) fn enabled(&mut self, enabled: Enabled, now: Instant) -> Action<'_, S> {
         self.phase = Phase::Enabled;
         self.smid = enabled.id.clone();
-        self.resumable = enabled.resume && self.smid.is_some() && self.config.can_resume();
+        // What left the buffer before the answer could not be sent again.
+        let whole = self.session.queue.is_whole();
+        self.resumable = enabled.resume && self.smid.is_some() && self.config.can_resume() && whole;
         self.window = enabled.max.map(|max| Duration::from_secs(max.get().into()));
         // What went out before the answer could not ask.
         if self.is_request_due() {

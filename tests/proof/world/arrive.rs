@@ -183,7 +183,7 @@ impl Pair {
         let granted = session.half(Side::Server).window;
         ensure!(window == granted && enabled.resume == granted.is_some(), "{enabled:?} is said of {granted:?}");
         let half = session.half_mut(Side::Client);
-        half.resumable = may && enabled.resume;
+        half.resumable = may && enabled.resume && !half.torn;
         half.window = window;
         Ok(())
     }

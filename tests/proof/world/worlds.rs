@@ -47,6 +47,8 @@ impl Setting {
         let off = Self::new("switched off", asking(every(1)), quiet, Start::Nothing);
         worlds.push(Self { disabled: true, ..off });
         let unbuffered = Options { buffer: false, ..asking(every(1)) };
+        let gives_up = full(OnFull::GiveUpResumability);
+        worlds.push(Self::new("from nothing, full: gives up resumability", gives_up, gives_up, Start::Nothing));
         worlds.push(Self::new("no buffer", Options { buffer: false, ..quiet }, unbuffered, Start::Nothing));
         worlds
     }
