@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use bytes::{Buf, BytesMut};
 use rxml::error::EndOrError;
 use rxml::{AttrMap, Event, Namespace, Parse, Parser};
-use xmpp_sm::{Inbound, NS, Nonza};
+use xmpp_sm::{Inbound, NS};
 
 use super::event::Side;
 use super::ledger::{Checked, Msg, Violation, ensure};
@@ -145,12 +145,4 @@ fn parse_id(id: &str) -> Option<Msg> {
 /// As many characters as the stanza has bytes, of one to three bytes each, some of them to be escaped.
 fn body(msg: &Msg) -> String {
     "ab<&ö日".chars().cycle().skip(msg.position as usize % 6).take(msg.bytes as usize).collect()
-}
-
-/// What a nonza is after a walk through text.
-pub fn reread(nonza: &Nonza) -> Checked<Wire> {
-    let (mut text, mut ready) = (Text::new(), VecDeque::new());
-    text.write(&Wire::Nonza(nonza.clone()));
-    text.arrive(usize::MAX, &mut ready)?;
-    ready.pop_front().ok_or_else(|| Violation(format!("{nonza} was not read")))
 }
