@@ -96,13 +96,6 @@ pub(crate) struct Handled {
     owed: Option<Counter>,
 }
 
-/// Two sessions are equal that differ in nothing but their receipts.
-impl PartialEq for Handled {
-    fn eq(&self, other: &Self) -> bool {
-        self.h == other.h && self.after == other.after && self.owed == other.owed
-    }
-}
-
 impl Handled {
     pub(crate) fn starting_at(h: Counter, session: Tag) -> Self {
         Self { session, h, after: VecDeque::new(), owed: None }

@@ -98,6 +98,8 @@ pub enum Life {
 pub struct Half {
     pub life: Life,
     pub resumable: bool,
+    /// A stanza is neither acknowledged nor kept: it could not be sent again.
+    pub torn: bool,
     /// How long it may wait, detached.
     pub window: Option<Duration>,
     first_out: Counter,
@@ -134,6 +136,7 @@ impl Half {
         Self {
             life: Life::Unborn,
             resumable: false,
+            torn: false,
             window: None,
             first_out,
             first_in,
@@ -172,6 +175,11 @@ impl Half {
         let claimed = h.since(self.first_in) as usize;
         ensure!(claimed == self.h, "h claims {claimed} stanzas, and {} are handled", self.h);
         Ok(())
+    }
+
+    pub fn tear(&mut self, torn: bool) {
+        self.torn |= torn;
+        self.resumable &= !torn;
     }
 
     pub fn settle(&mut self, position: usize) {
