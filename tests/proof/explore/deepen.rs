@@ -26,6 +26,12 @@ fn every_short_schedule_keeps_the_promise() {
     };
     print_figures(&worlds, started.elapsed());
     if let Err(failure) = found {
+        let states: usize = worlds.iter().map(Explorer::seen).sum();
+        println!(
+            "caught after {states} states, {:.1} s: a schedule of {}",
+            started.elapsed().as_secs_f64(),
+            failure.schedule.len()
+        );
         panic!("{failure}");
     }
 }

@@ -54,10 +54,6 @@ impl<'a> World<'a> {
                 }
             }
         }
-        for event in &setting.prefix {
-            let done = world.apply(*event).unwrap_or_else(|Violation(text)| panic!("{event} at the start: {text}"));
-            assert!(done, "{event} cannot happen at the start");
-        }
         world
     }
 
@@ -163,7 +159,7 @@ impl<'a> World<'a> {
 
 impl Pair {
     /// Both sides start with a detached session that has counted so much.
-    fn start(&mut self, cx: &mut Shared, counts: [Counter; 2]) -> Checked {
+    fn start(&mut self, cx: &mut Shared, counts: [u32; 2]) -> Checked {
         let mut session = Session::new(counts);
         session.smid = Some(cx.smids);
         let smid = smid(cx.smids);
@@ -173,7 +169,7 @@ impl Pair {
             let deadline = window.map(|window| cx.now + window);
             let half = session.half_mut(side);
             (half.life, half.resumable, half.window) = (Life::Alive, true, window);
-            let (h, acked) = (counts[side.peer().index()], counts[side.index()]);
+            let [h, acked] = [side.peer(), side].map(|side| Counter::new(counts[side.index()]));
             let parts = Parts { smid: smid.clone(), deadline, window, h, acked, unacked: Vec::new() };
             let config = cx.setting.configs[side.index()].clone();
             let detached = Detached::from_parts(config, parts).map_err(|_| Violation("too many".into()))?;

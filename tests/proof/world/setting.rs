@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use super::event::Event;
-use xmpp_sm::{AckFreq, AtCap, Config, Counter, OnFull, SmId, StaleH};
+use xmpp_sm::{AckFreq, AtCap, Config, OnFull, SmId, StaleH};
 
 /// The options of one side.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +63,7 @@ pub enum Start {
     /// There is nothing yet.
     Nothing,
     /// The first session is on, and has counted so many stanzas of the client and of the server.
-    On([Counter; 2]),
+    On([u32; 2]),
 }
 
 /// What the links carry.

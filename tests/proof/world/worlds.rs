@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use xmpp_sm::{AckFreq, AtCap, Counter, OnFull};
+use xmpp_sm::{AckFreq, AtCap, OnFull};
 
 use super::event::read_schedule;
 use super::setting::{Carry, GRACE, Options, Setting, Start, every};
@@ -50,13 +50,13 @@ impl Setting {
             ("one receipt", Options { receipts_max: 1, ..quiet }, Options { receipts_max: 1, ..quiet }),
         ];
         let mut worlds = Vec::new();
-        for base in [u32::MAX - 1, 0, (1 << 31) - 2] {
-            let start = Start::On([Counter::new(base); 2]);
+        for base in [u32::MAX - 1, 0_u32, (1 << 31) - 2] {
+            let start = Start::On([base; 2]);
             let depth = if base == u32::MAX - 1 { 4 } else { 3 };
             let new = |(name, client, server)| Self { depth, ..Self::new(name, client, server, start) };
             worlds.extend(kinds.map(new));
         }
-        let wrap = Start::On([Counter::new(u32::MAX - 1); 2]);
+        let wrap = Start::On([u32::MAX - 1; 2]);
         worlds.extend(SCENES.map(|(name, prefix)| Self::new(name, quiet, quiet, wrap).after(prefix)));
         let nothing = |name, client, server| Self { depth: 7, ..Self::new(name, client, server, Start::Nothing) };
         worlds.push(nothing("from nothing", quiet, quiet));
@@ -107,10 +107,10 @@ impl Setting {
             resume_timeout: Some(resume_timeout).filter(|timeout| !timeout.is_zero()),
         };
         let (client, mut server) = (options(), options());
-        let bases = [0, 1, (1 << 31) - 5, u32::MAX - 5];
+        let bases: [u32; 4] = [0, 1, (1 << 31) - 5, u32::MAX - 5];
         let start = match knob(3) {
             0 => Start::Nothing,
-            _ => Start::On([bases[knob(4)], bases[knob(4)]].map(Counter::new)),
+            _ => Start::On([bases[knob(4)], bases[knob(4)]]),
         };
         let per_owner = [None, None, Some((1, AtCap::EvictOldest)), Some((1, AtCap::Refuse))][knob(4)];
         // A session that is on from the start must have come there somehow.
