@@ -114,7 +114,9 @@ pub fn call(store: &MemoryStore<u32>, op: Op, epoch: Instant) -> Answer {
     match op {
         Op::Register { smid: number, owner, sid } => {
             let registered = store.register(&smid(number), OWNERS[usize::from(owner)], sid);
-            Answer::Registered(registered.map(|registered| (registered.epoch, registered.evicted)))
+            Answer::Registered(
+                registered.map(|registered| (registered.epoch, registered.evicted.map(|evicted| evicted.sid))),
+            )
         }
         Op::Lookup { smid: number, owner, now } => {
             match store.lookup(&smid(number), OWNERS[usize::from(owner)], at(now)) {
