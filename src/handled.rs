@@ -96,7 +96,7 @@ pub(crate) struct Handled {
     owed: Option<Counter>,
 }
 
-/// Two sessions are equal that differ in nothing but their receipts.
+/// Equal in what a peer could tell: the tag is for the host's mistakes.
 impl PartialEq for Handled {
     fn eq(&self, other: &Self) -> bool {
         self.h == other.h && self.after == other.after && self.owed == other.owed

@@ -76,6 +76,6 @@ fn enabled() -> StreamMgmt<Bytes> {
     stream.bound();
     let enable = Inbound::Nonza(Nonza::Enable(Enable { resume: true, max: None }));
     let Ok(Action::Enable(request)) = stream.handle(enable, Instant::now()) else { unreachable!() };
-    stream.accept_enable(request, Some(SmId::from_random([7; 16]))).unwrap();
+    let _ = stream.accept_enable(request, Some(SmId::from_random([7; 16]))).unwrap();
     stream
 }

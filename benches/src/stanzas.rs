@@ -47,7 +47,7 @@ pub fn enabled(config: Arc<Config>) -> StreamMgmt<Bytes> {
     stream.bound();
     let enable = Inbound::Nonza(Nonza::Enable(Enable { resume: true, max: None }));
     let Ok(Action::Enable(request)) = stream.handle(enable, Instant::now()) else { unreachable!() };
-    stream.accept_enable(request, Some(SmId::from_random([7; 16]))).unwrap();
+    let _ = stream.accept_enable(request, Some(SmId::from_random([7; 16]))).unwrap();
     stream
 }
 

@@ -1,6 +1,5 @@
 """slixmpp behind the line protocol of driver.rs: HOST PORT JID PASSWORD PARTNER"""
 
-import asyncio
 import logging
 import os
 import sys

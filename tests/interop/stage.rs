@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use crate::account::{Account, Audit, Blame};
 use crate::driver::{Driver, Login};
-use crate::journal::{End, Journal, Message, State};
+use crate::journal::{End, Event, Journal, Message, State};
 use crate::ledger::Ledger;
 use crate::partner;
 use crate::peers::{Client, DOMAIN, PASSWORD, Place, Running, Server, USERS, start};
 use crate::proxy::{Cut, Proxy};
 use crate::record::Recorder;
 use crate::scenario::Scenario;
-use crate::wire::{self, Connection, Item};
+use crate::wire::{self, Connection, Item, What};
 
 /// Long enough for any step that works, on a machine that is busy.
 pub const STEP: Duration = Duration::from_secs(30);
@@ -150,11 +152,13 @@ impl Stage {
     /// Who has not answered: the one that did not speak last; the client, if it is not even connected.
     fn whose_turn(&self, connection: usize) -> Blame {
         let connections = self.recorder.with_chunks(wire::read);
+        let Some(c) = connections.get(connection).filter(|_| !self.proxy.is_over(connection)) else {
+            return Blame::Client;
+        };
         let last = |items: &[Item]| items.last().map(|item| item.at);
-        match connections.get(connection) {
-            Some(c) if !self.proxy.is_over(connection) && last(&c.to_server) > last(&c.to_client) => Blame::Server,
-            _ => Blame::Client,
-        }
+        // After its header the server's features are due.
+        let header = c.to_client.last().is_some_and(|item| item.what == What::Header);
+        if header || last(&c.to_server) > last(&c.to_client) { Blame::Server } else { Blame::Client }
     }
 
     /// Waits for something to happen, and names it when it does not.
@@ -167,6 +171,28 @@ impl Stage {
     pub async fn until_wire(&self, what: &str, look: impl Fn(&[Connection]) -> bool) -> Result<(), String> {
         let seen = self.recorder.wait(STEP, |chunks| look(&wire::read(chunks)));
         if seen.await { Ok(()) } else { Err(format!("waited in vain for {what} on the wire")) }
+    }
+
+    /// Whether what a lost session had not brought to the client came, in the end, with the time at which it was sent.
+    pub fn stamped(&self, before: Timestamp, messages: &[Message]) -> Result<(), String> {
+        for message in messages.iter().filter(|message| message.from == End::Partner) {
+            let body = message.body(&self.tag);
+            let delay = self.journal.with(|state| {
+                let received = state.of(End::Client).filter_map(|entry| match &entry.event {
+                    Event::Received { body: b, delay } if *b == body => Some(delay.clone()),
+                    _ => None,
+                });
+                received.last().flatten()
+            });
+            let stamp = delay.as_deref().unwrap_or("none").parse::<Timestamp>();
+            // Stamps may be of whole seconds.
+            let range = before.as_second()..=Timestamp::now().as_second();
+            match stamp {
+                Ok(stamp) if range.contains(&stamp.as_second()) => {}
+                _ => return Err(format!("{body}: its delay is {delay:?}")),
+            }
+        }
+        Ok(())
     }
 
     /// Some messages each way; both ends have them, and the server knows it.

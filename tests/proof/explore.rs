@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::world::World;
 use crate::world::event::{Event, write_schedule};
-use crate::world::ledger::Violation;
+use crate::world::ledger::{Checked, Violation};
 use crate::world::setting::Setting;
 use seen::Seen;
 
@@ -64,12 +64,11 @@ struct Part {
 const PART: usize = 256;
 
 impl Explorer {
+    /// Starts after the schedule that the world begins with.
     pub fn new(setting: Setting) -> Self {
-        let seen = Seen::default();
-        seen.insert(World::new(&setting).fingerprint());
         Self {
             setting,
-            seen,
+            seen: Seen::default(),
             from: vec![(0, 0)],
             frontier: 0,
             depth: 0,
@@ -85,6 +84,11 @@ impl Explorer {
         self.from.len()
     }
 
+    /// Those of the next level included, as far as it was explored.
+    pub fn seen(&self) -> usize {
+        self.seen.len()
+    }
+
     pub fn transitions(&self) -> usize {
         self.targets.len()
     }
@@ -92,6 +96,9 @@ impl Explorer {
     /// Takes every step from every state of the last level.
     pub fn go_deeper(&mut self, threads: usize) -> Result<(), Failure> {
         let start = Instant::now();
+        if self.depth == 0 {
+            self.begin()?;
+        }
         let (next, over) = (AtomicUsize::new(self.frontier), AtomicBool::new(false));
         let done = Mutex::new(Vec::new());
         let this = &*self;
@@ -129,6 +136,20 @@ impl Explorer {
         Ok(())
     }
 
+    fn begin(&self) -> Result<(), Failure> {
+        let prefix = &self.setting.prefix;
+        let world = World::new(&self.setting);
+        let last = (0..prefix.len()).try_fold(world, |world, at| {
+            self.tried(&prefix[..=at], world, |mut world| {
+                let done = world.apply(prefix[at])?;
+                assert!(done, "{} cannot happen", prefix[at]);
+                world.check().map(|()| world)
+            })
+        })?;
+        self.seen.insert(last.fingerprint());
+        Ok(())
+    }
+
     fn count_schedules(&mut self) {
         let mut paths = vec![0.0; self.states()];
         let mut targets = self.targets.iter();
@@ -146,13 +167,13 @@ impl Explorer {
         let mut events = Vec::new();
         for state in states {
             let schedule = self.schedule(state);
-            let mut at = Some(self.replay(&schedule, None)?);
+            let mut at = Some(self.replay(&schedule)?);
             at.as_ref().expect("it is there").enabled(&mut events);
             part.degrees.push(u8::try_from(events.len()).expect("fewer events than that"));
             for event in &events {
                 let world = match at.take() {
                     Some(world) => world,
-                    None => self.replay(&schedule, Some(*event))?,
+                    None => self.replay(&schedule)?,
                 };
                 let (target, is_new) = self.step(&schedule, *event, world)?;
                 part.targets.push(target);
@@ -165,8 +186,9 @@ impl Explorer {
     }
 
     /// Takes one step into a state, checks it, and tells which it is. A new one is tried out.
-    fn step(&self, schedule: &[Event], event: Event, mut world: World) -> Result<(u32, bool), Failure> {
-        let tried = catch_unwind(AssertUnwindSafe(|| {
+    fn step(&self, schedule: &[Event], event: Event, world: World) -> Result<(u32, bool), Failure> {
+        let schedule: Vec<Event> = schedule.iter().copied().chain([event]).collect();
+        self.tried(&schedule, world, |mut world| {
             let done = world.apply(event)?;
             assert!(done, "{event} was offered and cannot happen");
             world.check()?;
@@ -176,33 +198,39 @@ impl Explorer {
                 world.drain()?;
             }
             Ok((target, is_new))
-        }));
-        tried.unwrap_or_else(|panic| Err(Violation(panic_text(&*panic)))).map_err(|Violation(violation)| {
-            let schedule = schedule.iter().copied().chain([event]).collect();
-            Failure { world: self.setting.title(), schedule, violation }
         })
     }
 
-    fn replay(&self, schedule: &[Event], next: Option<Event>) -> Result<World<'_>, Failure> {
-        let mut world = World::new(&self.setting);
-        for event in schedule {
-            if let Err(Violation(violation)) = world.apply(*event) {
-                let schedule = schedule.iter().copied().chain(next).collect();
-                let violation = format!("{violation} (which did not happen when it was first tried)");
-                return Err(Failure { world: self.setting.title(), schedule, violation });
-            }
-        }
-        Ok(world)
+    fn replay(&self, schedule: &[Event]) -> Result<World<'_>, Failure> {
+        self.tried(schedule, World::new(&self.setting), |mut world| {
+            schedule.iter().try_for_each(|event| world.apply(*event).map(drop))?;
+            Ok(world)
+        })
+    }
+
+    /// A violation or a panic in what a schedule does, as a failure of that schedule.
+    fn tried<'a, T>(
+        &self,
+        schedule: &[Event],
+        world: World<'a>,
+        what: impl FnOnce(World<'a>) -> Checked<T>,
+    ) -> Result<T, Failure> {
+        let tried = catch_unwind(AssertUnwindSafe(|| what(world)));
+        tried.unwrap_or_else(|panic| Err(Violation(panic_text(&*panic)))).map_err(|Violation(violation)| {
+            let (world, schedule) = (self.setting.title(), schedule.to_vec());
+            Failure { world, schedule, violation }
+        })
     }
 
     /// The first schedule that led to a state.
-    pub fn schedule(&self, mut state: usize) -> Vec<Event> {
-        let mut schedule = Vec::with_capacity(self.depth);
+    fn schedule(&self, mut state: usize) -> Vec<Event> {
+        let mut schedule = Vec::with_capacity(self.depth + self.setting.prefix.len());
         while state != 0 {
             let (from, event) = self.from[state];
             schedule.push(Event::from_code(event));
             state = from as usize;
         }
+        schedule.extend(self.setting.prefix.iter().rev());
         schedule.reverse();
         schedule
     }

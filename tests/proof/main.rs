@@ -4,4 +4,5 @@ mod audit;
 mod explore;
 mod random;
 mod replay;
+mod store;
 mod world;

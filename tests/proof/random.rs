@@ -1,7 +1,9 @@
 //! Long random schedules: thousands of steps, several pairs and owners on one store, text that is cut at any
 //! byte, options at their edges. What fails is made short, first by proptest and then by leaving out events.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -25,16 +27,25 @@ fn long_random_schedules_keep_the_promise() {
     let cases = std::env::var("PROOF_CASES").ok().map_or(CASES, |text| text.parse().expect("a number of schedules"));
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 2000, ..Config::default() };
     let mut runner = TestRunner::new(config);
-    let mut steps = 0_usize;
-    let total = std::cell::RefCell::new(&mut steps);
+    let started = Instant::now();
+    let (steps, caught) = (Cell::new(0), Cell::new(None));
     let strategy = (vec(any::<u8>(), KNOBS), vec(any::<u32>(), 0..STEPS));
     let found = runner.run(&strategy, |(knobs, choices)| {
         let setting = Setting::random(&knobs);
         let (schedule, result) = wander(&setting, &choices);
-        **total.borrow_mut() += schedule.len();
-        result.map_err(|Violation(text)| TestCaseError::fail(text))
+        if caught.get().is_none() {
+            steps.set(steps.get() + schedule.len());
+        }
+        result.map_err(|Violation(text)| {
+            caught.set(caught.get().or(Some(started.elapsed())));
+            TestCaseError::fail(text)
+        })
     });
-    println!("{cases} random schedules, {steps} steps");
+    let time = caught.get().unwrap_or(started.elapsed()).as_secs_f64();
+    match caught.get() {
+        None => println!("{cases} random schedules, {} steps, {time:.1} s", steps.get()),
+        Some(_) => println!("caught after {} steps, {time:.1} s", steps.get()),
+    }
     match found {
         Ok(()) => {}
         Err(TestError::Fail(_, (knobs, choices))) => {

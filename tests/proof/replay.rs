@@ -11,6 +11,8 @@ const FOUND: &[(&str, &str)] = &[
     // A session that was resumed under options without a buffer counted a stanza, did not keep it, and
     // still called itself resumable.
     ("the client's buffer is off @ 0", "send:c cut:s:0"),
+    // A stanza left the client's buffer before <enabled/> came, and the session was called resumable.
+    ("from nothing, full: gives up resumability", "connect enable send:c deliver:s:0 send:c cut:s:0"),
 ];
 
 #[test]

@@ -39,7 +39,7 @@ pub async fn run(stage: &mut Stage, ours: Option<Blame>) -> Result<(), String> {
     }
     stage.chat(2).await?;
     told(stage, connection, ours)?;
-    stamped(stage, before, &messages)
+    stage.stamped(before, &messages)
 }
 
 /// The server refuses with an h, and it is the true one; our client knows it.
@@ -59,27 +59,4 @@ fn told(stage: &Stage, connection: usize, ours: Option<Blame>) -> Result<(), Str
     }
     let anew = ledger.links.iter().position(|link| link.failed.is_some() && link.session.is_some());
     anew.map(drop).ok_or_else(|| "no new session on the stream of the refusal".into())
-}
-
-fn stamped(stage: &Stage, before: Timestamp, messages: &[Message]) -> Result<(), String> {
-    let ledger = stage.ledger();
-    for message in messages.iter().filter(|message| message.from == End::Partner) {
-        let body = message.body(&stage.tag);
-        let delay = stage.journal.with(|state| {
-            let received = state.of(End::Client).filter_map(|entry| match &entry.event {
-                Event::Received { body: b, delay } if *b == body => Some(delay.clone()),
-                _ => None,
-            });
-            received.last().flatten()
-        });
-        let times = ledger.sendings(Dir::ToClient, *message).len();
-        let stamp = delay.as_deref().unwrap_or("none").parse::<Timestamp>();
-        // Stamps may be of whole seconds.
-        let range = before.as_second()..=Timestamp::now().as_second();
-        match stamp {
-            Ok(stamp) if range.contains(&stamp.as_second()) => {}
-            _ => return Err(format!("{body}: sent {times} times, and its delay is {delay:?}")),
-        }
-    }
-    Ok(())
 }

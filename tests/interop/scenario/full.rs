@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::driver::Command;
 use crate::journal::{End, Message};
 use crate::stage::Stage;
@@ -17,6 +19,7 @@ pub async fn run(stage: &mut Stage) -> Result<(), String> {
     let (old, ups) = (stage.proxy.newest(), stage.ups());
     stage.client.command(Command::Stop);
     stage.until("the client stops reading", |state| state.tally(End::Client).stopped > 0).await?;
+    let before = Timestamp::now();
     let messages: Vec<Message> = (0..3 * BUFFER).map(|_| stage.say(End::Partner)).collect();
     let error = What::StreamError { condition: "resource-constraint".into() };
     stage
@@ -27,10 +30,11 @@ pub async fn run(stage: &mut Stage) -> Result<(), String> {
     grace(stage, old, &error, messages[0])?;
     stage.client.command(Command::Go);
     stage.until_up(ups).await?;
-    for message in messages {
-        stage.until_received(message).await?;
+    for message in &messages {
+        stage.until_received(*message).await?;
     }
-    stage.chat(2).await
+    stage.chat(2).await?;
+    stage.stamped(before, &messages)
 }
 
 /// Neither at once nor never.

@@ -9,9 +9,6 @@ use crate::world::setting::Setting;
 /// The most states that all worlds may have together, for the memory of a machine of 24 GB.
 const STATES: usize = 150_000_000;
 
-/// How deep `cargo test` goes.
-const DEPTH: usize = 4;
-
 #[test]
 fn every_short_schedule_keeps_the_promise() {
     let started = Instant::now();
@@ -22,11 +19,19 @@ fn every_short_schedule_keeps_the_promise() {
         Setting::explored().into_iter().filter(|setting| only.as_ref().is_none_or(|only| *only == setting.title()));
     let mut worlds: Vec<Explorer> = worlds.map(Explorer::new).collect();
     let found = match minutes {
-        None => worlds.iter_mut().try_for_each(|world| (0..DEPTH).try_for_each(|_| world.go_deeper(threads))),
+        None => {
+            worlds.iter_mut().try_for_each(|world| (0..world.setting.depth).try_for_each(|_| world.go_deeper(threads)))
+        }
         Some(minutes) => deepen(&mut worlds, threads, started + Duration::from_secs_f64(minutes * 60.0)),
     };
     print_figures(&worlds, started.elapsed());
     if let Err(failure) = found {
+        let states: usize = worlds.iter().map(Explorer::seen).sum();
+        println!(
+            "caught after {states} states, {:.1} s: a schedule of {}",
+            started.elapsed().as_secs_f64(),
+            failure.schedule.len()
+        );
         panic!("{failure}");
     }
 }

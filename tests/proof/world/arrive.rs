@@ -183,9 +183,7 @@ impl Pair {
         let granted = session.half(Side::Server).window;
         ensure!(window == granted && enabled.resume == granted.is_some(), "{enabled:?} is said of {granted:?}");
         let half = session.half_mut(Side::Client);
-        // What left the buffer before the answer is missing for good.
-        let whole = half.queued().count() == half.sent.len() - half.acked;
-        half.resumable = may && enabled.resume && whole;
+        half.resumable = may && enabled.resume && !half.torn;
         half.window = window;
         Ok(())
     }

@@ -28,9 +28,7 @@ impl World<'_> {
             self.step(0, Act::Tick)?;
         }
         self.pairs.iter().try_for_each(Pair::check_settled)?;
-        let sessions = self.cx.store.len();
-        ensure!(sessions == 0, "all is over, and the store has {sessions} sessions");
-        Ok(())
+        self.check_census()
     }
 
     fn step(&mut self, pair: usize, act: Act) -> Checked<bool> {
@@ -51,6 +49,7 @@ impl World<'_> {
             if self.flow(pair)? {
                 continue;
             }
+            self.check().map_err(|Violation(text)| Violation(format!("{text} (at the end)")))?;
             let Some(act) = self.pairs[pair].heal(self.cx.setting.connections) else {
                 return self.pairs[pair].check_arrived();
             };

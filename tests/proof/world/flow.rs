@@ -92,12 +92,13 @@ impl Pair {
         ensure!(!(full && may_not), "{msg:?} went into a full buffer");
         let half = self.half(session, side);
         let fate = if kept { Fate::Queued } else { Fate::NotKept };
+        half.tear(!kept);
         half.sent.push(Sent { msg, at: cx.now, fate });
         if !full {
             return Ok(0);
         }
         if options.on_full == OnFull::GiveUpResumability {
-            half.resumable = false;
+            half.tear(true);
             let (mut count, mut bytes) = (half.queued().count(), half.queued_bytes());
             let oldest = half.queued().take_while(|sent| {
                 let goes = count > options.buffer_max as usize || bytes > options.buffer_max_bytes;

@@ -50,7 +50,7 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn new(first_out: [Counter; 2]) -> Self {
+    pub fn new(first_out: [u32; 2]) -> Self {
         let [client, server] = first_out;
         let halves = [Half::new(client, server), Half::new(server, client)];
         Self { smid: None, epoch: None, retired: None, halves }
@@ -72,7 +72,7 @@ impl Session {
     pub fn acked(&mut self, side: Side, h: Counter) -> Checked<u32> {
         let peer = self.half(side.peer()).h;
         let half = self.half_mut(side);
-        let count = h.since(half.first_out) as usize;
+        let count = h.get().wrapping_sub(half.first_out) as usize;
         ensure!(count >= half.acked, "{side:?} took h {h} for good, which is behind what was acknowledged");
         ensure!(count <= half.sent.len(), "{side:?} took h {h} for good, which was never sent");
         ensure!(count <= peer, "{side:?} believes that {count} stanzas were handled, but only {peer} were");
@@ -98,10 +98,13 @@ pub enum Life {
 pub struct Half {
     pub life: Life,
     pub resumable: bool,
+    /// A stanza is neither acknowledged nor kept: it could not be sent again.
+    pub torn: bool,
     /// How long it may wait, detached.
     pub window: Option<Duration>,
-    first_out: Counter,
-    first_in: Counter,
+    /// What the counters showed at first.
+    first_out: u32,
+    first_in: u32,
     /// Its own stanzas.
     pub sent: Vec<Sent>,
     pub acked: usize,
@@ -130,10 +133,11 @@ pub enum Fate {
 }
 
 impl Half {
-    fn new(first_out: Counter, first_in: Counter) -> Self {
+    fn new(first_out: u32, first_in: u32) -> Self {
         Self {
             life: Life::Unborn,
             resumable: false,
+            torn: false,
             window: None,
             first_out,
             first_in,
@@ -147,12 +151,12 @@ impl Half {
 
     /// The counter after so many of its own stanzas.
     pub fn out_counter(&self, count: usize) -> Counter {
-        self.first_out.advance(count as u32)
+        Counter::new(self.first_out.wrapping_add(count as u32))
     }
 
     /// The counter after so many of the peer's stanzas.
     pub fn in_counter(&self, count: usize) -> Counter {
-        self.first_in.advance(count as u32)
+        Counter::new(self.first_in.wrapping_add(count as u32))
     }
 
     pub fn open(&self) -> usize {
@@ -169,9 +173,14 @@ impl Half {
 
     /// This side tells its peer how many of its stanzas were handled.
     pub fn claims(&self, h: Counter) -> Checked {
-        let claimed = h.since(self.first_in) as usize;
+        let claimed = h.get().wrapping_sub(self.first_in) as usize;
         ensure!(claimed == self.h, "h claims {claimed} stanzas, and {} are handled", self.h);
         Ok(())
+    }
+
+    pub fn tear(&mut self, torn: bool) {
+        self.torn |= torn;
+        self.resumable &= !torn;
     }
 
     pub fn settle(&mut self, position: usize) {

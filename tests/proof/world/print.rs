@@ -105,7 +105,7 @@ impl Pair {
 
 impl Half {
     fn print(&self, out: &mut impl Hasher) {
-        (self.life, self.resumable, self.window).hash(out);
+        (self.life, self.resumable, self.torn, self.window).hash(out);
         (self.acked, self.sent.len(), self.settled.len(), self.h).hash(out);
         if self.life == Life::Alive {
             (self.queued().count(), self.owed).hash(out);

@@ -34,6 +34,7 @@ impl World<'_> {
         }
         self.cx.store.sweep(self.cx.now);
         ensure!(before == self.fingerprint(), "something that was refused has changed the state");
+        self.check_census()?;
         self.check()
     }
 }
@@ -166,9 +167,9 @@ impl Pair {
         let server = side == Side::Server;
         let refuses = |stream: &mut StreamMgmt<Msg>, nonza: Nonza, wanted: Error| {
             let wanted = if held { Error::Unanswered } else { wanted };
-            let text = nonza.to_string();
+            let kind = nonza.kind();
             let got = stream.handle(Inbound::Nonza(nonza), now);
-            ensure!(matches!(&got, Err(error) if *error == wanted), "{text} gives {got:?}, not {wanted:?}");
+            ensure!(matches!(&got, Err(error) if *error == wanted), "{kind} gives {got:?}, not {wanted:?}");
             Ok(())
         };
         let unrequested = |kind| if server { Error::WrongRole(kind) } else { Error::NotRequested(kind) };

@@ -45,7 +45,7 @@ impl Pair {
         let session = self.sessions.len() as u16;
         self.end(at, Side::Client).session = Some(session);
         self.connections[at].enabling = Some(session);
-        let mut new = Session::new([0.into(); 2]);
+        let mut new = Session::new([0; 2]);
         new.half_mut(Side::Client).life = Life::Alive;
         self.sessions.push(new);
         self.write_nonza(cx, at, Side::Client, enable)

@@ -4,7 +4,8 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use xmpp_sm::{AckFreq, AtCap, Config, Counter, OnFull, SmId, StaleH};
+use super::event::Event;
+use xmpp_sm::{AckFreq, AtCap, Config, OnFull, SmId, StaleH};
 
 /// The options of one side.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +63,7 @@ pub enum Start {
     /// There is nothing yet.
     Nothing,
     /// The first session is on, and has counted so many stanzas of the client and of the server.
-    On([Counter; 2]),
+    On([u32; 2]),
 }
 
 /// What the links carry.
@@ -79,9 +80,15 @@ pub struct Setting {
     pub options: [Options; 2],
     pub configs: [Arc<Config>; 2],
     pub start: Start,
+    /// What has happened before any schedule.
+    pub prefix: Vec<Event>,
+    /// How deep `cargo test` explores it.
+    pub depth: usize,
     /// The server has stream management switched off.
     pub disabled: bool,
     pub pairs: u8,
+    /// All pairs are of the same owner.
+    pub one_owner: bool,
     /// How many sessions the store takes of one owner, and what it does with more.
     pub per_owner: Option<(usize, AtCap)>,
     pub carry: Carry,
@@ -99,8 +106,11 @@ impl Setting {
             options: [client, server],
             configs: [client.config(), server.config()],
             start,
+            prefix: Vec::new(),
+            depth: 3,
             disabled: false,
             pairs: 1,
+            one_owner: false,
             per_owner: None,
             carry: Carry::Elements,
             size: |_| 1,

@@ -2,9 +2,20 @@
 
 use std::time::Duration;
 
-use xmpp_sm::{AckFreq, AtCap, Counter, OnFull};
+use xmpp_sm::{AckFreq, AtCap, OnFull};
 
+use super::event::read_schedule;
 use super::setting::{Carry, GRACE, Options, Setting, Start, every};
+
+/// Where it gets dense: the names, and how it comes there.
+const SCENES: [(&str, &str); 6] = [
+    ("half open", "send:c send:s cut:c:0 connect"),
+    ("two resumes race", "send:c send:s cut:c:0 connect cut:c:1 connect"),
+    ("taken over with open receipts", "send:c send:c deliver:s:0 deliver:s:0 cut:c:0 connect deliver:s:1"),
+    ("resumed twice", "send:s cut:c:0 connect deliver:s:1 cut:c:0 connect deliver:s:1 deliver:c:0"),
+    ("about to expire", "send:c send:s deliver:s:0 cut:s:0 cut:c:0 handle:s:0 tick"),
+    ("closing", "send:c send:s close:c close:s"),
+];
 
 /// How many knobs [`Setting::random`] has.
 pub const KNOBS: usize = 20;
@@ -39,16 +50,34 @@ impl Setting {
             ("one receipt", Options { receipts_max: 1, ..quiet }, Options { receipts_max: 1, ..quiet }),
         ];
         let mut worlds = Vec::new();
-        for base in [0, (1 << 31) - 2, u32::MAX - 1] {
-            let start = Start::On([Counter::new(base); 2]);
-            worlds.extend(kinds.map(|(name, client, server)| Self::new(name, client, server, start)));
+        for base in [u32::MAX - 1, 0_u32, (1 << 31) - 2] {
+            let start = Start::On([base; 2]);
+            let depth = if base == u32::MAX - 1 { 4 } else { 3 };
+            let new = |(name, client, server)| Self { depth, ..Self::new(name, client, server, start) };
+            worlds.extend(kinds.map(new));
         }
-        worlds.push(Self::new("from nothing", quiet, quiet, Start::Nothing));
-        let off = Self::new("switched off", asking(every(1)), quiet, Start::Nothing);
-        worlds.push(Self { disabled: true, ..off });
+        let wrap = Start::On([u32::MAX - 1; 2]);
+        worlds.extend(SCENES.map(|(name, prefix)| Self::new(name, quiet, quiet, wrap).after(prefix)));
+        let nothing = |name, client, server| Self { depth: 7, ..Self::new(name, client, server, Start::Nothing) };
+        worlds.push(nothing("from nothing", quiet, quiet));
+        worlds.push(Self { disabled: true, ..nothing("switched off", asking(every(1)), quiet) });
+        let gives_up = full(OnFull::GiveUpResumability);
+        worlds.push(nothing("from nothing, full: gives up resumability", gives_up, gives_up));
         let unbuffered = Options { buffer: false, ..asking(every(1)) };
-        worlds.push(Self::new("no buffer", Options { buffer: false, ..quiet }, unbuffered, Start::Nothing));
+        worlds.push(nothing("no buffer", Options { buffer: false, ..quiet }, unbuffered));
+        for (name, policy) in
+            [("room for one: the oldest goes", AtCap::EvictOldest), ("room for one: refuses", AtCap::Refuse)]
+        {
+            let two = Self { pairs: 2, one_owner: true, per_owner: Some((1, policy)), ..nothing(name, quiet, quiet) };
+            worlds.push(Self { depth: 3, ..two.after("connect enable deliver:s:0 1.connect 1.enable") });
+        }
         worlds
+    }
+
+    /// The same world, later.
+    fn after(self, prefix: &str) -> Self {
+        let prefix = read_schedule(prefix).expect("a schedule of our own");
+        Self { prefix, ..self }
     }
 
     /// The world of that title.
@@ -78,10 +107,10 @@ impl Setting {
             resume_timeout: Some(resume_timeout).filter(|timeout| !timeout.is_zero()),
         };
         let (client, mut server) = (options(), options());
-        let bases = [0, 1, (1 << 31) - 5, u32::MAX - 5];
+        let bases: [u32; 4] = [0, 1, (1 << 31) - 5, u32::MAX - 5];
         let start = match knob(3) {
             0 => Start::Nothing,
-            _ => Start::On([bases[knob(4)], bases[knob(4)]].map(Counter::new)),
+            _ => Start::On([bases[knob(4)], bases[knob(4)]]),
         };
         let per_owner = [None, None, Some((1, AtCap::EvictOldest)), Some((1, AtCap::Refuse))][knob(4)];
         // A session that is on from the start must have come there somehow.
@@ -90,6 +119,7 @@ impl Setting {
         let new = Self::new(&format!("{RANDOM}{name}"), client, server, start);
         Self {
             pairs: [1, 1, 2, 4][knob(4)],
+            one_owner: knob(2) == 1,
             per_owner,
             carry: [Carry::Elements, Carry::Bytes][knob(2)],
             size: [|_| 1, |position| position * 7919 % 3000, |position| position * 31 % 300, |_| 0][knob(4)],
