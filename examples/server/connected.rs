@@ -46,7 +46,12 @@ impl Connected {
         let leave = self.serve().await;
         let Self { mut session, mut sm, mut connection } = self;
         let taker = match leave {
-            Leave::Lost => None,
+            Leave::Lost => {
+                // The session may wait for long. The socket does not: a client that is still there learns from its
+                // end that it has to come back.
+                drop(connection);
+                None
+            }
             Leave::Taken(taker) => {
                 connection.outbox.push(&to_bytes(&stream_error(DefinedCondition::Conflict, "resumed elsewhere")));
                 tokio::spawn(async move { connection.close().await });
