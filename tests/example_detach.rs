@@ -114,4 +114,100 @@ async fn a_client_that_does_not_answer_sees_the_end_of_its_connection_and_may_co
     let mut again = Client::login(&server, "j").await;
     let resumed = again.resume(&smid, 1).await;
     assert!(resumed.contains("<resumed "), "{resumed}");
+    server.stop().await;
+}
+
+const COUNT: usize = 250;
+
+/// The numbers in the bodies of messages.
+fn numbers(seen: &str) -> Vec<usize> {
+    let bodies = seen.split("<body>").skip(1);
+    bodies.map(|body| body.split('<').next().unwrap_or_default().parse().expect("a number")).collect()
+}
+
+async fn say(romeo: &mut Client, numbers: impl Iterator<Item = usize>) {
+    let message = |number| format!("<message to='j@localhost' type='chat'><body>{number}</body></message>");
+    romeo.send(&numbers.map(message).collect::<String>()).await;
+    romeo.ping().await;
+}
+
+/// Reads, and acknowledges at each `<r/>`, up to message `last`.
+async fn take(juliet: &mut Client, h: &mut usize, last: usize) -> Vec<usize> {
+    let (mut seen, r) = (Vec::new(), "<r xmlns='urn:xmpp:sm:3'/>");
+    while seen.last() != Some(&last) {
+        let text = juliet.upto(r).await;
+        *h += text.matches("<message").count() + text.matches("<presence").count();
+        seen.extend(numbers(&text));
+        juliet.send(&format!("<a xmlns='urn:xmpp:sm:3' h='{h}'/>")).await;
+    }
+    seen
+}
+
+/// Many times what the buffer takes, which would end the stream at once if it was full.
+#[tokio::test]
+async fn what_was_kept_comes_as_the_client_acknowledges_and_what_is_new_behind_it() {
+    let server = start(&["--buffer-max=10", "--on-full=end"]).await;
+    let mut romeo = Client::bind(&server, "r").await;
+    say(&mut romeo, 1..=COUNT).await;
+    let mut juliet = Client::bind(&server, "j").await;
+    let smid = juliet.enable().await;
+    juliet.send("<presence/>").await;
+    juliet.upto("<body>1<").await;
+    say(&mut romeo, COUNT + 1..=COUNT + 20).await;
+    // The rest moves with the session, as does what comes when there is no stream.
+    drop(juliet);
+    say(&mut romeo, COUNT + 21..=COUNT + 40).await;
+    let mut again = Client::login(&server, "j").await;
+    let mut h = 1;
+    let resumed = again.resume(&smid, h).await;
+    assert!(resumed.contains("<resumed "), "{resumed}");
+    assert_eq!(take(&mut again, &mut h, COUNT + 40).await, (1..=COUNT + 40).collect::<Vec<_>>());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_waits_behind_a_session_that_is_over_is_kept_in_order() {
+    let server = start(&["--buffer-max=10"]).await;
+    let mut romeo = Client::bind(&server, "r").await;
+    say(&mut romeo, 1..=COUNT).await;
+    let mut juliet = Client::bind(&server, "j").await;
+    juliet.enable().await;
+    juliet.send("<presence/>").await;
+    juliet.upto("<body>1<").await;
+    say(&mut romeo, COUNT + 1..=COUNT + 20).await;
+    juliet.send("</stream:stream>").await;
+    juliet.rest().await;
+    let mut again = Client::bind(&server, "j").await;
+    again.enable().await;
+    again.send("<presence/>").await;
+    assert_eq!(take(&mut again, &mut 0, COUNT + 20).await, (1..=COUNT + 20).collect::<Vec<_>>());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_left_the_buffer_is_kept_until_it_is_acknowledged() {
+    let server = start(&["--buffer-max=10", "--on-full=give-up"]).await;
+    let mut romeo = Client::bind(&server, "r").await;
+    let mut juliet = Client::bind(&server, "j").await;
+    juliet.enable().await;
+    juliet.send("<presence/>").await;
+    juliet.upto("<presence").await;
+    say(&mut romeo, 1..=COUNT).await;
+    juliet.upto(&format!("<body>{COUNT}<")).await;
+    // Her own presence, and the first two messages.
+    juliet.send("<a xmlns='urn:xmpp:sm:3' h='3'/></stream:stream>").await;
+    juliet.rest().await;
+    let mut again = Client::bind(&server, "j").await;
+    again.send("<presence/>").await;
+    let seen = again.upto(&format!("<body>{COUNT}</body>")).await;
+    assert_eq!(numbers(&seen), (3..=COUNT).collect::<Vec<_>>());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_server_does_not_wait_for_a_client_that_has_no_session() {
+    let server = start(&[]).await;
+    let mut juliet = Client::login(&server, "j").await;
+    let (seen, ()) = tokio::join!(juliet.rest(), server.stop());
+    assert!(seen.contains("<system-shutdown "), "{seen}");
 }
