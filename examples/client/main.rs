@@ -8,6 +8,7 @@
 //!
 //! What it takes and what it prints stands in `lines.rs`; what it does with the crate, in `session.rs`.
 
+mod elements;
 mod lines;
 mod login;
 mod session;

@@ -4,17 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use jid::Jid;
-use minidom::Element;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::sleep_until;
-use xmpp_parsers::delay::Delay;
-use xmpp_parsers::message::{Id, Lang, Message, MessageType};
 use xmpp_parsers::ns;
 use xmpp_parsers::presence::Presence;
-use xmpp_sm::{Action, Answer, Config, Detached, Disconnected, End, Ended, Inbound, Nonza, Resend, StreamMgmt};
+use xmpp_sm::{Action, Config, Detached, Disconnected, End, Ended, Inbound, Nonza, Resend, StreamMgmt};
 
 use crate::Options;
+use crate::elements::{answer, hear, message, take, write};
 use crate::lines::{Line, print};
 use crate::login;
 use crate::stream::Connection;
@@ -38,7 +35,7 @@ pub enum Over {
 }
 
 /// Why a stream is over.
-enum Stop {
+pub enum Stop {
     Quit,
     /// The connection is lost; the session may go on.
     Lost(String),
@@ -145,8 +142,12 @@ impl Client {
         }
         print("online", &jid);
         self.say(connection, sm, xml::to_bytes(&Presence::available().into()))?;
-        for stanza in std::mem::take(&mut self.again) {
-            self.say(connection, sm, stanza)?;
+        let mut again = std::mem::take(&mut self.again).into_iter();
+        while let Some(stanza) = again.next() {
+            if let Err(stop) = self.say(connection, sm, stanza) {
+                self.again.extend(again);
+                return Err(stop);
+            }
         }
         Ok(())
     }
@@ -183,12 +184,18 @@ impl Client {
 
     /// The life of the stream.
     async fn talk(&mut self, connection: &mut Connection, sm: &mut StreamMgmt<Bytes>) -> Result<(), Stop> {
+        let mut kept = None;
         loop {
+            if sm.can_receive()
+                && let Some(element) = kept.take()
+            {
+                kept = hear(connection, sm, element)?;
+            }
             let timeout = sm.poll_timeout();
             let due = async { sleep_until(timeout.unwrap_or_else(Instant::now).into()).await };
             tokio::select! {
-                incoming = connection.reader.next(), if self.reading => match incoming? {
-                    Incoming::Element(element) => hear(connection, sm, &element)?,
+                incoming = connection.reader.next(), if self.reading && kept.is_none() && sm.can_receive() => match incoming? {
+                    Incoming::Element(element) => kept = hear(connection, sm, element)?,
                     Incoming::Header | Incoming::Footer => {
                         return Err(Stop::Lost("the server closes the stream".to_owned()));
                     }
@@ -230,59 +237,4 @@ impl Client {
             }
         }
     }
-}
-
-/// Every element that arrives is shown to `sm`, which knows what counts.
-fn hear(connection: &mut Connection, sm: &mut StreamMgmt<Bytes>, element: &Element) -> Result<(), Stop> {
-    match sm.handle(Inbound::from_element(element, ns::JABBER_CLIENT), Instant::now()) {
-        Ok(Action::Deliver(receipt)) => {
-            take(element);
-            // It is handled now: from here on h covers it.
-            write(connection, sm.record_handled(receipt)?);
-        }
-        Ok(Action::Send(nonza)) => write(connection, Some(nonza)),
-        Ok(Action::Other) if element.is("error", ns::STREAM) => {
-            let condition = element.children().next().map_or("unknown", Element::name);
-            return Err(Stop::Lost(format!("stream error: {condition}")));
-        }
-        Ok(Action::Other) => take(element),
-        Ok(_) => {}
-        Err(error) => answer(connection, error.answer())?,
-    }
-    Ok(())
-}
-
-fn answer(connection: &mut Connection, answer: Answer) -> Result<(), Stop> {
-    match answer {
-        Answer::Nothing | Answer::Later => Ok(()),
-        Answer::Reply(nonza) => {
-            write(connection, Some(nonza));
-            Ok(())
-        }
-        Answer::End(end) => Err(Stop::End(end)),
-        Answer::Detach => Err(Stop::Lost("the server does not answer".to_owned())),
-    }
-}
-
-fn write(connection: &mut Connection, nonza: Option<Nonza>) {
-    if let Some(nonza) = nonza {
-        let mut bytes = BytesMut::new();
-        nonza.write_to(&mut bytes);
-        connection.outbox.push(&bytes);
-    }
-}
-
-fn message(to: &Jid, id: String, text: String) -> Element {
-    let mut message = Message::chat(to.clone()).with_body(Lang::default(), text);
-    message.id = Some(Id(id));
-    message.into()
-}
-
-/// Shows a message; the rest is of no interest here.
-fn take(element: &Element) {
-    let Ok(message) = Message::try_from(element.clone()) else { return };
-    let Some(text) = message.bodies.values().next().filter(|_| message.type_ != MessageType::Error) else { return };
-    let delay = message.payloads.iter().find_map(|payload| Delay::try_from(payload.clone()).ok());
-    let stamp = delay.map_or("-".to_owned(), |delay| delay.stamp.0.to_rfc3339());
-    print("received", &format_args!("{stamp} {text}"));
 }

@@ -27,16 +27,20 @@ pub async fn run(mut session: Session, mut detached: Detached<Bytes>, mut taker:
         let expired = async { sleep_until(deadline.unwrap_or_else(Instant::now).into()).await };
         let ending = tokio::select! {
             mail = session.next_mail() => match mail {
-                Mail::Deliver(delivery) => {
+                Mail::Deliver(delivery) if session.backlog.is_empty() => {
                     let mut stanza = delivery.rest();
                     // It will be late, whenever that is.
                     delay::stamp(&mut stanza, session.server.domain.as_str(), SystemTime::now());
-                    if detached.record_sent(to_bytes(&stanza), Instant::now()).is_err() {
-                        settle(&mut session, &mut detached).await;
-                        return session.end(detached.end(Ending::BufferFull), Some(stanza));
+                    match detached.record_sent(to_bytes(&stanza), Instant::now()) {
+                        Ok(_) => continue,
+                        Err(full) => session.backlog.push_back(full.stanza),
                     }
-                    continue;
+                    Ending::BufferFull
                 }
+                Mail::Deliver(delivery) | Mail::Late(delivery) => match session.put_off(delivery) {
+                    true => continue,
+                    false => Ending::BufferFull,
+                },
                 Mail::Handled(receipt) => {
                     let receipt = session.rested(receipt);
                     let _ = detached.record_handled(receipt);
@@ -52,7 +56,7 @@ pub async fn run(mut session: Session, mut detached: Detached<Bytes>, mut taker:
             () = stopping.wait() => Ending::Stopped,
         };
         settle(&mut session, &mut detached).await;
-        return session.end(detached.end(ending), None);
+        return session.end(detached.end(ending));
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use jid::{BareJid, FullJid};
 use minidom::Element;
 use tokio::net::TcpStream;
+use tokio::time::sleep_until;
 use xmpp_parsers::bind::{BindQuery, BindResponse};
 use xmpp_parsers::ns;
 use xmpp_parsers::stream_error::DefinedCondition;
@@ -14,7 +15,7 @@ use xmpp_sm::{Action, Answer, Inbound, StreamMgmt};
 
 use super::Server;
 use super::connected::Connected;
-use super::negotiate::{features, negotiate};
+use super::negotiate::{TIME, features, negotiate};
 use super::session::Session;
 use super::stanza::{kind, reply};
 use super::stream::{Connection, random, stream_error};
@@ -23,7 +24,12 @@ use super::xml::to_bytes;
 
 /// Serves a client from its first byte to its last.
 pub async fn serve(tcp: TcpStream, server: Arc<Server>) {
-    let Some((connection, user)) = negotiate(tcp, &server).await else { return };
+    let mut stopping = server.stopping.clone();
+    let negotiated = tokio::select! {
+        negotiated = negotiate(tcp, &server) => negotiated,
+        () = stopping.wait() => None,
+    };
+    let Some((connection, user)) = negotiated else { return };
     let mut sm = match server.sm {
         true => StreamMgmt::server(server.config.clone()),
         false => StreamMgmt::disabled(server.config.clone()),
@@ -31,7 +37,7 @@ pub async fn serve(tcp: TcpStream, server: Arc<Server>) {
     sm.authenticated();
     let mut login = Login { server, user, sm, connection };
     if let Some(session) = login.session().await {
-        Connected { session, sm: login.sm, connection: login.connection }.run().await;
+        Connected::new(session, login.sm, login.connection).run().await;
     }
 }
 
@@ -46,13 +52,21 @@ struct Login {
 impl Login {
     /// Waits until the client has a session. None: it is gone, or sent away.
     async fn session(&mut self) -> Option<Session> {
-        self.connection.send(features(self.sm.has_feature())).await.ok()?;
+        let mut stopping = self.server.stopping.clone();
+        let deadline = tokio::time::Instant::now() + TIME;
+        self.connection.outbox.push(&to_bytes(&features(self.sm.has_feature())));
         loop {
-            let element = self.connection.next_element().await.ok()?;
+            // Nothing but this is given up in the middle: a session that is on its way to us must find us here.
+            let element = tokio::select! {
+                element = self.connection.ask() => element.ok()?,
+                () = sleep_until(deadline) => {
+                    return self.away(DefinedCondition::ConnectionTimeout, "that took too long").await;
+                }
+                () = stopping.wait() => return self.away(DefinedCondition::SystemShutdown, "goodbye").await,
+            };
             if let Some(session) = self.element(element).await? {
                 return Some(session);
             }
-            self.connection.outbox.drain().await.ok()?;
         }
     }
 

@@ -9,8 +9,10 @@ pub mod options;
 pub mod trace;
 
 mod connected;
+mod deliver;
 mod detached;
 mod iq;
+mod leave;
 mod login;
 mod negotiate;
 mod offline;
@@ -58,6 +60,8 @@ pub struct Server {
     /// Whether stream management is offered.
     sm: bool,
     config: Arc<Config>,
+    /// What the clients' sessions may hold, in bytes.
+    buffer_max_bytes: usize,
     store: MemoryStore<Handle>,
     router: Router,
     trace: Option<Trace>,
@@ -101,6 +105,7 @@ impl Server {
             sm: options.sm == Switch::On,
             store: MemoryStore::new(&config),
             accounts,
+            buffer_max_bytes: options.buffer_max_bytes.get(),
             config,
             trace,
             ids: AtomicU64::new(0),

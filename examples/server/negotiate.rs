@@ -18,8 +18,8 @@ use super::sasl;
 use super::stream::{Connection, stream_error};
 use super::xml::{Incoming, ReadError};
 
-/// How long a client gets to say who it is.
-const TIME: Duration = Duration::from_secs(30);
+/// How long a client gets to say who it is, and then to ask for a session.
+pub const TIME: Duration = Duration::from_secs(30);
 
 /// Who the client is, on a stream that waits for its features. None: the client did not say.
 pub async fn negotiate(tcp: TcpStream, server: &Server) -> Option<(Connection, BareJid)> {

@@ -8,7 +8,7 @@ use minidom::Element;
 use xmpp_sm::delay;
 
 /// Messages kept for one user.
-const MAX: usize = 10_000;
+pub const MAX: usize = 10_000;
 
 #[derive(Default)]
 pub struct Offline(HashMap<BareJid, Vec<Element>>);

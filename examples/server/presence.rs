@@ -39,7 +39,7 @@ impl Table {
         }
         if is == (true, true) && was != is {
             for message in self.offline.take(&sender.to_bare()) {
-                let _ = handle.send(Mail::Deliver(Delivery::own(message)));
+                let _ = handle.send(Mail::Late(Delivery::own(message)));
             }
         }
     }

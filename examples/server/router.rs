@@ -24,6 +24,9 @@ pub type Handle = mpsc::UnboundedSender<Mail>;
 pub enum Mail {
     /// A stanza for the session's client.
     Deliver(Delivery),
+    /// A stanza for the session's client that has waited already, as have others: they are no reason to think that
+    /// the client is slow.
+    Late(Delivery),
     /// A stanza of the session's client has come to rest.
     Handled(Receipt),
     /// The session's client is back, on another connection.
@@ -47,10 +50,6 @@ impl Delivery {
     /// What the server itself has to say, or says again.
     pub fn own(stanza: Element) -> Self {
         Self { stanza, receipt: None }
-    }
-
-    pub fn stanza(&self) -> &Element {
-        &self.stanza
     }
 
     /// The stanza has come to rest: it is in its recipient's session, kept for later, answered, or of no use.
@@ -149,7 +148,7 @@ impl Table {
             return;
         }
         match delivery.stanza.name() {
-            "message" => self.message(delivery, &to.to_bare()),
+            "message" => self.message(delivery, &to.to_bare(), Mail::Deliver),
             "presence" => self.presence(delivery, sender),
             _ if to.is_full() => self.refuse(delivery, DefinedCondition::ServiceUnavailable),
             _ => {
@@ -162,13 +161,13 @@ impl Table {
     /// A stanza that its session could not bring to its client.
     pub fn reroute(&mut self, delivery: Delivery, user: &BareJid) {
         match delivery.stanza.name() {
-            "message" => self.message(delivery, user),
+            "message" => self.message(delivery, user, Mail::Late),
             _ => self.refuse(delivery, DefinedCondition::ServiceUnavailable),
         }
     }
 
     /// A message for a user: to the best of their sessions, or kept until there is one.
-    fn message(&mut self, delivery: Delivery, user: &BareJid) {
+    fn message(&mut self, delivery: Delivery, user: &BareJid, mail: fn(Delivery) -> Mail) {
         let kind = stanza::kind(&delivery.stanza);
         if matches!(kind, "error" | "groupchat") || !self.accounts.contains(user) {
             return self.refuse(delivery, DefinedCondition::ServiceUnavailable);
@@ -176,7 +175,7 @@ impl Table {
         let present = self.sessions.get(user).into_iter().flatten();
         let present = present.filter(|entry| entry.presence.is_some() && entry.priority >= 0);
         if let Some(best) = present.max_by_key(|entry| (entry.connected, entry.priority, entry.id)) {
-            let _ = best.handle.send(Mail::Deliver(delivery));
+            let _ = best.handle.send(mail(delivery));
         } else if kind == "headline" {
             delivery.rest();
         } else if let Err(message) = self.offline.put(user, delivery.rest(), self.domain.as_str()) {

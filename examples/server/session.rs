@@ -9,14 +9,17 @@ use jid::FullJid;
 use minidom::Element;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::timeout;
-use xmpp_sm::{Ended, Ending, Epoch, Receipt, SessionStore, SmId, delay};
+use xmpp_sm::{Counter, Ended, Ending, Epoch, Lost, Receipt, Returned, SessionStore, SmId, delay};
 
 use super::Server;
+use super::offline;
 use super::router::{Delivery, Handle, Mail};
-use super::xml::{from_bytes, set};
+use super::xml::{from_bytes, set, to_bytes};
 
 /// How long a session waits for its client's last stanzas to come to rest. Nobody here takes that long.
 const SETTLE: Duration = Duration::from_secs(5);
+/// Stanzas that may wait for a client beside those that are on their way: all that was kept, and as many again.
+const MAX_BACKLOG: usize = 2 * offline::MAX;
 
 /// It is owned by one task at a time, and moves to another when its client comes back: with it moves the mailbox,
 /// so that mail which comes late comes in order all the same, to whoever owns the session then.
@@ -26,6 +29,10 @@ pub struct Session {
     id: u64,
     handle: Handle,
     mailbox: UnboundedReceiver<Mail>,
+    /// What the client has room for later. It is as late as what came before the session, or came behind that.
+    pub backlog: VecDeque<Bytes>,
+    /// What was sent, is not acknowledged, and was not kept in the buffer.
+    evicted: VecDeque<Returned<Bytes>>,
     /// Mail that came while something else was waited for.
     held: VecDeque<Mail>,
     /// How many of the client's stanzas have not come to rest.
@@ -39,7 +46,8 @@ impl Session {
         let (handle, mailbox) = mpsc::unbounded_channel();
         let id = server.next_id();
         server.router.lock().bind(id, jid.clone(), handle.clone());
-        Self { server, jid, id, handle, mailbox, held: VecDeque::new(), open: 0, registered: None }
+        let (backlog, evicted, held) = Default::default();
+        Self { server, jid, id, handle, mailbox, backlog, evicted, held, open: 0, registered: None }
     }
 
     /// Makes the session known under its SM-ID, when it is enabled and each time it has moved.
@@ -66,6 +74,26 @@ impl Session {
             Some(mail) => mail,
             None => self.mailbox.recv().await.expect("the session itself can send"),
         }
+    }
+
+    /// Puts a stanza behind all that waits already. False: that is too much, and the session cannot go on.
+    #[must_use]
+    pub fn put_off(&mut self, delivery: Delivery) -> bool {
+        let mut stanza = delivery.rest();
+        delay::stamp(&mut stanza, self.server.domain.as_str(), SystemTime::now());
+        self.backlog.push_back(to_bytes(&stanza));
+        self.backlog.len() <= MAX_BACKLOG
+    }
+
+    /// Stanzas have left the buffer before they were acknowledged.
+    pub fn keep_evicted(&mut self, evicted: Lost<Bytes>) {
+        self.evicted.extend(evicted);
+    }
+
+    /// The client has acknowledged `h` of so many stanzas that were sent.
+    pub fn acknowledged(&mut self, h: Counter, sent: Counter) {
+        // Numbers go round. What is covered is as far behind the last stanza as h is, or farther.
+        while self.evicted.pop_front_if(|first| sent.since(first.number) >= sent.since(h)).is_some() {}
     }
 
     /// How many of the client's stanzas have not come to rest.
@@ -96,6 +124,7 @@ impl Session {
                 match self.mailbox.recv().await.expect("the session itself can send") {
                     Mail::Handled(receipt) => receipts.push(self.rested(receipt)),
                     Mail::Deliver(delivery) => self.held.push_back(Mail::Deliver(Delivery::own(delivery.rest()))),
+                    Mail::Late(delivery) => self.held.push_back(Mail::Late(Delivery::own(delivery.rest()))),
                     other => self.held.push_back(other),
                 }
             }
@@ -106,25 +135,25 @@ impl Session {
     }
 
     /// The session is over. What its client did not get goes where it would have gone without it: first what was
-    /// sent and not acknowledged, then `more`, then what waits in the mailbox.
-    pub fn end(mut self, ended: Ended<Bytes>, more: Option<Element>) {
+    /// sent and not acknowledged, then what waited to be sent, then what waits in the mailbox.
+    pub fn end(mut self, ended: Ended<Bytes>) {
         let now = Instant::now();
         self.retire(&ended, now);
         let user = self.jid.to_bare();
         let mut table = self.server.router.lock();
         table.end(self.id, &self.jid);
-        for returned in ended.unacked {
+        for returned in self.evicted.drain(..).chain(ended.unacked) {
             let mut stanza = from_bytes(&returned.stanza);
             let queued = delay::wall_clock(returned.queued, now, SystemTime::now());
             delay::stamp(&mut stanza, self.server.domain.as_str(), queued);
             table.reroute(Delivery::own(stanza), &user);
         }
-        if let Some(stanza) = more {
-            table.reroute(Delivery::own(stanza), &user);
+        for stanza in self.backlog.drain(..) {
+            table.reroute(Delivery::own(from_bytes(&stanza)), &user);
         }
         self.mailbox.close();
         while let Some(mail) = self.held.pop_front().or_else(|| self.mailbox.try_recv().ok()) {
-            if let Mail::Deliver(delivery) = mail {
+            if let Mail::Deliver(delivery) | Mail::Late(delivery) = mail {
                 table.reroute(delivery, &user);
             }
             // A client that asks for the session, in a `TakeOver`, is left without an answer and looks again.

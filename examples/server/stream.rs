@@ -53,6 +53,12 @@ impl Connection {
         self.outbox.drain().await
     }
 
+    /// Writes what is to be written, and waits for the answer. Dropping the future loses nothing.
+    pub async fn ask(&mut self) -> Result<Element, ReadError> {
+        self.outbox.drain().await?;
+        self.next_element().await
+    }
+
     /// The next child of the stream, while it is being negotiated.
     pub async fn next_element(&mut self) -> Result<Element, ReadError> {
         match self.reader.next().await? {
@@ -81,6 +87,12 @@ impl Connection {
 pub struct Outbox<W> {
     io: W,
     segments: VecDeque<BytesMut>,
+    /// Where the elements end that are not written to their ends, in bytes from the first of the connection.
+    ends: VecDeque<u64>,
+    /// How many bytes were pushed, and written, and the end of the last element that was written to its end.
+    pushed: u64,
+    written: u64,
+    whole: u64,
     /// The last segment is to be flushed before anything else is written.
     sealed: bool,
     /// When something was written last, or began to wait.
@@ -89,9 +101,11 @@ pub struct Outbox<W> {
 
 impl<W: AsyncWrite + Unpin> Outbox<W> {
     fn new(io: W) -> Self {
-        Self { io, segments: VecDeque::new(), sealed: true, progress: Instant::now() }
+        let (segments, ends) = Default::default();
+        Self { io, segments, ends, pushed: 0, written: 0, whole: 0, sealed: true, progress: Instant::now() }
     }
 
+    /// An element, or whatever else makes no sense if it is cut.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.is_empty() {
             self.progress = Instant::now();
@@ -101,6 +115,21 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
             _ => self.segments.push_back(bytes.into()),
         }
         self.sealed = false;
+        self.pushed += bytes.len() as u64;
+        self.ends.push_back(self.pushed);
+    }
+
+    /// Takes back what the client has nothing of. An element that is written in part stays.
+    pub fn withdraw(&mut self) {
+        let end = self.ends.front().copied().filter(|_| self.written > self.whole);
+        self.ends.truncate(usize::from(end.is_some()));
+        self.pushed = end.unwrap_or(self.written);
+        // An element lies in one segment.
+        self.segments.truncate(1);
+        if let Some(first) = self.segments.front_mut() {
+            first.truncate((self.pushed - self.written) as usize);
+        }
+        self.sealed = true;
     }
 
     /// Nothing that is pushed later goes out before the client's kernel could have all that was pushed so far.
@@ -125,8 +154,15 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
     /// One step of writing. Dropping the future loses nothing.
     pub async fn drive(&mut self) -> io::Result<()> {
         let Some(first) = self.segments.front_mut() else { return Ok(()) };
-        if !first.is_empty() && self.io.write_buf(first).await? == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
+        if !first.is_empty() {
+            let written = self.io.write_buf(first).await?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.written += written as u64;
+            while let Some(end) = self.ends.pop_front_if(|end| *end <= self.written) {
+                self.whole = end;
+            }
         }
         self.progress = Instant::now();
         if first.is_empty() {

@@ -72,7 +72,12 @@ pub async fn resume(
             return None;
         }
     };
-    let (failed, detached) = match sm.accept_resume(request, detached, Instant::now()) {
+    // First of all it is known to be here: a session that nobody could find again must not go on.
+    let accepted = match session.register(detached.smid()) {
+        true => sm.accept_resume(request, detached, Instant::now()),
+        false => Err(ResumeError::NotYet { request, session: detached }),
+    };
+    let (failed, detached) = match accepted {
         Ok(resumption) => {
             server.send(session.jid.as_str(), connection, &resumption.resumed);
             connection.outbox.seal();
@@ -82,14 +87,12 @@ pub async fn resume(
             if let Some(request) = resumption.resend.request {
                 server.send(session.jid.as_str(), connection, &request);
             }
-            if let Some(smid) = sm.smid() {
-                session.register(smid);
-            }
             session.set_connected(true);
             return Some(session);
         }
         Err(ResumeError::Refused { failed, session, .. }) => (Some(failed), session),
-        // The owner has settled what was open, and is the one that was asked for: neither happens.
+        // The store does not take it. What else these stand for does not happen: the owner has settled what was
+        // open, and is the one that was asked for.
         Err(ResumeError::NotYet { request, session } | ResumeError::Mismatch { request, session }) => {
             let why = Refusal::Because(Condition::InternalServerError);
             (sm.refuse_resume(request, why).ok(), session)
