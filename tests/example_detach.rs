@@ -211,3 +211,27 @@ async fn the_server_does_not_wait_for_a_client_that_has_no_session() {
     let (seen, ()) = tokio::join!(juliet.rest(), server.stop());
     assert!(seen.contains("<system-shutdown "), "{seen}");
 }
+
+/// Far more than the kernels at both ends take for a client that does not read.
+#[tokio::test]
+async fn the_old_stream_of_a_session_that_moves_ends_after_a_whole_element() {
+    let server = start(&["--buffer-max-bytes=100000000"]).await;
+    let mut romeo = Client::bind(&server, "r").await;
+    let mut juliet = Client::bind(&server, "j").await;
+    let smid = juliet.enable().await;
+    juliet.send("<presence/>").await;
+    let body = "x".repeat(200_000);
+    for _ in 0..90 {
+        romeo.send(&format!("<message to='j@localhost' type='chat'><body>{body}</body></message>")).await;
+    }
+    romeo.ping().await;
+    let mut again = Client::login(&server, "j").await;
+    let resumed = again.resume(&smid, 1).await;
+    assert!(resumed.contains("<resumed "), "{resumed}");
+    let seen = juliet.rest().await;
+    assert!(seen.ends_with("</stream:error></stream:stream>"), "{}", &seen[seen.len().saturating_sub(300)..]);
+    let whole = seen.matches("</message>").count();
+    assert_eq!(whole, seen.matches("<message ").count());
+    assert!(whole < 90, "what was not begun is written on the new stream only");
+    server.stop().await;
+}

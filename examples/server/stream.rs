@@ -93,6 +93,8 @@ pub struct Outbox<W> {
     pushed: u64,
     written: u64,
     whole: u64,
+    /// How many had been pushed when it was sealed last.
+    sealed_to: u64,
     /// The last segment is to be flushed before anything else is written.
     sealed: bool,
     /// When something was written last, or began to wait.
@@ -102,7 +104,17 @@ pub struct Outbox<W> {
 impl<W: AsyncWrite + Unpin> Outbox<W> {
     fn new(io: W) -> Self {
         let (segments, ends) = Default::default();
-        Self { io, segments, ends, pushed: 0, written: 0, whole: 0, sealed: true, progress: Instant::now() }
+        Self {
+            io,
+            segments,
+            ends,
+            pushed: 0,
+            written: 0,
+            whole: 0,
+            sealed_to: 0,
+            sealed: true,
+            progress: Instant::now(),
+        }
     }
 
     /// An element, or whatever else makes no sense if it is cut.
@@ -119,15 +131,17 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
         self.ends.push_back(self.pushed);
     }
 
-    /// Takes back what the client has nothing of. An element that is written in part stays.
+    /// Takes back what was pushed since the last seal and is not begun: an element that is written in part stays, as
+    /// do answers of stream management, and what is not counted because it came before them.
     pub fn withdraw(&mut self) {
-        let end = self.ends.front().copied().filter(|_| self.written > self.whole);
-        self.ends.truncate(usize::from(end.is_some()));
-        self.pushed = end.unwrap_or(self.written);
-        // An element lies in one segment.
-        self.segments.truncate(1);
-        if let Some(first) = self.segments.front_mut() {
-            first.truncate((self.pushed - self.written) as usize);
+        let partial = self.ends.front().copied().filter(|_| self.written > self.whole);
+        let end = partial.unwrap_or(self.written).max(self.sealed_to);
+        self.ends.truncate(self.ends.partition_point(|element| *element <= end));
+        self.pushed = end;
+        let mut left = (end - self.written) as usize;
+        for segment in &mut self.segments {
+            segment.truncate(left);
+            left -= segment.len();
         }
         self.sealed = true;
     }
@@ -135,6 +149,7 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
     /// Nothing that is pushed later goes out before the client's kernel could have all that was pushed so far.
     pub fn seal(&mut self) {
         self.sealed = true;
+        self.sealed_to = self.pushed;
     }
 
     /// Bytes that are not written yet.
