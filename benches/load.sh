@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Messages per second and CPU per message of the example server, with stream management and without it.
-# Usage: benches/load.sh [ROUNDS [MESSAGES]]
+# Messages per second and CPU per message of the example server, with stream management and without it; or, with
+# valgrind, its instructions per message.
+# Usage: benches/load.sh [time [ROUNDS [MESSAGES]] | instructions]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ -x target/release/examples/server ] || echo "the first build takes some minutes" >&2

@@ -65,10 +65,10 @@ impl Client {
 
     /// Sends `count` messages and receives as many: at first a `window` full of them, then one for each that comes.
     pub fn talk(&mut self, count: usize, window: usize) {
-        let mut sent = window.min(count);
+        let (end, mut sent) = (self.received + count, window.min(count));
         self.output.extend_from_slice(&self.message.repeat(sent));
         self.flush();
-        while self.received < count {
+        while self.received < end {
             let answers = self.receive().min(count - sent);
             sent += answers;
             for _ in 0..answers {
@@ -80,7 +80,8 @@ impl Client {
 
     /// Receives `count` messages. For each another one is granted.
     pub fn listen(&mut self, count: usize, grant: &Sender<usize>) {
-        while self.received < count {
+        let end = self.received + count;
+        while self.received < end {
             let more = self.receive();
             self.flush();
             let _ = grant.send(more); // the last are not waited for

@@ -1,22 +1,25 @@
 //! What stream management costs a whole server: the example server under the same load with it and without.
 //! `benches/load.sh` builds and runs this.
 //!
-//! All runs of a round come one right after the other, each with a server of its own, so that what the machine does
-//! besides is the same for all; each is compared with the run without stream management of its own round, and what
-//! is printed is the median of the rounds.
+//! All servers run all the time and get their load in turns of a fraction of a second, so that all see the same
+//! machine, whatever else it does. Each turn is compared with that of its round in which stream management is off;
+//! what is printed is the median of the rounds. [`instructions`] counts what no other load on the machine changes.
+
+#![allow(clippy::disallowed_methods)] // the crate reads no clock; what measures it does
 
 mod client;
+mod instructions;
 mod server;
 
-use std::sync::Barrier;
+use std::sync::mpsc::channel;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use client::Client;
 use server::Server;
 
-/// The server's options, the first without stream management.
-const RUNS: [(&str, &[&str]); 4] = [
+/// The servers' options, the first without stream management.
+const SERVERS: [(&str, &[&str]); 4] = [
     ("off", &["--sm=off"]),
     ("on, `ack_freq` 1", &["--ack-freq=1"]),
     ("on, `ack_freq` 50", &["--ack-freq=50"]),
@@ -40,85 +43,92 @@ struct Sample {
     cpu: f64,
 }
 
+const LOADS: [(&str, Load); 4] = [
+    ("talk, one message at a time", Load::Talk { window: 1 }),
+    ("talk, ten at a time", Load::Talk { window: 10 }),
+    ("listen, one at a time", Load::Listen { window: 1 }),
+    ("listen, ten at a time", Load::Listen { window: 10 }),
+];
+const USAGE: &str = "usage: load SERVER [time [ROUNDS [MESSAGES]] | instructions]";
+
 fn main() {
-    let mut args = std::env::args().skip(1);
-    let program = args.next().expect("usage: load SERVER [ROUNDS [MESSAGES]]");
-    let mut number = |default| args.next().map_or(default, |arg| arg.parse().expect("a number"));
-    let (rounds, messages) = (number(9), number(80_000));
-    let loads = [
-        ("talk, one message at a time", Load::Talk { window: 1 }),
-        ("talk, ten at a time", Load::Talk { window: 10 }),
-        ("listen, one at a time", Load::Listen { window: 1 }),
-        ("listen, ten at a time", Load::Listen { window: 10 }),
-    ];
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let program = args.first().expect(USAGE);
+    let number = |at, default| args.get(at).map_or(default, |arg: &String| arg.parse().expect("a number"));
+    match args.get(1).map(String::as_str) {
+        None | Some("time") => time(program, number(2, 61), number(3, 3_000)),
+        Some("instructions") => instructions::count(program),
+        Some(_) => panic!("{USAGE}"),
+    }
+}
+
+fn time(program: &str, rounds: usize, messages: usize) {
+    let mut subjects = SERVERS.map(|(_, options)| Subject::new(&[program], options));
     println!("| {PAIRS} pairs of clients | stream management | messages/s | server's CPU per message | on / off |");
     println!("| --- | --- | ---: | ---: | ---: |");
-    for (name, load) in loads {
-        let samples: Vec<Vec<Sample>> = (0..rounds).map(|round| run_all(&program, load, messages, round)).collect();
-        for (run, (options, _)) in RUNS.iter().enumerate() {
-            let rate = median(samples.iter().map(|round| round[run].rate));
-            let cpu = median(samples.iter().map(|round| round[run].cpu));
-            let ratio = median(samples.iter().map(|round| round[run].cpu / round[0].cpu));
-            println!("| {name} | {options} | {rate:.0} | {cpu:.2} µs | {ratio:.3} |");
+    for (name, load) in LOADS {
+        let samples: Vec<_> = (0..rounds).map(|round| turns(&mut subjects, load, messages, round)).collect();
+        for (at, (options, _)) in SERVERS.iter().enumerate() {
+            let rate = median(samples.iter().map(|round| round[at].rate));
+            let cpu = median(samples.iter().map(|round| round[at].cpu));
+            let ratio = median(samples.iter().map(|round| round[at].cpu / round[0].cpu));
+            println!("| {name} | {options} | {rate:.0} | {cpu:.1} µs | {ratio:.2} |");
         }
     }
 }
 
-/// A round. Each starts with another run, so that none profits from its place.
-fn run_all(program: &str, load: Load, messages: usize, round: usize) -> Vec<Sample> {
-    let mut samples: Vec<(usize, Sample)> = (0..RUNS.len())
-        .map(|place| (place + round) % RUNS.len())
-        .map(|run| (run, sample(program, RUNS[run].1, load, messages)))
-        .collect();
-    samples.sort_by_key(|(run, _)| *run);
+/// A turn for each. Another begins each round, so that none profits from its place.
+fn turns(subjects: &mut [Subject], load: Load, messages: usize, round: usize) -> Vec<Sample> {
+    let count = subjects.len();
+    let places = (0..count).map(|place| (place + round) % count);
+    let mut samples: Vec<_> = places.map(|at| (at, subjects[at].turn(load, messages))).collect();
+    samples.sort_by_key(|(at, _)| *at);
     samples.into_iter().map(|(_, sample)| sample).collect()
 }
 
-/// Brings `messages` from client to client.
-fn sample(program: &str, options: &[&str], load: Load, messages: usize) -> Sample {
-    let server = Server::start(program, options);
-    let sm = !options.contains(&"--sm=off");
-    let pairs: Vec<_> = (0..PAIRS)
-        .map(|pair| {
-            [("romeo", "juliet"), ("juliet", "romeo")].map(|(me, you)| Client::login(&server, me, you, pair, sm))
-        })
-        .collect();
-    let (start, end) = (Barrier::new(2 * PAIRS + 1), Barrier::new(2 * PAIRS + 1));
-    thread::scope(|scope| {
-        // Connections stay open until all is measured: to close one is work for the server.
-        for pair in pairs {
-            let work: [Box<dyn FnOnce() + Send>; 2] = match load {
-                Load::Talk { window } => pair.map(|mut client| {
-                    let work = move || client.talk(messages / PAIRS / 2, window);
-                    Box::new(held(work, &start, &end)) as _
-                }),
-                Load::Listen { window } => {
-                    let [mut sender, mut receiver] = pair;
-                    let (grant, granted) = std::sync::mpsc::channel();
-                    let send = move || sender.send(messages / PAIRS, window, &granted);
-                    let receive = move || receiver.listen(messages / PAIRS, &grant);
-                    [Box::new(held(send, &start, &end)), Box::new(held(receive, &start, &end))]
-                }
-            };
-            for work in work {
-                scope.spawn(work);
-            }
-        }
-        start.wait();
-        let (began, cpu) = (Instant::now(), server.cpu());
-        end.wait();
-        let (took, cpu) = (began.elapsed(), server.cpu() - cpu);
-        Sample { rate: messages as f64 / took.as_secs_f64(), cpu: cpu.as_secs_f64() * 1e6 / messages as f64 }
-    })
+/// A server with its clients.
+struct Subject {
+    server: Server,
+    pairs: Vec<[Client; 2]>,
 }
 
-/// `work` between two barriers. What it owns lives until it has been measured.
-fn held<'a>(mut work: impl FnMut() + Send + 'a, start: &'a Barrier, end: &'a Barrier) -> impl FnOnce() + Send + 'a {
-    move || {
-        start.wait();
-        work();
-        end.wait();
-        drop(work);
+impl Subject {
+    fn new(command: &[&str], options: &[&str]) -> Self {
+        let server = Server::start(command, options);
+        let sm = !options.contains(&"--sm=off");
+        let both = [("romeo", "juliet"), ("juliet", "romeo")];
+        let pair = |number| both.map(|(me, you)| Client::login(&server, me, you, number, sm));
+        let pairs = (0..PAIRS).map(pair).collect();
+        Self { server, pairs }
+    }
+
+    /// Measures how `messages` go from client to client.
+    fn turn(&mut self, load: Load, messages: usize) -> Sample {
+        let (began, cpu) = (Instant::now(), self.server.cpu());
+        self.pass(load, messages);
+        let took = began.elapsed();
+        thread::sleep(Duration::from_millis(5)); // the last acknowledgements are on their way
+        let cpu = self.server.cpu() - cpu;
+        Sample { rate: messages as f64 / took.as_secs_f64(), cpu: cpu.as_secs_f64() * 1e6 / messages as f64 }
+    }
+
+    fn pass(&mut self, load: Load, messages: usize) {
+        let each = messages / PAIRS;
+        thread::scope(|scope| {
+            for [one, other] in &mut self.pairs {
+                match load {
+                    Load::Talk { window } => {
+                        scope.spawn(move || one.talk(each / 2, window));
+                        scope.spawn(move || other.talk(each / 2, window));
+                    }
+                    Load::Listen { window } => {
+                        let (grant, granted) = channel();
+                        scope.spawn(move || one.send(each, window, &granted));
+                        scope.spawn(move || other.listen(each, &grant));
+                    }
+                }
+            }
+        });
     }
 }
 
