@@ -173,6 +173,12 @@ impl<Sid> MemoryStore<Sid> {
         now.saturating_duration_since(since) > self.stale_h.geriatric
     }
 
+    /// Whether this record has left the fading and is only not taken out yet: it is as good as gone, or a
+    /// sweep would not be atomic.
+    fn is_faded(&self, record: &Record<Sid>) -> bool {
+        matches!(record.state, State::Stale { place } if self.fading.lock().get(place).is_none())
+    }
+
     /// Takes out the records of those that have faded, and tells how many there were.
     fn bury(&self, faded: impl IntoIterator<Item = (u64, SmId)>) -> usize {
         let stale = |(place, smid): &(u64, SmId)| {
@@ -202,7 +208,7 @@ impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
         let mut caps = self.caps.as_ref().map(Mutex::lock);
         let mut table = self.table(smid).lock();
         let replaced = match table.get(smid) {
-            Some(record) if *record.owner != *owner => return Err(StoreError::Taken),
+            Some(record) if *record.owner != *owner && !self.is_faded(record) => return Err(StoreError::Taken),
             Some(Record { state: State::Live { epoch, .. }, .. }) => Some(*epoch),
             _ => None,
         };
@@ -217,7 +223,11 @@ impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
                 vacant.insert(Record { owner: owner.into(), state });
             }
             Entry::Occupied(mut occupied) => {
-                if let State::Stale { place } = std::mem::replace(&mut occupied.get_mut().state, state) {
+                let record = occupied.get_mut();
+                if *record.owner != *owner {
+                    record.owner = owner.into();
+                }
+                if let State::Stale { place } = std::mem::replace(&mut record.state, state) {
                     self.fading.lock().forget(place);
                 }
             }
