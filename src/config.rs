@@ -1,5 +1,6 @@
 //! The options, their defaults, and why they are so.
 
+use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,8 +39,7 @@ pub struct Config {
     pub(crate) resume_timeout: Option<Duration>,
     pub(crate) location: Option<Location>,
     pub(crate) stale_h: StaleH,
-    /// Tells sessions apart without a global.
-    serial: AtomicU64,
+    serial: Serial,
 }
 
 /// When to ask the peer for an acknowledgement.
@@ -57,6 +57,9 @@ pub enum AckFreq {
 }
 
 /// What happens when a stanza does not fit into the buffer of unacknowledged ones any more.
+///
+/// Before it comes to that, from the half of either bound on, the peer is asked to acknowledge whatever
+/// the rhythm of [`ack_freq`](Config::ack_freq).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFull {
     /// Keep it, and end the stream with `resource-constraint` if the peer has not made room within so
@@ -106,7 +109,7 @@ impl Default for Config {
             resume_timeout: Some(Duration::from_secs(600)),
             location: None,
             stale_h: StaleH::default(),
-            serial: first_serial(),
+            serial: Serial::somewhere(),
         }
     }
 }
@@ -141,8 +144,8 @@ impl Config {
         self
     }
 
-    /// How many stanzas of the peer may be in the host's hands at once, delivered and not yet settled.
-    /// Default: 10 000.
+    /// How far the host may be behind with the peer's stanzas: how many may be delivered after the oldest
+    /// one that is not settled, itself included. Default: 10 000.
     #[must_use]
     pub fn receipts_max(mut self, receipts: NonZeroU32) -> Self {
         self.receipts_max = receipts;
@@ -200,7 +203,7 @@ impl Config {
 
     /// A number that no other session has.
     pub(crate) fn next_serial(&self) -> u64 {
-        self.serial.fetch_add(1, Ordering::Relaxed)
+        self.serial.0.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn can_resume(&self) -> bool {
@@ -208,16 +211,28 @@ impl Config {
     }
 }
 
-/// Somewhere among 2^64 numbers, so that sessions of different options are told apart, too. Nothing secret
-/// hangs on it: the hasher's keys are random enough.
-fn first_serial() -> AtomicU64 {
-    AtomicU64::new(RandomState::new().build_hasher().finish())
+/// Tells sessions apart without a global.
+struct Serial(AtomicU64);
+
+impl Serial {
+    /// Starts anywhere among 2^64 numbers, so that sessions of different options are told apart, too.
+    /// Nothing secret hangs on it: the hasher's keys are random enough.
+    fn somewhere() -> Self {
+        Self(AtomicU64::new(RandomState::new().build_hasher().finish()))
+    }
+}
+
+/// It is no option, and moves with every session.
+impl fmt::Debug for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("..")
+    }
 }
 
 /// The same options, for sessions that are told apart anew.
 impl Clone for Config {
     fn clone(&self) -> Self {
-        Self { location: self.location.clone(), serial: first_serial(), ..*self }
+        Self { location: self.location.clone(), serial: Serial::somewhere(), ..*self }
     }
 }
 

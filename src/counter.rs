@@ -23,28 +23,33 @@ impl Counter {
     pub const ZERO: Self = Self(0);
 
     /// The counter that shows `value`.
+    #[inline]
     pub const fn new(value: u32) -> Self {
         Self(value)
     }
 
     /// The value as it is written on the wire.
+    #[inline]
     pub const fn get(self) -> u32 {
         self.0
     }
 
     /// The counter after one more stanza.
     #[must_use]
+    #[inline]
     pub const fn next(self) -> Self {
         self.advance(1)
     }
 
     /// The counter after `n` more stanzas.
     #[must_use]
+    #[inline]
     pub const fn advance(self, n: u32) -> Self {
         Self(self.0.wrapping_add(n))
     }
 
     /// How many stanzas lie between `base` and this, going up from `base`, modulo 2<sup>32</sup>.
+    #[inline]
     pub const fn since(self, base: Self) -> u32 {
         self.0.wrapping_sub(base.0)
     }

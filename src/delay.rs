@@ -58,7 +58,7 @@ pub fn wall_clock(queued: Instant, now: Instant, now_by_the_wall: SystemTime) ->
     now_by_the_wall.checked_sub(since).unwrap_or(UNIX_EPOCH).max(UNIX_EPOCH)
 }
 
-/// A date as [XEP-0082](https://xmpp.org/extensions/xep-0082.html#sect-idm139932467736656) wants it: UTC,
+/// A date as [XEP-0082](https://xmpp.org/extensions/xep-0082.html) wants it: UTC,
 /// with milliseconds. It has room for the years 1970 to 9999 and saturates.
 pub fn date_time(date: SystemTime) -> String {
     const LAST: u64 = 253_402_300_799;

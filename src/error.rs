@@ -11,7 +11,25 @@ use crate::stream_error::StreamError;
 /// could not do. The state is as it was before the call.
 ///
 /// [`answer`](Error::answer) says what the host has to do about it; matching on the variants is for
-/// logs and counters.
+/// logs and counters, and for the two that are the host's own [`fault`](Error::fault).
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Instant;
+/// use xmpp_sm::{Answer, Config, Fault, Inbound, StreamMgmt};
+///
+/// let mut stream = StreamMgmt::<String>::server(Arc::new(Config::default()));
+/// stream.authenticated();
+/// let resume: minidom::Element = "<resume xmlns='urn:xmpp:sm:3' previd='x' h='-1'/>".parse()?;
+/// let Err(error) = stream.handle(Inbound::from_element(&resume, "jabber:client"), Instant::now()) else {
+///     unreachable!()
+/// };
+/// assert_eq!(error.to_string(), "malformed element: h of <resume/> is malformed");
+/// assert_eq!(error.fault(), Fault::Peer);
+/// let Answer::Reply(failed) = error.answer() else { unreachable!() };
+/// assert!(failed.to_string().contains("<bad-request "));
+/// # Ok::<(), minidom::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// An element of the namespace is not what the schema says.
@@ -38,11 +56,12 @@ pub enum Error {
     #[error("{0} without a request")]
     NotRequested(Kind),
     /// The `h` of `<a/>` or `<resumed/>` cannot be right.
-    #[error("h of {element} is not between what was acknowledged and what was sent")]
+    #[error("{element}: {why}")]
     WrongH {
         /// Where it stood.
         element: Kind,
         /// On which side it is wrong.
+        #[source]
         why: WrongH,
     },
     /// `<resumed/>` for another session than was asked for.
@@ -54,11 +73,14 @@ pub enum Error {
     /// The peer did not answer `<r/>` in [`ack_timeout`](crate::Config::ack_timeout).
     #[error("no answer to <r/>")]
     AckTimeout,
-    /// A request is not answered yet: call `accept_*` or `refuse_*`, and then this again.
+    /// A request is not answered yet: keep the element, call `accept_*` or `refuse_*`, and then give it
+    /// again.
     #[error("a request is not answered yet")]
     Unanswered,
-    /// [`receipts_max`](crate::Config::receipts_max) stanzas are in the host's hands: settle some, and
-    /// then call this again.
+    /// [`receipts_max`](crate::Config::receipts_max) stanzas are in the host's hands. This one is not
+    /// counted: keep it, read nothing more, and give it again once the
+    /// [oldest](crate::StreamMgmt::oldest_open) is settled. The peer has counted it, so that dropping it
+    /// would put `h` wrong for good.
     #[error("too many stanzas are not handled yet")]
     ReceiptsFull,
 }
@@ -80,6 +102,9 @@ pub enum Fault {
 pub enum Answer {
     /// Nothing. The stream goes on.
     Nothing,
+    /// Keep the element and read no other: it was not taken. Settle a stanza or answer the request, as the
+    /// [`Error`] says, and give the same element again.
+    Later,
     /// Write this. The stream goes on.
     Reply(Nonza),
     /// Write this, close the stream, and [`end`](crate::StreamMgmt::end) its session.
@@ -104,7 +129,9 @@ impl End {
         Answer::End(Self { reply: None, error: Some(error), ending })
     }
 
-    /// Appends all that is left to write on the stream: the reply, the error, and `</stream:stream>`.
+    /// Appends the reply and the error, for which the stream's header has to declare the prefix `stream`.
+    /// What closes the stream after them is the host's to write: `</stream:stream>` or, over
+    /// [WebSockets](https://www.rfc-editor.org/rfc/rfc7395#section-3.6), something else.
     pub fn write_to(&self, out: &mut BytesMut) {
         if let Some(reply) = &self.reply {
             reply.write_to(out);
@@ -112,7 +139,6 @@ impl End {
         if let Some(error) = &self.error {
             error.write_to(out);
         }
-        out.extend_from_slice(b"</stream:stream>");
     }
 }
 
@@ -152,11 +178,8 @@ impl Error {
             Self::OtherSession => End::with(StreamError::OtherSession, Ending::PeerFault),
             Self::BufferFull => Answer::buffer_full(),
             Self::AckTimeout => Answer::Detach,
-            Self::NotEnabled(_)
-            | Self::WrongRole(_)
-            | Self::NotRequested(_)
-            | Self::Unanswered
-            | Self::ReceiptsFull => Answer::Nothing,
+            Self::NotEnabled(_) | Self::WrongRole(_) | Self::NotRequested(_) => Answer::Nothing,
+            Self::Unanswered | Self::ReceiptsFull => Answer::Later,
         }
     }
 }

@@ -45,6 +45,7 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    #[inline]
     pub(crate) const fn uncounted() -> Self {
         Self { session: None, number: Counter::ZERO }
     }
@@ -84,7 +85,7 @@ pub struct OpenReceipt {
 }
 
 /// Which of the stanzas received in a session are handled.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Handled {
     session: Tag,
     h: Counter,
@@ -95,16 +96,25 @@ pub(crate) struct Handled {
     owed: Option<Counter>,
 }
 
+/// Equal in what a peer could tell: the tag is for the host's mistakes.
+impl PartialEq for Handled {
+    fn eq(&self, other: &Self) -> bool {
+        self.h == other.h && self.after == other.after && self.owed == other.owed
+    }
+}
+
 impl Handled {
     pub(crate) fn starting_at(h: Counter, session: Tag) -> Self {
         Self { session, h, after: VecDeque::new(), owed: None }
     }
 
+    #[inline]
     pub(crate) fn h(&self) -> Counter {
         self.h
     }
 
     /// How many stanzas after `h` are remembered, settled or not.
+    #[inline]
     pub(crate) fn pending(&self) -> usize {
         self.after.len()
     }
@@ -120,12 +130,14 @@ impl Handled {
     }
 
     /// Counts a stanza as received.
+    #[inline]
     pub(crate) fn receive(&mut self, now: Instant) -> Receipt {
         self.after.push_back(Some(now));
         Receipt { session: Some(self.session), number: self.received() }
     }
 
     /// Settles a stanza, and tells the new `h` if an `<r/>` waits for it.
+    #[inline]
     pub(crate) fn settle(&mut self, receipt: Receipt) -> Result<Option<Counter>, ReceiptError> {
         match receipt.session {
             None => Ok(None),
@@ -137,6 +149,7 @@ impl Handled {
     }
 
     /// Settles a stanza without its receipt.
+    #[inline]
     pub(crate) fn settle_number(&mut self, number: Counter) -> Result<Option<Counter>, NotOpen> {
         let offset = number.since(self.h.next());
         self.after.get_mut(count(offset)).and_then(Option::take).ok_or(NotOpen(number))?;
@@ -145,20 +158,25 @@ impl Handled {
             self.h = self.h.next();
         }
         give_back(&mut self.after);
-        Ok(self.owed.take_if(|owed| !(1..=self.after.len()).contains(&count(owed.since(self.h)))).map(|_| self.h))
+        let is_ahead = |owed: Counter| (1..=self.after.len()).contains(&count(owed.since(self.h)));
+        Ok(self.owed.take_if(|owed| !is_ahead(*owed)).map(|_| self.h))
+    }
+
+    /// Settles all that is open.
+    pub(crate) fn settle_all(&mut self) -> Option<Counter> {
+        self.h = self.received();
+        self.after = VecDeque::new();
+        self.owed.take().map(|_| self.h)
     }
 
     /// The answer to an `<r/>`: what is handled now. The rest of what was received by now is owed.
+    #[inline]
     pub(crate) fn answer(&mut self) -> Counter {
         self.owed = (!self.after.is_empty()).then(|| self.received());
         self.h
     }
 
-    /// The stream that asked is gone.
-    pub(crate) fn forget_owed(&mut self) {
-        self.owed = None;
-    }
-
+    #[inline]
     fn received(&self) -> Counter {
         // No more are remembered than a u32 allows.
         self.h.advance(u32::try_from(self.after.len()).unwrap_or(u32::MAX))
@@ -231,6 +249,21 @@ mod tests {
         );
         assert_eq!(one.settle_number(Counter::new(2)), Err(NotOpen(Counter::new(2))));
         assert_eq!(one.h(), Counter::new(1));
+    }
+
+    #[test]
+    fn all_that_is_open_can_be_given_up_at_once() {
+        let now = Instant::now();
+        let mut handled = handled(u32::MAX);
+        let _a = handled.receive(now);
+        let b = handled.receive(now);
+        handled.settle(b).unwrap();
+        let c = handled.receive(now);
+        handled.answer();
+        assert_eq!(handled.settle_all(), Some(Counter::new(2)));
+        assert_eq!((handled.h(), handled.open(), handled.pending()), (Counter::new(2), 0, 0));
+        assert_eq!(handled.settle_all(), None);
+        assert!(matches!(handled.settle(c), Err(ReceiptError::GivenUp(_))));
     }
 
     #[test]

@@ -1,10 +1,4 @@
-//! Stream management ([XEP-0198](https://xmpp.org/extensions/xep-0198.html)) for XMPP servers, clients,
-//! components and proxies, without I/O.
-//!
-//! The crate counts stanzas, acknowledges them, and lets a session go on over a new connection with nothing
-//! lost and nothing twice. It opens no socket, reads no clock, starts no thread: a connection handler feeds
-//! [`StreamMgmt`] what arrives and what leaves, and does what the return values say.
-
+#![doc = include_str!("lib.md")]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![deny(clippy::disallowed_methods)]
@@ -25,6 +19,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 mod config;
+pub mod conformance;
 mod counter;
 pub mod delay;
 mod error;
@@ -45,9 +40,14 @@ pub use nonza::{Condition, Enable, Enabled, FEATURE, Failed, Kind, Location, NS,
 pub use queue::{Lost, Measured, Queued, Returned, Stanza, Unacked, WrongH};
 pub use session::{Detached, Ended, Ending, Parts, QueueFull, ReceiptsOpen, Refused};
 pub use smid::{InvalidText, RandomError, SmId};
-pub use store::{AtCap, Census, Epoch, Lookup, MemoryStore, Registered, SessionStore, StoreError};
+pub use store::{AtCap, Epoch, Evicted, Lookup, MemoryStore, Registered, SessionStore, StoreError};
 pub use stream::{
     Acked, Action, CannotEnable, Disconnected, EnableRequest, Inbound, NotRecorded, OtherStream, Refusal, Resend,
     ResumeError, ResumeRequest, Resumption, Sent, StreamMgmt, WhyNot,
 };
 pub use stream_error::StreamError;
+
+/// Its examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

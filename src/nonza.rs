@@ -17,7 +17,8 @@ use crate::smid::{InvalidText, SmId, check_text};
 /// The [namespace](https://xmpp.org/extensions/xep-0198.html#registrar-ns) of stream management.
 pub const NS: &str = "urn:xmpp:sm:3";
 
-/// The [stream feature](https://xmpp.org/extensions/xep-0198.html#feature), as text.
+/// The [stream feature](https://xmpp.org/extensions/xep-0198.html#feature), as text. As an element it is
+/// `Element::bare("sm", xmpp_sm::NS)`.
 pub const FEATURE: &str = "<sm xmlns='urn:xmpp:sm:3'/>";
 
 /// The namespace of the [stanza error conditions](https://www.rfc-editor.org/rfc/rfc6120#section-8.3.3)
@@ -40,6 +41,7 @@ pub(crate) const NS_STANZAS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
 /// # Ok::<(), xmpp_sm::ParseError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[must_use = "the peer gets it only if it is written"]
 pub enum Nonza {
     /// `<enable/>`: the initiating side asks for stream management.
     Enable(Enable),

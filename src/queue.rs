@@ -5,13 +5,31 @@ use std::iter::FusedIterator;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use thiserror::Error;
 
 use crate::config::Config;
 use crate::counter::Counter;
 
 /// What is kept of a stanza until it is acknowledged: its bytes, or whatever else the host can send again.
 ///
-/// It must tell how many bytes it holds, quickly and always the same.
+/// It must tell how many bytes it holds, quickly and always the same. Bytes and strings do, as does
+/// [`Measured`]; a type of the host's own may carry what it wants to find again when a stanza comes back:
+///
+/// ```
+/// use bytes::Bytes;
+/// use xmpp_sm::Stanza;
+///
+/// struct Outgoing {
+///     wire: Bytes,
+///     rerouted: u8, // how often: a stanza that nobody takes must not go round for ever
+/// }
+///
+/// impl Stanza for Outgoing {
+///     fn bytes(&self) -> usize {
+///         self.wire.len() + size_of::<Self>()
+///     }
+/// }
+/// ```
 pub trait Stanza {
     /// How much it counts against [`buffer_max_bytes`](crate::Config::buffer_max_bytes).
     fn bytes(&self) -> usize;
@@ -64,9 +82,10 @@ impl<T> Stanza for Measured<T> {
 }
 
 /// Why an `h` cannot be right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum WrongH {
     /// It counts stanzas that were never sent.
+    #[error("h is {h}, and {sent} stanzas were sent")]
     TooHigh {
         /// What the peer wrote.
         h: Counter,
@@ -74,6 +93,7 @@ pub enum WrongH {
         sent: Counter,
     },
     /// It is behind what the peer acknowledged before.
+    #[error("h is {h}, and was {acked} before")]
     Backwards {
         /// What the peer wrote.
         h: Counter,
@@ -126,7 +146,7 @@ impl<S: Stanza> Queue<S> {
         self.sent.since(self.acked)
     }
 
-    /// Whether all that is outstanding is kept.
+    /// Whether all of those are kept.
     pub(crate) fn is_whole(&self) -> bool {
         self.not_kept() == 0
     }
@@ -141,6 +161,17 @@ impl<S: Stanza> Queue<S> {
         self.can_count()
             && self.ring.len() < count(config.buffer_max.get())
             && self.bytes.saturating_add(stanza.bytes()) <= config.buffer_max_bytes.get()
+    }
+
+    /// Whether one more stanza, of no size, is within its bounds.
+    pub(crate) fn has_room(&self, config: &Config) -> bool {
+        self.ring.len() < count(config.buffer_max.get()) && self.bytes < config.buffer_max_bytes.get()
+    }
+
+    /// Whether either bound is half reached.
+    pub(crate) fn is_half_full(&self, config: &Config) -> bool {
+        self.ring.len() >= count(config.buffer_max.get().div_ceil(2))
+            || self.bytes >= config.buffer_max_bytes.get().div_ceil(2)
     }
 
     /// Whether the queue is within its bounds.
@@ -179,8 +210,10 @@ impl<S: Stanza> Queue<S> {
     pub(crate) fn ack(&mut self, h: Counter) -> Result<u32, WrongH> {
         let acknowledged = self.check(h)?;
         let gone = count(acknowledged).saturating_sub(self.not_kept());
-        for entry in self.ring.drain(..gone) {
-            self.bytes = self.bytes.saturating_sub(entry.stanza.bytes());
+        for _ in 0..gone {
+            if let Some(entry) = self.ring.pop_front() {
+                self.bytes = self.bytes.saturating_sub(entry.stanza.bytes());
+            }
         }
         self.acked = h;
         give_back(&mut self.ring);

@@ -12,7 +12,7 @@ use crate::queue::{Lost, Queue, Stanza, Unacked, WrongH, count};
 use crate::smid::SmId;
 
 /// Both directions of a session. It knows no role and no phase.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Session<S> {
     pub(crate) handled: Handled,
     pub(crate) queue: Queue<S>,
@@ -145,7 +145,12 @@ impl<S: Stanza> Detached<S> {
         self.session.handled.settle_number(number).map(drop)
     }
 
-    /// Ends the session if its deadline has come.
+    /// Settles all delivered stanzas that are still open, as [`give_up`](Self::give_up) does for one.
+    pub fn give_up_all(&mut self) {
+        self.session.handled.settle_all();
+    }
+
+    /// Ends the session if its deadline has come. Settle open receipts first: [`Ended::h`] is final.
     ///
     /// # Errors
     ///
@@ -160,7 +165,8 @@ impl<S: Stanza> Detached<S> {
         self.session.into_ended(ending, Some(self.smid))
     }
 
-    pub(crate) fn is_expired(&self, now: Instant) -> bool {
+    /// Whether its deadline has come.
+    pub fn is_expired(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
@@ -214,6 +220,9 @@ impl<S: PartialEq> PartialEq for Detached<S> {
 }
 
 /// All that a [`Detached`] session is, to be kept by the host.
+///
+/// An `Instant` means nothing to another process: write the times down as
+/// [wall-clock time](crate::delay::wall_clock), the deadline as what is left of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parts<S> {
     /// Its SM-ID.
@@ -258,7 +267,9 @@ pub struct Ended<S> {
     /// How many stanzas of the peer were handled: what
     /// [`retire`](crate::SessionStore::retire) remembers.
     pub h: Counter,
-    /// How many more were delivered and not settled. Their receipts settle nothing any more.
+    /// How many more were delivered and not settled. Their receipts settle nothing any more, and `h`
+    /// leaves them out: a client that learns this `h` sends them again. To prevent it, settle them before
+    /// the session ends.
     pub open_receipts: usize,
     /// What the peer has not acknowledged, oldest first, each once.
     pub unacked: Lost<S>,

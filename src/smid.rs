@@ -103,6 +103,10 @@ pub(crate) fn check_text(text: &str) -> Result<(), InvalidText> {
     if text.len() > SmId::MAX_BYTES {
         return Err(InvalidText::TooLong);
     }
+    // Seldom is there anything but ASCII.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Ok(());
+    }
     // https://www.w3.org/TR/xml/#charsets
     let legal = |c: char| !matches!(c, '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\u{fffe}' | '\u{ffff}');
     if text.chars().all(legal) { Ok(()) } else { Err(InvalidText::NotXml) }

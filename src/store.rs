@@ -5,7 +5,7 @@ mod memory;
 
 use std::time::Instant;
 
-pub use memory::{AtCap, Census, MemoryStore, StoreError};
+pub use memory::{AtCap, MemoryStore, StoreError};
 
 use crate::counter::Counter;
 use crate::smid::SmId;
@@ -29,6 +29,8 @@ use crate::smid::SmId;
 ///   limit, swept or not. It may be lost at any time (a cap, a restart): the answer is then `NotFound`.
 ///   A registration may be lost only with the session itself.
 /// - `now` is the host's monotonic clock.
+///
+/// The trait can be made into an object, `dyn SessionStore<Sid = ..., Error = ...>`.
 ///
 /// [`MemoryStore`] is the reference; `tests/store_conformance.rs` checks any store against this.
 pub trait SessionStore: Send + Sync {
@@ -69,7 +71,8 @@ pub trait SessionStore: Send + Sync {
     /// Drops stale records that are too old to be answered, and tells how many. It costs by what it drops.
     fn sweep(&self, now: Instant) -> usize;
 
-    /// When the host shall call [`sweep`](Self::sweep) next, if it shall.
+    /// When the host shall call [`sweep`](Self::sweep) next, if it shall; a [`retire`](Self::retire) may
+    /// change the answer.
     fn next_sweep(&self) -> Option<Instant>;
 }
 
@@ -90,14 +93,25 @@ impl Epoch {
 }
 
 /// A session is registered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "the epoch is needed to take the record out again"]
 pub struct Registered<Sid> {
     /// Which registration this is.
     pub epoch: Epoch,
     /// The session that had to make room for it: the host ends it, with
-    /// [`Ending::Replaced`](crate::Ending::Replaced).
-    pub evicted: Option<Sid>,
+    /// [`Ending::Replaced`](crate::Ending::Replaced). Its record is gone, and its `h` is not remembered.
+    pub evicted: Option<Evicted<Sid>>,
+}
+
+/// A session whose record is gone. Its owner ends it if it still is of that registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evicted<Sid> {
+    /// Its SM-ID.
+    pub smid: SmId,
+    /// The registration that was taken out.
+    pub epoch: Epoch,
+    /// Where it is.
+    pub sid: Sid,
 }
 
 /// The three answers to a question for an SM-ID.

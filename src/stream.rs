@@ -15,9 +15,9 @@ pub use action::{
 use crate::config::Config;
 use crate::counter::Counter;
 use crate::error::Error;
-use crate::handled::{OpenReceipt, Receipt, Tag};
-use crate::nonza::{Failed, Kind, Nonza};
-use crate::queue::{Stanza, Unacked, count};
+use crate::handled::{OpenReceipt, Tag};
+use crate::nonza::Nonza;
+use crate::queue::{Stanza, Unacked};
 use crate::session::{Detached, Ended, Ending, Session};
 use crate::smid::SmId;
 use flow::Asking;
@@ -178,7 +178,8 @@ impl<S: Stanza> StreamMgmt<S> {
         self.binds = false;
     }
 
-    /// A resource is bound: `<enable/>` may come, `<resume/>` no more.
+    /// A resource is bound: `<enable/>` may come, `<resume/>` no more. While a request is unanswered, or
+    /// once stream management is on, this changes nothing.
     pub fn bound(&mut self) {
         if matches!(self.phase, Phase::Connected | Phase::Authenticated) {
             self.phase = Phase::Bound;
@@ -197,56 +198,18 @@ impl<S: Stanza> StreamMgmt<S> {
     /// # Errors
     ///
     /// [`Error`], with the state as it was: obey its [`answer`](Error::answer).
+    #[inline]
     pub fn handle(&mut self, inbound: Inbound, now: Instant) -> Result<Action<'_, S>, Error> {
-        if matches!(self.phase, Phase::EnablePending | Phase::ResumePending) {
-            return Err(Error::Unanswered);
-        }
         match inbound {
-            Inbound::Stanza => self.receive(now).map(Action::Deliver),
-            Inbound::Other => Ok(Action::Other),
-            Inbound::Nonza(nonza) => {
-                self.admit(nonza.kind())?;
-                match nonza {
-                    Nonza::Request => Ok(Action::Send(Nonza::Ack(self.session.handled.answer()))),
-                    Nonza::Ack(h) => self.acknowledge(h, now).map(Action::Acked),
-                    Nonza::Enable(enable) => Ok(Action::Enable(self.request_enable(enable))),
-                    Nonza::Resume(resume) => Ok(Action::Resume(self.request_resume(resume))),
-                    Nonza::Enabled(enabled) => Ok(self.enabled(enabled, now)),
-                    Nonza::Resumed(resumed) => self.resumed(&resumed, now),
-                    Nonza::Failed(failed) => Ok(self.failed(failed)),
-                }
-            }
-            Inbound::Malformed(error) => {
-                if let Some(kind) = error.element() {
-                    self.admit(kind)?;
-                }
-                match error.element() {
-                    // Whatever else it says, the answer is no.
-                    Some(Kind::Failed) => Ok(self.failed(Failed::default())),
-                    _ => Err(error.into()),
-                }
-            }
-        }
-    }
-
-    /// Whether an element may come from this side, in this phase.
-    fn admit(&self, kind: Kind) -> Result<(), Error> {
-        let enabled = self.phase == Phase::Enabled;
-        match (kind, self.role) {
-            (Kind::Ack | Kind::Request, _) if enabled => Ok(()),
-            (Kind::Ack | Kind::Request, _) => Err(Error::NotEnabled(kind)),
-            (Kind::Enable | Kind::Resume, Role::Client) => Err(Error::WrongRole(kind)),
-            (Kind::Enabled | Kind::Resumed | Kind::Failed, Role::Server) => Err(Error::WrongRole(kind)),
-            (Kind::Enable | Kind::Resume, Role::Server) => self.admit_request(kind),
-            (Kind::Enabled | Kind::Resumed | Kind::Failed, Role::Client) => match (kind, self.phase) {
-                (Kind::Enabled | Kind::Failed, Phase::Enabling) => Ok(()),
-                (Kind::Resumed | Kind::Failed, Phase::Resuming(_)) => Ok(()),
-                _ => Err(Error::NotRequested(kind)),
-            },
+            Inbound::Stanza if self.is_enabled() => self.receive(now).map(Action::Deliver),
+            Inbound::Nonza(Nonza::Ack(h)) if self.is_enabled() => self.acknowledge(h, now).map(Action::Acked),
+            Inbound::Nonza(Nonza::Request) if self.is_enabled() => Ok(Action::Send(self.answer())),
+            inbound => self.negotiate(inbound, now),
         }
     }
 
     /// Whether stream management is on.
+    #[inline]
     pub fn is_enabled(&self) -> bool {
         self.phase == Phase::Enabled
     }
@@ -299,6 +262,7 @@ impl<S: Stanza> StreamMgmt<S> {
     /// The stream is being closed in good order: it gives the
     /// [last `<a/>`](https://xmpp.org/extensions/xep-0198.html#acking), to be written before
     /// `</stream:stream>`, and the session ends with the stream.
+    #[must_use = "the peer gets it only if it is written"]
     pub fn finish(&mut self) -> Option<Nonza> {
         self.finished = true;
         self.ack()
@@ -306,6 +270,9 @@ impl<S: Stanza> StreamMgmt<S> {
 
     /// The connection is gone. The session waits to be resumed, if it may, or ends and hands back what
     /// was not acknowledged.
+    ///
+    /// Receipts that are open go with the session. If it is not [resumable](Self::is_resumable), settle
+    /// them first: [`Ended::h`] is final.
     pub fn disconnect(self, now: Instant) -> Disconnected<S> {
         let deadline = match self.phase {
             Phase::Resuming(deadline) => deadline,
@@ -313,26 +280,15 @@ impl<S: Stanza> StreamMgmt<S> {
         };
         let resumable = self.is_resumable();
         let ending = if self.finished { Ending::Closed } else { Ending::NotResumable };
-        let Self { config, mut session, smid, window, .. } = self;
-        session.handled.forget_owed();
+        let Self { config, session, smid, window, .. } = self;
         match smid {
             Some(smid) if resumable => Disconnected::Resumable(Detached { config, session, smid, window, deadline }),
             smid => Disconnected::Ended(session.into_ended(ending, smid)),
         }
     }
 
-    /// The stream and its session are over for good.
+    /// The stream and its session are over for good. Settle open receipts first: [`Ended::h`] is final.
     pub fn end(self, ending: Ending) -> Ended<S> {
         self.session.into_ended(ending, self.smid)
-    }
-
-    fn receive(&mut self, now: Instant) -> Result<Receipt, Error> {
-        if self.phase != Phase::Enabled {
-            return Ok(Receipt::uncounted());
-        }
-        if self.session.handled.pending() >= count(self.config.receipts_max.get()) {
-            return Err(Error::ReceiptsFull);
-        }
-        Ok(self.session.handled.receive(now))
     }
 }

@@ -143,14 +143,21 @@ impl Attributes<'_> {
 
 /// <https://www.w3.org/TR/xmlschema11-2/#unsignedInt>
 fn unsigned_int(text: &str) -> Option<Counter> {
-    digits(text)?.parse().ok().map(Counter::new)
+    let mut value = 0_u32;
+    for digit in digits(text)? {
+        value = value.checked_mul(10)?.checked_add(digit?.into())?;
+    }
+    Some(Counter::new(value))
 }
 
 /// <https://www.w3.org/TR/xmlschema11-2/#positiveInteger>, which has no upper end: what does not fit
 /// saturates.
 fn positive_integer(text: &str) -> Option<NonZeroU32> {
-    let digits = digits(text)?;
-    NonZeroU32::new(digits.parse().unwrap_or(u32::MAX))
+    let mut value = 0_u32;
+    for digit in digits(text)? {
+        value = value.saturating_mul(10).saturating_add(digit?.into());
+    }
+    NonZeroU32::new(value)
 }
 
 /// <https://www.w3.org/TR/xmlschema11-2/#boolean>
@@ -162,16 +169,23 @@ fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// The digits of a number that is not negative.
-fn digits(text: &str) -> Option<&str> {
+/// The digits of a number that is not negative; nothing in the place of what is no digit.
+fn digits(text: &str) -> Option<impl Iterator<Item = Option<u8>>> {
     let text = collapse(text);
     let digits = text.strip_prefix('+').unwrap_or(text);
-    (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())).then_some(digits)
+    let value = |byte: u8| byte.checked_sub(b'0').filter(|digit| *digit < 10);
+    (!digits.is_empty()).then(|| digits.bytes().map(value))
 }
 
 /// White space as XSD has it, which is less than what Unicode has.
 fn collapse(text: &str) -> &str {
-    text.trim_matches([' ', '\t', '\r', '\n'])
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t' | b'\r' | b'\n'));
+    // Seldom is there any.
+    if is_space(text.as_bytes().first()) || is_space(text.as_bytes().last()) {
+        text.trim_matches([' ', '\t', '\r', '\n'])
+    } else {
+        text
+    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! [`Nonza`] to text, to `BytesMut`, to a minidom element.
 
-use std::fmt::{self, Write};
+use std::convert::Infallible;
+use std::fmt;
 
 use bytes::BytesMut;
 use minidom::Element;
 use minidom::rxml::NcName;
 
-use super::{Enable, Enabled, Failed, NS, NS_STANZAS, Nonza, Resume, Resumed};
+use super::{Enable, Enabled, Failed, Kind, NS, NS_STANZAS, Nonza, Resume, Resumed};
 
 /// The most attributes that an element of the namespace has.
 const MOST: usize = 4;
@@ -21,8 +22,10 @@ enum Value<'a> {
 impl Nonza {
     /// Appends the element's text, as UTF-8 and with its own namespace declaration.
     pub fn write_to(&self, out: &mut BytesMut) {
-        // Writing to memory cannot fail.
-        let _ = write!(out, "{self}");
+        let Ok(()) = self.emit(|piece| {
+            out.extend_from_slice(piece.as_bytes());
+            Ok::<_, Infallible>(())
+        });
     }
 
     /// The element, for hosts that write minidom.
@@ -70,40 +73,89 @@ impl Nonza {
 /// The element as text, as [`write_to`](Nonza::write_to) writes it. It shows the SM-ID.
 impl fmt::Display for Nonza {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.kind().name();
-        write!(f, "<{name} xmlns='{NS}'")?;
+        self.emit(|piece| f.write_str(piece))
+    }
+}
+
+impl Nonza {
+    /// The text, piece by piece: the formatting machinery of the standard library would cost more than
+    /// all the rest of an acknowledgement.
+    fn emit<E>(&self, mut piece: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
+        piece(self.kind().start())?;
         for (name, value) in self.attributes().into_iter().flatten() {
-            write!(f, " {name}='")?;
+            piece(" ")?;
+            piece(name)?;
+            piece("='")?;
             match value {
-                Value::Text(text) => write_escaped(f, text)?,
-                Value::Number(number) => write!(f, "{number}")?,
-                Value::True => f.write_str("true")?,
+                Value::Text(text) => escape(text, &mut piece)?,
+                Value::Number(number) => piece(decimal(number, &mut [0; 10]))?,
+                Value::True => piece("true")?,
             }
-            f.write_char('\'')?;
+            piece("'")?;
         }
         match self {
             Self::Failed(Failed { condition: Some(condition), .. }) => {
-                write!(f, "><{} xmlns='{NS_STANZAS}'/></{name}>", condition.name())
+                for part in ["><", condition.name(), " xmlns='", NS_STANZAS, "'/></failed>"] {
+                    piece(part)?;
+                }
+                Ok(())
             }
-            _ => f.write_str("/>"),
+            _ => piece("/>"),
+        }
+    }
+}
+
+impl Kind {
+    /// The start of its tag.
+    const fn start(self) -> &'static str {
+        match self {
+            Self::Enable => "<enable xmlns='urn:xmpp:sm:3'",
+            Self::Enabled => "<enabled xmlns='urn:xmpp:sm:3'",
+            Self::Resume => "<resume xmlns='urn:xmpp:sm:3'",
+            Self::Resumed => "<resumed xmlns='urn:xmpp:sm:3'",
+            Self::Failed => "<failed xmlns='urn:xmpp:sm:3'",
+            Self::Ack => "<a xmlns='urn:xmpp:sm:3'",
+            Self::Request => "<r xmlns='urn:xmpp:sm:3'",
         }
     }
 }
 
 /// White space goes out as character references, or the reader's attribute normalization would change it.
-fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+fn escape<E>(text: &str, mut piece: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
+    // Seldom is there anything to escape.
+    if !text.bytes().any(|byte| matches!(byte, b'&' | b'<' | b'>' | b'\'' | b'"' | b'\t' | b'\n' | b'\r')) {
+        return piece(text);
+    }
+    let mut utf8 = [0; 4];
     for c in text.chars() {
-        match c {
-            '&' => f.write_str("&amp;")?,
-            '<' => f.write_str("&lt;")?,
-            '>' => f.write_str("&gt;")?,
-            '\'' => f.write_str("&apos;")?,
-            '"' => f.write_str("&quot;")?,
-            '\t' | '\n' | '\r' => write!(f, "&#{};", u32::from(c))?,
-            c => f.write_char(c)?,
-        }
+        piece(match c {
+            '&' => "&amp;",
+            '<' => "&lt;",
+            '>' => "&gt;",
+            '\'' => "&apos;",
+            '"' => "&quot;",
+            '\t' => "&#9;",
+            '\n' => "&#10;",
+            '\r' => "&#13;",
+            c => c.encode_utf8(&mut utf8),
+        })?;
     }
     Ok(())
+}
+
+/// A number of up to ten digits, in the buffer given.
+fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &str {
+    let mut start = digits.len();
+    for (place, digit) in digits.iter_mut().enumerate().rev() {
+        // The remainder is a digit.
+        *digit = b'0'.saturating_add(u8::try_from(number % 10).unwrap_or(0));
+        start = place;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    digits.get(start..).and_then(|digits| std::str::from_utf8(digits).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -148,6 +200,13 @@ mod tests {
             let element: Element = std::str::from_utf8(&out).unwrap().parse().unwrap();
             assert_eq!(Nonza::from_element(&element), Some(Ok(nonza.clone())), "{nonza}");
             assert_eq!(element, nonza.to_element());
+        }
+    }
+
+    #[test]
+    fn numbers_are_decimal() {
+        for number in [0, 1, 9, 10, 99, 100, 12_345, 999_999_999, 1_000_000_000, u32::MAX - 1, u32::MAX] {
+            assert_eq!(decimal(number, &mut [0; 10]), number.to_string());
         }
     }
 

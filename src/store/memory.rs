@@ -12,7 +12,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use thiserror::Error;
 
-use super::{Epoch, Lookup, Registered, SessionStore};
+use super::{Epoch, Evicted, Lookup, Registered, SessionStore};
 use crate::config::{Config, StaleH};
 use crate::counter::Counter;
 use crate::smid::SmId;
@@ -140,20 +140,36 @@ impl<Sid> MemoryStore<Sid> {
         self
     }
 
-    /// How many sessions are registered, and how many stale `h` are remembered, those included that are
-    /// too old and not swept yet. A snapshot, and slow: it visits every record.
-    pub fn census(&self) -> Census {
-        let mut census = Census::default();
-        for table in &self.tables {
-            for record in table.lock().values() {
-                let count = match record.state {
-                    State::Live { .. } => &mut census.sessions,
-                    State::Stale { .. } => &mut census.stale,
-                };
-                *count = count.saturating_add(1);
-            }
-        }
-        census
+    /// How many sessions are registered. Not exact while other threads register and take out.
+    pub fn len(&self) -> usize {
+        let records = self.tables.iter().fold(0_usize, |sum, table| sum.saturating_add(table.lock().len()));
+        records.saturating_sub(self.stale_len())
+    }
+
+    /// Whether no session is registered, with the same reservation.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many stale `h` are remembered, those included that are too old and not swept yet.
+    pub fn stale_len(&self) -> usize {
+        self.fading.lock().len()
+    }
+
+    /// Takes a session out to make room for `newcomer`, whose table is locked.
+    fn evict(
+        &self,
+        epoch: NonZeroU64,
+        smid: SmId,
+        newcomer: &SmId,
+        table: &mut Table<Sid>,
+        caps: &mut Caps,
+    ) -> Option<Evicted<Sid>> {
+        let is_same = std::ptr::eq(self.table(&smid), self.table(newcomer));
+        let record = if is_same { table.remove(&smid) } else { self.table(&smid).lock().remove(&smid) };
+        let Record { owner, state: State::Live { sid, .. } } = record? else { return None };
+        caps.remove(&owner, epoch);
+        Some(Evicted { smid, epoch: Epoch::new(epoch.get()), sid })
     }
 
     fn table(&self, smid: &SmId) -> &Mutex<Table<Sid>> {
@@ -191,64 +207,55 @@ impl<Sid> MemoryStore<Sid> {
     }
 }
 
-/// What [`MemoryStore::census`] found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Census {
-    /// How many sessions are registered.
-    pub sessions: usize,
-    /// How many stale `h` are remembered.
-    pub stale: usize,
-}
-
 impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
     type Sid = Sid;
     type Error = StoreError;
 
     fn register(&self, smid: &SmId, owner: &str, sid: Sid) -> Result<Registered<Sid>, StoreError> {
+        // Dropped after the locks are free: a `Sid` may do whatever it likes then.
+        let _former;
         let mut caps = self.caps.as_ref().map(Mutex::lock);
         let mut table = self.table(smid).lock();
-        let replaced = match table.get(smid) {
-            Some(record) if *record.owner != *owner && !self.is_faded(record) => return Err(StoreError::Taken),
-            Some(Record { state: State::Live { epoch, .. }, .. }) => Some(*epoch),
-            _ => None,
+        let entry = table.entry(smid.clone());
+        let known = match &entry {
+            Entry::Occupied(record) if *record.get().owner != *owner && !self.is_faded(record.get()) => {
+                return Err(StoreError::Taken);
+            }
+            Entry::Occupied(record) => match record.get().state {
+                State::Live { epoch, .. } => Some(epoch),
+                State::Stale { .. } => None,
+            },
+            Entry::Vacant(_) => None,
         };
         let oldest = match &caps {
-            Some(caps) if replaced.is_none() => caps.in_the_way(owner, self.at_cap)?,
+            Some(caps) if known.is_none() => caps.in_the_way(owner, self.at_cap)?,
             _ => None,
         };
         let epoch = self.next_epoch();
         let state = State::Live { epoch, sid };
-        match table.entry(smid.clone()) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(Record { owner: owner.into(), state });
-            }
-            Entry::Occupied(mut occupied) => {
-                let record = occupied.get_mut();
+        match entry {
+            Entry::Occupied(mut record) => {
+                let record = record.get_mut();
                 if *record.owner != *owner {
                     record.owner = owner.into();
                 }
-                if let State::Stale { place } = std::mem::replace(&mut record.state, state) {
+                let former = std::mem::replace(&mut record.state, state);
+                if let State::Stale { place } = former {
                     self.fading.lock().forget(place);
                 }
+                _former = former;
+            }
+            Entry::Vacant(vacant) => {
+                vacant.insert(Record { owner: owner.into(), state });
             }
         }
         let mut evicted = None;
         if let Some(caps) = &mut caps {
-            if let Some(replaced) = replaced {
-                caps.remove(owner, replaced);
+            if let Some(known) = known {
+                caps.remove(owner, known);
             }
             caps.insert(owner, epoch, smid.clone());
-            if let Some((oldest, victim)) = oldest {
-                // It may be in the same table.
-                let record = match std::ptr::eq(self.table(&victim), self.table(smid)) {
-                    true => table.remove(&victim),
-                    false => self.table(&victim).lock().remove(&victim),
-                };
-                if let Some(Record { owner, state: State::Live { sid, .. } }) = record {
-                    caps.remove(&owner, oldest);
-                    evicted = Some(sid);
-                }
-            }
+            evicted = oldest.and_then(|(oldest, victim)| self.evict(oldest, victim, smid, &mut table, caps));
         }
         Ok(Registered { epoch: Epoch::new(epoch.get()), evicted })
     }
@@ -271,6 +278,8 @@ impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
         if !self.stale_h.enabled {
             return self.remove(smid, epoch);
         }
+        // Dropped after the locks are free.
+        let _former;
         let mut caps = self.caps.as_ref().map(Mutex::lock);
         let mut table = self.table(smid).lock();
         let Some(record) = table.get_mut(smid) else { return Ok(()) };
@@ -282,7 +291,8 @@ impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
             caps.remove(&record.owner, live);
         }
         let mut fading = self.fading.lock();
-        record.state = State::Stale { place: fading.push(smid.clone(), epoch, h, now) };
+        let stale = State::Stale { place: fading.push(smid.clone(), epoch, h, now) };
+        _former = std::mem::replace(&mut record.state, stale);
         let faded = fading.over_max();
         // Their records are in other tables.
         drop(fading);
@@ -292,6 +302,8 @@ impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
     }
 
     fn remove(&self, smid: &SmId, epoch: Epoch) -> Result<(), StoreError> {
+        // Dropped after the locks are free.
+        let _former;
         let mut caps = self.caps.as_ref().map(Mutex::lock);
         let mut table = self.table(smid).lock();
         let Entry::Occupied(record) = table.entry(smid.clone()) else { return Ok(()) };
@@ -300,13 +312,13 @@ impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
                 if let Some(caps) = &mut caps {
                     caps.remove(&record.get().owner, live);
                 }
-                record.remove();
+                _former = record.remove();
             }
             State::Stale { place } => {
                 let mut fading = self.fading.lock();
                 if fading.get(place).is_some_and(|stale| stale.epoch == epoch) {
                     fading.forget(place);
-                    record.remove();
+                    _former = record.remove();
                 }
             }
             State::Live { .. } => {}
@@ -315,10 +327,8 @@ impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
     }
 
     fn sweep(&self, now: Instant) -> usize {
-        let mut fading = self.fading.lock();
-        fading.swept(now);
-        let faded = fading.take_while(|since| self.is_too_old(since, now));
-        drop(fading);
+        let faded = self.fading.lock().sweep(now, |since| self.is_too_old(since, now));
+        // Their tables are locked after `fading` is free.
         self.bury(faded)
     }
 

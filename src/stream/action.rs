@@ -108,8 +108,10 @@ pub enum Action<'a, S> {
     Enabled(Enabled),
     /// Client: the session is back. Write this, in order.
     Resumed(Resend<'a, S>),
-    /// Client: the request was refused. What its session still held comes back. The stream lives on: bind
-    /// a resource, if none is bound yet.
+    /// Client: the request was refused, and the stream lives on. What its session still held comes back:
+    /// after [`Ending::ResumeRefused`], bind a resource and send it again; after
+    /// [`Ending::EnableRefused`] it was written on this stream and is on its way, as without stream
+    /// management.
     Failed(Failed, Ended<S>),
 }
 
@@ -237,8 +239,9 @@ pub struct Sent<S> {
     /// What to write after it.
     pub request: Option<Nonza>,
     /// What left the buffer to make room, under
-    /// [`OnFull::GiveUpResumability`](crate::OnFull::GiveUpResumability).
-    pub evicted: Option<Lost<S>>,
+    /// [`OnFull::GiveUpResumability`](crate::OnFull::GiveUpResumability). It was written to the peer, which
+    /// may well have it: a host that would not keep it without stream management drops it here, too.
+    pub evicted: Option<Box<Lost<S>>>,
 }
 
 /// A stanza was not recorded, and must not be written. It comes back.
@@ -310,6 +313,15 @@ pub enum ResumeError<S> {
         /// The session, for its owner.
         session: Detached<S>,
     },
+}
+
+impl<S> ResumeError<S> {
+    /// The session, for its owner, whatever went wrong.
+    pub fn into_session(self) -> Detached<S> {
+        match self {
+            Self::Refused { session, .. } | Self::NotYet { session, .. } | Self::Mismatch { session, .. } => session,
+        }
+    }
 }
 
 /// A client's request that cannot be made.

@@ -5,22 +5,75 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::action::{
-    Action, CannotEnable, EnableRequest, OtherStream, Refusal, Resend, ResumeError, ResumeRequest, Resumption,
+    Action, CannotEnable, EnableRequest, Inbound, OtherStream, Refusal, Resend, ResumeError, ResumeRequest, Resumption,
 };
 use super::flow::Asking;
 use super::{Phase, Role, StreamMgmt};
-use crate::config::{Config, OnFull};
+use crate::config::{Config, OnFull, StaleH};
 use crate::counter::Counter;
 use crate::error::Error;
-use crate::handled::Tag;
+use crate::handled::{Receipt, Tag};
 use crate::nonza::{Condition, Enable, Enabled, Failed, Kind, Nonza, Resume, Resumed};
 use crate::queue::Stanza;
 use crate::session::{Detached, Ended, Ending, ReceiptsOpen, Refused, Session};
 use crate::smid::SmId;
 
+impl<S: Stanza> StreamMgmt<S> {
+    /// Whatever comes while stream management is not simply on, and all that is not simply a stanza or
+    /// an acknowledgement.
+    pub(super) fn negotiate(&mut self, inbound: Inbound, now: Instant) -> Result<Action<'_, S>, Error> {
+        if matches!(self.phase, Phase::EnablePending | Phase::ResumePending) {
+            return Err(Error::Unanswered);
+        }
+        match inbound {
+            Inbound::Stanza => Ok(Action::Deliver(Receipt::uncounted())),
+            Inbound::Other => Ok(Action::Other),
+            Inbound::Nonza(nonza) => {
+                self.admit(nonza.kind())?;
+                match nonza {
+                    Nonza::Request => Ok(Action::Send(self.answer())),
+                    Nonza::Ack(h) => self.acknowledge(h, now).map(Action::Acked),
+                    Nonza::Enable(enable) => Ok(Action::Enable(self.request_enable(enable))),
+                    Nonza::Resume(resume) => Ok(Action::Resume(self.request_resume(resume))),
+                    Nonza::Enabled(enabled) => Ok(self.enabled(enabled, now)),
+                    Nonza::Resumed(resumed) => self.resumed(&resumed, now),
+                    Nonza::Failed(failed) => Ok(self.failed(failed)),
+                }
+            }
+            Inbound::Malformed(error) => {
+                if let Some(kind) = error.element() {
+                    self.admit(kind)?;
+                }
+                match error.element() {
+                    // Whatever else it says, the answer is no.
+                    Some(Kind::Failed) => Ok(self.failed(Failed::default())),
+                    _ => Err(error.into()),
+                }
+            }
+        }
+    }
+
+    /// Whether an element may come from this side, in this phase.
+    fn admit(&self, kind: Kind) -> Result<(), Error> {
+        let enabled = self.phase == Phase::Enabled;
+        match (kind, self.role) {
+            (Kind::Ack | Kind::Request, _) if enabled => Ok(()),
+            (Kind::Ack | Kind::Request, _) => Err(Error::NotEnabled(kind)),
+            (Kind::Enable | Kind::Resume, Role::Client) => Err(Error::WrongRole(kind)),
+            (Kind::Enabled | Kind::Resumed | Kind::Failed, Role::Server) => Err(Error::WrongRole(kind)),
+            (Kind::Enable | Kind::Resume, Role::Server) => self.admit_request(kind),
+            (Kind::Enabled | Kind::Resumed | Kind::Failed, Role::Client) => match (kind, self.phase) {
+                (Kind::Enabled | Kind::Failed, Phase::Enabling) => Ok(()),
+                (Kind::Resumed | Kind::Failed, Phase::Resuming(_)) => Ok(()),
+                _ => Err(Error::NotRequested(kind)),
+            },
+        }
+    }
+}
+
 /// The server's side.
 impl<S: Stanza> StreamMgmt<S> {
-    pub(super) fn admit_request(&self, kind: Kind) -> Result<(), Error> {
+    fn admit_request(&self, kind: Kind) -> Result<(), Error> {
         match (kind, self.phase) {
             (_, Phase::Disabled) => Err(Error::Unsupported(kind)),
             (Kind::Enable, Phase::Enabled) => Err(Error::AlreadyEnabled),
@@ -32,7 +85,7 @@ impl<S: Stanza> StreamMgmt<S> {
         }
     }
 
-    pub(super) fn request_enable(&mut self, enable: Enable) -> EnableRequest {
+    fn request_enable(&mut self, enable: Enable) -> EnableRequest {
         self.phase = Phase::EnablePending;
         let longest = self.config.resume_timeout.filter(|_| enable.resume && self.config.can_resume());
         let wanted = enable.max.map(|max| Duration::from_secs(max.get().into()));
@@ -40,7 +93,7 @@ impl<S: Stanza> StreamMgmt<S> {
         EnableRequest { stream: self.tag, enable, window }
     }
 
-    pub(super) fn request_resume(&mut self, resume: Resume) -> ResumeRequest {
+    fn request_resume(&mut self, resume: Resume) -> ResumeRequest {
         self.phase = Phase::ResumePending;
         ResumeRequest { stream: self.tag, resume }
     }
@@ -126,7 +179,11 @@ impl<S: Stanza> StreamMgmt<S> {
         }
         if expired {
             self.phase = Phase::Authenticated;
-            let failed = Refusal::StaleH(session.h()).into_failed();
+            let StaleH { enabled, geriatric, .. } = self.config.stale_h;
+            let age = session.deadline.map(|deadline| now.saturating_duration_since(deadline));
+            let stale = enabled && age.is_some_and(|age| age <= geriatric);
+            let refusal = if stale { Refusal::StaleH(session.h()) } else { Refusal::NotFound };
+            let failed = refusal.into_failed();
             return Err(ResumeError::Refused { failed, why: Refused::Expired, session });
         }
         let resumed = Nonza::Resumed(Resumed { h: session.h(), previd: request.resume.previd });
@@ -192,7 +249,8 @@ impl<S: Stanza> StreamMgmt<S> {
     /// A client's stream, authenticated and not bound, and the `<resume/>` to write on it.
     ///
     /// If the connection is lost before the answer, [`disconnect`](Self::disconnect) gives the session
-    /// back as it was.
+    /// back as it was. How long to wait for the answer is the host's to decide. On a stream that binds no
+    /// resource, call [`authenticated_without_bind`](Self::authenticated_without_bind) on it, too.
     ///
     /// # Errors
     ///
@@ -208,21 +266,21 @@ impl<S: Stanza> StreamMgmt<S> {
         Ok((stream, resume))
     }
 
-    pub(super) fn enabled(&mut self, enabled: Enabled, now: Instant) -> Action<'_, S> {
+    fn enabled(&mut self, enabled: Enabled, now: Instant) -> Action<'_, S> {
         self.phase = Phase::Enabled;
         self.smid = enabled.id.clone();
-        // What left the buffer before the answer could not be sent again.
-        let whole = self.session.queue.is_whole();
-        self.resumable = enabled.resume && self.smid.is_some() && self.config.can_resume() && whole;
+        // What left the buffer before the answer is missing from the session for good.
+        let is_whole = self.session.queue.is_whole();
+        self.resumable = enabled.resume && self.smid.is_some() && self.config.can_resume() && is_whole;
         self.window = enabled.max.map(|max| Duration::from_secs(max.get().into()));
         // What went out before the answer could not ask.
-        if self.is_request_due() {
+        if self.session.queue.outstanding() > 0 && self.is_request_due() {
             self.asking = Asking::Again(now);
         }
         Action::Enabled(enabled)
     }
 
-    pub(super) fn resumed(&mut self, resumed: &Resumed, now: Instant) -> Result<Action<'_, S>, Error> {
+    fn resumed(&mut self, resumed: &Resumed, now: Instant) -> Result<Action<'_, S>, Error> {
         if self.smid.as_ref() != Some(&resumed.previd) {
             return Err(Error::OtherSession);
         }
@@ -231,7 +289,7 @@ impl<S: Stanza> StreamMgmt<S> {
         Ok(Action::Resumed(self.go_on(resumed.h, now)))
     }
 
-    pub(super) fn failed(&mut self, failed: Failed) -> Action<'_, S> {
+    fn failed(&mut self, failed: Failed) -> Action<'_, S> {
         let ending = match self.phase {
             Phase::Enabling => Ending::EnableRefused,
             _ => Ending::ResumeRefused,
@@ -272,6 +330,7 @@ impl<S: Stanza> StreamMgmt<S> {
     /// The session goes on, from an `h` that was checked.
     fn go_on(&mut self, h: Counter, now: Instant) -> Resend<'_, S> {
         self.phase = Phase::Enabled;
+        self.resumable = self.config.can_resume();
         let _ = self.take_h(h);
         self.asked = self.acked();
         if let OnFull::EndAfter(grace) = self.config.on_full

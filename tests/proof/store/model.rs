@@ -4,7 +4,7 @@
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use xmpp_sm::{AtCap, Config, Counter, Epoch, Lookup, MemoryStore, SessionStore, SmId, StaleH, StoreError};
+use xmpp_sm::{AtCap, Config, Counter, Epoch, Lookup, MemoryStore, Registered, SessionStore, SmId, StaleH, StoreError};
 
 const OWNERS: [&str; 2] = ["juliet@example.com", "romeo@example.net"];
 
@@ -226,7 +226,8 @@ pub fn call(store: &MemoryStore<u32>, op: Op, epoch: Instant) -> Answer {
     match op {
         Op::Register { smid: number, owner, sid } => {
             let registered = store.register(&smid(number), OWNERS[usize::from(owner)], sid);
-            Answer::Registered(registered.map(|registered| (registered.epoch, registered.evicted)))
+            let evicted = |registered: Registered<u32>| registered.evicted.map(|evicted| evicted.sid);
+            Answer::Registered(registered.map(|registered| (registered.epoch, evicted(registered))))
         }
         Op::Lookup { smid: number, owner, now } => {
             match store.lookup(&smid(number), OWNERS[usize::from(owner)], at(now)) {

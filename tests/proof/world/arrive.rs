@@ -151,7 +151,7 @@ impl Pair {
                 Ok(registered) => {
                     number = Some(cx.smids);
                     cx.smids += 1;
-                    cx.evicted.extend(registered.evicted);
+                    cx.evicted.extend(registered.evicted.map(|evicted| evicted.sid));
                     self.sessions[usize::from(session)].epoch = Some(registered.epoch);
                 }
                 Err(error) => ensure!(cx.setting.per_owner.is_some(), "the store says {error}"),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use xmpp_sm::{Error, Nonza, OnFull, ReceiptError, WhyNot};
+use xmpp_sm::{Error, Lost, Nonza, OnFull, ReceiptError, WhyNot};
 
 use super::event::Side;
 use super::ledger::{Checked, Fate, Msg, Sent, Violation, ensure};
@@ -25,7 +25,7 @@ impl Pair {
                         ensure!(sent.number == number, "the stanza has the number {:?}, not {number:?}", sent.number);
                         if let Some(session) = session {
                             let evicted = self.recorded(cx, at, side, session, msg)?;
-                            let lost = sent.evicted.unwrap_or_default();
+                            let lost = sent.evicted.map_or_else(Lost::default, |evicted| *evicted);
                             self.half(session, side).returned(lost, Some(evicted))?;
                         }
                         self.write(at, side, Wire::Stanza(msg));

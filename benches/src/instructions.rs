@@ -1,0 +1,81 @@
+//! One operation, many times, for callgrind to count: `instructions.sh` runs it.
+
+use std::collections::VecDeque;
+use std::hint::black_box;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use xmpp_sm::{AckFreq, Action, Config, Counter, Enable, Inbound, Nonza, SmId, StreamMgmt};
+
+const OFTEN: u32 = 10_000;
+
+fn main() {
+    match std::env::args().nth(1).as_deref() {
+        Some("ring") => {
+            let (message, mut ring) = (Bytes::from(vec![b'x'; 200]), VecDeque::with_capacity(8));
+            measured(|| {
+                ring.push_back(black_box(&message).clone());
+                drop(ring.drain(..black_box(1)));
+            });
+        }
+        Some("send-and-ack") => {
+            let (message, now, mut stream, mut h) =
+                (Bytes::from(vec![b'x'; 200]), Instant::now(), enabled(), Counter::ZERO);
+            measured(|| {
+                black_box(stream.record_sent(black_box(&message).clone(), now).is_ok());
+                h = h.next();
+                black_box(stream.handle(black_box(Inbound::Nonza(Nonza::Ack(h))), now).is_ok());
+            });
+        }
+        Some("send") => {
+            let (message, now, mut stream) = (Bytes::from(vec![b'x'; 200]), Instant::now(), enabled());
+            measured(|| {
+                black_box(stream.record_sent(black_box(&message).clone(), now).is_ok());
+            });
+        }
+        Some("receive-and-handle") => {
+            let (now, mut stream) = (Instant::now(), enabled());
+            measured(|| {
+                if let Ok(Action::Deliver(receipt)) = stream.handle(black_box(Inbound::Stanza), now) {
+                    black_box(stream.record_handled(receipt).is_ok());
+                }
+            });
+        }
+        Some("answer") => {
+            let (now, mut stream, mut out) = (Instant::now(), enabled(), BytesMut::with_capacity(4096));
+            measured(|| {
+                if let Ok(Action::Send(answer)) = stream.handle(black_box(Inbound::Nonza(Nonza::Request)), now) {
+                    out.clear();
+                    answer.write_to(&mut out);
+                }
+            });
+        }
+        Some("parse-ack") => measured(|| {
+            black_box(Nonza::parse(black_box("a"), black_box([("h", "123456")]), None).is_ok());
+        }),
+        other => {
+            eprintln!("no such operation: {other:?}");
+            std::process::exit(2);
+        }
+    }
+}
+
+#[inline(never)]
+fn measured(mut operation: impl FnMut()) {
+    for _ in 0..OFTEN {
+        operation();
+    }
+}
+
+fn enabled() -> StreamMgmt<Bytes> {
+    let config = Config::default().ack_freq(AckFreq::Every(NonZeroU32::new(5).unwrap()));
+    let config = config.buffer_max(NonZeroU32::MAX).buffer_max_bytes(NonZeroUsize::MAX);
+    let mut stream = StreamMgmt::server(Arc::new(config));
+    stream.bound();
+    let enable = Inbound::Nonza(Nonza::Enable(Enable { resume: true, max: None }));
+    let Ok(Action::Enable(request)) = stream.handle(enable, Instant::now()) else { unreachable!() };
+    let _ = stream.accept_enable(request, Some(SmId::from_random([7; 16]))).unwrap();
+    stream
+}

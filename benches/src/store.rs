@@ -1,0 +1,200 @@
+//! The store, against one `HashMap` behind one lock that holds the same.
+
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use xmpp_sm::{Config, Counter, Epoch, Lookup, MemoryStore, SessionStore, SmId, StaleH};
+
+use crate::pair::{Row, pair};
+
+/// What anybody would write first: no caps, no fencing, no stale h.
+type Floor = Mutex<HashMap<SmId, (Box<str>, u64)>>;
+
+pub fn rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for sessions in [1_000, 100_000, 1_000_000] {
+        let both = Both::with(sessions);
+        rows.extend([both.lookup(1), both.register_and_remove(1), both.take_over(1)]);
+        if let Some(threads) = std::thread::available_parallelism().ok().filter(|threads| threads.get() > 1) {
+            let threads = threads.get();
+            rows.extend([both.lookup(threads), both.register_and_remove(threads), both.take_over(threads)]);
+        }
+        rows.push(both.retire());
+    }
+    for expired in [0, 1, 1_000] {
+        rows.push(sweep(expired));
+    }
+    rows
+}
+
+struct Both {
+    sessions: usize,
+    ids: Arc<[SmId]>,
+    floor: Floor,
+    store: MemoryStore<u64>,
+    now: Instant,
+}
+
+fn owner(n: usize) -> String {
+    format!("user{n:07}@example.com")
+}
+
+impl Both {
+    fn with(sessions: usize) -> Self {
+        let ids: Arc<[SmId]> = (0..sessions).map(|_| SmId::random().unwrap()).collect();
+        let (floor, store) = (Floor::default(), MemoryStore::new(&config()));
+        for (n, id) in ids.iter().enumerate() {
+            floor.lock().insert(id.clone(), (owner(0).into(), n as u64));
+            assert!(store.register(id, &owner(0), n as u64).is_ok());
+        }
+        Self { sessions, ids, floor, store, now: Instant::now() }
+    }
+
+    fn name(&self, what: &str, threads: usize) -> String {
+        let threads = if threads == 1 { String::new() } else { format!(", {threads} threads") };
+        format!("{what}, {} sessions{threads}", self.sessions)
+    }
+
+    /// The ids that one thread works on, in an order that no cache foresees: they are random themselves.
+    fn each(&self, threads: usize, often: u64, work: impl Fn(&SmId) + Sync) {
+        let share = self.sessions / threads;
+        std::thread::scope(|scope| {
+            let (ids, work) = (&self.ids, &work);
+            for thread in 1..threads {
+                scope.spawn(move || run(&ids[thread * share..][..share], often / threads as u64, work));
+            }
+            run(&ids[..share], often / threads as u64, work);
+        });
+    }
+
+    fn lookup(&self, threads: usize) -> Row {
+        let owner = owner(0);
+        let floor = |often| {
+            self.each(threads, often, |id| {
+                let floor = self.floor.lock();
+                black_box(floor.get(id).filter(|(of, _)| **of == *owner).map(|(_, sid)| *sid));
+            });
+        };
+        pair(&self.name("lookup", threads), aim(threads), floor, |often| {
+            self.each(threads, often, |id| {
+                assert!(matches!(self.store.lookup(id, &owner, self.now), Ok(Lookup::Session(_))));
+            });
+        })
+    }
+
+    /// Two operations each.
+    fn register_and_remove(&self, threads: usize) -> Row {
+        let owner = owner(0);
+        let floor = |often| {
+            self.each(threads, often, |id| {
+                let id = other(id);
+                self.floor.lock().insert(id.clone(), (owner.as_str().into(), 7));
+                black_box(self.floor.lock().remove(&id));
+            });
+        };
+        pair(&self.name("register and remove", threads), aim(threads), floor, |often| {
+            self.each(threads, often, |id| {
+                let id = other(id);
+                let registered = self.store.register(&id, &owner, 7).unwrap();
+                self.store.remove(&id, registered.epoch).unwrap();
+            });
+        })
+    }
+
+    /// Look up, and register again.
+    fn take_over(&self, threads: usize) -> Row {
+        let owner = owner(0);
+        let floor = |often| {
+            self.each(threads, often, |id| {
+                black_box(self.floor.lock().get(id).map(|(_, sid)| *sid));
+                self.floor.lock().insert(id.clone(), (owner.as_str().into(), 7));
+            });
+        };
+        pair(&self.name("take-over", threads), aim(threads), floor, |often| {
+            self.each(threads, often, |id| {
+                assert!(matches!(self.store.lookup(id, &owner, self.now), Ok(Lookup::Session(_))));
+                let _ = black_box(self.store.register(id, &owner, 7));
+            });
+        })
+    }
+
+    /// Register and retire, the stale h remembered and, at the cap, an older one forgotten.
+    fn retire(&self) -> Row {
+        let owner = owner(0);
+        let floor = |often| {
+            self.each(1, often, |id| {
+                let id = other(id);
+                self.floor.lock().insert(id.clone(), (owner.as_str().into(), 7));
+                black_box(self.floor.lock().remove(&id));
+            });
+        };
+        let stale_h = StaleH { enabled: true, ..StaleH::default() };
+        let store = MemoryStore::new(&config().stale_h(stale_h)).stale_max(std::num::NonZeroUsize::new(1000).unwrap());
+        for id in self.ids.iter() {
+            assert!(store.register(id, &owner, 7).is_ok());
+        }
+        let store = &store;
+        pair(&self.name("register and retire with stale h", 1), None, floor, |often| {
+            self.each(1, often, |id| {
+                let id = other(id);
+                let registered = store.register(&id, &owner, 7).unwrap();
+                store.retire(&id, registered.epoch, Counter::ZERO, self.now).unwrap();
+            });
+        })
+    }
+}
+
+fn config() -> Config {
+    Config::default()
+}
+
+fn aim(threads: usize) -> f64 {
+    if threads == 1 { 1.5 } else { 1.0 }
+}
+
+fn run(ids: &[SmId], often: u64, work: &(impl Fn(&SmId) + Sync)) {
+    let mut done = 0;
+    while done < often {
+        for id in ids.iter().take((often - done) as usize) {
+            work(id);
+        }
+        done += ids.len() as u64;
+    }
+}
+
+/// An id that is not registered, as far from the others as they are from each other.
+fn other(id: &SmId) -> SmId {
+    let mut bits = [0; 16];
+    bits.copy_from_slice(&id.as_str().as_bytes()[..16]);
+    SmId::from_random(bits)
+}
+
+/// A sweep of a million stale records with so many expired, against one of a thousand.
+fn sweep(expired: u32) -> Row {
+    let run = move |records: u32| {
+        let (start, stale_h) = (Instant::now(), StaleH { enabled: true, ..StaleH::default() });
+        let store = MemoryStore::new(&config().stale_h(stale_h));
+        let mut next = 0_u32;
+        let mut add = move |store: &MemoryStore<()>| {
+            let id = SmId::random().unwrap();
+            let epoch: Epoch = store.register(&id, "juliet@example.com", ()).unwrap().epoch;
+            store.retire(&id, epoch, Counter::ZERO, start + Duration::from_millis(next.into())).unwrap();
+            next += 1;
+        };
+        (0..records).for_each(|_| add(&store));
+        let mut swept = 0_u32;
+        move |often: u64| {
+            for _ in 0..often {
+                swept += expired;
+                let due = start + stale_h.geriatric + Duration::from_millis(swept.into());
+                assert_eq!(store.sweep(due), expired as usize);
+                (0..expired).for_each(|_| add(&store));
+            }
+        }
+    };
+    let name = format!("sweep of 1000000 with {expired} expired and replaced, against 1000");
+    pair(&name, (expired == 0).then_some(1.1), run(1000.max(expired * 2)), run(1_000_000))
+}

@@ -1,0 +1,170 @@
+//! An XMPP server that uses `xmpp_sm` as any other server would.
+//!
+//! A connection is a task. It negotiates ([`negotiate`], [`sasl`], [`tls`]), logs in ([`login`]), and from then on
+//! owns a session: with a stream in [`connected`], without one in [`detached`]. A client that comes back has its
+//! session moved from the task of its old connection to that of the new one ([`takeover`]). Sessions reach each
+//! other through the [`router`] alone.
+
+pub mod options;
+pub mod trace;
+
+mod connected;
+mod deliver;
+mod detached;
+mod iq;
+mod leave;
+mod login;
+mod negotiate;
+mod offline;
+mod presence;
+mod router;
+mod sasl;
+mod session;
+mod stanza;
+mod stream;
+mod takeover;
+mod tls;
+mod xml;
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use jid::DomainPart;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+use xmpp_sm::{Config, MemoryStore, Nonza, SessionStore};
+
+use options::{Options, Switch};
+use router::{Handle, Router};
+use sasl::Accounts;
+use stream::Connection;
+use trace::{Trace, Traced};
+
+/// How long everybody gets to leave when the server stops.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// How long the store waits to be swept if it does not know better.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// What all tasks share.
+pub struct Server {
+    domain: DomainPart,
+    accounts: Arc<Accounts>,
+    mechanisms: Vec<String>,
+    tls: Option<TlsAcceptor>,
+    /// Whether stream management is offered.
+    sm: bool,
+    config: Arc<Config>,
+    /// What the clients' sessions may hold, in bytes.
+    buffer_max_bytes: usize,
+    store: MemoryStore<Handle>,
+    router: Router,
+    trace: Option<Trace>,
+    ids: AtomicU64,
+    stopping: Stopping,
+    /// Closed when the last task has let go of the server.
+    _alive: mpsc::Sender<()>,
+}
+
+/// Knows when the server stops.
+#[derive(Clone)]
+struct Stopping(watch::Receiver<bool>);
+
+impl Stopping {
+    async fn wait(&mut self) {
+        // An error: nobody is left who could stop it in good order.
+        let _ = self.0.wait_for(|stopping| *stopping).await;
+    }
+}
+
+/// A server that runs until it is told to stop.
+pub struct Running {
+    pub address: SocketAddr,
+    stop: watch::Sender<bool>,
+    alive: mpsc::Receiver<()>,
+}
+
+impl Server {
+    pub async fn start(options: &Options, trace: Option<Trace>) -> Result<Running, Box<dyn Error + Send + Sync>> {
+        let listener = TcpListener::bind(&options.listen).await?;
+        let address = listener.local_addr()?;
+        let accounts = Arc::new(Accounts::new(options.users.iter().cloned()));
+        let config = Arc::new(options.config());
+        let (stop, stopping) = watch::channel(false);
+        let (_alive, alive) = mpsc::channel(1);
+        let server = Arc::new(Self {
+            router: Router::new(options.domain.clone(), accounts.clone()),
+            tls: options.tls.then(|| tls::self_signed(options.domain.as_str())).transpose()?,
+            domain: options.domain.clone(),
+            mechanisms: options.mechanisms.clone(),
+            sm: options.sm == Switch::On,
+            store: MemoryStore::new(&config),
+            accounts,
+            buffer_max_bytes: options.buffer_max_bytes.get(),
+            config,
+            trace,
+            ids: AtomicU64::new(0),
+            stopping: Stopping(stopping),
+            _alive,
+        });
+        tokio::spawn(server.clone().sweep());
+        tokio::spawn(server.listen(listener));
+        Ok(Running { address, stop, alive })
+    }
+
+    async fn listen(self: Arc<Self>, listener: TcpListener) {
+        let mut stopping = self.stopping.clone();
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((tcp, _)) => drop(tokio::spawn(login::serve(tcp, self.clone()))),
+                    Err(_) => tokio::time::sleep(Duration::from_millis(100)).await, // out of descriptors
+                },
+                () = stopping.wait() => return,
+            }
+        }
+    }
+
+    /// The store keeps no clock: its host sweeps out what is too old.
+    async fn sweep(self: Arc<Self>) {
+        let mut stopping = self.stopping.clone();
+        loop {
+            let next = self.store.next_sweep().unwrap_or_else(|| Instant::now() + SWEEP);
+            tokio::select! {
+                () = sleep_until(next.into()) => drop(self.store.sweep(Instant::now())),
+                () = stopping.wait() => return,
+            }
+        }
+    }
+
+    fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Writes an element of stream management, soon.
+    fn send(&self, client: &str, connection: &mut Connection, nonza: &Nonza) {
+        self.trace(client, false, nonza);
+        let mut out = BytesMut::new();
+        nonza.write_to(&mut out);
+        connection.outbox.push(&out);
+    }
+
+    fn trace(&self, client: &str, from_client: bool, nonza: &Nonza) {
+        if let Some(trace) = &self.trace {
+            trace(&Traced { client, from_client, nonza });
+        }
+    }
+}
+
+impl Running {
+    /// Tells all clients, and returns when they are gone.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        let _ = timeout(FAREWELL, self.alive.recv()).await;
+    }
+}

@@ -1,0 +1,143 @@
+//! The command line.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use jid::DomainPart;
+use xmpp_sm::{AckFreq, Config, OnFull, StaleH};
+
+use super::sasl::{Account, MECHANISMS};
+
+/// A small XMPP server whose streams can be resumed. Everything is kept in memory.
+#[derive(Clone, Debug, Parser)]
+pub struct Options {
+    /// Where to listen; port 0 takes any that is free. The address is printed as `listening on ADDRESS:PORT`
+    #[arg(long, default_value = "127.0.0.1:5222")]
+    pub listen: String,
+
+    /// The domain that is served
+    #[arg(long, default_value = "localhost")]
+    pub domain: DomainPart,
+
+    /// An account; may be given more than once
+    #[arg(long = "user", value_name = "NAME:PASSWORD")]
+    pub users: Vec<Account>,
+
+    /// A SASL mechanism that is offered; may be given more than once. All that there are, unless given
+    #[arg(long = "mechanism", value_name = "NAME", default_values = MECHANISMS, value_parser = MECHANISMS)]
+    pub mechanisms: Vec<String>,
+
+    /// Require STARTTLS, with a self-signed certificate
+    #[arg(long)]
+    pub tls: bool,
+
+    /// Whether stream management is offered
+    #[arg(long, default_value = "on")]
+    pub sm: Switch,
+
+    /// Stanzas kept for each session until its client acknowledges them
+    #[arg(long, default_value = "100", value_name = "STANZAS")]
+    pub buffer_max: NonZeroU32,
+
+    /// Bytes kept for each session
+    #[arg(long, default_value = "1048576", value_name = "BYTES")]
+    pub buffer_max_bytes: NonZeroUsize,
+
+    /// Ask for an acknowledgement after so many stanzas, `self-clocked`, or `never`
+    #[arg(long, default_value = "1", value_name = "STANZAS")]
+    pub ack_freq: Freq,
+
+    /// Seconds that a client gets to answer a request for an acknowledgement; 0: for ever
+    #[arg(long, default_value = "60", value_name = "SECONDS")]
+    pub ack_timeout: Seconds,
+
+    /// Seconds that a session waits for its client to come back; 0 or `none`: it does not
+    #[arg(long, default_value = "600", value_name = "SECONDS")]
+    pub resume_timeout: Seconds,
+
+    /// Remember how many stanzas were handled in sessions that are gone
+    #[arg(long)]
+    pub stale_h: bool,
+
+    /// When a session's buffer is full: `end-after[=SECONDS]`, `end`, or `give-up` (that it can be resumed)
+    #[arg(long, default_value = "end-after=5", value_name = "POLICY")]
+    pub on_full: Full,
+
+    /// Print the elements of stream management to standard error: who, which way (`<-` from the client), what
+    #[arg(long)]
+    pub trace: bool,
+}
+
+impl Options {
+    pub fn config(&self) -> Config {
+        let config = Config::default()
+            .buffer_max(self.buffer_max)
+            .buffer_max_bytes(self.buffer_max_bytes)
+            .ack_timeout(self.ack_timeout.0)
+            .resume_timeout(self.resume_timeout.0)
+            .stale_h(StaleH { enabled: self.stale_h, ..StaleH::default() })
+            .on_full(self.on_full.0);
+        match self.ack_freq.0 {
+            Some(freq) => config.ack_freq(freq),
+            None => config.ack(false),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Freq(Option<AckFreq>);
+
+impl FromStr for Freq {
+    type Err = &'static str;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        Ok(Self(match s {
+            "never" => None,
+            "self-clocked" => Some(AckFreq::SelfClocked { idle: Duration::from_secs(30) }),
+            _ => Some(AckFreq::Every(s.parse().map_err(|_| "a number above 0, `self-clocked` or `never`")?)),
+        }))
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Seconds(Option<Duration>);
+
+impl FromStr for Seconds {
+    type Err = &'static str;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        match s {
+            "none" | "0" => Ok(Self(None)),
+            _ => Ok(Self(Some(seconds(s)?))),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Full(OnFull);
+
+impl FromStr for Full {
+    type Err = &'static str;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        Ok(Self(match s.split_once('=').unwrap_or((s, "5")) {
+            ("end-after", grace) => OnFull::EndAfter(seconds(grace)?),
+            ("end", "5") => OnFull::End,
+            ("give-up", "5") => OnFull::GiveUpResumability,
+            _ => return Err("`end-after[=SECONDS]`, `end` or `give-up`"),
+        }))
+    }
+}
+
+fn seconds(s: &str) -> Result<Duration, &'static str> {
+    let seconds = s.parse().map_err(|_| "a number of seconds")?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| "a number of seconds")
+}

@@ -1,0 +1,157 @@
+//! XML on the wire: `rxml` for the events, `minidom` for the elements.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use minidom::tree_builder::TreeBuilder;
+use minidom::{Element, Node};
+use rxml::writer::{SimpleNamespaces, TrackNamespace};
+use rxml::{AsyncRawReader, Encoder, Item, Namespace, NcName, NcNameStr, RawEvent, RawParser};
+use tokio::io::{AsyncRead, BufReader};
+use xmpp_parsers::ns;
+
+/// A stanza larger or deeper than this ends its stream: what a client sends is not to be trusted.
+const MAX_BYTES: usize = 256 * 1024;
+const MAX_DEPTH: usize = 64;
+
+/// What a stream is made of, as seen by its reader.
+pub enum Incoming {
+    /// `<stream:stream>`, at the start and after each restart.
+    Header,
+    /// A child of the stream: a stanza, a nonza, a part of the negotiation.
+    Element(Element),
+    /// `</stream:stream>`
+    Footer,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("the connection is gone: {0}")]
+    Gone(io::Error),
+    #[error("not well-formed: {0}")]
+    NotWellFormed(String),
+    #[error("larger or deeper than this server takes")]
+    TooBig,
+}
+
+impl From<io::Error> for ReadError {
+    /// `rxml` reports a connection that ends inside of the stream as an XML error; here it is none.
+    fn from(error: io::Error) -> Self {
+        match error.get_ref().and_then(|e| e.downcast_ref()) {
+            None | Some(rxml::Error::InvalidEof(_)) => Self::Gone(error),
+            Some(xml) => Self::NotWellFormed(xml.to_string()),
+        }
+    }
+}
+
+/// Reads a stream, child by child.
+pub struct XmlReader<R> {
+    events: AsyncRawReader<BufReader<R>>,
+    tree: TreeBuilder,
+    bytes: usize,
+}
+
+impl<R: AsyncRead + Unpin> XmlReader<R> {
+    pub fn new(io: R) -> Self {
+        let events = AsyncRawReader::wrap(BufReader::new(io), RawParser::default());
+        Self { events, tree: TreeBuilder::new(), bytes: 0 }
+    }
+
+    /// Starts over, as after SASL; bytes that have been read and not parsed are kept.
+    pub fn restart(&mut self) {
+        *self.events.parser_mut() = RawParser::default();
+        self.tree = TreeBuilder::new();
+        self.bytes = 0;
+    }
+
+    /// The connection itself, for TLS. Bytes that have been read and not parsed are lost.
+    pub fn into_inner(self) -> R {
+        self.events.into_inner().0.into_inner()
+    }
+
+    /// Reads to the end of the connection, whatever comes.
+    pub async fn discard(&mut self) -> io::Result<()> {
+        tokio::io::copy(self.events.inner_mut(), &mut tokio::io::sink()).await.map(drop)
+    }
+
+    /// The next piece of the stream. Dropping the future loses nothing: all state is in `self`.
+    pub async fn next(&mut self) -> Result<Incoming, ReadError> {
+        loop {
+            let Some(event) = self.events.read().await? else {
+                return Err(ReadError::Gone(io::ErrorKind::UnexpectedEof.into()));
+            };
+            self.bytes += event.metrics().len();
+            if self.bytes > MAX_BYTES || self.tree.depth() > MAX_DEPTH {
+                return Err(ReadError::TooBig);
+            }
+            let opened = matches!(event, RawEvent::ElementHeadClose(_));
+            let closed = matches!(event, RawEvent::ElementFoot(_));
+            if matches!(event, RawEvent::Text(..)) && self.tree.depth() <= 1 {
+                self.bytes = 0; // white space between stanzas keeps the connection alive, no more
+                continue;
+            }
+            let built = self.tree.process_event(event);
+            built.map_err(|e| ReadError::NotWellFormed(e.to_string()))?;
+            match self.tree.depth() {
+                0 if closed => return Ok(Incoming::Footer),
+                1 if opened => {
+                    self.bytes = 0;
+                    return Ok(Incoming::Header);
+                }
+                1 if closed => {
+                    self.bytes = 0;
+                    if let Some(element) = self.tree.unshift_child() {
+                        return Ok(Incoming::Element(element));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Writes an element as a child of our stream, whose header has declared `jabber:client` and `stream:`.
+///
+/// The namespaces are declared anew from what the element *means*, never copied from what a client wrote.
+pub fn to_bytes(element: &Element) -> Bytes {
+    let mut names = SimpleNamespaces::new();
+    names.declare_fixed(None, ns::JABBER_CLIENT.into());
+    names.declare_fixed(Some(ncname("stream").as_ref()), ns::STREAM.into());
+    names.push();
+    let mut out = BytesMut::with_capacity(256);
+    write(element, &mut Encoder::from(names), &mut out).expect("what was parsed can be written");
+    out.freeze()
+}
+
+fn write(element: &Element, to: &mut Encoder<SimpleNamespaces>, out: &mut BytesMut) -> rxml::Result<()> {
+    let name = ncname(element.name());
+    to.encode_into_bytes(Item::ElementHeadStart(element.ns().into(), &name), out)?;
+    for ((ns, name), value) in element.attrs() {
+        to.encode_into_bytes(Item::Attribute(ns.clone(), name, value), out)?;
+    }
+    if element.nodes().next().is_some() {
+        to.encode_into_bytes(Item::ElementHeadEnd, out)?;
+    }
+    for node in element.nodes() {
+        match node {
+            Node::Element(child) => write(child, to, out)?,
+            Node::Text(text) => to.encode_into_bytes(Item::Text(text), out)?,
+        }
+    }
+    to.encode_into_bytes(Item::ElementFoot, out)
+}
+
+/// The element that [`to_bytes`] wrote.
+pub fn from_bytes(bytes: &[u8]) -> Element {
+    Element::from_reader_with_prefixes(bytes, Some(ns::JABBER_CLIENT.to_owned()))
+        .expect("what was written can be parsed")
+}
+
+/// Sets an attribute, or takes it away.
+pub fn set<'a>(element: &mut Element, name: &str, value: impl Into<Option<&'a str>>) {
+    element.set_attr(Namespace::NONE, ncname(name), value.into());
+}
+
+fn ncname(name: &str) -> NcName {
+    <&NcNameStr>::try_from(name).expect("a name without a colon").to_ncname()
+}

@@ -1,0 +1,114 @@
+//! A buffer that fills up: nobody is blamed for what they were never asked about.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use xmpp_sm::{AckFreq, Action, Config, Counter, Error, Inbound, Nonza, OnFull, StreamMgmt};
+
+use crate::support_raw::enabled;
+
+const GRACE: Duration = Duration::from_secs(5);
+
+fn every(stanzas: u32) -> AckFreq {
+    AckFreq::Every(NonZeroU32::new(stanzas).unwrap())
+}
+
+/// A peer that answers each `<r/>` a tenth of a second after it was sent, with what had been sent by then.
+/// Gives how many it was asked, or how the stream ended.
+fn healthy_peer(config: Config, stanzas: &[usize]) -> Result<usize, Error> {
+    let start = Instant::now();
+    let mut stream: StreamMgmt<String> = enabled(&Arc::new(config.on_full(OnFull::EndAfter(GRACE))), start);
+    let mut asked = Vec::new();
+    for bytes in stanzas {
+        let sent = stream.record_sent("x".repeat(*bytes), start).unwrap();
+        asked.extend(sent.request.and(sent.number));
+    }
+    let mut answered = 0;
+    let mut now = start;
+    while answered < asked.len() || stream.poll_timeout().is_some_and(|at| at < start + 10 * GRACE) {
+        if let Some(h) = asked.get(answered) {
+            now += Duration::from_millis(100);
+            answered += 1;
+            assert!(matches!(stream.handle(Inbound::Nonza(Nonza::Ack(*h)), now), Ok(Action::Acked(_))));
+        } else if let Some(at) = stream.poll_timeout() {
+            now = now.max(at);
+        }
+        if stream.handle_timeout(now)?.is_some() {
+            asked.push(stream.sent());
+        }
+    }
+    assert_eq!(stream.unacked().len(), 0, "all is acknowledged in the end");
+    Ok(asked.len())
+}
+
+#[test]
+fn a_self_clocked_burst_over_the_bounds_does_not_end_a_peer_that_answers() {
+    let config = Config::default().ack_freq(AckFreq::SelfClocked { idle: Duration::from_secs(30) });
+    let asked = healthy_peer(config, &[10; 150]).expect("it answers all it is asked");
+    // The first stanza, the one over the bounds, and once for the rest: not every stanza.
+    assert_eq!(asked, 3);
+}
+
+#[test]
+fn few_big_stanzas_are_asked_about_before_they_fill_the_buffer() {
+    assert_eq!(healthy_peer(Config::default().ack_freq(every(10)), &[250_000; 5]), Ok(2));
+}
+
+#[test]
+fn a_rhythm_slower_than_the_buffer_is_large_is_no_trap() {
+    let config = Config::default().ack_freq(every(5)).buffer_max(NonZeroU32::new(3).unwrap());
+    assert!(healthy_peer(config, &[10; 4]).is_ok());
+}
+
+#[test]
+fn a_peer_that_is_behind_is_asked_again_in_a_second_not_at_once() {
+    let now = Instant::now();
+    let config = Config::default().ack_freq(every(50)).buffer_max(NonZeroU32::new(100).unwrap());
+    let mut stream: StreamMgmt<String> = enabled(&Arc::new(config), now);
+    for _ in 0..60 {
+        let _ = stream.record_sent("<message/>".into(), now).unwrap();
+    }
+    let _ = stream.handle(Inbound::Nonza(Nonza::Ack(Counter::new(1))), now).unwrap();
+    assert_eq!(stream.poll_timeout(), Some(now + Duration::from_secs(1)));
+    // It has answered in full, and more has been sent since.
+    let _ = stream.handle(Inbound::Nonza(Nonza::Ack(Counter::new(50))), now).unwrap();
+    for _ in 0..45 {
+        let _ = stream.record_sent("<message/>".into(), now).unwrap();
+    }
+    let asked_at = stream.sent();
+    assert!(stream.handle(Inbound::Nonza(Nonza::Ack(Counter::new(51))), now).is_ok());
+    assert_eq!((asked_at, stream.poll_timeout()), (Counter::new(105), Some(now + Duration::from_secs(1))));
+}
+
+#[test]
+fn what_came_first_decides_how_a_stream_ends() {
+    let (now, secs) = (Instant::now(), Duration::from_secs);
+    let config = Arc::new(Config::default().buffer_max(NonZeroU32::MIN));
+    let mut stream: StreamMgmt<String> = enabled(&config, now);
+    // Its <r/> is due by 60 s; the buffer is full until 60.5 s.
+    let _ = stream.record_sent("a".into(), now).unwrap();
+    let _ = stream.record_sent("b".into(), now + Duration::from_millis(55_500)).unwrap();
+    assert_eq!(stream.handle_timeout(now + secs(61)), Err(Error::AckTimeout));
+
+    let mut stream: StreamMgmt<String> = enabled(&config, now);
+    let _ = stream.record_sent("a".into(), now).unwrap();
+    let _ = stream.record_sent("b".into(), now + secs(1)).unwrap();
+    assert_eq!(stream.handle_timeout(now + secs(61)), Err(Error::BufferFull));
+}
+
+#[test]
+fn a_host_with_a_backlog_can_ask_for_room() {
+    let now = Instant::now();
+    let config = Config::default().buffer_max(NonZeroU32::new(3).unwrap());
+    let config = Arc::new(config.buffer_max_bytes(NonZeroUsize::new(100).unwrap()));
+    let mut stream: StreamMgmt<String> = enabled(&config, now);
+    for has_room in [true, true, false] {
+        let _ = stream.record_sent("<message/>".into(), now).unwrap();
+        assert_eq!(stream.has_room(), has_room);
+    }
+    let _ = stream.handle(Inbound::Nonza(Nonza::Ack(Counter::new(3))), now).unwrap();
+    assert!(stream.has_room());
+    let _ = stream.record_sent("x".repeat(100), now).unwrap();
+    assert!(!stream.has_room());
+}

@@ -1,0 +1,129 @@
+//! A session ends: by time, by its client, by another that takes its place, with the server.
+
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+
+use super::client::Client;
+use super::{message, start};
+
+#[tokio::test]
+async fn a_session_expires_and_its_h_is_remembered() {
+    let server = start(&["--resume-timeout=1", "--stale-h"]).await;
+    let mut romeo = Client::session(&server, "romeo", "orchard").await;
+    let mut juliet = Client::login(&server, "juliet").await;
+    juliet.bind("balcony").await;
+    let enabled = juliet.enable().await;
+    assert!(enabled.contains(" max='1'"), "{enabled}");
+    juliet.send("<presence/>").await;
+    juliet.send(&message("romeo@localhost", "mine")).await;
+    romeo.upto("mine").await;
+    romeo.send(&message("juliet@localhost", "sent")).await;
+    juliet.upto("sent").await;
+    let h = juliet.h;
+    juliet.cut(&mut romeo).await;
+    let question = "<iq type='get' id='open' to='juliet@localhost/balcony'><query xmlns='jabber:iq:version'/></iq>";
+    romeo.send(&(message("juliet@localhost", "queued") + question)).await;
+    // It is answered for the client when it is certain that the client cannot.
+    let bounced = romeo.upto("<service-unavailable").await;
+    assert!(bounced.contains(" id='open'") && bounced.contains(" type='unavailable'"), "{bounced}");
+
+    let (mut again, failed) = Client::resume(&server, "juliet", &juliet, h).await;
+    assert!(failed.contains("<item-not-found ") && failed.contains(" h='2'"), "{failed}");
+    again.bind("balcony").await;
+    again.send("<presence/>").await;
+    let received = again.upto("queued").await + &again.upto("</message>").await;
+    assert_eq!(received.matches("<delay ").count(), 2, "{received}");
+    assert!(received.find("sent") < received.find("queued"), "{received}");
+}
+
+#[tokio::test]
+async fn what_an_expired_session_had_goes_to_another() {
+    let server = start(&["--resume-timeout=0.5"]).await;
+    let mut romeo = Client::simple(&server, "romeo", "orchard").await;
+    let mut juliet = Client::session(&server, "juliet", "balcony").await;
+    let mut garden = Client::simple(&server, "juliet", "garden").await;
+    juliet.cut(&mut romeo).await;
+    romeo.send(&message("juliet@localhost/balcony", "queued")).await;
+    let received = garden.upto("</message>").await;
+    assert!(received.contains("queued</body><delay "), "{received}");
+}
+
+#[tokio::test]
+async fn a_resource_that_is_bound_again_replaces_the_session() {
+    let server = start(&[]).await;
+    let mut romeo = Client::simple(&server, "romeo", "orchard").await;
+    let mut first = Client::session(&server, "juliet", "balcony").await;
+    romeo.send(&message("juliet@localhost/balcony", "one")).await;
+    first.upto("one").await;
+
+    let mut second = Client::session(&server, "juliet", "balcony").await;
+    let old = first.rest().await;
+    assert!(old.contains("<stream:error><conflict ") && old.ends_with("</stream:stream>"), "{old}");
+    assert!(second.upto("</message>").await.contains("one</body><delay "));
+
+    // The same without a stream: what was not acknowledged comes first.
+    second.cut(&mut romeo).await;
+    romeo.send(&message("juliet@localhost/balcony", "two")).await;
+    romeo.ping().await;
+    let mut third = Client::session(&server, "juliet", "balcony").await;
+    let received = third.upto("two").await;
+    assert!(received.contains("one</body><delay "), "{received}");
+    for gone in [&first, &second] {
+        let (_, failed) = Client::resume(&server, "juliet", gone, 0).await;
+        assert!(failed.contains("<item-not-found "), "{failed}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_be_resumed_ends_with_its_stream() {
+    let server = start(&["--resume-timeout=none"]).await;
+    let mut romeo = Client::simple(&server, "romeo", "orchard").await;
+    let mut juliet = Client::login(&server, "juliet").await;
+    juliet.bind("balcony").await;
+    let enabled = juliet.enable().await;
+    assert!(!enabled.contains(" id=") && !enabled.contains(" resume="), "{enabled}");
+    juliet.send("<presence/>").await;
+    juliet.upto("<presence from='juliet").await;
+    romeo.send(&message("juliet@localhost", "sent")).await;
+    juliet.upto("sent").await;
+    juliet.cut(&mut romeo).await;
+
+    let mut again = Client::simple(&server, "juliet", "balcony").await;
+    assert!(again.upto("</message>").await.contains("sent</body><delay "));
+}
+
+#[tokio::test]
+async fn a_stream_that_is_closed_is_acknowledged_and_over() {
+    let server = start(&[]).await;
+    let mut romeo = Client::simple(&server, "romeo", "orchard").await;
+    let mut juliet = Client::session(&server, "juliet", "balcony").await;
+    juliet.send(&message("romeo@localhost", "last")).await;
+    juliet.send("</stream:stream>").await;
+    let last = juliet.rest().await;
+    assert!(last.ends_with("<a xmlns='urn:xmpp:sm:3' h='2'/></stream:stream>"), "{last}");
+    assert!(romeo.upto(" type='unavailable'/>").await.contains("last"));
+    let (_, failed) = Client::resume(&server, "juliet", &juliet, 0).await;
+    assert!(failed.contains("<item-not-found "), "{failed}");
+}
+
+/// What SIGINT and SIGTERM do.
+#[tokio::test]
+async fn the_server_stops() {
+    let server = start(&[]).await;
+    let mut romeo = Client::session(&server, "romeo", "orchard").await;
+    let simple = Client::simple(&server, "romeo", "garden").await;
+    let mut juliet = Client::session(&server, "juliet", "balcony").await;
+    juliet.cut(&mut romeo).await; // a session without a stream holds nothing up
+    let address = server.address;
+
+    let start = Instant::now();
+    let told = |mut client: Client| async move { client.rest().await };
+    let ((), romeo, simple) = tokio::join!(server.stop(), told(romeo), told(simple));
+    assert!(start.elapsed() < Duration::from_secs(5), "that is how long it would wait for somebody");
+    for last in [romeo, simple] {
+        assert!(last.contains("<stream:error><system-shutdown "), "{last}");
+        assert!(last.ends_with("</stream:stream>"), "{last}");
+    }
+    assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+}

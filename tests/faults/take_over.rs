@@ -1,0 +1,268 @@
+//! A session changes hands, or fails to.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use xmpp_sm::{
+    Action, Condition, Config, Counter, Detached, Disconnected, Ending, Failed, Nonza, Refusal, Refused, ResumeError,
+    SessionStore, SmId, StreamMgmt,
+};
+
+use crate::support::{Net, Side, quiet, secs};
+use crate::support_raw::{Seen, ack, authenticated, deliver, detach, element, enabled, resuming};
+
+/// A session in the middle of its life: three handled, five sent at different times, two acknowledged.
+pub fn session(config: &Arc<Config>, now: Instant) -> Detached<String> {
+    detach(stream(config, now), now + secs(10))
+}
+
+pub fn stream(config: &Arc<Config>, now: Instant) -> StreamMgmt<String> {
+    let mut stream = enabled(config, now);
+    for _ in 0..3 {
+        let receipt = deliver(&mut stream, now);
+        stream.record_handled(receipt).unwrap();
+    }
+    for n in 1..=5 {
+        let _ = stream.record_sent(format!("m{n}"), now + secs(n)).unwrap();
+    }
+    ack(&mut stream, 2, now + secs(6)).unwrap();
+    stream
+}
+
+#[test]
+fn p04_to_know_an_sm_id_is_not_enough() {
+    // What a stranger is told about a session that is live, detached, expired and remembered, or unknown.
+    let told = |prepare: fn(&mut Net) -> Option<u32>| {
+        let mut net = Net::new(quiet().stale_h(crate::STALE_H));
+        let expected = prepare(&mut net);
+        net.skip();
+        let conn = net.open("romeo@montague.lit");
+        net.authenticate(conn);
+        net.client_writes(conn, "<resume previd='guessed' h='0'/>");
+        net.expect(
+            "C2: <resume h='0' previd='guessed'/>
+             S2: <failed><item-not-found/></failed>",
+        );
+        // And the owner still has it.
+        if let Some(h) = expected {
+            let conn = net.open("juliet@capulet.lit");
+            net.authenticate(conn);
+            net.client_writes(conn, &format!("<resume previd='guessed' h='{h}'/>"));
+            net.skip();
+            assert_eq!(net.server(conn).smid(), Some(&SmId::new("guessed").unwrap()));
+        }
+    };
+    told(|net| {
+        net.login("nurse@capulet.lit");
+        None
+    });
+    told(|net| {
+        net.name_session("guessed");
+        net.login("juliet@capulet.lit");
+        Some(0)
+    });
+    told(|net| {
+        net.name_session("guessed");
+        let conn = net.login("juliet@capulet.lit");
+        net.cut(conn);
+        Some(0)
+    });
+    told(|net| {
+        net.name_session("guessed");
+        let conn = net.login("juliet@capulet.lit");
+        net.client_sends(conn, "<message/>");
+        net.run();
+        net.cut(conn);
+        net.advance(secs(601));
+        None
+    });
+}
+
+#[test]
+fn p05_a_failed_take_over_hands_the_session_back() {
+    let (now, config) = (Instant::now(), Arc::new(Config::default()));
+    let later = now + secs(20);
+
+    // The peer's h cannot be: too high, and backwards. The request is answered.
+    for h in [6, 1, 0, u32::MAX] {
+        let session = session(&config, now);
+        let before = Seen::from(&session);
+        let (mut stream, request) = resuming(&config, h, later);
+        let refused = stream.accept_resume(request, session, later);
+        let Err(ResumeError::Refused { failed, why: Refused::WrongH(_), session }) = refused else { panic!("{h}") };
+        assert_eq!(failed, failed_with(Condition::BadRequest));
+        assert_eq!(Seen::from(&session), before, "{h}");
+        goes_on(session, &config, later);
+    }
+
+    // The host has still to settle a stanza. The request is not answered.
+    let mut stream = stream(&config, now);
+    let receipt = deliver(&mut stream, now);
+    let session = detach(stream, now + secs(10));
+    let before = Seen::from(&session);
+    let (mut stream, request) = resuming(&config, 2, later);
+    let not_yet = stream.accept_resume(request, session, later);
+    let Err(ResumeError::NotYet { request, mut session }) = not_yet else { panic!("a receipt is open") };
+    assert_eq!(Seen::from(&session), before);
+    session.record_handled(receipt).unwrap();
+    assert_eq!(stream.accept_resume(request, session, later).unwrap().resend.unacked.count(), 3);
+
+    // The host mixed up streams.
+    let session = self::session(&config, now);
+    let before = Seen::from(&session);
+    let (_, request) = resuming::<String>(&config, 2, later);
+    let (mut other, own_request) = resuming(&config, 2, later);
+    let mismatch = other.accept_resume(request, session, later);
+    let Err(ResumeError::Mismatch { request: _, session }) = mismatch else { panic!("it is another stream's") };
+    assert_eq!(Seen::from(&session), before);
+    assert_eq!(other.accept_resume(own_request, session, later).unwrap().resend.unacked.count(), 3);
+
+    // The host mixed up sessions.
+    let session = self::session(&config, now);
+    let before = Seen::from(&session);
+    let mut stream = authenticated::<String>(&config);
+    let Ok(Action::Resume(request)) = stream.handle(element("resume previd='another' h='2'"), later) else { panic!() };
+    let mismatch = stream.accept_resume(request, session, later);
+    let Err(ResumeError::Mismatch { request, session }) = mismatch else { panic!("it is another session") };
+    assert_eq!(Seen::from(&session), before);
+    let _ = stream.refuse_resume(request, Refusal::NotFound).unwrap();
+    goes_on(session, &config, later);
+}
+
+/// The session can be resumed, and has lost nothing.
+fn goes_on(session: Detached<String>, config: &Arc<Config>, now: Instant) {
+    let (mut stream, request) = resuming(config, 2, now);
+    let resumption = stream.accept_resume(request, session, now).unwrap();
+    let again: Vec<_> = resumption.resend.unacked.map(|queued| queued.stanza.clone()).collect();
+    assert_eq!(again, ["m3", "m4", "m5"]);
+}
+
+fn failed_with(condition: Condition) -> Nonza {
+    Nonza::Failed(Failed { h: None, condition: Some(condition) })
+}
+
+#[test]
+fn p05_a_connection_lost_in_the_middle_of_a_take_over_loses_nothing() {
+    let (now, config) = (Instant::now(), Arc::new(quiet()));
+    let later = now + secs(20);
+
+    // Before the host answers: the new stream takes nothing with it.
+    let session = session(&config, now);
+    let before = Seen::from(&session);
+    let (stream, request) = resuming::<String>(&config, 2, later);
+    let Disconnected::Ended(ended) = stream.disconnect(later) else { panic!("it had no session yet") };
+    assert_eq!((ended.ending, ended.unacked.count()), (Ending::NotResumable, 0));
+    drop(request);
+    assert_eq!(Seen::from(&session), before);
+
+    // After the host has answered, and before the client has read it: only the deadline is new.
+    let (mut stream, request) = resuming(&config, 3, later);
+    let _ = stream.accept_resume(request, session, later).unwrap();
+    let session = detach(stream, later);
+    let mut expected = Seen { due: Some(later + secs(600)), acked: Counter::new(3), ..before };
+    expected.unacked.remove(0);
+    assert_eq!(Seen::from(&session), expected);
+
+    // A client that never reads the answer has the session that it had, with its old deadline.
+    let before = Seen::from(&session);
+    let (stream, _) = StreamMgmt::resume(config.clone(), session).unwrap();
+    assert_eq!(Seen::from(&detach(stream, later + secs(100))), before);
+}
+
+#[test]
+fn p06_a_resume_with_a_wrong_h_changes_nothing() {
+    for h in ["3", "4294967295", "2147483648"] {
+        let mut net = Net::new(quiet().stale_h(crate::STALE_H));
+        let conn = net.login("juliet@capulet.lit");
+        for stanza in ["<message id='m1'/>", "<message id='m2'/>"] {
+            net.server_sends(conn, stanza);
+        }
+        net.advance(secs(50));
+        net.cut(conn);
+        net.skip();
+        let before = Seen::from(net.detached(conn, Side::Server));
+        net.advance(secs(500));
+        let conn = net.open("juliet@capulet.lit");
+        net.authenticate(conn);
+        net.client_writes(conn, &format!("<resume previd='sm-1' h='{h}'/>"));
+        net.expect(&format!(
+            "C2: <resume h='{h}' previd='sm-1'/>
+             S2: <failed><bad-request/></failed>"
+        ));
+        assert_eq!(Seen::from(net.detached(1, Side::Server)), before);
+        // It ends when it would have ended: not sooner, and not never.
+        net.advance(secs(99));
+        assert_eq!(Seen::from(net.detached(1, Side::Server)), before);
+        net.advance(secs(1));
+        net.ended(&[(1, Ending::Expired)]);
+        net.handed_back(&["Expired, 1, at 0 s: <message id='m1'/>", "Expired, 2, at 0 s: <message id='m2'/>"]);
+    }
+}
+
+#[test]
+fn p06_a_resume_with_a_wrong_h_leaves_a_live_stream_alone() {
+    let mut net = Net::new(quiet());
+    let live = net.login("juliet@capulet.lit");
+    net.server_sends(live, "<message id='m1'/>");
+    net.skip();
+    let before = Seen::from(net.server(live));
+    let conn = net.open("juliet@capulet.lit");
+    net.authenticate(conn);
+    net.client_writes(conn, "<resume previd='sm-1' h='2'/>");
+    net.expect(
+        "C2: <resume h='2' previd='sm-1'/>
+         S2: <failed><bad-request/></failed>",
+    );
+    assert_eq!(Seen::from(net.server(live)), before);
+    net.acks(live, Side::Client);
+    net.expect("C: <a h='1'/>");
+    assert_eq!(net.server(live).unacked().count(), 0);
+}
+
+#[test]
+fn p10_a_session_that_nobody_asked_to_be_resumable_ends_with_its_stream() {
+    for enable in ["<enable/>", "<enable resume='false'/>", "<enable resume='0' max='100'/>"] {
+        let mut net = Net::new(quiet());
+        let conn = net.connect("juliet@capulet.lit");
+        net.client_writes(conn, enable);
+        net.run();
+        net.server_sends(conn, "<message id='m1'/>");
+        net.cut(conn);
+        net.ended(&[(conn, Ending::NotResumable)]);
+        net.handed_back(&["NotResumable, 1, at 0 s: <message id='m1'/>"]);
+        assert!(net.is_gone(conn, Side::Server) && net.store.is_empty());
+    }
+}
+
+#[test]
+fn p17_a_process_that_dies_late_does_not_take_the_session_of_its_successor() {
+    let mut net = Net::new(quiet().stale_h(crate::STALE_H));
+    let conn = net.login("juliet@capulet.lit");
+    let old = net.peer(conn, Side::Server).epoch.unwrap();
+    net.cut_unnoticed(conn);
+    let second = net.resume(conn);
+    net.run();
+    // The old connection's task notices at last, and clears up what it thinks is its own.
+    net.store.retire(&SmId::new("sm-1").unwrap(), old, Counter::new(99), net.now()).unwrap();
+    net.store.remove(&SmId::new("sm-1").unwrap(), old).unwrap();
+    net.cut(second);
+    net.skip();
+    net.resume(second);
+    net.expect(
+        "C3: <resume previd='sm-1' h='0'/>
+         S3: <resumed previd='sm-1' h='0'/>",
+    );
+}
+
+/// Two sessions that no peer could tell apart are equal: so is one that was written down and read again.
+#[test]
+fn p06_equal_sessions_compare_equal() {
+    let (now, config) = (Instant::now(), Arc::new(Config::default()));
+    assert_eq!(session(&config, now), session(&config, now));
+    let parts = session(&config, now).into_parts().unwrap();
+    assert_eq!(Detached::from_parts(config.clone(), parts), Ok(session(&config, now)));
+    let mut other = session(&config, now);
+    other.record_sent("m6".into(), now).unwrap();
+    assert_ne!(other, session(&config, now));
+    assert_ne!(session(&config, now), session(&config, now + secs(1)));
+}

@@ -1,0 +1,174 @@
+//! The account of a run: what became of every message, and whose fault it was.
+//!
+//! A fault is the server's unless the wire log proves that it is the client's: see `ledger.rs` for what is counted,
+//! and each finding for its proof.
+
+use std::collections::HashMap;
+
+use crate::faithful::server_is_faithful;
+use crate::journal::{End, Event, Message, State};
+use crate::ledger::Ledger;
+use crate::proof::writer;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    Client,
+    Server,
+    /// A session was lost on purpose, and nobody could know better.
+    Nobody,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Lost,
+    Duplicated,
+    Reordered,
+    NotResumed,
+    Miscounted,
+    Stuck,
+}
+
+#[derive(Debug)]
+pub struct Finding {
+    pub kind: Kind,
+    pub blame: Blame,
+    pub why: String,
+}
+
+#[derive(Debug, Default)]
+pub struct Account {
+    pub cuts: usize,
+    pub resumes: usize,
+    pub sent: usize,
+    pub delivered: usize,
+    pub findings: Vec<Finding>,
+}
+
+pub struct Audit<'a> {
+    pub journal: &'a State,
+    pub ledger: &'a Ledger,
+    pub tag: &'a str,
+    /// The connections that the proxy cut.
+    pub cuts: &'a [usize],
+    /// Whose fault it is where nothing is proven: our side's.
+    pub suspect: Blame,
+    /// The scenario makes sessions end that could have been resumed.
+    pub ends_sessions: bool,
+    /// Connections on which nothing went on, and who should have spoken.
+    pub stuck: &'a [(usize, Blame)],
+}
+
+impl Audit<'_> {
+    pub fn account(&self) -> Account {
+        let mut account = Account {
+            cuts: self.cuts.iter().filter(|index| self.ledger.links.get(**index).is_some_and(|link| link.up)).count(),
+            resumes: self.ledger.resumes(),
+            ..Account::default()
+        };
+        for from in [End::Client, End::Partner] {
+            self.direction(from, &mut account);
+        }
+        self.sessions(&mut account.findings);
+        for (connection, blame) in self.stuck {
+            let why = format!("silence on #{connection}, and it was the turn of the {blame:?}");
+            account.findings.push(Finding { kind: Kind::Stuck, blame: *blame, why });
+        }
+        account
+    }
+
+    fn direction(&self, from: End, account: &mut Account) {
+        let received = self.received(from);
+        let mut times: HashMap<Message, usize> = HashMap::new();
+        for message in &received {
+            *times.entry(*message).or_default() += 1;
+        }
+        account.delivered += times.len();
+        let faithful = from == End::Client && server_is_faithful(self.ledger, &received, self.cuts);
+        if from == End::Client && !faithful {
+            let why = "what the partner received is not what the server says that it handled".into();
+            account.findings.push(Finding { kind: Kind::Miscounted, blame: Blame::Server, why });
+        }
+        let mut findings = Vec::new();
+        for entry in self.journal.of(from) {
+            let Event::Sent { number } = entry.event else {
+                continue;
+            };
+            account.sent += 1;
+            let message = Message { from, number };
+            let name = message.body(self.tag);
+            let times = times.get(&message).copied().unwrap_or(0);
+            if times == 0 {
+                let (blame, why) = self.lost(message);
+                findings.push(Finding { kind: Kind::Lost, blame, why: format!("{name}: {why}") });
+            }
+            for _ in 1..times {
+                let (blame, why) = self.duplicated(message, times);
+                findings.push(Finding { kind: Kind::Duplicated, blame, why: format!("{name}: {why}") });
+            }
+        }
+        self.order(&received, &mut findings);
+        for finding in &mut findings {
+            if faithful && finding.kind != Kind::Lost && finding.blame == Blame::Server {
+                finding.blame = Blame::Client;
+                finding.why += "; the server passed on what it handled, once and in order";
+            }
+        }
+        account.findings.append(&mut findings);
+    }
+
+    /// What the other end has of this one's messages, in the order in which they came.
+    fn received(&self, from: End) -> Vec<Message> {
+        let bodies = self.journal.of(from.other()).filter_map(|entry| match &entry.event {
+            Event::Received { body, .. } => Message::from_body(body, self.tag),
+            _ => None,
+        });
+        bodies.filter(|message| message.from == from).collect()
+    }
+
+    fn order(&self, received: &[Message], findings: &mut Vec<Finding>) {
+        let mut seen: Vec<Message> = Vec::new();
+        let mut last: Option<Message> = None;
+        for message in received {
+            if seen.contains(message) {
+                continue;
+            }
+            seen.push(*message);
+            match last {
+                Some(before) if before.number > message.number => {
+                    let (writer, reader) = (writer(message.from), writer(message.from.other()));
+                    let as_written = self.taken(*message) > self.taken(before);
+                    let blame = match () {
+                        () if self.redelivered(*message) => Blame::Nobody,
+                        () if as_written => writer,
+                        () => reader,
+                    };
+                    let why = format!("{} came after {}", message.body(self.tag), before.body(self.tag));
+                    let how = if as_written { "as it was written" } else { "though it was written before" };
+                    findings.push(Finding { kind: Kind::Reordered, blame, why: format!("{why}, {how}") });
+                }
+                _ => last = Some(*message),
+            }
+        }
+    }
+
+    fn sessions(&self, findings: &mut Vec<Finding>) {
+        for (index, session) in self.ledger.sessions.iter().enumerate() {
+            for (told, blame) in [(&session.client, Blame::Client), (&session.server, Blame::Server)] {
+                if let Some(wrong) = &told.wrong {
+                    let why = format!("session {}: {wrong}", session.id);
+                    findings.push(Finding { kind: Kind::Miscounted, blame, why });
+                }
+            }
+            match self.ended_by(index) {
+                None | Some(Blame::Nobody) => {}
+                Some(blame) => {
+                    let links = &self.ledger.links;
+                    let error = session.links.last().and_then(|link| links[*link].error_by_server.clone());
+                    let error = error.map_or(String::new(), |condition| format!(", stream error {condition}"));
+                    let why = format!("session {} was not resumed{error}", session.id);
+                    findings.push(Finding { kind: Kind::NotResumed, blame, why });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! This crate's side: the programs in `examples/`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::process::Command;
+
+use crate::driver::{Driver, Login};
+use crate::journal::{End, Journal};
+use crate::peers::{Client, DOMAIN, Options, PASSWORD, Place, Server, USERS};
+
+pub struct ExampleServer;
+
+impl Server for ExampleServer {
+    fn name(&self) -> &'static str {
+        "xmpp-sm"
+    }
+
+    fn version(&self) -> Result<String, String> {
+        Ok(env!("CARGO_PKG_VERSION").into())
+    }
+
+    fn prepare(&self, port: u16, options: &Options, _: &Place) -> Result<Command, String> {
+        let mut command = Command::new(example("server"));
+        command.args(["--listen", &format!("127.0.0.1:{port}"), "--domain", DOMAIN, "--stale-h", "--trace"]);
+        command.args(["--resume-timeout", &options.resume_timeout.to_string()]);
+        command.args(["--buffer-max", &options.buffer_max.to_string()]);
+        command.args(["--on-full", &format!("end-after={}", options.grace)]);
+        for user in USERS {
+            command.args(["--user", &format!("{user}:{PASSWORD}")]);
+        }
+        Ok(command)
+    }
+}
+
+pub struct ExampleClient;
+
+impl Client for ExampleClient {
+    fn name(&self) -> &'static str {
+        "xmpp-sm"
+    }
+
+    fn version(&self) -> Result<String, String> {
+        Ok(env!("CARGO_PKG_VERSION").into())
+    }
+
+    fn start(&self, login: Login, journal: &Arc<Journal>, place: &Place) -> Result<Driver, String> {
+        let mut command = Command::new(example("client"));
+        command.args(["--connect", &login.addr.to_string(), "--jid", &login.jid, "--password", &login.password]);
+        command.args(["--partner", &login.partner]);
+        if let Some(max) = login.max {
+            command.args(["--max", &max.to_string()]);
+        }
+        Driver::process(End::Client, journal, command, &place.log("stderr"))
+    }
+}
+
+/// `cargo test` builds the tests, but not the examples that they run.
+pub fn build(examples: &[&str]) -> Result<(), String> {
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet"]);
+    for name in examples {
+        cargo.args(["--example", name]);
+    }
+    match cargo.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("cargo build of the examples: {status}")),
+        Err(e) => Err(format!("cargo build of the examples: {e}")),
+    }
+}
+
+/// Beside this test: `target/debug/deps/interop-…` and `target/debug/examples/…`.
+fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap_or_default();
+    test.parent().and_then(Path::parent).unwrap_or(Path::new("target/debug")).join("examples").join(name)
+}

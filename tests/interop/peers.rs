@@ -1,0 +1,120 @@
+//! What the runner needs to know of a client and of a server, whoever wrote them.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+use crate::driver::{Driver, Login};
+use crate::journal::Journal;
+
+pub const DOMAIN: &str = "localhost";
+pub const PASSWORD: &str = "secret";
+/// The account of the client under test, and the one of its partner.
+pub const USERS: [&str; 2] = ["alice", "bob"];
+
+pub trait Client: Sync {
+    fn name(&self) -> &'static str;
+    /// The version, or in one line what is missing and how to get it.
+    fn version(&self) -> Result<String, String>;
+    fn start(&self, login: Login, journal: &Arc<Journal>, place: &Place) -> Result<Driver, String>;
+}
+
+pub trait Server: Sync {
+    fn name(&self) -> &'static str;
+    fn version(&self) -> Result<String, String>;
+    /// Writes a configuration with both accounts into `place` and says how to start the server from it.
+    fn prepare(&self, port: u16, options: &Options, place: &Place) -> Result<Command, String>;
+}
+
+/// What a scenario wants of a server.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Seconds that a session without a connection is kept.
+    pub resume_timeout: u32,
+    /// Stanzas that it holds unacknowledged.
+    pub buffer_max: u32,
+    /// Seconds that a client has when there are more.
+    pub grace: u32,
+    /// Seconds that the client asks for.
+    pub max: Option<u32>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { resume_timeout: 300, buffer_max: 1000, grace: 5, max: None }
+    }
+}
+
+/// Where the files of one scenario go.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// `slixmpp-cuts` and the like
+    pub name: String,
+}
+
+impl Place {
+    pub fn log(&self, kind: &str) -> PathBuf {
+        root().join("logs").join(format!("{}.{kind}", self.name))
+    }
+
+    /// A directory that is empty.
+    pub fn fresh_dir(&self, name: &str) -> Result<PathBuf, String> {
+        let dir = root().join("data").join(format!("{}-{name}", self.name));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+        Ok(dir)
+    }
+}
+
+/// A server that is up; it is stopped when this is dropped.
+pub struct Running {
+    pub addr: SocketAddr,
+    _child: Child,
+}
+
+pub async fn start(server: &dyn Server, options: &Options, place: &Place) -> Result<Running, String> {
+    let port = free_port().map_err(|e| e.to_string())?;
+    let mut command = server.prepare(port, options, place)?;
+    let log = place.log(&format!("{}.log", server.name()));
+    let log = std::fs::File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
+    let errors = log.try_clone().map_err(|e| e.to_string())?;
+    let mut child = command
+        .stdin(std::process::Stdio::null())
+        .stdout(log)
+        .stderr(errors)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|e| format!("{:?}: {e}", command.as_std().get_program()))?;
+    let addr = SocketAddr::from(([127, 0, 0, 1], port));
+    let listening = async {
+        while TcpStream::connect(addr).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    };
+    tokio::select! {
+        () = listening => Ok(Running { addr, _child: child }),
+        status = child.wait() => Err(format!("{} ended at once: {status:?}", server.name())),
+        () = tokio::time::sleep(Duration::from_secs(60)) => Err(format!("{} does not listen", server.name())),
+    }
+}
+
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// Where everything goes that the runner and the installation of its peers write.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/interop")
+}
+
+/// The first line that a program prints when asked for its version, or what to install.
+pub fn ask_version(program: &Path, args: &[&str], missing: &str) -> Result<String, String> {
+    let output = std::process::Command::new(program).args(args).output();
+    let output = output.ok().filter(|output| output.status.success()).ok_or(missing)?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if text.is_empty() { Err(missing.to_owned()) } else { Ok(text) }
+}

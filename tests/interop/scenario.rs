@@ -1,0 +1,68 @@
+//! What is done to a client and a server, and what must come of it.
+
+mod cuts;
+mod expired;
+mod full;
+mod max;
+mod takeover;
+mod twice;
+
+use crate::account::Blame;
+use crate::peers::Options;
+use crate::rng::Rng;
+use crate::stage::Stage;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scenario {
+    /// The connection is cut so many times at random.
+    Cuts(usize),
+    /// The client comes back too late.
+    Expired,
+    /// The client comes back while the server still has the old connection.
+    TakeOver,
+    /// The client stops reading, and the server's buffer is small.
+    Full,
+    /// The client resumes twice in a row, with stanzas in flight.
+    Twice,
+    /// The client asks for a short time in which to resume.
+    Max,
+}
+
+impl Scenario {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cuts(_) => "cuts",
+            Self::Expired => "expired",
+            Self::TakeOver => "take-over",
+            Self::Full => "full",
+            Self::Twice => "twice",
+            Self::Max => "max",
+        }
+    }
+
+    pub fn options(self) -> Options {
+        let options = Options::default();
+        match self {
+            Self::Expired => Options { resume_timeout: 1, ..options },
+            Self::Full => Options { buffer_max: full::BUFFER, grace: full::GRACE, ..options },
+            Self::Max => Options { max: Some(max::MAX), ..options },
+            _ => options,
+        }
+    }
+
+    /// Whether sessions end in it that could have been resumed.
+    pub fn ends_sessions(self) -> bool {
+        matches!(self, Self::Expired | Self::Full)
+    }
+
+    pub async fn run(self, stage: &mut Stage, rng: &mut Rng, ours: Option<Blame>) -> Result<(), String> {
+        match self {
+            Self::Cuts(count) => cuts::run(stage, count, rng).await,
+            Self::Expired => expired::run(stage, ours).await,
+            Self::TakeOver => takeover::run(stage, ours).await,
+            Self::Full => full::run(stage).await,
+            Self::Twice => twice::run(stage).await,
+            Self::Max => max::run(stage).await,
+        }
+    }
+}

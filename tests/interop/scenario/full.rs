@@ -1,0 +1,51 @@
+//! The client stops reading, and does not acknowledge. The server's buffer is small: after a grace it ends the stream
+//! with `resource-constraint`, and what the client did not get waits for it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::driver::Command;
+use crate::journal::{End, Message};
+use crate::stage::Stage;
+use crate::wire::What;
+
+pub const BUFFER: u32 = 10;
+/// Seconds.
+pub const GRACE: u32 = 1;
+
+pub async fn run(stage: &mut Stage) -> Result<(), String> {
+    stage.chat(3).await?;
+    let (old, ups) = (stage.proxy.newest(), stage.ups());
+    stage.client.command(Command::Stop);
+    stage.until("the client stops reading", |state| state.tally(End::Client).stopped > 0).await?;
+    let before = Timestamp::now();
+    let messages: Vec<Message> = (0..3 * BUFFER).map(|_| stage.say(End::Partner)).collect();
+    let error = What::StreamError { condition: "resource-constraint".into() };
+    stage
+        .until_wire("resource-constraint", |connections| {
+            connections[old].to_client.iter().any(|item| item.what == error)
+        })
+        .await?;
+    grace(stage, old, &error, messages[0])?;
+    stage.client.command(Command::Go);
+    stage.until_up(ups).await?;
+    for message in &messages {
+        stage.until_received(*message).await?;
+    }
+    stage.chat(2).await?;
+    stage.stamped(before, &messages)
+}
+
+/// Neither at once nor never.
+fn grace(stage: &Stage, old: usize, error: &What, first: Message) -> Result<(), String> {
+    let first = What::Message { body: first.body(&stage.tag) };
+    let connections = stage.recorder.with_chunks(crate::wire::read);
+    let at = |what: &What| connections[old].to_client.iter().find(|item| item.what == *what).map(|item| item.at);
+    let (Some(first), Some(error)) = (at(&first), at(error)) else { return Err("no such elements".into()) };
+    let took = error.duration_since(first);
+    if took < Duration::from_secs(u64::from(GRACE)) {
+        return Err(format!("{took:?} of grace instead of {GRACE} s"));
+    }
+    Ok(())
+}

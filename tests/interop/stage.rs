@@ -1,0 +1,222 @@
+//! What every scenario starts with: a server, a proxy before it, the client behind the proxy, and the partner.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::account::{Account, Audit, Blame};
+use crate::driver::{Driver, Login};
+use crate::journal::{End, Event, Journal, Message, State};
+use crate::ledger::Ledger;
+use crate::partner;
+use crate::peers::{Client, DOMAIN, PASSWORD, Place, Running, Server, USERS, start};
+use crate::proxy::{Cut, Proxy};
+use crate::record::Recorder;
+use crate::scenario::Scenario;
+use crate::wire::{self, Connection, Item, What};
+
+/// Long enough for any step that works, on a machine that is busy.
+pub const STEP: Duration = Duration::from_secs(30);
+
+/// Nobody needs so long for the next step of a login.
+const STUCK: Duration = Duration::from_secs(8);
+const STUCK_TRIES: usize = 4;
+
+pub struct Stage {
+    pub proxy: Proxy,
+    pub journal: Arc<Journal>,
+    pub recorder: Arc<Recorder>,
+    pub client: Driver,
+    pub partner: Driver,
+    pub tag: String,
+    /// The scenario makes sessions end that could have been resumed.
+    ends_sessions: bool,
+    suspect: Blame,
+    /// Connections on which nothing went on, and who should have spoken.
+    stuck: Vec<(usize, Blame)>,
+    numbers: [u32; 2],
+    _server: Running,
+}
+
+impl Stage {
+    /// Everybody is logged in and online when this returns.
+    pub async fn set(
+        client: &dyn Client,
+        server: &dyn Server,
+        place: &Place,
+        scenario: Scenario,
+        ours: Option<Blame>,
+    ) -> Result<Self, String> {
+        let options = scenario.options();
+        let running = start(server, &options, place).await?;
+        let start = Instant::now();
+        let journal = Journal::create(&place.log("events"), start).map_err(|e| e.to_string())?;
+        let journal = Arc::new(journal);
+        let recorder = Recorder::create(&place.log("wire"), start).map_err(|e| e.to_string())?;
+        let recorder = Arc::new(recorder);
+        let proxy = Proxy::start(running.addr, recorder.clone()).await.map_err(|e| e.to_string())?;
+        let [client_jid, partner_jid] = USERS.map(|user| format!("{user}@{DOMAIN}/{}", place.name));
+        let login = |addr, jid: &str, partner: &str| Login {
+            addr,
+            jid: jid.to_owned(),
+            password: PASSWORD.to_owned(),
+            partner: partner.to_owned(),
+            max: options.max,
+        };
+        let to_client = login(running.addr, &partner_jid, &client_jid);
+        let partner = Driver::task(End::Partner, &journal, |seat| partner::run(to_client, seat));
+        let client = client.start(login(proxy.addr, &client_jid, &partner_jid), &journal, place)?;
+        let stage = Self {
+            proxy,
+            journal,
+            recorder,
+            client,
+            partner,
+            tag: place.name.clone(),
+            ends_sessions: scenario.ends_sessions(),
+            suspect: ours.unwrap_or(Blame::Server),
+            stuck: Vec::new(),
+            numbers: [0, 0],
+            _server: running,
+        };
+        for (end, jid) in [(End::Partner, &partner_jid), (End::Client, &client_jid)] {
+            let online = stage.until("both are online", |state| state.tally(end).online > 0).await;
+            online?;
+            let bound = stage.journal.with(|state| state.tally(end).jid.clone());
+            if bound.as_ref() != Some(jid) {
+                return Err(format!("{end:?} is bound to {bound:?}, not to {jid}"));
+            }
+        }
+        Ok(stage)
+    }
+
+    /// Everybody goes home.
+    pub async fn clear(self) {
+        tokio::join!(self.client.quit(), self.partner.quit());
+    }
+
+    /// The account of everything so far.
+    pub fn audit(&self) -> Account {
+        let ledger = self.ledger();
+        let cuts = self.proxy.cuts();
+        self.journal.with(|journal| {
+            Audit {
+                journal,
+                ledger: &ledger,
+                tag: &self.tag,
+                cuts: &cuts,
+                suspect: self.suspect,
+                ends_sessions: self.ends_sessions,
+                stuck: &self.stuck,
+            }
+            .account()
+        })
+    }
+
+    pub fn ledger(&self) -> Ledger {
+        let connections = self.recorder.with_chunks(wire::read);
+        Ledger::new(&connections, &self.tag, &self.proxy.resets())
+    }
+
+    pub fn say(&mut self, from: End) -> Message {
+        let (driver, number) = match from {
+            End::Client => (&self.client, &mut self.numbers[0]),
+            End::Partner => (&self.partner, &mut self.numbers[1]),
+        };
+        *number += 1;
+        let message = Message { from, number: *number };
+        driver.send(*number, message.body(&self.tag));
+        message
+    }
+
+    /// How often the client was up. Whether it should have resumed where it bound anew, the account says.
+    pub fn ups(&self) -> usize {
+        self.journal.with(ups)
+    }
+
+    /// Waits until the client is up once more. A connection on which nothing goes on is noted and cut.
+    pub async fn until_up(&mut self, before: usize) -> Result<(), String> {
+        for _ in 0..STUCK_TRIES {
+            let up = |state: &State| (ups(state) > before).then_some(());
+            if self.journal.wait(STUCK, up).await.is_some() {
+                return Ok(());
+            }
+            let newest = self.proxy.newest();
+            self.stuck.push((newest, self.whose_turn(newest)));
+            self.proxy.cut(newest, Cut::Rst);
+        }
+        Err("the client does not come back".into())
+    }
+
+    /// Who has not answered: the one that did not speak last; the client, if it is not even connected.
+    fn whose_turn(&self, connection: usize) -> Blame {
+        let connections = self.recorder.with_chunks(wire::read);
+        let Some(c) = connections.get(connection).filter(|_| !self.proxy.is_over(connection)) else {
+            return Blame::Client;
+        };
+        let last = |items: &[Item]| items.last().map(|item| item.at);
+        // After its header the server's features are due.
+        let header = c.to_client.last().is_some_and(|item| item.what == What::Header);
+        if header || last(&c.to_server) > last(&c.to_client) { Blame::Server } else { Blame::Client }
+    }
+
+    /// Waits for something to happen, and names it when it does not.
+    pub async fn until(&self, what: &str, mut look: impl FnMut(&State) -> bool) -> Result<(), String> {
+        let find = |state: &State| look(state).then_some(());
+        self.journal.wait(STEP, find).await.ok_or_else(|| format!("waited in vain: {what}"))
+    }
+
+    /// Waits for something to come by on the wire.
+    pub async fn until_wire(&self, what: &str, look: impl Fn(&[Connection]) -> bool) -> Result<(), String> {
+        let seen = self.recorder.wait(STEP, |chunks| look(&wire::read(chunks)));
+        if seen.await { Ok(()) } else { Err(format!("waited in vain for {what} on the wire")) }
+    }
+
+    /// Whether what a lost session had not brought to the client came, in the end, with the time at which it was sent.
+    pub fn stamped(&self, before: Timestamp, messages: &[Message]) -> Result<(), String> {
+        for message in messages.iter().filter(|message| message.from == End::Partner) {
+            let body = message.body(&self.tag);
+            let delay = self.journal.with(|state| {
+                let received = state.of(End::Client).filter_map(|entry| match &entry.event {
+                    Event::Received { body: b, delay } if *b == body => Some(delay.clone()),
+                    _ => None,
+                });
+                received.last().flatten()
+            });
+            let stamp = delay.as_deref().unwrap_or("none").parse::<Timestamp>();
+            // Stamps may be of whole seconds.
+            let range = before.as_second()..=Timestamp::now().as_second();
+            match stamp {
+                Ok(stamp) if range.contains(&stamp.as_second()) => {}
+                _ => return Err(format!("{body}: its delay is {delay:?}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Some messages each way; both ends have them, and the server knows it.
+    pub async fn chat(&mut self, count: usize) -> Result<(), String> {
+        for from in [End::Client, End::Partner].repeat(count) {
+            let message = self.say(from);
+            self.until_received(message).await?;
+        }
+        let acknowledged = |connections: &[Connection]| {
+            let ledger = Ledger::new(connections, &self.tag, &[]);
+            let (Some(session), Some(link)) = (ledger.sessions.last(), ledger.links.last()) else { return false };
+            session.client.arrived == link.last_down
+        };
+        self.until_wire("the client's last acknowledgement", acknowledged).await
+    }
+
+    pub async fn until_received(&self, message: Message) -> Result<(), String> {
+        let body = message.body(&self.tag);
+        let end = message.from.other();
+        self.until(&format!("{end:?} receives \"{body}\""), |state| state.has_received(end, &body)).await
+    }
+}
+
+fn ups(state: &State) -> usize {
+    let tally = state.tally(End::Client);
+    tally.online + tally.resumed
+}

@@ -1,0 +1,165 @@
+//! The wire log as XML: what each side wrote on each connection, element by element.
+
+use std::time::Instant;
+
+use minidom::Element;
+
+use crate::record::{Chunk, Dir};
+
+const SM: &str = "urn:xmpp:sm:3";
+const STREAMS: &str = "http://etherx.jabber.org/streams";
+const STREAM_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
+
+#[derive(Debug, Default)]
+pub struct Connection {
+    pub to_server: Vec<Item>,
+    pub to_client: Vec<Item>,
+}
+
+#[derive(Debug)]
+pub struct Item {
+    /// When its last byte came by.
+    pub at: Instant,
+    /// Whether all of it was forwarded.
+    pub forwarded: bool,
+    pub what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    Header,
+    Footer,
+    Message { body: String },
+    OtherStanza,
+    Enable,
+    Enabled { id: String, max: Option<u32> },
+    Resume { previd: String, h: u32 },
+    Resumed { h: u32 },
+    Failed { h: Option<u32> },
+    Ack { h: u32 },
+    Request,
+    StreamError { condition: String },
+    Other,
+}
+
+impl What {
+    pub fn is_stanza(&self) -> bool {
+        matches!(self, Self::Message { .. } | Self::OtherStanza)
+    }
+}
+
+pub fn read(chunks: &[Chunk]) -> Vec<Connection> {
+    let mut connections: Vec<Connection> = Vec::new();
+    let mut splitters: Vec<[Splitter; 2]> = Vec::new();
+    for chunk in chunks {
+        while connections.len() <= chunk.connection {
+            connections.push(Connection::default());
+            splitters.push(Default::default());
+        }
+        let connection = &mut connections[chunk.connection];
+        let (items, splitter) = match chunk.dir {
+            Dir::ToServer => (&mut connection.to_server, &mut splitters[chunk.connection][0]),
+            Dir::ToClient => (&mut connection.to_client, &mut splitters[chunk.connection][1]),
+        };
+        splitter.take(chunk, items);
+    }
+    connections
+}
+
+/// Cuts a stream into its header, its top-level elements and its footer. It relies on the stream being well-formed.
+#[derive(Default)]
+struct Splitter {
+    buffer: Vec<u8>,
+    tag: Option<usize>,
+    quote: Option<u8>,
+    depth: usize,
+    lost: bool,
+}
+
+impl Splitter {
+    fn take(&mut self, chunk: &Chunk, items: &mut Vec<Item>) {
+        self.lost |= !chunk.forwarded;
+        for byte in &chunk.bytes {
+            let Some(what) = self.byte(*byte) else {
+                continue;
+            };
+            items.push(Item { at: chunk.at, forwarded: !self.lost, what });
+        }
+    }
+
+    fn byte(&mut self, byte: u8) -> Option<What> {
+        self.buffer.push(byte);
+        match (self.tag, self.quote) {
+            (None, _) if byte == b'<' => self.tag = Some(self.buffer.len() - 1),
+            (None, _) if self.depth == 0 => self.buffer.clear(),
+            (None, _) => {}
+            (Some(_), Some(quote)) if byte == quote => self.quote = None,
+            (Some(_), Some(_)) => {}
+            (Some(_), None) if byte == b'"' || byte == b'\'' => self.quote = Some(byte),
+            (Some(start), None) if byte == b'>' => {
+                self.tag = None;
+                return self.end_of_tag(start);
+            }
+            (Some(_), None) => {}
+        }
+        None
+    }
+
+    fn end_of_tag(&mut self, start: usize) -> Option<What> {
+        let tag = &self.buffer[start..];
+        if tag.starts_with(b"<?") {
+            self.buffer.truncate(start);
+            return None;
+        }
+        if tag.starts_with(b"<stream:stream") {
+            self.depth = 0;
+            self.buffer.clear();
+            return Some(What::Header);
+        }
+        if tag.starts_with(b"</stream:stream") {
+            self.buffer.clear();
+            return Some(What::Footer);
+        }
+        if tag.starts_with(b"</") {
+            self.depth = self.depth.saturating_sub(1);
+        } else if !tag.ends_with(b"/>") {
+            self.depth += 1;
+        }
+        if self.depth > 0 {
+            return None;
+        }
+        let text = std::mem::take(&mut self.buffer);
+        Some(classify(&String::from_utf8_lossy(&text)))
+    }
+}
+
+fn classify(xml: &str) -> What {
+    let wrapped = format!("<stream:stream xmlns='jabber:client' xmlns:stream='{STREAMS}'>{xml}</stream:stream>");
+    let Ok(root) = wrapped.parse::<Element>() else {
+        return What::Other;
+    };
+    let Some(element) = root.children().next() else {
+        return What::Other;
+    };
+    let number = |name| element.attr(name).and_then(|value: &str| value.parse::<u32>().ok());
+    let text = |name| element.attr(name).unwrap_or_default().to_owned();
+    match (element.name(), element.ns().as_str()) {
+        ("message", "jabber:client") => match element.get_child("body", "jabber:client") {
+            Some(body) if element.attr("type") != Some("error") => What::Message { body: body.text() },
+            _ => What::OtherStanza,
+        },
+        ("presence" | "iq", "jabber:client") => What::OtherStanza,
+        ("enable", SM) => What::Enable,
+        ("enabled", SM) => What::Enabled { id: text("id"), max: number("max") },
+        ("resume", SM) => What::Resume { previd: text("previd"), h: number("h").unwrap_or_default() },
+        ("resumed", SM) => What::Resumed { h: number("h").unwrap_or_default() },
+        ("failed", SM) => What::Failed { h: number("h") },
+        ("a", SM) => What::Ack { h: number("h").unwrap_or_default() },
+        ("r", SM) => What::Request,
+        ("error", STREAMS) => {
+            let condition = element.children().find(|child| child.ns() == STREAM_ERRORS);
+            What::StreamError { condition: condition.map_or("", |child| child.name()).to_owned() }
+        }
+        _ => What::Other,
+    }
+}

@@ -1,0 +1,37 @@
+//! xmpp.js under Node, in a process of its own.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::process::Command;
+
+use crate::driver::{Driver, Login};
+use crate::journal::{End, Journal};
+use crate::peers::{Client, Place, ask_version, root};
+
+pub struct XmppJs;
+
+const MISSING: &str = "xmpp.js is missing: tests/interop/install.sh runs `npm ci` under target/interop";
+
+impl Client for XmppJs {
+    fn name(&self) -> &'static str {
+        "xmpp.js"
+    }
+
+    fn version(&self) -> Result<String, String> {
+        let package = packages().join("node_modules/@xmpp/client/package.json");
+        let print = format!("console.log(require({:?}).version)", package.display().to_string());
+        ask_version(Path::new("node"), &["-e", &print], MISSING)
+    }
+
+    fn start(&self, login: Login, journal: &Arc<Journal>, place: &Place) -> Result<Driver, String> {
+        let mut program = Command::new("node");
+        program.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/xmpp_js_driver.mjs"));
+        program.args(login.words()).env("XMPP_JS_PACKAGES", packages());
+        Driver::process(End::Client, journal, program, &place.log("stderr"))
+    }
+}
+
+fn packages() -> PathBuf {
+    root().join("xmpp_js")
+}

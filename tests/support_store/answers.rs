@@ -1,0 +1,134 @@
+//! What a store answers about sessions that live.
+
+use std::time::Duration;
+
+use xmpp_sm::{Epoch, Lookup, SessionStore, SmId};
+
+use super::{Checked, GERIATRIC, JULIET, MakeStore, ROMEO, SECOND, off, on, smid, stale};
+
+pub fn a_registered_session_is_found_by_its_owner<M: MakeStore>(make: &M) {
+    let store = Checked::new(make, on());
+    let id = smid("a");
+    store.register(&id, JULIET, 1);
+    assert_eq!(store.lookup(&id, JULIET, SECOND), store.session(1));
+    // Asking takes nothing away.
+    assert_eq!(store.lookup(&id, JULIET, SECOND), store.session(1));
+}
+
+pub fn what_never_was_is_not_found<M: MakeStore>(make: &M) {
+    let store = Checked::new(make, on());
+    assert_eq!(store.lookup(&smid("a"), JULIET, SECOND), Lookup::NotFound);
+    store.register(&smid("a"), JULIET, 1);
+    assert_eq!(store.lookup(&smid("b"), JULIET, SECOND), Lookup::NotFound);
+}
+
+pub fn another_owner_gets_the_answer_of_an_unknown_id<M: MakeStore>(make: &M) {
+    let store = Checked::new(make, on());
+    let (live, gone) = (smid("live"), smid("gone"));
+    store.register(&live, JULIET, 1);
+    let epoch = store.register(&gone, JULIET, 2);
+    store.retire(&gone, epoch, 7, SECOND);
+    let unknown = store.lookup(&smid("never was"), ROMEO, SECOND);
+    // Owners are compared whole: no prefix, no resource, no other case is the same one.
+    for other in [ROMEO, "juliet@example.co", "juliet@example.com.", "juliet@example.com/balcony", "Juliet@example.com"]
+    {
+        assert_eq!(store.lookup(&live, other, SECOND), unknown, "{other}");
+        assert_eq!(store.lookup(&gone, other, SECOND), unknown, "{other}");
+    }
+    assert_eq!(store.lookup(&live, JULIET, SECOND), store.session(1));
+    assert_eq!(store.lookup(&gone, JULIET, SECOND), stale(7));
+}
+
+pub fn an_sm_id_of_another_owner_cannot_be_registered<M: MakeStore>(make: &M) {
+    let store = Checked::new(make, on());
+    let id = smid("a");
+    let epoch = store.register(&id, JULIET, 1);
+    store.store.register(&id, ROMEO, make.sid(2)).expect_err("it is taken");
+    // Nothing has changed.
+    assert_eq!(store.lookup(&id, JULIET, SECOND), store.session(1));
+    assert_eq!(store.lookup(&id, ROMEO, SECOND), Lookup::NotFound);
+    store.retire(&id, epoch, 7, SECOND);
+    assert_eq!(store.lookup(&id, JULIET, SECOND), stale(7));
+    store.store.register(&id, ROMEO, make.sid(3)).expect_err("its h is remembered for another owner");
+    assert_eq!(store.lookup(&id, JULIET, SECOND), stale(7));
+}
+
+pub fn sm_ids_of_1_to_4000_bytes_are_told_apart<M: MakeStore>(make: &M) {
+    let store = Checked::new(make, on());
+    let lengths = (1..300).chain((300..3990).step_by(97)).chain(3990..=SmId::MAX_BYTES);
+    let ids: Vec<SmId> = lengths.map(|length| smid(&"x".repeat(length))).collect();
+    let epochs: Vec<Epoch> = (0..).zip(&ids).map(|(sid, id)| store.register(id, JULIET, sid)).collect();
+    for (sid, id) in (0..).zip(&ids) {
+        assert_eq!(store.lookup(id, JULIET, SECOND), store.session(sid), "{sid}");
+    }
+    for (h, (id, epoch)) in (0..).zip(ids.iter().zip(epochs)) {
+        store.retire(id, epoch, h, SECOND);
+    }
+    for (h, id) in (0..).zip(&ids) {
+        assert_eq!(store.lookup(id, JULIET, SECOND), stale(h), "{h}");
+    }
+}
+
+pub fn sm_ids_are_compared_byte_by_byte<M: MakeStore>(make: &M) {
+    let store = Checked::new(make, on());
+    // What a store of text might fold, trim, escape, split or take for a pattern.
+    let ids = [
+        "a", "A", " a", "a ", "a\n", "a\t", "å", "a\u{30a}", "ａ", "a*", "a?", "a%", "a_", "a:b", "a'b", "a\"b", "a&b",
+        "a&amp;b", "a\\b", "[a]", "{a}", "a/../b", "a;", "😀", "$a", "0", "00", "+0", "a/b+c==",
+    ]
+    .map(smid);
+    for (sid, id) in (0..).zip(&ids) {
+        store.register(id, JULIET, sid);
+    }
+    for (sid, id) in (0..).zip(&ids) {
+        assert_eq!(store.lookup(id, JULIET, SECOND), store.session(sid), "{:?}", id.as_str());
+    }
+}
+
+pub fn a_session_registered_again_is_found_at_its_new_place<M: MakeStore>(make: &M) {
+    let store = Checked::new(make, on());
+    let id = smid("a");
+    let mut epoch = store.register(&id, JULIET, 0);
+    for sid in 1..10 {
+        epoch = store.register(&id, JULIET, sid);
+        assert_eq!(store.lookup(&id, JULIET, SECOND), store.session(sid));
+    }
+    store.store.remove(&id, epoch).unwrap();
+    // No earlier place comes up from under the last one.
+    assert_eq!(store.lookup(&id, JULIET, SECOND), Lookup::NotFound);
+}
+
+pub fn a_session_lives_as_long_as_its_host_says<M: MakeStore>(make: &M) {
+    for stale_h in [on(), off()] {
+        let store = Checked::new(make, stale_h);
+        let id = smid("a");
+        store.register(&id, JULIET, 1);
+        let years = Duration::from_secs(10 * 365 * 86_400);
+        store.sweep(years);
+        assert_eq!(store.lookup(&id, JULIET, years), store.session(1));
+        assert!(years > GERIATRIC);
+    }
+}
+
+pub fn sessions_of_one_owner_are_told_apart<M: MakeStore>(make: &M) {
+    let store = Checked::new(make, on());
+    let epochs: Vec<_> = (0..50).map(|n| store.register(&smid(&format!("id{n}")), JULIET, n)).collect();
+    for (n, epoch) in (0..).zip(&epochs).step_by(2) {
+        store.retire(&smid(&format!("id{n}")), *epoch, n, SECOND);
+    }
+    for n in 0..50_u32 {
+        let expected = if n % 2 == 0 { stale(n) } else { store.session(n.into()) };
+        assert_eq!(store.lookup(&smid(&format!("id{n}")), JULIET, SECOND), expected);
+    }
+}
+
+pub fn it_is_used_through_a_reference_to_the_trait<M: MakeStore>(make: &M) {
+    let store = Checked::new(make, on());
+    let shared: &(dyn SessionStore<Sid = M::Sid, Error = <M::Store as SessionStore>::Error> + Send + Sync) =
+        &store.store;
+    let id = smid("a");
+    let registered = shared.register(&id, JULIET, make.sid(1)).unwrap();
+    assert_eq!(shared.lookup(&id, JULIET, store.start).unwrap(), store.session(1));
+    shared.remove(&id, registered.epoch).unwrap();
+    assert_eq!(shared.lookup(&id, JULIET, store.start).unwrap(), Lookup::NotFound);
+}

@@ -1,0 +1,180 @@
+//! The last h of sessions that are gone, and how it goes, too.
+
+use std::time::Duration;
+
+use xmpp_sm::{Lookup, SessionStore, StaleH};
+
+use super::{Checked, GERIATRIC, JULIET, MakeStore, REPEAT_AFTER, SECOND, off, on, smid, stale};
+
+pub fn the_last_h_is_answered_as_often_as_it_is_asked_for<M: MakeStore>(make: &M) {
+    let store = Checked::new(make, on());
+    let id = smid("a");
+    let epoch = store.register(&id, JULIET, 1);
+    store.retire(&id, epoch, 7, SECOND);
+    for second in 1..100 {
+        assert_eq!(store.lookup(&id, JULIET, second * SECOND), stale(7));
+    }
+}
+
+pub fn every_h_comes_back_as_it_was_given<M: MakeStore>(make: &M) {
+    let store = Checked::new(make, on());
+    for h in [0, 1, 0x7fff_ffff, 0x8000_0000, u32::MAX - 1, u32::MAX] {
+        let id = smid(&format!("id{h}"));
+        let epoch = store.register(&id, JULIET, 1);
+        store.retire(&id, epoch, h, SECOND);
+        assert_eq!(store.lookup(&id, JULIET, SECOND), stale(h));
+    }
+}
+
+pub fn nothing_older_than_geriatric_is_answered_swept_or_not<M: MakeStore>(make: &M) {
+    for sweeps in [false, true] {
+        let store = Checked::new(make, on());
+        let id = smid("a");
+        let epoch = store.register(&id, JULIET, 1);
+        let retired = 10 * SECOND;
+        store.retire(&id, epoch, 7, retired);
+        // It may be as old as that, and no older. How long the session lived before does not matter.
+        for (after, expected) in [
+            (retired + GERIATRIC - SECOND, stale(7)),
+            (retired + GERIATRIC, stale(7)),
+            (retired + GERIATRIC + SECOND, Lookup::NotFound),
+            (retired + 100 * GERIATRIC, Lookup::NotFound),
+        ] {
+            if sweeps {
+                store.sweep(after);
+            }
+            assert_eq!(store.lookup(&id, JULIET, after), expected, "{after:?}");
+        }
+    }
+}
+
+pub fn nothing_is_remembered_where_it_is_switched_off<M: MakeStore>(make: &M) {
+    let store = Checked::new(make, off());
+    let id = smid("a");
+    let epoch = store.register(&id, JULIET, 1);
+    store.retire(&id, epoch, 7, SECOND);
+    assert_eq!(store.lookup(&id, JULIET, SECOND), Lookup::NotFound);
+    assert_eq!(store.store.next_sweep(), None);
+    assert_eq!(store.sweep(2 * GERIATRIC), 0);
+    // The SM-ID is free again.
+    store.register(&id, JULIET, 2);
+    assert_eq!(store.lookup(&id, JULIET, SECOND), store.session(2));
+}
+
+pub fn a_removed_session_leaves_nothing_behind<M: MakeStore>(make: &M) {
+    let store = Checked::new(make, on());
+    let (live, gone) = (smid("live"), smid("gone"));
+    let epoch = store.register(&live, JULIET, 1);
+    store.store.remove(&live, epoch).unwrap();
+    assert_eq!(store.lookup(&live, JULIET, SECOND), Lookup::NotFound);
+    // Its h is forgotten, too, if it was retired before.
+    let epoch = store.register(&gone, JULIET, 2);
+    store.retire(&gone, epoch, 7, SECOND);
+    store.store.remove(&gone, epoch).unwrap();
+    assert_eq!(store.lookup(&gone, JULIET, SECOND), Lookup::NotFound);
+}
+
+pub fn a_session_registered_again_has_no_stale_h<M: MakeStore>(make: &M) {
+    let store = Checked::new(make, on());
+    let id = smid("a");
+    let old = store.register(&id, JULIET, 1);
+    store.retire(&id, old, 7, SECOND);
+    let new = store.register(&id, JULIET, 2);
+    assert_eq!(store.lookup(&id, JULIET, SECOND), store.session(2));
+    store.store.remove(&id, new).unwrap();
+    assert_eq!(store.lookup(&id, JULIET, SECOND), Lookup::NotFound, "the old h came up from under the session");
+    // Its age is that of its last retirement.
+    let epoch = store.register(&id, JULIET, 3);
+    store.retire(&id, epoch, 8, GERIATRIC);
+    assert_eq!(store.lookup(&id, JULIET, 2 * GERIATRIC), stale(8));
+    assert_eq!(store.sweep(2 * GERIATRIC), 0);
+    assert_eq!(store.lookup(&id, JULIET, 2 * GERIATRIC), stale(8));
+}
+
+pub fn sweep_drops_what_is_too_old_and_tells_how_many<M: MakeStore>(make: &M) {
+    let store = Checked::new(make, on());
+    assert_eq!(store.sweep(Duration::ZERO), 0);
+    for n in 0..10 {
+        let id = smid(&format!("id{n}"));
+        let epoch = store.register(&id, JULIET, n.into());
+        store.retire(&id, epoch, n, n * SECOND);
+    }
+    // One is a session again and one was forgotten: they are not swept.
+    store.register(&smid("id0"), JULIET, 100);
+    let again = store.register(&smid("id1"), JULIET, 101);
+    store.retire(&smid("id1"), again, 11, 9 * SECOND);
+    store.store.remove(&smid("id1"), again).unwrap();
+    if M::SWEEPS {
+        assert_eq!(store.sweep(GERIATRIC + 2 * SECOND), 0, "the oldest is as old as it may be");
+        assert_eq!(store.sweep(GERIATRIC + 5 * SECOND), 3);
+        assert_eq!(store.sweep(GERIATRIC + 5 * SECOND), 0);
+        assert_eq!(store.sweep(GERIATRIC + 1000 * SECOND), 5);
+        assert_eq!(store.sweep(GERIATRIC + 1000 * SECOND), 0);
+    } else {
+        store.sweep(GERIATRIC + 1000 * SECOND);
+    }
+    assert_eq!(store.lookup(&smid("id0"), JULIET, GERIATRIC + 1000 * SECOND), store.session(100));
+}
+
+pub fn sweep_leaves_sessions_alone<M: MakeStore>(make: &M) {
+    let store = Checked::new(make, on());
+    let mut epochs = Vec::new();
+    for n in 0..10 {
+        epochs.push(store.register(&smid(&format!("id{n}")), JULIET, n));
+    }
+    assert_eq!(store.sweep(100 * GERIATRIC), 0);
+    store.retire(&smid("id3"), epochs[3], 3, 100 * GERIATRIC);
+    store.sweep(102 * GERIATRIC);
+    for n in (0..10).filter(|n| *n != 3) {
+        assert_eq!(store.lookup(&smid(&format!("id{n}")), JULIET, 102 * GERIATRIC), store.session(n));
+    }
+}
+
+/// A host that sweeps when it is told to, and then asks again, gets rid of every record soon after it is
+/// of no use any more, and is left alone then.
+pub fn next_sweep_leads_to_an_empty_table<M: MakeStore>(make: &M) {
+    let store = Checked::new(make, on());
+    store.register(&smid("live"), JULIET, 1);
+    assert_eq!(store.store.next_sweep(), None, "there is nothing to sweep");
+    for n in 0..5 {
+        let id = smid(&format!("id{n}"));
+        let epoch = store.register(&id, JULIET, n.into());
+        store.retire(&id, epoch, n, n * 600 * SECOND);
+    }
+    let (mut at, mut swept) = (store.start + 4 * 600 * SECOND, 0);
+    let end = at + GERIATRIC + REPEAT_AFTER;
+    // The first time may have passed already; then it is swept now.
+    while let Some(next) = store.store.next_sweep() {
+        at = next.max(at);
+        assert!(at <= end, "a record stays for too long");
+        swept += store.sweep(at - store.start);
+        assert!(store.store.next_sweep().is_none_or(|next| next > at), "the same time again");
+    }
+    if M::SWEEPS {
+        assert_eq!(swept, 5);
+    }
+    // And it begins anew with the next one.
+    let epoch = store.register(&smid("later"), JULIET, 9);
+    let later = 50 * GERIATRIC;
+    store.retire(&smid("later"), epoch, 1, later);
+    if let Some(next) = store.store.next_sweep() {
+        assert!(next > store.start + later && next <= store.start + later + REPEAT_AFTER);
+    } else {
+        assert!(!M::SWEEPS);
+    }
+}
+
+pub fn next_sweep_is_never_where_repeat_after_is_none<M: MakeStore>(make: &M) {
+    let store = Checked::new(make, StaleH { repeat_after: None, ..on() });
+    let id = smid("a");
+    let epoch = store.register(&id, JULIET, 1);
+    store.retire(&id, epoch, 7, SECOND);
+    assert_eq!(store.store.next_sweep(), None);
+    // A host may sweep all the same, and age is age.
+    assert_eq!(store.lookup(&id, JULIET, SECOND + GERIATRIC), stale(7));
+    assert_eq!(store.lookup(&id, JULIET, 2 * SECOND + GERIATRIC), Lookup::NotFound);
+    if M::SWEEPS {
+        assert_eq!(store.sweep(2 * SECOND + GERIATRIC), 1);
+    }
+    assert_eq!(store.store.next_sweep(), None);
+}
