@@ -189,6 +189,12 @@ impl<Sid> MemoryStore<Sid> {
         now.saturating_duration_since(since) > self.stale_h.geriatric
     }
 
+    /// Whether this record has left the fading and is only not taken out yet: it is as good as gone, or a
+    /// sweep would not be atomic.
+    fn is_faded(&self, record: &Record<Sid>) -> bool {
+        matches!(record.state, State::Stale { place } if self.fading.lock().get(place).is_none())
+    }
+
     /// Takes out the records of those that have faded, and tells how many there were.
     fn bury(&self, faded: impl IntoIterator<Item = (u64, SmId)>) -> usize {
         let stale = |(place, smid): &(u64, SmId)| {
@@ -212,7 +218,9 @@ impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
         let mut table = self.table(smid).lock();
         let entry = table.entry(smid.clone());
         let known = match &entry {
-            Entry::Occupied(record) if *record.get().owner != *owner => return Err(StoreError::Taken),
+            Entry::Occupied(record) if *record.get().owner != *owner && !self.is_faded(record.get()) => {
+                return Err(StoreError::Taken);
+            }
             Entry::Occupied(record) => match record.get().state {
                 State::Live { epoch, .. } => Some(epoch),
                 State::Stale { .. } => None,
@@ -227,7 +235,11 @@ impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
         let state = State::Live { epoch, sid };
         match entry {
             Entry::Occupied(mut record) => {
-                let former = std::mem::replace(&mut record.get_mut().state, state);
+                let record = record.get_mut();
+                if *record.owner != *owner {
+                    record.owner = owner.into();
+                }
+                let former = std::mem::replace(&mut record.state, state);
                 if let State::Stale { place } = former {
                     self.fading.lock().forget(place);
                 }

@@ -7,16 +7,15 @@
 pub mod linear;
 pub mod model;
 
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
-use xmpp_sm::{AtCap, Config, Counter, Epoch, Lookup, MemoryStore, SessionStore, StaleH};
+use xmpp_sm::{AtCap, Epoch};
 
 use linear::{Call, order};
-use model::{Answer, Model, OWNERS, Op, Rules, smid};
+use model::{Answer, Model, Op, Rules, call, store};
 
 const THREADS: usize = 3;
 const CALLS: usize = 6;
@@ -47,18 +46,6 @@ fn answers_of_the_store_could_have_been_given_one_after_the_other() {
         }
         println!("{histories} histories of {} calls, {met} of them at the same time as another", THREADS * CALLS);
     }
-}
-
-pub fn store(rules: &Rules) -> MemoryStore<u32> {
-    let stale_h = StaleH { enabled: rules.stale, geriatric: rules.geriatric, ..StaleH::default() };
-    let mut store = MemoryStore::new(&Config::default().stale_h(stale_h)).at_cap(rules.at_cap);
-    if let Some(most) = rules.per_owner.and_then(NonZeroUsize::new) {
-        store = store.per_owner(most);
-    }
-    if let Some(most) = rules.in_all.and_then(NonZeroUsize::new) {
-        store = store.in_all(most);
-    }
-    store
 }
 
 /// What a few threads do to a store at once.
@@ -106,35 +93,5 @@ fn choose(random: &mut TestRng, epochs: &[(u8, Epoch)], thread: u64) -> Op {
         7 => Op::Retire { smid: of, epoch, h: dice(100), now },
         8 => Op::Remove { smid: of, epoch },
         _ => Op::Sweep { now },
-    }
-}
-
-pub fn call(store: &MemoryStore<u32>, op: Op, epoch: Instant) -> Answer {
-    let at = |now| epoch + Duration::from_secs(now);
-    match op {
-        Op::Register { smid: number, owner, sid } => {
-            let registered = store.register(&smid(number), OWNERS[usize::from(owner)], sid);
-            Answer::Registered(
-                registered.map(|registered| (registered.epoch, registered.evicted.map(|evicted| evicted.sid))),
-            )
-        }
-        Op::Lookup { smid: number, owner, now } => {
-            match store.lookup(&smid(number), OWNERS[usize::from(owner)], at(now)) {
-                Ok(Lookup::Session(sid)) => Answer::Session(sid),
-                Ok(Lookup::StaleH(h)) => Answer::StaleH(h.get()),
-                Ok(Lookup::NotFound) => Answer::NotFound,
-                Err(error) => Answer::Registered(Err(error)),
-            }
-        }
-        Op::Retire { smid: number, epoch, h, now } => {
-            store.retire(&smid(number), epoch, Counter::new(h), at(now)).map_or(Answer::NotFound, |()| Answer::Done)
-        }
-        Op::Remove { smid: number, epoch } => {
-            store.remove(&smid(number), epoch).map_or(Answer::NotFound, |()| Answer::Done)
-        }
-        Op::Sweep { now } => {
-            store.sweep(at(now));
-            Answer::Done
-        }
     }
 }

@@ -1,13 +1,14 @@
 //! The contract of `SessionStore` with the caps of `MemoryStore`, for one caller at a time. It is written to
 //! be read and is as slow as that.
 
-use std::time::Duration;
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
 
-use xmpp_sm::{AtCap, Epoch, SmId, StoreError};
+use xmpp_sm::{AtCap, Config, Counter, Epoch, Lookup, MemoryStore, Registered, SessionStore, SmId, StaleH, StoreError};
 
-pub const OWNERS: [&str; 2] = ["juliet@example.com", "romeo@example.net"];
+const OWNERS: [&str; 2] = ["juliet@example.com", "romeo@example.net"];
 
-pub fn smid(number: u8) -> SmId {
+fn smid(number: u8) -> SmId {
     SmId::new(["a", "b", "c"][usize::from(number)]).expect("a text that XML can carry")
 }
 
@@ -203,5 +204,48 @@ impl Model {
 impl Record {
     fn is_live(&self) -> bool {
         matches!(self.state, State::Live(_))
+    }
+}
+
+/// The real store of these rules.
+pub fn store(rules: &Rules) -> MemoryStore<u32> {
+    let stale_h = StaleH { enabled: rules.stale, geriatric: rules.geriatric, ..StaleH::default() };
+    let mut store = MemoryStore::new(&Config::default().stale_h(stale_h)).at_cap(rules.at_cap);
+    if let Some(most) = rules.per_owner.and_then(NonZeroUsize::new) {
+        store = store.per_owner(most);
+    }
+    if let Some(most) = rules.in_all.and_then(NonZeroUsize::new) {
+        store = store.in_all(most);
+    }
+    store
+}
+
+/// The real call.
+pub fn call(store: &MemoryStore<u32>, op: Op, epoch: Instant) -> Answer {
+    let at = |now| epoch + Duration::from_secs(now);
+    match op {
+        Op::Register { smid: number, owner, sid } => {
+            let registered = store.register(&smid(number), OWNERS[usize::from(owner)], sid);
+            let evicted = |registered: Registered<u32>| registered.evicted.map(|evicted| evicted.sid);
+            Answer::Registered(registered.map(|registered| (registered.epoch, evicted(registered))))
+        }
+        Op::Lookup { smid: number, owner, now } => {
+            match store.lookup(&smid(number), OWNERS[usize::from(owner)], at(now)) {
+                Ok(Lookup::Session(sid)) => Answer::Session(sid),
+                Ok(Lookup::StaleH(h)) => Answer::StaleH(h.get()),
+                Ok(Lookup::NotFound) => Answer::NotFound,
+                Err(error) => Answer::Registered(Err(error)),
+            }
+        }
+        Op::Retire { smid: number, epoch, h, now } => {
+            store.retire(&smid(number), epoch, Counter::new(h), at(now)).map_or(Answer::NotFound, |()| Answer::Done)
+        }
+        Op::Remove { smid: number, epoch } => {
+            store.remove(&smid(number), epoch).map_or(Answer::NotFound, |()| Answer::Done)
+        }
+        Op::Sweep { now } => {
+            store.sweep(at(now));
+            Answer::Done
+        }
     }
 }

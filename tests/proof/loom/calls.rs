@@ -1,0 +1,113 @@
+//! Calls of the store in every interleaving, against the model of one caller at a time.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use loom::sync::Arc;
+use xmpp_sm::{AtCap, Epoch};
+
+use crate::linear::{Call, order};
+use crate::model::{Model, Op, Rules, call, store};
+
+/// One live session of each owner, and a stale one of the first, whose time is 1.
+const BEFORE: [Op; 4] = [
+    Op::Register { smid: 2, owner: 0, sid: 102 },
+    Op::Retire { smid: 2, epoch: Epoch::new(1), h: 5, now: 1 },
+    Op::Register { smid: 0, owner: 0, sid: 100 },
+    Op::Register { smid: 1, owner: 1, sid: 101 },
+];
+
+const OPS: [Op; 11] = [
+    Op::Register { smid: 0, owner: 0, sid: 1 },
+    Op::Register { smid: 0, owner: 1, sid: 2 },
+    Op::Register { smid: 2, owner: 0, sid: 3 },
+    Op::Lookup { smid: 0, owner: 0, now: 1 },
+    Op::Lookup { smid: 2, owner: 0, now: 1 },
+    Op::Lookup { smid: 0, owner: 1, now: 1 },
+    Op::Retire { smid: 0, epoch: Epoch::new(2), h: 7, now: 2 },
+    Op::Remove { smid: 0, epoch: Epoch::new(2) },
+    Op::Remove { smid: 2, epoch: Epoch::new(1) },
+    Op::Retire { smid: 1, epoch: Epoch::new(3), h: 9, now: 2 },
+    Op::Sweep { now: 9 },
+];
+
+fn all_rules() -> [Rules; 5] {
+    let limits = |per_owner, in_all, at_cap| Rules { per_owner, in_all, at_cap, ..Rules::default() };
+    [
+        Rules { geriatric: Duration::from_secs(3), ..Rules::default() },
+        Rules { stale: false, ..Rules::default() },
+        limits(Some(1), None, AtCap::EvictOldest),
+        limits(None, Some(2), AtCap::EvictOldest),
+        limits(Some(1), Some(2), AtCap::Refuse),
+    ]
+}
+
+#[test]
+fn two_threads_of_two_calls_each() {
+    let pairs = || OPS.iter().flat_map(|first| OPS.iter().map(|second| vec![*first, *second]));
+    let (mut models, interleavings) = (0, AtomicUsize::new(0));
+    for rules in all_rules() {
+        for (one, i) in pairs().zip(0..) {
+            for other in pairs().skip(i) {
+                models += 1;
+                interleave(rules, vec![one.clone(), other], &interleavings);
+            }
+        }
+    }
+    println!("{models} pairs of two calls each, {} interleavings", interleavings.into_inner());
+}
+
+#[test]
+fn three_threads_of_one_call_each() {
+    let (mut models, interleavings) = (0, AtomicUsize::new(0));
+    for rules in all_rules() {
+        for (i, one) in OPS.iter().enumerate() {
+            for (j, two) in OPS.iter().enumerate().skip(i) {
+                for three in OPS.iter().skip(j) {
+                    models += 1;
+                    interleave(rules, vec![vec![*one], vec![*two], vec![*three]], &interleavings);
+                }
+            }
+        }
+    }
+    println!("{models} triples of calls, {} interleavings", interleavings.into_inner());
+}
+
+fn interleave(rules: Rules, threads: Vec<Vec<Op>>, interleavings: &AtomicUsize) {
+    let epoch = Instant::now();
+    // Loom wants what it runs to be 'static, and so it is counted there and added here.
+    let count = std::sync::Arc::new(AtomicUsize::new(0));
+    let counted = count.clone();
+    let run = move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let store = Arc::new(store(&rules));
+        // What loom runs is one thread after the other, so this clock says in which order.
+        let clock = std::sync::Arc::new(AtomicU64::new(0));
+        let timed = |op| {
+            let (store, clock) = (store.clone(), clock.clone());
+            move || {
+                let began = clock.fetch_add(1, Ordering::SeqCst);
+                let answer = call(&store, op, epoch);
+                Call { op, answer, began, ended: clock.fetch_add(1, Ordering::SeqCst) }
+            }
+        };
+        let mut calls: Vec<Call> = BEFORE.into_iter().map(|op| timed(op)()).collect();
+        let start = |ops: &Vec<Op>| {
+            let timed: Vec<_> = ops.iter().map(|op| timed(*op)).collect();
+            loom::thread::spawn(move || timed.into_iter().map(|call| call()).collect::<Vec<Call>>())
+        };
+        let (first, others) = threads.split_first().expect("some thread");
+        let others: Vec<_> = others.iter().map(start).collect();
+        calls.extend(first.iter().map(|op| timed(*op)()));
+        for thread in others {
+            calls.extend(thread.join().expect("no call panics"));
+        }
+        // What is there in the end must be explained, too.
+        for (smid, owner) in [(0, 0), (1, 1), (2, 0)] {
+            calls.push(timed(Op::Lookup { smid, owner, now: 2 })());
+        }
+        assert!(order(&calls, Model::new(rules)).is_some(), "no order explains these under {rules:?}:\n{calls:#?}");
+    };
+    loom::model(run);
+    interleavings.fetch_add(count.load(Ordering::Relaxed), Ordering::Relaxed);
+}

