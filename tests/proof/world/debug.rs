@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::World;
 use super::event::Side;
+use super::pair::Step;
 use super::setting::GRACE;
 
 impl World<'_> {
@@ -22,6 +23,9 @@ impl World<'_> {
                         let limits = [asked, end.over.map(|over| (over, GRACE))];
                         due.extend(limits.into_iter().flatten().map(|(since, limit)| since + limit));
                         due.extend(end.stream.poll_timeout());
+                        if let Step::Resuming(deadline) = end.step {
+                            due.extend(deadline);
+                        }
                     }
                 }
             }

@@ -44,8 +44,7 @@ impl Pair {
             ensure!(ended.unacked.len() == 0 && ended.smid.is_none(), "a stream without a session leaves {ended:?}");
             return Ok(());
         };
-        let half = self.half(session, side);
-        half.owed = None;
+        let half = self.session(session).half(side);
         let resumable = half.resumable;
         let deadline = half.window.map(|window| cx.now + window);
         match end.stream.disconnect(cx.now) {
