@@ -1,6 +1,7 @@
 //! Receipts for the stanzas that came in, and `h`: how many of them, without a gap, were handled.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 use std::time::Instant;
 
 use thiserror::Error;
@@ -11,11 +12,12 @@ use crate::queue::{count, give_back};
 
 /// What tells a session, or a stream, from every other that a token could be shown to by mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tag(u64);
+pub(crate) struct Tag(NonZeroU64);
 
 impl Tag {
     pub(crate) fn new(config: &Config) -> Self {
-        Self(config.next_serial())
+        // Half of all numbers are more than any process needs, and none of these is zero.
+        Self(NonZeroU64::MIN | config.next_serial() << 1)
     }
 }
 
@@ -89,23 +91,25 @@ pub struct OpenReceipt {
 pub(crate) struct Handled {
     session: Tag,
     h: Counter,
-    /// The stanzas after `h`: since when each is open, or nothing if it is settled already. Its front,
-    /// if there is one, is open.
-    after: VecDeque<Option<Instant>>,
     /// How far `h` must get until the last `<r/>` is answered in full.
     owed: Option<Counter>,
+    /// Since when the stanza after `h` is open. It stands by itself because a host that settles each
+    /// stanza before the next needs no more than this.
+    oldest: Option<Instant>,
+    /// The stanzas after that one: since when each is open, or nothing if it is settled already.
+    after: VecDeque<Option<Instant>>,
 }
 
 /// Equal in what a peer could tell: the tag is for the host's mistakes.
 impl PartialEq for Handled {
     fn eq(&self, other: &Self) -> bool {
-        self.h == other.h && self.after == other.after && self.owed == other.owed
+        self.h == other.h && self.owed == other.owed && self.oldest == other.oldest && self.after == other.after
     }
 }
 
 impl Handled {
     pub(crate) fn starting_at(h: Counter, session: Tag) -> Self {
-        Self { session, h, after: VecDeque::new(), owed: None }
+        Self { session, h, owed: None, oldest: None, after: VecDeque::new() }
     }
 
     #[inline]
@@ -116,28 +120,53 @@ impl Handled {
     /// How many stanzas after `h` are remembered, settled or not.
     #[inline]
     pub(crate) fn pending(&self) -> usize {
-        self.after.len()
+        self.after.len().saturating_add(self.oldest.is_some().into())
     }
 
     /// How many receipts are open.
     pub(crate) fn open(&self) -> usize {
-        self.after.iter().filter(|since| since.is_some()).count()
+        self.oldest.iter().chain(self.after.iter().flatten()).count()
     }
 
     pub(crate) fn oldest(&self) -> Option<OpenReceipt> {
-        let since = (*self.after.front()?)?;
-        Some(OpenReceipt { number: self.h.next(), since })
+        self.oldest.map(|since| OpenReceipt { number: self.h.next(), since })
+    }
+
+    /// Counts a stanza as received, if no other is open.
+    #[inline(always)]
+    pub(crate) fn receive_alone(&mut self, now: Instant) -> Option<Receipt> {
+        if self.oldest.is_some() {
+            return None;
+        }
+        self.oldest = Some(now);
+        Some(Receipt { session: Some(self.session), number: self.h.next() })
     }
 
     /// Counts a stanza as received.
-    #[inline]
     pub(crate) fn receive(&mut self, now: Instant) -> Receipt {
-        self.after.push_back(Some(now));
-        Receipt { session: Some(self.session), number: self.received() }
+        self.receive_alone(now).unwrap_or_else(|| {
+            self.after.push_back(Some(now));
+            Receipt { session: Some(self.session), number: self.received() }
+        })
+    }
+
+    /// Settles a stanza, if no other is open and no `<r/>` waits for it; tells whether it did.
+    #[inline(always)]
+    pub(crate) fn settle_alone(&mut self, receipt: &Receipt) -> bool {
+        let next = self.h.next();
+        let is_alone = receipt.number == next
+            && receipt.session == Some(self.session)
+            && self.after.is_empty()
+            && self.owed.is_none()
+            && self.oldest.is_some();
+        if is_alone {
+            self.oldest = None;
+            self.h = next;
+        }
+        is_alone
     }
 
     /// Settles a stanza, and tells the new `h` if an `<r/>` waits for it.
-    #[inline]
     pub(crate) fn settle(&mut self, receipt: Receipt) -> Result<Option<Counter>, ReceiptError> {
         match receipt.session {
             None => Ok(None),
@@ -149,22 +178,45 @@ impl Handled {
     }
 
     /// Settles a stanza without its receipt.
-    #[inline]
     pub(crate) fn settle_number(&mut self, number: Counter) -> Result<Option<Counter>, NotOpen> {
-        let offset = number.since(self.h.next());
-        self.after.get_mut(count(offset)).and_then(Option::take).ok_or(NotOpen(number))?;
-        while self.after.front() == Some(&None) {
-            self.after.pop_front();
+        if number == self.h.next() {
+            self.oldest.take().ok_or(NotOpen(number))?;
+            self.h = number;
+            if !self.after.is_empty() {
+                self.go_on();
+            }
+        } else {
+            // The one after the oldest has the first place.
+            let place = count(number.since(self.h)).checked_sub(2);
+            let open = place.and_then(|place| self.after.get_mut(place)).and_then(Option::take);
+            open.ok_or(NotOpen(number))?;
+        }
+        Ok(if self.owed.is_some() { self.settle_owed() } else { None })
+    }
+
+    /// The next one that is open becomes the oldest; `h` covers those before it.
+    fn go_on(&mut self) {
+        while let Some(next) = self.after.pop_front() {
+            self.oldest = next;
+            if next.is_some() {
+                break;
+            }
             self.h = self.h.next();
         }
         give_back(&mut self.after);
-        let is_ahead = |owed: Counter| (1..=self.after.len()).contains(&count(owed.since(self.h)));
-        Ok(self.owed.take_if(|owed| !is_ahead(*owed)).map(|_| self.h))
+    }
+
+    /// The new `h`, if the last `<r/>` is answered in full with it.
+    fn settle_owed(&mut self) -> Option<Counter> {
+        let (h, pending) = (self.h, self.pending());
+        let is_ahead = |owed: Counter| (1..=pending).contains(&count(owed.since(h)));
+        self.owed.take_if(|owed| !is_ahead(*owed)).map(|_| h)
     }
 
     /// Settles all that is open.
     pub(crate) fn settle_all(&mut self) -> Option<Counter> {
         self.h = self.received();
+        self.oldest = None;
         self.after = VecDeque::new();
         self.owed.take().map(|_| self.h)
     }
@@ -172,14 +224,14 @@ impl Handled {
     /// The answer to an `<r/>`: what is handled now. The rest of what was received by now is owed.
     #[inline]
     pub(crate) fn answer(&mut self) -> Counter {
-        self.owed = (!self.after.is_empty()).then(|| self.received());
+        self.owed = self.oldest.is_some().then(|| self.received());
         self.h
     }
 
     #[inline]
     fn received(&self) -> Counter {
         // No more are remembered than a u32 allows.
-        self.h.advance(u32::try_from(self.after.len()).unwrap_or(u32::MAX))
+        self.h.advance(u32::try_from(self.pending()).unwrap_or(u32::MAX))
     }
 }
 

@@ -156,11 +156,23 @@ impl<S: Stanza> Queue<S> {
         self.outstanding() != u32::MAX
     }
 
-    /// Whether the queue is within its bounds with one more stanza in it.
-    pub(crate) fn fits(&self, stanza: &S, config: &Config) -> bool {
+    /// Whether the queue is within its bounds with one more stanza of so many bytes in it.
+    pub(crate) fn fits(&self, bytes: usize, config: &Config) -> bool {
         self.can_count()
             && self.ring.len() < count(config.buffer_max.get())
-            && self.bytes.saturating_add(stanza.bytes()) <= config.buffer_max_bytes.get()
+            && self.bytes.saturating_add(bytes) <= config.buffer_max_bytes.get()
+    }
+
+    /// Whether there is nothing to think about with one more stanza of so many bytes: the queue is kept, less
+    /// than half full with it, and has the memory for it.
+    #[inline(always)]
+    pub(crate) fn is_calm(&self, bytes: usize, config: &Config) -> bool {
+        let (half, half_of_bytes) = half(config);
+        config.buffer
+            && self.can_count()
+            && self.ring.len().saturating_add(1) < half
+            && self.ring.len() < self.ring.capacity()
+            && self.bytes.saturating_add(bytes) < half_of_bytes
     }
 
     /// Whether one more stanza, of no size, is within its bounds.
@@ -170,8 +182,8 @@ impl<S: Stanza> Queue<S> {
 
     /// Whether either bound is half reached.
     pub(crate) fn is_half_full(&self, config: &Config) -> bool {
-        self.ring.len() >= count(config.buffer_max.get().div_ceil(2))
-            || self.bytes >= config.buffer_max_bytes.get().div_ceil(2)
+        let (half, half_of_bytes) = half(config);
+        self.ring.len() >= half || self.bytes >= half_of_bytes
     }
 
     /// Whether the queue is within its bounds.
@@ -179,9 +191,10 @@ impl<S: Stanza> Queue<S> {
         self.ring.len() <= count(config.buffer_max.get()) && self.bytes <= config.buffer_max_bytes.get()
     }
 
-    /// Counts a stanza as sent and keeps it.
-    pub(crate) fn push(&mut self, stanza: S, queued: Instant) -> Counter {
-        self.bytes = self.bytes.saturating_add(stanza.bytes());
+    /// Counts a stanza of so many bytes as sent and keeps it.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, stanza: S, bytes: usize, queued: Instant) -> Counter {
+        self.bytes = self.bytes.saturating_add(bytes);
         self.ring.push_back(Entry { stanza, queued });
         self.count()
     }
@@ -195,26 +208,33 @@ impl<S: Stanza> Queue<S> {
     /// How many stanzas `h` acknowledges, or why it cannot.
     ///
     /// Modulo 2^32 every `h` that is not in the window could be either; it is called what is nearer.
+    #[inline]
     pub(crate) fn check(&self, h: Counter) -> Result<u32, WrongH> {
         let acknowledged = h.since(self.acked);
-        if acknowledged <= self.outstanding() {
-            Ok(acknowledged)
-        } else if h.since(self.sent) <= self.acked.since(h) {
-            Err(WrongH::TooHigh { h, sent: self.sent })
+        if acknowledged <= self.outstanding() { Ok(acknowledged) } else { Err(self.wrong(h)) }
+    }
+
+    #[cold]
+    fn wrong(&self, h: Counter) -> WrongH {
+        if h.since(self.sent) <= self.acked.since(h) {
+            WrongH::TooHigh { h, sent: self.sent }
         } else {
-            Err(WrongH::Backwards { h, acked: self.acked })
+            WrongH::Backwards { h, acked: self.acked }
         }
     }
 
     /// Forgets what `h` acknowledges, and tells how many stanzas that were.
+    #[inline]
     pub(crate) fn ack(&mut self, h: Counter) -> Result<u32, WrongH> {
         let acknowledged = self.check(h)?;
         let gone = count(acknowledged).saturating_sub(self.not_kept());
+        let mut freed = 0_usize;
         for _ in 0..gone {
             if let Some(entry) = self.ring.pop_front() {
-                self.bytes = self.bytes.saturating_sub(entry.stanza.bytes());
+                freed = freed.saturating_add(entry.stanza.bytes());
             }
         }
+        self.bytes = self.bytes.saturating_sub(freed);
         self.acked = h;
         give_back(&mut self.ring);
         Ok(acknowledged)
@@ -256,7 +276,14 @@ impl<S: Stanza> Queue<S> {
     }
 }
 
+/// From where on the buffer fills up: so many stanzas, so many bytes.
+#[inline(always)]
+fn half(config: &Config) -> (usize, usize) {
+    (count(config.buffer_max.get().div_ceil(2)), config.buffer_max_bytes.get().div_ceil(2))
+}
+
 /// Gives memory back after a burst. What a steady exchange needs stays, so that it allocates nothing.
+#[inline]
 pub(crate) fn give_back<T>(ring: &mut VecDeque<T>) {
     const STAYS: usize = 64;
     if ring.capacity() > STAYS && ring.len() <= ring.capacity() / 8 {
@@ -374,7 +401,7 @@ mod tests {
         for acknowledged in 0..=6_u32 {
             let mut queue = Queue::starting_at(start);
             for stanza in ["a", "b", "c", "d", "e", "f"] {
-                queue.push(stanza, now);
+                queue.push(stanza, stanza.len(), now);
             }
             assert_eq!(queue.ack(start.advance(acknowledged)), Ok(acknowledged));
             assert_eq!(queue.len(), 6 - count(acknowledged));
@@ -389,8 +416,8 @@ mod tests {
     #[test]
     fn an_h_outside_the_window_is_too_high_or_backwards_and_changes_nothing() {
         let mut queue = Queue::starting_at(Counter::new(10));
-        queue.push("a", Instant::now());
-        queue.push("b", Instant::now());
+        queue.push("a", 1, Instant::now());
+        queue.push("b", 1, Instant::now());
         let h = Counter::new;
         assert_eq!(queue.ack(h(13)), Err(WrongH::TooHigh { h: h(13), sent: h(12) }));
         assert_eq!(queue.ack(h(9)), Err(WrongH::Backwards { h: h(9), acked: h(10) }));
@@ -414,7 +441,7 @@ mod tests {
     fn evicts_the_oldest_and_goes_on_counting() {
         let mut queue = Queue::starting_at(Counter::ZERO);
         for stanza in ["aa", "b", "c", "dddd"] {
-            queue.push(stanza, Instant::now());
+            queue.push(stanza, stanza.len(), Instant::now());
         }
         let evicted = |lost: Option<Lost<&'static str>>| -> Vec<_> {
             lost.into_iter().flatten().map(|r| (r.number.get(), r.stanza)).collect()

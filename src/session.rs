@@ -109,11 +109,11 @@ impl<S: Stanza> Detached<S> {
     /// [`buffer_max_bytes`](Config::buffer_max_bytes) is reached: nobody is there to make room, so no
     /// policy helps.
     pub fn record_sent(&mut self, stanza: S, now: Instant) -> Result<Counter, QueueFull<S>> {
-        let queue = &mut self.session.queue;
-        if !queue.fits(&stanza, &self.config) {
+        let (queue, bytes) = (&mut self.session.queue, stanza.bytes());
+        if !queue.fits(bytes, &self.config) {
             return Err(QueueFull { stanza });
         }
-        Ok(queue.push(stanza, now))
+        Ok(queue.push(stanza, bytes, now))
     }
 
     /// Settles a stanza that was delivered before the stream was lost.
@@ -201,7 +201,8 @@ impl<S: Stanza> Detached<S> {
         }
         let mut queue = Queue::starting_at(parts.acked);
         for (stanza, queued) in parts.unacked {
-            queue.push(stanza, queued);
+            let bytes = stanza.bytes();
+            queue.push(stanza, bytes, queued);
         }
         let handled = Handled::starting_at(parts.h, Tag::new(&config));
         let session = Session { handled, queue };

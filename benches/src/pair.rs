@@ -20,6 +20,16 @@ pub struct Row {
 
 /// Measures `cost` against `floor`. Each runs its operation so often as it is told.
 pub fn pair(name: &str, aim: impl Into<Option<f64>>, mut floor: impl FnMut(u64), mut cost: impl FnMut(u64)) -> Row {
+    pair_timed(name, aim, |often| timed(|| floor(often)), |often| timed(|| cost(often)))
+}
+
+/// The same where not all that is run is measured: each tells how long it took.
+pub fn pair_timed(
+    name: &str,
+    aim: impl Into<Option<f64>>,
+    mut floor: impl FnMut(u64) -> Duration,
+    mut cost: impl FnMut(u64) -> Duration,
+) -> Row {
     let (floor_often, cost_often) = (calibrate(&mut floor), calibrate(&mut cost));
     let mut turns: Vec<(f64, f64)> = Vec::new();
     for turn in 0..turns_wanted() {
@@ -44,12 +54,10 @@ fn turns_wanted() -> usize {
 }
 
 /// How often an operation runs in a turn.
-fn calibrate(operation: &mut impl FnMut(u64)) -> u64 {
+fn calibrate(operation: &mut impl FnMut(u64) -> Duration) -> u64 {
     let mut often = 1;
     loop {
-        let start = Instant::now();
-        operation(often);
-        let took = start.elapsed();
+        let took = operation(often);
         if took >= TURN {
             return often;
         }
@@ -58,10 +66,14 @@ fn calibrate(operation: &mut impl FnMut(u64)) -> u64 {
     }
 }
 
-fn time(operation: &mut impl FnMut(u64), often: u64) -> f64 {
+fn time(operation: &mut impl FnMut(u64) -> Duration, often: u64) -> f64 {
+    operation(often).as_secs_f64() * 1e9 / often as f64
+}
+
+pub fn timed(work: impl FnOnce()) -> Duration {
     let start = Instant::now();
-    operation(often);
-    start.elapsed().as_secs_f64() * 1e9 / often as f64
+    work();
+    start.elapsed()
 }
 
 pub fn print(title: &str, rows: &[Row]) {

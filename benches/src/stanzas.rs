@@ -4,14 +4,15 @@ use std::collections::VecDeque;
 use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use xmpp_sm::{
-    AckFreq, Action, Config, Counter, Detached, Disconnected, Enable, Inbound, Nonza, Parts, Resume, SmId, StreamMgmt,
+    AckFreq, Action, Config, Counter, Detached, Disconnected, Enable, Inbound, Nonza, Parts, Receipt, Resume, Resumed,
+    SmId, StreamMgmt,
 };
 
-use crate::pair::{Row, pair};
+use crate::pair::{Row, pair, pair_timed, timed};
 
 const MANY: NonZeroU32 = NonZeroU32::MAX;
 
@@ -21,6 +22,7 @@ pub fn rows() -> Vec<Row> {
         rows.push(send_and_ack(every));
     }
     rows.push(receive_and_handle());
+    rows.push(receive_and_handle_any_order());
     rows.push(answer());
     for kept in [10, 1_000, 100_000] {
         rows.push(ack_with_kept(kept));
@@ -70,14 +72,29 @@ fn send_and_ack(every: u32) -> Row {
     pair(&format!("send and ack, acks every {every}"), 1.15, floor, move |often| {
         for _ in 0..often.div_ceil(every.into()) {
             for _ in 0..every {
-                black_box(stream.record_sent(black_box(&message).clone(), now).is_ok());
+                send(&mut stream, black_box(&message), now);
             }
             h = h.advance(every);
-            black_box(stream.handle(Inbound::Nonza(Nonza::Ack(h)), now).is_ok());
+            ack(&mut stream, h, now);
         }
     })
 }
 
+fn send(stream: &mut StreamMgmt<Bytes>, message: &Bytes, now: Instant) {
+    match stream.record_sent(message.clone(), now) {
+        Ok(sent) => drop(black_box(sent.request)),
+        _ => unexpected(),
+    }
+}
+
+fn ack(stream: &mut StreamMgmt<Bytes>, h: Counter, now: Instant) {
+    match stream.handle(Inbound::Nonza(Nonza::Ack(black_box(h))), now) {
+        Ok(Action::Acked(_)) => {}
+        _ => unexpected(),
+    }
+}
+
+/// Against a ring that each stanza goes into and leaves again.
 fn receive_and_handle() -> Row {
     let now = Instant::now();
     let mut ring = VecDeque::new();
@@ -88,12 +105,54 @@ fn receive_and_handle() -> Row {
             black_box(ring.pop_front());
         }
     };
-    pair("receive and record_handled", 1.15, floor, move |often| {
+    pair("receive and record_handled, against a bare ring", 1.15, floor, move |often| {
         for _ in 0..often {
-            let Ok(Action::Deliver(receipt)) = stream.handle(black_box(Inbound::Stanza), now) else { unreachable!() };
-            black_box(stream.record_handled(receipt).is_ok());
+            match stream.handle(black_box(Inbound::Stanza), now) {
+                Ok(Action::Deliver(receipt)) => settle(&mut stream, receipt),
+                _ => unexpected(),
+            }
         }
     })
+}
+
+/// Against a ring that can do the same: what is in it is settled by its number, in any order.
+fn receive_and_handle_any_order() -> Row {
+    let now = Instant::now();
+    let (mut ring, mut h) = (VecDeque::new(), 0_u32);
+    let mut stream = enabled(config(1));
+    let floor = move |often: u64| {
+        for _ in 0..often {
+            ring.push_back(Some(black_box(now)));
+            let number = black_box(h.wrapping_add(ring.len() as u32));
+            if let Some(open) = ring.get_mut(number.wrapping_sub(h.wrapping_add(1)) as usize) {
+                *open = None;
+            }
+            while ring.front() == Some(&None) {
+                ring.pop_front();
+                h = h.wrapping_add(1);
+            }
+        }
+    };
+    pair("receive and record_handled, against a ring settled in any order", 1.15, floor, move |often| {
+        for _ in 0..often {
+            match stream.handle(black_box(Inbound::Stanza), now) {
+                Ok(Action::Deliver(receipt)) => settle(&mut stream, black_box(receipt)),
+                _ => unexpected(),
+            }
+        }
+    })
+}
+
+fn settle(stream: &mut StreamMgmt<Bytes>, receipt: Receipt) {
+    match stream.record_handled(receipt) {
+        Ok(None) => {}
+        _ => unexpected(),
+    }
+}
+
+#[cold]
+fn unexpected() -> ! {
+    panic!("it is not what was asked for")
 }
 
 fn answer() -> Row {
@@ -128,10 +187,10 @@ fn keeping(kept: u32) -> impl FnMut(u64) {
     move |often| {
         for _ in 0..often.div_ceil(5) {
             for _ in 0..5 {
-                black_box(stream.record_sent(black_box(&message).clone(), now).is_ok());
+                send(&mut stream, black_box(&message), now);
             }
             h = h.advance(5);
-            black_box(stream.handle(Inbound::Nonza(Nonza::Ack(h)), now).is_ok());
+            ack(&mut stream, h, now);
         }
     }
 }
@@ -140,47 +199,71 @@ fn ack_with_kept(kept: u32) -> Row {
     pair(&format!("send and ack with {kept} kept, against 10 kept"), 1.2, keeping(10), keeping(kept))
 }
 
-/// The whole of a resumption, up to the bytes for the socket, against copying those bytes.
+/// A resumption, from `<resume/>` to the bytes for the socket, against copying those bytes.
 fn resume(unacked: u32) -> Row {
-    let name = format!("resume with {unacked} unacked, against copying their bytes");
+    let name = format!("resume with {unacked} unacked, against copying its bytes");
     let (message, now) = (message(), Instant::now());
     let config = config(5);
     let bytes = (message.len() + 1) * unacked as usize;
-    let (mut out, mut floor_out) = (BytesMut::with_capacity(bytes + 512), BytesMut::with_capacity(bytes + 512));
+    let (mut out, floor_out) = (BytesMut::with_capacity(bytes + 512), BytesMut::with_capacity(bytes + 512));
     let messages: Vec<Bytes> = (0..unacked).map(|_| Bytes::copy_from_slice(&message)).collect();
-    let unacked = messages.iter().map(|message| (message.clone(), now)).collect();
     let smid = SmId::from_random([7; 16]);
     let (h, acked) = (Counter::ZERO, Counter::ZERO);
-    let parts = Parts { smid: smid.clone(), deadline: None, window: None, h, acked, unacked };
-    let mut session = Detached::from_parts(config.clone(), parts).ok();
-    let floor = move |often: u64| {
-        for _ in 0..often {
-            floor_out.clear();
-            for message in &messages {
-                floor_out.extend_from_slice(black_box(message));
-            }
-            black_box(&floor_out);
+    // Streams that wait for `<resume/>`, and their sessions: neither their beginning nor their end is measured.
+    let many = (1000 / u64::from(unacked)).clamp(1, 32);
+    let detached = || {
+        let unacked = messages.iter().map(|message| (message.clone(), now)).collect();
+        let parts = Parts { smid: smid.clone(), deadline: None, window: None, h, acked, unacked };
+        Detached::from_parts(config.clone(), parts).ok().unwrap()
+    };
+    let mut sessions: Vec<Detached<Bytes>> = (0..many).map(|_| detached()).collect();
+    let floor = {
+        let resumed = Nonza::Resumed(Resumed { previd: smid.clone(), h }).to_string();
+        let request = Nonza::Request.to_string();
+        let (messages, mut out) = (messages.clone(), floor_out);
+        move |often: u64| {
+            timed(|| {
+                for _ in 0..often {
+                    out.clear();
+                    out.extend_from_slice(black_box(resumed.as_bytes()));
+                    for message in &messages {
+                        out.extend_from_slice(black_box(message));
+                    }
+                    out.extend_from_slice(black_box(request.as_bytes()));
+                    black_box(&out);
+                }
+            })
         }
     };
-    pair(&name, 1.5, floor, move |often| {
-        for _ in 0..often {
-            let mut stream = StreamMgmt::server(config.clone());
-            stream.authenticated();
-            let resume = Inbound::Nonza(Nonza::Resume(Resume { previd: smid.clone(), h }));
-            let Ok(Action::Resume(request)) = stream.handle(resume, now) else { unreachable!() };
-            let resumption = stream.accept_resume(request, session.take().unwrap(), now).ok().unwrap();
-            out.clear();
-            resumption.resumed.write_to(&mut out);
-            for queued in resumption.resend.unacked {
-                out.extend_from_slice(queued.stanza);
-            }
-            if let Some(request) = resumption.resend.request {
-                request.write_to(&mut out);
-            }
-            black_box(&out);
-            let Disconnected::Resumable(detached) = stream.disconnect(now) else { unreachable!() };
-            session = Some(detached);
+    pair_timed(&name, 1.5, floor, move |often| {
+        let (mut took, mut left) = (Duration::ZERO, often);
+        while left > 0 {
+            let waiting: Vec<_> = sessions.drain(..left.min(many) as usize).collect();
+            let mut streams: Vec<_> = waiting.iter().map(|_| StreamMgmt::server(config.clone())).collect();
+            streams.iter_mut().for_each(StreamMgmt::authenticated);
+            left -= waiting.len() as u64;
+            took += timed(|| {
+                for (stream, session) in streams.iter_mut().zip(waiting) {
+                    let resume = Inbound::Nonza(Nonza::Resume(Resume { previd: smid.clone(), h }));
+                    let Ok(Action::Resume(request)) = stream.handle(resume, now) else { unreachable!() };
+                    let resumption = stream.accept_resume(request, session, now).ok().unwrap();
+                    out.clear();
+                    resumption.resumed.write_to(&mut out);
+                    for queued in resumption.resend.unacked {
+                        out.extend_from_slice(queued.stanza);
+                    }
+                    if resumption.resend.request {
+                        Nonza::Request.write_to(&mut out);
+                    }
+                    black_box(&out);
+                }
+            });
+            sessions.extend(streams.into_iter().map(|stream| match stream.disconnect(now) {
+                Disconnected::Resumable(session) => session,
+                Disconnected::Ended(_) => unreachable!(),
+            }));
         }
+        took
     })
 }
 

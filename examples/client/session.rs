@@ -166,7 +166,7 @@ impl Client {
                 Ok(Action::Resumed(Resend { unacked, request })) => {
                     // These are counted already: they do not go through `record_sent` again.
                     unacked.for_each(|sent| connection.outbox.push(sent.stanza));
-                    write(connection, request);
+                    write(connection, request.then_some(Nonza::Request));
                     print("resumed", &"");
                     return Ok(());
                 }
@@ -227,7 +227,7 @@ impl Client {
         match sm.record_sent(stanza.clone(), Instant::now()) {
             Ok(sent) => {
                 connection.outbox.push(&stanza);
-                write(connection, sent.request);
+                write(connection, sent.request.then_some(Nonza::Request));
                 Ok(())
             }
             Err(no) => {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use xmpp_parsers::stream_error::DefinedCondition;
-use xmpp_sm::Ending;
+use xmpp_sm::{Ending, Nonza};
 
 use super::connected::Connected;
 use super::leave::{Flow, over};
@@ -77,8 +77,8 @@ impl Connected {
             }
         };
         self.connection.outbox.push(&stanza);
-        if let Some(request) = sent.request {
-            self.send(&request);
+        if sent.request {
+            self.send(&Nonza::Request);
         }
         if let Some(evicted) = sent.evicted {
             self.session.keep_evicted(*evicted);

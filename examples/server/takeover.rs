@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use jid::BareJid;
 use tokio::sync::oneshot;
-use xmpp_sm::{Condition, Counter, Detached, Refusal, ResumeError, ResumeRequest, SessionStore, StreamMgmt};
+use xmpp_sm::{Condition, Counter, Detached, Nonza, Refusal, ResumeError, ResumeRequest, SessionStore, StreamMgmt};
 
 use super::Server;
 use super::detached;
@@ -84,8 +84,8 @@ pub async fn resume(
             for queued in resumption.resend.unacked {
                 connection.outbox.push(queued.stanza);
             }
-            if let Some(request) = resumption.resend.request {
-                server.send(session.jid.as_str(), connection, &request);
+            if resumption.resend.request {
+                server.send(session.jid.as_str(), connection, &Nonza::Request);
             }
             session.set_connected(true);
             return Some(session);

@@ -23,7 +23,7 @@ impl Nonza {
     /// Appends the element's text, as UTF-8 and with its own namespace declaration.
     pub fn write_to(&self, out: &mut BytesMut) {
         let Ok(()) = self.emit(|piece| {
-            out.extend_from_slice(piece.as_bytes());
+            out.extend_from_slice(piece);
             Ok::<_, Infallible>(())
         });
     }
@@ -73,62 +73,73 @@ impl Nonza {
 /// The element as text, as [`write_to`](Nonza::write_to) writes it. It shows the SM-ID.
 impl fmt::Display for Nonza {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.emit(|piece| f.write_str(piece))
+        // The pieces are whole characters.
+        self.emit(|piece| f.write_str(std::str::from_utf8(piece).map_err(|_| fmt::Error)?))
     }
 }
 
 impl Nonza {
     /// The text, piece by piece: the formatting machinery of the standard library would cost more than
     /// all the rest of an acknowledgement.
-    fn emit<E>(&self, mut piece: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
-        piece(self.kind().start())?;
+    fn emit<E>(&self, mut piece: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        match self {
+            // The two that come often.
+            Self::Request => return piece(b"<r xmlns='urn:xmpp:sm:3'/>"),
+            Self::Ack(h) => {
+                piece(b"<a xmlns='urn:xmpp:sm:3' h='")?;
+                piece(decimal(h.get(), &mut [0; 10]))?;
+                return piece(b"'/>");
+            }
+            _ => piece(self.kind().start())?,
+        }
         for (name, value) in self.attributes().into_iter().flatten() {
-            piece(" ")?;
-            piece(name)?;
-            piece("='")?;
+            piece(b" ")?;
+            piece(name.as_bytes())?;
+            piece(b"='")?;
             match value {
                 Value::Text(text) => escape(text, &mut piece)?,
                 Value::Number(number) => piece(decimal(number, &mut [0; 10]))?,
-                Value::True => piece("true")?,
+                Value::True => piece(b"true")?,
             }
-            piece("'")?;
+            piece(b"'")?;
         }
         match self {
             Self::Failed(Failed { condition: Some(condition), .. }) => {
                 for part in ["><", condition.name(), " xmlns='", NS_STANZAS, "'/></failed>"] {
-                    piece(part)?;
+                    piece(part.as_bytes())?;
                 }
                 Ok(())
             }
-            _ => piece("/>"),
+            _ => piece(b"/>"),
         }
     }
 }
 
 impl Kind {
     /// The start of its tag.
-    const fn start(self) -> &'static str {
+    const fn start(self) -> &'static [u8] {
         match self {
-            Self::Enable => "<enable xmlns='urn:xmpp:sm:3'",
-            Self::Enabled => "<enabled xmlns='urn:xmpp:sm:3'",
-            Self::Resume => "<resume xmlns='urn:xmpp:sm:3'",
-            Self::Resumed => "<resumed xmlns='urn:xmpp:sm:3'",
-            Self::Failed => "<failed xmlns='urn:xmpp:sm:3'",
-            Self::Ack => "<a xmlns='urn:xmpp:sm:3'",
-            Self::Request => "<r xmlns='urn:xmpp:sm:3'",
+            Self::Enable => b"<enable xmlns='urn:xmpp:sm:3'",
+            Self::Enabled => b"<enabled xmlns='urn:xmpp:sm:3'",
+            Self::Resume => b"<resume xmlns='urn:xmpp:sm:3'",
+            Self::Resumed => b"<resumed xmlns='urn:xmpp:sm:3'",
+            Self::Failed => b"<failed xmlns='urn:xmpp:sm:3'",
+            Self::Ack => b"<a xmlns='urn:xmpp:sm:3'",
+            Self::Request => b"<r xmlns='urn:xmpp:sm:3'",
         }
     }
 }
 
 /// White space goes out as character references, or the reader's attribute normalization would change it.
-fn escape<E>(text: &str, mut piece: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
-    // Seldom is there anything to escape.
-    if !text.bytes().any(|byte| matches!(byte, b'&' | b'<' | b'>' | b'\'' | b'"' | b'\t' | b'\n' | b'\r')) {
-        return piece(text);
+fn escape<E>(text: &str, mut piece: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+    // Seldom is there anything to escape. Not to stop at the first lets many bytes be looked at at once.
+    let is_special = |byte| matches!(byte, b'&' | b'<' | b'>' | b'\'' | b'"' | b'\t' | b'\n' | b'\r');
+    if !text.bytes().fold(false, |found, byte| found | is_special(byte)) {
+        return piece(text.as_bytes());
     }
     let mut utf8 = [0; 4];
     for c in text.chars() {
-        piece(match c {
+        let escaped = match c {
             '&' => "&amp;",
             '<' => "&lt;",
             '>' => "&gt;",
@@ -138,13 +149,14 @@ fn escape<E>(text: &str, mut piece: impl FnMut(&str) -> Result<(), E>) -> Result
             '\n' => "&#10;",
             '\r' => "&#13;",
             c => c.encode_utf8(&mut utf8),
-        })?;
+        };
+        piece(escaped.as_bytes())?;
     }
     Ok(())
 }
 
 /// A number of up to ten digits, in the buffer given.
-fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &str {
+fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &[u8] {
     let mut start = digits.len();
     for (place, digit) in digits.iter_mut().enumerate().rev() {
         // The remainder is a digit.
@@ -155,7 +167,7 @@ fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &str {
             break;
         }
     }
-    digits.get(start..).and_then(|digits| std::str::from_utf8(digits).ok()).unwrap_or_default()
+    digits.get(start..).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -206,7 +218,7 @@ mod tests {
     #[test]
     fn numbers_are_decimal() {
         for number in [0, 1, 9, 10, 99, 100, 12_345, 999_999_999, 1_000_000_000, u32::MAX - 1, u32::MAX] {
-            assert_eq!(decimal(number, &mut [0; 10]), number.to_string());
+            assert_eq!(decimal(number, &mut [0; 10]), number.to_string().as_bytes());
         }
     }
 

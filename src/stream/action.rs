@@ -131,8 +131,8 @@ pub struct Acked {
 pub struct Resend<'a, S> {
     /// The stanzas that the peer did not get.
     pub unacked: Unacked<'a, S>,
-    /// What to write after them.
-    pub request: Option<Nonza>,
+    /// Whether to write an `<r/>` after them.
+    pub request: bool,
 }
 
 /// A session that goes on, on the server's side.
@@ -236,8 +236,8 @@ impl<Sid> Lookup<Sid> {
 pub struct Sent<S> {
     /// Its number among the stanzas sent in this session; nothing where stream management is off.
     pub number: Option<Counter>,
-    /// What to write after it.
-    pub request: Option<Nonza>,
+    /// Whether to write an `<r/>` after it.
+    pub request: bool,
     /// What left the buffer to make room, under
     /// [`OnFull::GiveUpResumability`](crate::OnFull::GiveUpResumability). It was written to the peer, which
     /// may well have it: a host that would not keep it without stream management drops it here, too.

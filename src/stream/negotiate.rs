@@ -7,32 +7,32 @@ use std::time::{Duration, Instant};
 use super::action::{
     Action, CannotEnable, EnableRequest, Inbound, OtherStream, Refusal, Resend, ResumeError, ResumeRequest, Resumption,
 };
-use super::flow::Asking;
+use super::asking::Asking;
 use super::{Phase, Role, StreamMgmt};
 use crate::config::{Config, OnFull, StaleH};
 use crate::counter::Counter;
 use crate::error::Error;
-use crate::handled::{Receipt, Tag};
+use crate::handled::Tag;
 use crate::nonza::{Condition, Enable, Enabled, Failed, Kind, Nonza, Resume, Resumed};
 use crate::queue::Stanza;
 use crate::session::{Detached, Ended, Ending, ReceiptsOpen, Refused, Session};
 use crate::smid::SmId;
 
 impl<S: Stanza> StreamMgmt<S> {
-    /// Whatever comes while stream management is not simply on, and all that is not simply a stanza or
-    /// an acknowledgement.
-    pub(super) fn negotiate(&mut self, inbound: Inbound, now: Instant) -> Result<Action<'_, S>, Error> {
+    /// Takes whatever else arrives.
+    #[inline(never)]
+    pub(super) fn handle_otherwise(&mut self, inbound: Inbound, now: Instant) -> Result<Action<'_, S>, Error> {
         if matches!(self.phase, Phase::EnablePending | Phase::ResumePending) {
             return Err(Error::Unanswered);
         }
         match inbound {
-            Inbound::Stanza => Ok(Action::Deliver(Receipt::uncounted())),
+            Inbound::Stanza => self.receive(now).map(Action::Deliver),
             Inbound::Other => Ok(Action::Other),
             Inbound::Nonza(nonza) => {
                 self.admit(nonza.kind())?;
                 match nonza {
                     Nonza::Request => Ok(Action::Send(self.answer())),
-                    Nonza::Ack(h) => self.acknowledge(h, now).map(Action::Acked),
+                    Nonza::Ack(h) => self.acknowledged(h, now),
                     Nonza::Enable(enable) => Ok(Action::Enable(self.request_enable(enable))),
                     Nonza::Resume(resume) => Ok(Action::Resume(self.request_resume(resume))),
                     Nonza::Enabled(enabled) => Ok(self.enabled(enabled, now)),
@@ -338,8 +338,10 @@ impl<S: Stanza> StreamMgmt<S> {
         {
             self.full_until = now.checked_add(grace);
         }
-        let ask = self.config.ack && self.session.queue.outstanding() > 0;
-        let request = ask.then(|| self.ask(now));
+        let request = self.config.ack && self.session.queue.outstanding() > 0;
+        if request {
+            self.note_request(now);
+        }
         Resend { unacked: self.session.queue.unacked(), request }
     }
 }

@@ -22,7 +22,7 @@ fn healthy_peer(config: Config, stanzas: &[usize]) -> Result<usize, Error> {
     let mut asked = Vec::new();
     for bytes in stanzas {
         let sent = stream.record_sent("x".repeat(*bytes), start).unwrap();
-        asked.extend(sent.request.and(sent.number));
+        asked.extend(sent.number.filter(|_| sent.request));
     }
     let mut answered = 0;
     let mut now = start;
@@ -48,6 +48,20 @@ fn a_self_clocked_burst_over_the_bounds_does_not_end_a_peer_that_answers() {
     let asked = healthy_peer(config, &[10; 150]).expect("it answers all it is asked");
     // The first stanza, the one over the bounds, and once for the rest: not every stanza.
     assert_eq!(asked, 3);
+}
+
+/// Whatever the rhythm, the first `<r/>` goes out with the stanza that fills half of the buffer, in number or in
+/// bytes, and not before.
+#[test]
+fn the_stanza_that_fills_half_of_the_buffer_asks() {
+    let first_asked = |config: Config| {
+        let (mut stream, now) = (enabled(&Arc::new(config.ack_freq(every(1_000))), Instant::now()), Instant::now());
+        (1..).find(|_| stream.record_sent("x".repeat(10), now).unwrap().request).unwrap()
+    };
+    let stanzas = |most| first_asked(Config::default().buffer_max(NonZeroU32::new(most).unwrap()));
+    assert_eq!([1, 2, 3, 4, 5, 6, 99, 100].map(stanzas), [1, 1, 2, 2, 3, 3, 50, 50]);
+    let bytes = |most| first_asked(Config::default().buffer_max_bytes(NonZeroUsize::new(most).unwrap()));
+    assert_eq!([20, 39, 40, 41, 79, 80, 81].map(bytes), [1, 2, 2, 3, 4, 4, 5]);
 }
 
 #[test]

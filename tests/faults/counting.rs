@@ -78,7 +78,7 @@ fn requests_for_a_hundred(freq: AckFreq, answers_after: u32) -> u32 {
     let mut stream = enabled::<&str>(&config, now);
     let (mut requests, mut asked_at) = (0, Vec::new());
     for n in 1..=100 {
-        if stream.record_sent("<message/>", now).unwrap().request.is_some() {
+        if stream.record_sent("<message/>", now).unwrap().request {
             requests += 1;
             asked_at.push(n);
         }

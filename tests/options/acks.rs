@@ -71,7 +71,7 @@ fn ack_freq_self_clocked_waits_for_the_answer() {
     let freq = AckFreq::SelfClocked { idle: secs(10) };
     let now = Instant::now();
     let mut stream = enabled::<&str>(&Arc::new(Config::default().ack_freq(freq)), now);
-    let asks = |stream: &mut StreamMgmt<&'static str>| stream.record_sent("m", now).unwrap().request.is_some();
+    let asks = |stream: &mut StreamMgmt<&'static str>| stream.record_sent("m", now).unwrap().request;
     assert_eq!([(); 4].map(|()| asks(&mut stream)), [true, false, false, false]);
     ack(&mut stream, 1, now).unwrap();
     // The rest is asked for with the next stanza, or when nothing was sent for so long.
@@ -109,7 +109,7 @@ fn ack_timeout_may_be_another_or_none() {
     let now = Instant::now();
     for (timeout, due) in [(Some(secs(7)), Some(now + secs(7))), (None, None)] {
         let mut stream = enabled::<&str>(&Arc::new(Config::default().ack_timeout(timeout)), now);
-        assert_eq!(stream.record_sent("m1", now).unwrap().request, Some(Nonza::Request));
+        assert!(stream.record_sent("m1", now).unwrap().request);
         assert_eq!(stream.poll_timeout(), due);
         let far = now + secs(1_000_000);
         assert_eq!(stream.handle_timeout(far), if due.is_some() { Err(Error::AckTimeout) } else { Ok(None) });

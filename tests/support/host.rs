@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use minidom::Element;
 use xmpp_sm::{
-    Action, Answer, Detached, Disconnected, EnableRequest, Ended, Ending, Epoch, Error, Receipt, ResumeRequest,
+    Action, Answer, Detached, Disconnected, EnableRequest, Ended, Ending, Epoch, Error, Nonza, Receipt, ResumeRequest,
     SessionStore, StreamMgmt,
 };
 
@@ -66,7 +66,7 @@ impl From<Result<Action<'_, String>, Error>> for Todo {
             Ok(Action::Resume(request)) => Self::Resume(request),
             Ok(Action::Resumed(resend)) => {
                 let stanzas = resend.unacked.map(|queued| queued.stanza.clone());
-                Self::Write(stanzas.chain(resend.request.map(|r| r.to_string())).collect())
+                Self::Write(stanzas.chain(resend.request.then(|| Nonza::Request.to_string())).collect())
             }
             Ok(Action::Failed(_, ended)) => Self::Failed(ended),
             Err(error) => Self::Wrong(error),
@@ -167,7 +167,7 @@ impl Net {
             Place::Live(stream) => match stream.record_sent(stanza.to_owned(), now) {
                 Ok(sent) => {
                     self.write(conn, side, stanza);
-                    self.write_all(conn, side, sent.request);
+                    self.write_all(conn, side, sent.request.then_some(Nonza::Request));
                     for returned in sent.evicted.into_iter().flatten() {
                         self.note_back(conn, side, None, returned);
                     }

@@ -1,8 +1,8 @@
 //! What only a server's host does: it answers requests, and takes sessions over.
 
 use xmpp_sm::{
-    Detached, Disconnected, EnableRequest, Ending, Lookup, Refusal, Refused, ResumeError, ResumeRequest, Resumption,
-    SessionStore, SmId, StreamError,
+    Detached, Disconnected, EnableRequest, Ending, Lookup, Nonza, Refusal, Refused, ResumeError, ResumeRequest,
+    Resumption, SessionStore, SmId, StreamError,
 };
 
 use super::host::Pending;
@@ -69,7 +69,7 @@ impl Net {
         let (pieces, refused) = match accepted {
             Ok(Resumption { resumed, resend }) => {
                 let stanzas = resend.unacked.map(|queued| queued.stanza.clone());
-                let after = resend.request.map(|request| request.to_string());
+                let after = resend.request.then(|| Nonza::Request.to_string());
                 ([resumed.to_string()].into_iter().chain(stanzas).chain(after).collect::<Vec<_>>(), None)
             }
             Err(ResumeError::Refused { failed, why, session }) => (vec![failed.to_string()], Some((why, session))),

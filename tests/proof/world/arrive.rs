@@ -59,9 +59,10 @@ impl Pair {
             Ok(Action::Enable(request)) => Todo::Enable(request),
             Ok(Action::Resume(request)) => Todo::Resume(request),
             Ok(Action::Enabled(enabled)) => Todo::Enabled(enabled),
-            Ok(Action::Resumed(resend)) => {
-                Todo::Resumed(resend.unacked.map(|queued| *queued.stanza).collect(), resend.request)
-            }
+            Ok(Action::Resumed(resend)) => Todo::Resumed(
+                resend.unacked.map(|queued| *queued.stanza).collect(),
+                resend.request.then_some(Nonza::Request),
+            ),
             Ok(Action::Failed(failed, ended)) => Todo::Failed(failed, ended),
             Ok(Action::Other) => return Err(Violation(format!("{wire:?} is taken for something else"))),
             Err(Error::ReceiptsFull) => {

@@ -19,6 +19,7 @@ impl World<'_> {
                 for side in Side::BOTH {
                     if let Some(end) = connection.end(side) {
                         text += &format!("{at} {side:?}: {:?}\n", end.stream);
+                        due.extend(end.asked);
                         let asked = end.asked.zip(self.cx.options(side).ack_timeout);
                         let limits = [asked, end.over.map(|over| (over, GRACE))];
                         due.extend(limits.into_iter().flatten().map(|(since, limit)| since + limit));
@@ -48,6 +49,7 @@ impl World<'_> {
         through.dedup();
         for time in through {
             text = text.replace(&format!("queued: {time:?}"), "queued");
+            text = text.replace(&format!("oldest: Some({time:?})"), "oldest: open");
             text = text.replace(&format!("Some({time:?})"), &format!("Some({time:?} or open)"));
             text = in_lists(text, &format!("Some({time:?} or open)"), "open");
             text = text.replace(&format!("Some({time:?} or open)"), &format!("Some({time:?})"));

@@ -29,7 +29,7 @@ impl Pair {
                             self.half(session, side).returned(lost, Some(evicted))?;
                         }
                         self.write(at, side, Wire::Stanza(msg));
-                        sent.request.map_or(Ok(()), |request| self.write_nonza(cx, at, side, request))
+                        if sent.request { self.write_nonza(cx, at, side, Nonza::Request) } else { Ok(()) }
                     }
                     Err(no) => {
                         ensure!(no.stanza == msg && no.why == WhyNot::Full, "{msg:?} was refused: {no:?}");

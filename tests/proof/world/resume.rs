@@ -76,7 +76,7 @@ impl Pair {
             Ok(resumption) => {
                 ensure!(open == 0 && !due, "a session with {open} open receipts is resumed, expired: {due}");
                 let resend: Vec<Msg> = resumption.resend.unacked.map(|queued| *queued.stanza).collect();
-                let (resumed, request) = (resumption.resumed, resumption.resend.request);
+                let (resumed, request) = (resumption.resumed, resumption.resend.request.then_some(Nonza::Request));
                 self.sessions[usize::from(session)].acked(Side::Server, h)?;
                 self.register_again(cx, at, session)?;
                 self.go_on(cx, at, Side::Server, session, Some(resumed), &resend, request)
