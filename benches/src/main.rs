@@ -1,5 +1,7 @@
-//! What stream management costs, each row beside its floor: `cargo run --release --manifest-path benches/Cargo.toml --bin floors [ROOM ...]`.
+//! What stream management costs, each row beside its floor: `cargo run --release --manifest-path benches/Cargo.toml --bin
+//! floors [stanzas] [wire] [store]`, or `curves` for the picture in the README.
 
+mod curves;
 mod pair;
 mod stanzas;
 mod store;
@@ -7,6 +9,9 @@ mod wire;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    if wanted == ["curves"] {
+        return curves::draw().expect("a picture");
+    }
     type Room = (&'static str, &'static str, fn() -> Vec<pair::Row>);
     let rooms: [Room; 3] = [
         ("stanzas", "Stanzas and acknowledgements", stanzas::rows),

@@ -199,6 +199,26 @@ fn ack_with_kept(kept: u32) -> Row {
     pair(&format!("send and ack with {kept} kept, against 10 kept"), 1.2, keeping(10), keeping(kept))
 }
 
+/// The ring that keeps as many.
+fn ring_keeping(kept: u32) -> impl FnMut(u64) {
+    let message = message();
+    let mut ring: VecDeque<Bytes> = (0..kept).map(|_| message.clone()).collect();
+    move |often| {
+        for _ in 0..often.div_ceil(5) {
+            for _ in 0..5 {
+                ring.push_back(black_box(&message).clone());
+            }
+            drop(ring.drain(..black_box(5)));
+        }
+    }
+}
+
+/// For the picture: a ring that keeps as many stands beside each.
+pub fn curve() -> Vec<(u32, Row)> {
+    let kept = [1, 10, 100, 1_000, 10_000, 100_000];
+    kept.map(|kept| (kept, pair("send and ack", None, ring_keeping(kept), keeping(kept)))).into()
+}
+
 /// A resumption, from `<resume/>` to the bytes for the socket, against copying those bytes.
 fn resume(unacked: u32) -> Row {
     let name = format!("resume with {unacked} unacked, against copying its bytes");

@@ -30,6 +30,12 @@ pub fn rows() -> Vec<Row> {
     rows
 }
 
+/// For the picture: a lookup among so many sessions.
+pub fn curve() -> Vec<(u32, Row)> {
+    let sessions = [1_000, 10_000, 100_000, 1_000_000];
+    sessions.map(|sessions| (sessions, Both::with(sessions as usize).lookup(1))).into()
+}
+
 struct Both {
     sessions: usize,
     ids: Arc<[SmId]>,
