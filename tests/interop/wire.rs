@@ -16,6 +16,15 @@ pub struct Connection {
     pub to_client: Vec<Item>,
 }
 
+impl Connection {
+    pub fn items(&self, dir: Dir) -> &[Item] {
+        match dir {
+            Dir::ToServer => &self.to_server,
+            Dir::ToClient => &self.to_client,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Item {
     /// When its last byte came by.
