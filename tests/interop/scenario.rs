@@ -12,6 +12,9 @@ use crate::peers::Options;
 use crate::rng::Rng;
 use crate::stage::Stage;
 
+/// Seconds after which a session ends that is to end: long enough for its stanzas to have been queued clearly before.
+pub const ENDS: u32 = 3;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
     /// The connection is cut so many times at random.
@@ -43,8 +46,8 @@ impl Scenario {
     pub fn options(self) -> Options {
         let options = Options::default();
         match self {
-            Self::Expired => Options { resume_timeout: 1, ..options },
-            Self::Full => Options { buffer_max: full::BUFFER, grace: full::GRACE, ..options },
+            Self::Expired => Options { resume_timeout: ENDS, ..options },
+            Self::Full => Options { buffer_max: full::BUFFER, grace: ENDS, ..options },
             Self::Max => Options { max: Some(max::MAX), ..options },
             _ => options,
         }

@@ -13,7 +13,7 @@ use crate::partner;
 use crate::peers::{Client, DOMAIN, PASSWORD, Place, Running, Server, USERS, start};
 use crate::proxy::{Cut, Proxy};
 use crate::record::Recorder;
-use crate::scenario::Scenario;
+use crate::scenario::{ENDS, Scenario};
 use crate::wire::{self, Connection, Item, What};
 
 /// Long enough for any step that works, on a machine that is busy.
@@ -173,8 +173,9 @@ impl Stage {
         if seen.await { Ok(()) } else { Err(format!("waited in vain for {what} on the wire")) }
     }
 
-    /// Whether what a lost session had not brought to the client came, in the end, with the time at which it was sent.
-    pub fn stamped(&self, before: Timestamp, messages: &[Message]) -> Result<(), String> {
+    /// Whether what a lost session had not brought to the client came, in the end, with the time at which it was sent,
+    /// which is `ENDS` before the session's end at least.
+    pub fn stamped(&self, sent: Timestamp, messages: &[Message]) -> Result<(), String> {
         for message in messages.iter().filter(|message| message.from == End::Partner) {
             let body = message.body(&self.tag);
             let delay = self.journal.with(|state| {
@@ -186,10 +187,9 @@ impl Stage {
             });
             let stamp = delay.as_deref().unwrap_or("none").parse::<Timestamp>();
             // Stamps may be of whole seconds.
-            let range = before.as_second()..=Timestamp::now().as_second();
-            match stamp {
-                Ok(stamp) if range.contains(&stamp.as_second()) => {}
-                _ => return Err(format!("{body}: its delay is {delay:?}")),
+            let range = sent.as_second()..sent.as_second() + i64::from(ENDS);
+            if !stamp.is_ok_and(|stamp| range.contains(&stamp.as_second())) {
+                return Err(format!("{body}: its delay is {delay:?}, and it was sent at {sent}"));
             }
         }
         Ok(())
