@@ -101,9 +101,10 @@ impl Audit<'_> {
                 let (blame, why) = self.lost(message);
                 findings.push(Finding { kind: Kind::Lost, blame, why: format!("{name}: {why}") });
             }
-            for _ in 1..times {
-                let (blame, why) = self.duplicated(message, times);
-                findings.push(Finding { kind: Kind::Duplicated, blame, why: format!("{name}: {why}") });
+            if times > 1 {
+                for (blame, why) in self.duplicated(message, times) {
+                    findings.push(Finding { kind: Kind::Duplicated, blame, why: format!("{name}: {why}") });
+                }
             }
         }
         self.order(&received, &mut findings);
@@ -138,7 +139,7 @@ impl Audit<'_> {
                     let (writer, reader) = (writer(message.from), writer(message.from.other()));
                     let as_written = self.taken(*message) > self.taken(before);
                     let blame = match () {
-                        () if self.redelivered(*message) => Blame::Nobody,
+                        () if self.may_be_late(*message, before) => Blame::Nobody,
                         () if as_written => writer,
                         () => reader,
                     };
@@ -160,6 +161,10 @@ impl Audit<'_> {
                 }
             }
             match self.ended_by(index) {
+                None if session.links.last().is_some_and(|link| self.cuts.contains(link)) => {
+                    let why = format!("session {} was cut, and nothing followed", session.id);
+                    findings.push(Finding { kind: Kind::NotResumed, blame: self.suspect, why });
+                }
                 None | Some(Blame::Nobody) => {}
                 Some(blame) => {
                     let links = &self.ledger.links;

@@ -38,12 +38,16 @@ pub struct Link {
     pub last_down: u32,
     pub error_by_server: Option<String>,
     pub error_by_client: Option<String>,
+    /// The server was the first to end the stream.
+    pub closed_by_server: bool,
 }
 
 #[derive(Debug, Default)]
 pub struct Session {
     pub id: String,
     pub began: Option<Instant>,
+    /// The server has said that it can be.
+    pub resumable: bool,
     /// The resume timeout that the server grants.
     pub max: Option<u32>,
     /// Its connections, in order.
@@ -141,6 +145,11 @@ impl Ledger {
 
     fn link(&mut self, index: usize, connection: &Connection) -> Link {
         let mut link = Link::default();
+        let end = |items: &[Item]| items.iter().find(|item| item.what == What::Footer).map(|item| item.at);
+        link.closed_by_server = match (end(&connection.to_server), end(&connection.to_client)) {
+            (Some(by_client), Some(by_server)) => by_server < by_client,
+            (_, by_server) => by_server.is_some(),
+        };
         for item in &connection.to_server {
             match &item.what {
                 What::Resume { previd, h } => link.asked = Some((previd.clone(), *h)),
@@ -150,12 +159,13 @@ impl Ledger {
         }
         for item in &connection.to_client {
             match &item.what {
-                What::Enabled { id, max } => {
+                What::Enabled { id, resumable, max } => {
                     link.session = Some(self.sessions.len());
                     link.up = item.forwarded;
                     self.sessions.push(Session {
                         id: id.clone(),
                         began: Some(item.at),
+                        resumable: *resumable,
                         max: *max,
                         links: vec![index],
                         ..Session::default()
