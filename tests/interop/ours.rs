@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::process::Command;
 
+use crate::account::Kind;
 use crate::driver::{Driver, Login};
 use crate::journal::{End, Journal};
 use crate::peers::{Client, DOMAIN, Options, PASSWORD, Place, Server, USERS};
@@ -18,6 +19,10 @@ impl Server for ExampleServer {
 
     fn version(&self) -> Result<String, String> {
         Ok(env!("CARGO_PKG_VERSION").into())
+    }
+
+    fn faults(&self) -> &'static [Kind] {
+        &[]
     }
 
     fn prepare(&self, port: u16, options: &Options, _: &Place) -> Result<Command, String> {
@@ -42,6 +47,10 @@ impl Client for ExampleClient {
 
     fn version(&self) -> Result<String, String> {
         Ok(env!("CARGO_PKG_VERSION").into())
+    }
+
+    fn faults(&self) -> &'static [Kind] {
+        &[]
     }
 
     fn start(&self, login: Login, journal: &Arc<Journal>, place: &Place) -> Result<Driver, String> {

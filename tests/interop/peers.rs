@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio_xmpp::xmlstream::Timeouts;
 
+use crate::account::Kind;
 use crate::driver::{Driver, Login};
 use crate::journal::Journal;
 use crate::login::{Gate, authenticate};
@@ -21,12 +22,16 @@ pub trait Client: Sync {
     fn name(&self) -> &'static str;
     /// The version, or in one line what is missing and how to get it.
     fn version(&self) -> Result<String, String>;
+    /// Faults of its own that are known. Any other fails the run until somebody has looked at it.
+    fn faults(&self) -> &'static [Kind];
     fn start(&self, login: Login, journal: &Arc<Journal>, place: &Place) -> Result<Driver, String>;
 }
 
 pub trait Server: Sync {
     fn name(&self) -> &'static str;
     fn version(&self) -> Result<String, String>;
+    /// As those of a client.
+    fn faults(&self) -> &'static [Kind];
     /// Writes a configuration with both accounts into `place` and says how to start the server from it.
     fn prepare(&self, port: u16, options: &Options, place: &Place) -> Result<Command, String>;
 }
@@ -102,7 +107,7 @@ pub async fn start(server: &dyn Server, options: &Options, place: &Place) -> Res
     tokio::select! {
         () = ready => Ok(Running { addr, _child: child }),
         status = child.wait() => Err(format!("{} ended at once: {status:?}", server.name())),
-        () = tokio::time::sleep(Duration::from_secs(60)) => Err(format!("{} does not listen", server.name())),
+        () = tokio::time::sleep(Duration::from_secs(60)) => Err(format!("{} lets nobody in", server.name())),
     }
 }
 

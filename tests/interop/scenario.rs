@@ -7,6 +7,8 @@ mod max;
 mod takeover;
 mod twice;
 
+use std::time::Duration;
+
 use crate::account::Blame;
 use crate::peers::Options;
 use crate::rng::Rng;
@@ -56,6 +58,12 @@ impl Scenario {
     /// Whether sessions end in it that could have been resumed.
     pub fn ends_sessions(self) -> bool {
         matches!(self, Self::Expired | Self::Full)
+    }
+
+    /// How long it may take, with a peer that often gets stuck, on a machine that is busy.
+    pub fn limit(self) -> Duration {
+        let cuts = if let Self::Cuts(count) = self { count } else { 0 };
+        Duration::from_secs(180 + 3 * cuts as u64)
     }
 
     pub async fn run(self, stage: &mut Stage, rng: &mut Rng, ours: Option<Blame>) -> Result<(), String> {
