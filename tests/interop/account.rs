@@ -9,6 +9,7 @@ use crate::faithful::server_is_faithful;
 use crate::journal::{End, Event, Message, State};
 use crate::ledger::Ledger;
 use crate::proof::writer;
+use crate::record::Dir;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
@@ -139,7 +140,7 @@ impl Audit<'_> {
                     let (writer, reader) = (writer(message.from), writer(message.from.other()));
                     let as_written = self.taken(*message) > self.taken(before);
                     let blame = match () {
-                        () if self.may_be_late(*message, before) => Blame::Nobody,
+                        () if self.redelivered(*message) => Blame::Nobody,
                         () if as_written => writer,
                         () => reader,
                     };
@@ -153,6 +154,10 @@ impl Audit<'_> {
     }
 
     fn sessions(&self, findings: &mut Vec<Finding>) {
+        let ours = if self.suspect == Blame::Server { Dir::ToClient } else { Dir::ToServer };
+        for (_, why) in self.ledger.mixed.iter().filter(|(dir, _)| *dir == ours) {
+            findings.push(Finding { kind: Kind::Miscounted, blame: self.suspect, why: why.clone() });
+        }
         for (index, session) in self.ledger.sessions.iter().enumerate() {
             for (told, blame) in [(&session.client, Blame::Client), (&session.server, Blame::Server)] {
                 if let Some(wrong) = &told.wrong {

@@ -1,6 +1,7 @@
 //! The counting of stream management, done again from the wire log by somebody who is neither of the two sides: which
 //! stanza had which number in which session, and who acknowledged how many.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::journal::Message;
@@ -93,6 +94,10 @@ pub struct Ledger {
     pub to_client: Vec<Sending>,
     pub links: Vec<Link>,
     pub sessions: Vec<Session>,
+    /// Numbers under which two stanzas were written, and by which side: what is sent again is what was sent.
+    pub mixed: Vec<(Dir, String)>,
+    /// The stanza of each number, if it is a message of the conversation: by session and direction.
+    numbered: HashMap<(usize, Dir, u32), Option<Message>>,
 }
 
 impl Ledger {
@@ -211,9 +216,19 @@ impl Ledger {
                     Dir::ToClient => self.links[index].last_down = number,
                     Dir::ToServer => {}
                 }
-                if let What::Message { body } = &item.what
-                    && let Some(message) = Message::from_body(body, tag)
-                {
+                let message = match &item.what {
+                    What::Message { body } => Message::from_body(body, tag),
+                    _ => None,
+                };
+                if let Some(session) = link.session.filter(|_| counted && item.what.is_stanza()) {
+                    let first = *self.numbered.entry((session, dir, number)).or_insert(message);
+                    if first != message {
+                        let id = &self.sessions[session].id;
+                        let why = format!("session {id}: number {number} was {first:?} and on #{index} is {message:?}");
+                        self.mixed.push((dir, why));
+                    }
+                }
+                if let Some(message) = message {
                     let number = counted.then_some(number);
                     let sending = Sending { message, connection: index, number, forwarded: item.forwarded };
                     match dir {

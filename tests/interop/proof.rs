@@ -103,19 +103,9 @@ impl Audit<'_> {
         Some(self.ledger.resumed_with(dir, sending.connection).unwrap_or(last)).filter(|h| *h >= number)
     }
 
-    /// Whether a message may come after one that was sent later: it was on its way to the client when the session
-    /// before the one that brought it was lost, and not by the server. What was lost with it comes in order.
-    pub(crate) fn may_be_late(&self, message: Message, before: Message) -> bool {
-        self.redelivered(message) && self.origin(message) != self.origin(before)
-    }
-
-    /// The session in which a message was first written to the client.
-    fn origin(&self, message: Message) -> Option<usize> {
-        let sendings = self.ledger.sendings(Dir::ToClient, message);
-        sendings.first().and_then(|sending| self.ledger.links[sending.connection].session)
-    }
-
-    fn redelivered(&self, message: Message) -> bool {
+    /// Whether it was on its way to the client when the session before the one that brought it was lost, and not by
+    /// the server. It may come after what was sent to the new session.
+    pub(crate) fn redelivered(&self, message: Message) -> bool {
         let sendings = self.ledger.sendings(Dir::ToClient, message);
         let session = sendings.last().and_then(|sending| self.ledger.links[sending.connection].session);
         let (End::Partner, Some(session)) = (message.from, session) else { return false };

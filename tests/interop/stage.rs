@@ -173,18 +173,23 @@ impl Stage {
         if seen.await { Ok(()) } else { Err(format!("waited in vain for {what} on the wire")) }
     }
 
-    /// Whether what a lost session had not brought to the client came, in the end, with the time at which it was sent,
-    /// which is `ENDS` before the session's end at least.
-    pub fn stamped(&self, sent: Timestamp, messages: &[Message]) -> Result<(), String> {
+    /// Whether what a lost session had not brought to the client came in the end: in order, and with the time at which
+    /// it was sent, which is `ENDS` before the session's end at least.
+    pub fn redelivered(&self, sent: Timestamp, messages: &[Message]) -> Result<(), String> {
+        let mut last = 0;
         for message in messages.iter().filter(|message| message.from == End::Partner) {
             let body = message.body(&self.tag);
-            let delay = self.journal.with(|state| {
-                let received = state.of(End::Client).filter_map(|entry| match &entry.event {
-                    Event::Received { body: b, delay } if *b == body => Some(delay.clone()),
+            let received = self.journal.with(|state| {
+                let received = state.of(End::Client).enumerate().filter_map(|(at, entry)| match &entry.event {
+                    Event::Received { body: b, delay } if *b == body => Some((at, delay.clone())),
                     _ => None,
                 });
-                received.last().flatten()
+                received.last()
             });
+            let (at, delay) = received.ok_or_else(|| format!("{body} did not come"))?;
+            if std::mem::replace(&mut last, at) > at {
+                return Err(format!("{body} came after a later one"));
+            }
             let stamp = delay.as_deref().unwrap_or("none").parse::<Timestamp>();
             // Stamps may be of whole seconds.
             let range = sent.as_second()..sent.as_second() + i64::from(ENDS);

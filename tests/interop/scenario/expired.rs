@@ -41,7 +41,7 @@ pub async fn run(stage: &mut Stage, ours: Option<Blame>) -> Result<(), String> {
     }
     stage.chat(2).await?;
     told(stage, connection, ours)?;
-    stage.stamped(sent, &messages)
+    stage.redelivered(sent, &messages)
 }
 
 /// The server refuses with an h, and it is the true one; our client knows it.

@@ -33,7 +33,7 @@ pub async fn run(stage: &mut Stage) -> Result<(), String> {
         stage.until_received(*message).await?;
     }
     stage.chat(2).await?;
-    stage.stamped(sent, &messages)
+    stage.redelivered(sent, &messages)
 }
 
 /// Neither at once nor never.
