@@ -74,7 +74,23 @@ impl Audit<'_> {
             let why = format!("silence on #{connection}, and it was the turn of the {blame:?}");
             account.findings.push(Finding { kind: Kind::Stuck, blame: *blame, why });
         }
+        for connection in self.denied() {
+            let why = format!("<resume/> on #{connection} got no answer, or the wrong one");
+            account.findings.push(Finding { kind: Kind::Stuck, blame: self.suspect, why });
+        }
         account
+    }
+
+    /// Connections that were not cut, and on which the client asked for its session and got no answer; or it was
+    /// refused, and still there later.
+    fn denied(&self) -> impl Iterator<Item = usize> {
+        (0..self.ledger.links.len()).filter(|connection| {
+            let link = &self.ledger.links[*connection];
+            let Some((id, _)) = link.asked.as_ref().filter(|_| !link.resumed) else { return false };
+            let session = self.ledger.sessions.iter().find(|session| session.id == *id);
+            let later = session.is_some_and(|session| session.links.last() > Some(connection));
+            if link.failed.is_some() { later } else { !self.cuts.contains(connection) }
+        })
     }
 
     fn direction(&self, from: End, account: &mut Account) {
