@@ -81,15 +81,15 @@ impl Audit<'_> {
         account
     }
 
-    /// Connections that were not cut, and on which the client asked for its session and got no answer; or it was
-    /// refused, and still there later.
+    /// Connections that were not cut, and on which the client asked in its turn for its session and got no answer; or
+    /// it was refused, and still there later.
     fn denied(&self) -> impl Iterator<Item = usize> {
         (0..self.ledger.links.len()).filter(|connection| {
             let link = &self.ledger.links[*connection];
             let Some((id, _)) = link.asked.as_ref().filter(|_| !link.resumed) else { return false };
             let session = self.ledger.sessions.iter().find(|session| session.id == *id);
             let later = session.is_some_and(|session| session.links.last() > Some(connection));
-            if link.failed.is_some() { later } else { !self.cuts.contains(connection) }
+            if link.failed.is_some() { later } else { link.in_turn && !self.cuts.contains(connection) }
         })
     }
 

@@ -28,6 +28,8 @@ pub struct Link {
     pub resumed: bool,
     /// The client asked to resume this session, with this h.
     pub asked: Option<(String, u32)>,
+    /// It did so right after its authentication. What comes out of turn may have ended the stream before.
+    pub in_turn: bool,
     pub failed: Option<Option<u32>>,
     /// h of a `<resume/>` that was granted: what the server sends on this connection has the numbers after it.
     pub client_h: u32,
@@ -155,9 +157,13 @@ impl Ledger {
             (Some(by_client), Some(by_server)) => by_server < by_client,
             (_, by_server) => by_server.is_some(),
         };
-        for item in &connection.to_server {
+        for (at, item) in connection.to_server.iter().enumerate() {
             match &item.what {
-                What::Resume { previd, h } => link.asked = Some((previd.clone(), *h)),
+                What::Resume { previd, h } => {
+                    link.asked = Some((previd.clone(), *h));
+                    let headers = connection.to_server[..at].iter().filter(|item| item.what == What::Header);
+                    link.in_turn = headers.count() == 2 && connection.to_server[at - 1].what == What::Header;
+                }
                 What::StreamError { condition } => link.error_by_client = Some(condition.clone()),
                 _ => {}
             }

@@ -139,7 +139,7 @@ impl Audit<'_> {
         let between = last + 1..=next;
         let asked = |index: usize| links[index].asked.as_ref().is_some_and(|(id, _)| *id == state.id);
         let refused = between.clone().any(|index| asked(index) && links[index].failed.is_some());
-        let ignored = between.clone().any(|index| asked(index) && (index == next || !self.cuts.contains(&index)));
+        let ignored = between.clone().any(|index| asked(index) && links[index].in_turn && !self.cuts.contains(&index));
         // A conflict comes of the new session; it does not lead to it.
         let error = |index: usize| links[index].error_by_server.as_ref().is_some_and(|error| error != "conflict");
         let conflict = links[last].error_by_server.is_some() && !error(last);
