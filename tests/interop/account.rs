@@ -9,6 +9,7 @@ use crate::faithful::server_is_faithful;
 use crate::journal::{End, Event, Message, State};
 use crate::ledger::Ledger;
 use crate::proof::writer;
+use crate::record::Dir;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
@@ -73,7 +74,23 @@ impl Audit<'_> {
             let why = format!("silence on #{connection}, and it was the turn of the {blame:?}");
             account.findings.push(Finding { kind: Kind::Stuck, blame: *blame, why });
         }
+        for connection in self.denied() {
+            let why = format!("<resume/> on #{connection} got no answer, or the wrong one");
+            account.findings.push(Finding { kind: Kind::Stuck, blame: self.suspect, why });
+        }
         account
+    }
+
+    /// Connections that were not cut, and on which the client asked in its turn for its session and got no answer; or
+    /// it was refused, and still there later.
+    fn denied(&self) -> impl Iterator<Item = usize> {
+        (0..self.ledger.links.len()).filter(|connection| {
+            let link = &self.ledger.links[*connection];
+            let Some((id, _)) = link.asked.as_ref().filter(|_| !link.resumed) else { return false };
+            let session = self.ledger.sessions.iter().find(|session| session.id == *id);
+            let later = session.is_some_and(|session| session.links.last() > Some(connection));
+            if link.failed.is_some() { later } else { link.in_turn && !self.cuts.contains(connection) }
+        })
     }
 
     fn direction(&self, from: End, account: &mut Account) {
@@ -101,9 +118,10 @@ impl Audit<'_> {
                 let (blame, why) = self.lost(message);
                 findings.push(Finding { kind: Kind::Lost, blame, why: format!("{name}: {why}") });
             }
-            for _ in 1..times {
-                let (blame, why) = self.duplicated(message, times);
-                findings.push(Finding { kind: Kind::Duplicated, blame, why: format!("{name}: {why}") });
+            if times > 1 {
+                for (blame, why) in self.duplicated(message, times) {
+                    findings.push(Finding { kind: Kind::Duplicated, blame, why: format!("{name}: {why}") });
+                }
             }
         }
         self.order(&received, &mut findings);
@@ -152,6 +170,10 @@ impl Audit<'_> {
     }
 
     fn sessions(&self, findings: &mut Vec<Finding>) {
+        let ours = if self.suspect == Blame::Server { Dir::ToClient } else { Dir::ToServer };
+        for (_, why) in self.ledger.mixed.iter().filter(|(dir, _)| *dir == ours) {
+            findings.push(Finding { kind: Kind::Miscounted, blame: self.suspect, why: why.clone() });
+        }
         for (index, session) in self.ledger.sessions.iter().enumerate() {
             for (told, blame) in [(&session.client, Blame::Client), (&session.server, Blame::Server)] {
                 if let Some(wrong) = &told.wrong {
@@ -160,6 +182,10 @@ impl Audit<'_> {
                 }
             }
             match self.ended_by(index) {
+                None if session.links.last().is_some_and(|link| self.cuts.contains(link)) => {
+                    let why = format!("session {} was cut, and nothing followed", session.id);
+                    findings.push(Finding { kind: Kind::NotResumed, blame: self.suspect, why });
+                }
                 None | Some(Blame::Nobody) => {}
                 Some(blame) => {
                     let links = &self.ledger.links;

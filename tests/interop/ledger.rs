@@ -1,6 +1,7 @@
 //! The counting of stream management, done again from the wire log by somebody who is neither of the two sides: which
 //! stanza had which number in which session, and who acknowledged how many.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::journal::Message;
@@ -27,6 +28,8 @@ pub struct Link {
     pub resumed: bool,
     /// The client asked to resume this session, with this h.
     pub asked: Option<(String, u32)>,
+    /// It did so right after its authentication. What comes out of turn may have ended the stream before.
+    pub in_turn: bool,
     pub failed: Option<Option<u32>>,
     /// h of a `<resume/>` that was granted: what the server sends on this connection has the numbers after it.
     pub client_h: u32,
@@ -38,12 +41,16 @@ pub struct Link {
     pub last_down: u32,
     pub error_by_server: Option<String>,
     pub error_by_client: Option<String>,
+    /// The server was the first to end the stream.
+    pub closed_by_server: bool,
 }
 
 #[derive(Debug, Default)]
 pub struct Session {
     pub id: String,
     pub began: Option<Instant>,
+    /// The server has said that it can be.
+    pub resumable: bool,
     /// The resume timeout that the server grants.
     pub max: Option<u32>,
     /// Its connections, in order.
@@ -89,6 +96,10 @@ pub struct Ledger {
     pub to_client: Vec<Sending>,
     pub links: Vec<Link>,
     pub sessions: Vec<Session>,
+    /// Numbers under which two stanzas were written, and by which side: what is sent again is what was sent.
+    pub mixed: Vec<(Dir, String)>,
+    /// The stanza of each number, if it is a message of the conversation: by session and direction.
+    numbered: HashMap<(usize, Dir, u32), Option<Message>>,
 }
 
 impl Ledger {
@@ -141,21 +152,31 @@ impl Ledger {
 
     fn link(&mut self, index: usize, connection: &Connection) -> Link {
         let mut link = Link::default();
-        for item in &connection.to_server {
+        let end = |items: &[Item]| items.iter().find(|item| item.what == What::Footer).map(|item| item.at);
+        link.closed_by_server = match (end(&connection.to_server), end(&connection.to_client)) {
+            (Some(by_client), Some(by_server)) => by_server < by_client,
+            (_, by_server) => by_server.is_some(),
+        };
+        for (at, item) in connection.to_server.iter().enumerate() {
             match &item.what {
-                What::Resume { previd, h } => link.asked = Some((previd.clone(), *h)),
+                What::Resume { previd, h } => {
+                    link.asked = Some((previd.clone(), *h));
+                    let headers = connection.to_server[..at].iter().filter(|item| item.what == What::Header);
+                    link.in_turn = headers.count() == 2 && connection.to_server[at - 1].what == What::Header;
+                }
                 What::StreamError { condition } => link.error_by_client = Some(condition.clone()),
                 _ => {}
             }
         }
         for item in &connection.to_client {
             match &item.what {
-                What::Enabled { id, max } => {
+                What::Enabled { id, resumable, max } => {
                     link.session = Some(self.sessions.len());
                     link.up = item.forwarded;
                     self.sessions.push(Session {
                         id: id.clone(),
                         began: Some(item.at),
+                        resumable: *resumable,
                         max: *max,
                         links: vec![index],
                         ..Session::default()
@@ -201,9 +222,19 @@ impl Ledger {
                     Dir::ToClient => self.links[index].last_down = number,
                     Dir::ToServer => {}
                 }
-                if let What::Message { body } = &item.what
-                    && let Some(message) = Message::from_body(body, tag)
-                {
+                let message = match &item.what {
+                    What::Message { body } => Message::from_body(body, tag),
+                    _ => None,
+                };
+                if let Some(session) = link.session.filter(|_| counted && item.what.is_stanza()) {
+                    let first = *self.numbered.entry((session, dir, number)).or_insert(message);
+                    if first != message {
+                        let id = &self.sessions[session].id;
+                        let why = format!("session {id}: number {number} was {first:?} and on #{index} is {message:?}");
+                        self.mixed.push((dir, why));
+                    }
+                }
+                if let Some(message) = message {
                     let number = counted.then_some(number);
                     let sending = Sending { message, connection: index, number, forwarded: item.forwarded };
                     match dir {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::process::Command;
 
+use crate::account::Kind;
 use crate::driver::{Driver, Login};
 use crate::journal::{End, Journal};
 use crate::peers::{Client, Place, ask_version, root};
@@ -24,6 +25,10 @@ impl Client for Libstrophe {
             return Err(MISSING.into());
         }
         ask_version(Path::new("pkg-config"), &["--modversion", "libstrophe"], MISSING)
+    }
+
+    fn faults(&self) -> &'static [Kind] {
+        &[Kind::Lost, Kind::Duplicated, Kind::Reordered, Kind::NotResumed]
     }
 
     fn start(&self, login: Login, journal: &Arc<Journal>, place: &Place) -> Result<Driver, String> {

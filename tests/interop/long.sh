@@ -1,5 +1,5 @@
 #!/bin/sh
-# A thousand cuts for each peer, or for those named: about an hour for all of them.
+# A thousand cuts for each peer, or for those named: some twenty minutes for all of them.
 set -eu
 cd "$(dirname "$0")/../.."
 exec cargo test --test interop -- --cuts 1000 --scenario cuts "$@"

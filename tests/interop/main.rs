@@ -119,10 +119,12 @@ async fn run(args: &Args) -> Result<bool, String> {
 
 async fn one(case: Case, place: &Place, mut rng: Rng) -> Row {
     let Case { peer, version, client, server, scenario, ours } = case;
-    let mut row = Row { peer, version, scenario: scenario.name(), ours, account: None, failed: None };
+    let known = [client.faults(), server.faults()].concat();
+    let mut row = Row { peer, version, scenario: scenario.name(), ours, known, account: None, failed: None };
     match Stage::set(client, server, place, scenario, ours).await {
         Ok(mut stage) => {
-            row.failed = scenario.run(&mut stage, &mut rng, ours).await.err();
+            let run = tokio::time::timeout(scenario.limit(), scenario.run(&mut stage, &mut rng, ours)).await;
+            row.failed = run.unwrap_or_else(|_| Err("it took too long".into())).err();
             row.account = Some(stage.audit());
             stage.clear().await;
         }

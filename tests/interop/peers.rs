@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+use tokio_xmpp::xmlstream::Timeouts;
 
+use crate::account::Kind;
 use crate::driver::{Driver, Login};
 use crate::journal::Journal;
+use crate::login::{Gate, authenticate};
 
 pub const DOMAIN: &str = "localhost";
 pub const PASSWORD: &str = "secret";
@@ -20,12 +22,16 @@ pub trait Client: Sync {
     fn name(&self) -> &'static str;
     /// The version, or in one line what is missing and how to get it.
     fn version(&self) -> Result<String, String>;
+    /// Faults of its own that are known. Any other fails the run until somebody has looked at it.
+    fn faults(&self) -> &'static [Kind];
     fn start(&self, login: Login, journal: &Arc<Journal>, place: &Place) -> Result<Driver, String>;
 }
 
 pub trait Server: Sync {
     fn name(&self) -> &'static str;
     fn version(&self) -> Result<String, String>;
+    /// As those of a client.
+    fn faults(&self) -> &'static [Kind];
     /// Writes a configuration with both accounts into `place` and says how to start the server from it.
     fn prepare(&self, port: u16, options: &Options, place: &Place) -> Result<Command, String>;
 }
@@ -90,16 +96,25 @@ pub async fn start(server: &dyn Server, options: &Options, place: &Place) -> Res
         .spawn()
         .map_err(|e| format!("{:?}: {e}", command.as_std().get_program()))?;
     let addr = SocketAddr::from(([127, 0, 0, 1], port));
-    let listening = async {
-        while TcpStream::connect(addr).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(30)).await;
+    // Some listen before they know their users.
+    let ready = async {
+        for user in USERS {
+            while !lets_in(addr, user).await {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
         }
     };
     tokio::select! {
-        () = listening => Ok(Running { addr, _child: child }),
+        () = ready => Ok(Running { addr, _child: child }),
         status = child.wait() => Err(format!("{} ended at once: {status:?}", server.name())),
-        () = tokio::time::sleep(Duration::from_secs(60)) => Err(format!("{} does not listen", server.name())),
+        () = tokio::time::sleep(Duration::from_secs(60)) => Err(format!("{} lets nobody in", server.name())),
     }
+}
+
+async fn lets_in(addr: SocketAddr, user: &str) -> bool {
+    let jid = format!("{user}@{DOMAIN}");
+    let login = Login { addr, jid, password: PASSWORD.to_owned(), partner: String::new(), max: None };
+    authenticate(&login, Timeouts::default(), &Gate::default()).await.is_ok()
 }
 
 fn free_port() -> std::io::Result<u16> {

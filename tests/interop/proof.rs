@@ -47,19 +47,22 @@ impl Audit<'_> {
         (Blame::Server, "not acknowledged by the client, and not sent to it again".into())
     }
 
-    pub(crate) fn duplicated(&self, message: Message, times: usize) -> (Blame, String) {
+    /// A fault for each time but one that it was received; those that are ours come first.
+    pub(crate) fn duplicated(&self, message: Message, times: usize) -> Vec<(Blame, String)> {
         let sendings = self.ledger.sendings(direction(message.from), message);
         let (writer, reader) = (writer(message.from), writer(message.from.other()));
         let whole = sendings.iter().filter(|sending| sending.forwarded).count();
         if whole < times {
-            return (reader, format!("received {times} times, and {writer:?} wrote it {whole} times"));
+            let fault = (reader, format!("received {times} times, and {writer:?} wrote it {whole} times"));
+            return vec![fault; times - 1];
         }
-        for pair in sendings.windows(2) {
-            if let Some(fault) = self.sent_again(&pair[0], &pair[1], writer, direction(message.from)) {
-                return fault;
-            }
-        }
-        (reader, format!("written {whole} times, each time as it should be: what was taken was not counted"))
+        let again =
+            sendings.windows(2).filter_map(|pair| self.sent_again(&pair[0], &pair[1], writer, direction(message.from)));
+        let mut faults: Vec<_> = again.collect();
+        faults.sort_by_key(|(blame, _)| *blame != self.suspect);
+        let right = format!("written {whole} times, each time as it should be: what was taken was not counted");
+        faults.resize(times - 1, (reader, right));
+        faults
     }
 
     /// Whether to write it again was wrong.
@@ -101,7 +104,7 @@ impl Audit<'_> {
     }
 
     /// Whether it was on its way to the client when the session before the one that brought it was lost, and not by
-    /// the server.
+    /// the server. It may come after what was sent to the new session.
     pub(crate) fn redelivered(&self, message: Message) -> bool {
         let sendings = self.ledger.sendings(Dir::ToClient, message);
         let session = sendings.last().and_then(|sending| self.ledger.links[sending.connection].session);
@@ -126,24 +129,32 @@ impl Audit<'_> {
         taken.or(sendings.last()).map_or((0, None), |sending| (sending.connection, sending.number))
     }
 
-    /// Who made a session end that another one followed; None while it is the last.
+    /// Who made a session end that another one followed; None while it is the last. A real client has given it up only
+    /// if the server had promised to keep it and the client did not ask for it, or only on connections that were cut.
     pub(crate) fn ended_by(&self, session: usize) -> Option<Blame> {
         let state = &self.ledger.sessions[session];
         let last = *state.links.last()?;
         let links = &self.ledger.links;
         let next = (last + 1..links.len()).find(|index| links[*index].session.is_some())?;
-        let refused = (last + 1..=next).any(|index| {
-            links[index].failed.is_some() && links[index].asked.as_ref().is_some_and(|(id, _)| *id == state.id)
-        });
+        let between = last + 1..=next;
+        let asked = |index: usize| links[index].asked.as_ref().is_some_and(|(id, _)| *id == state.id);
+        let refused = between.clone().any(|index| asked(index) && links[index].failed.is_some());
+        let ignored = between.clone().any(|index| asked(index) && links[index].in_turn && !self.cuts.contains(&index));
         // A conflict comes of the new session; it does not lead to it.
-        let error = links[last].error_by_server.as_ref().is_some_and(|condition| condition != "conflict");
+        let error = |index: usize| links[index].error_by_server.as_ref().is_some_and(|error| error != "conflict");
+        let conflict = links[last].error_by_server.is_some() && !error(last);
+        let closed = links[last].closed_by_server && !conflict;
+        let turned_away = (last..next).any(error);
         Some(match () {
             () if self.ends_sessions => Blame::Nobody,
             () if state.client.wrong.is_some() => Blame::Client,
-            () if state.server.wrong.is_some() || error => Blame::Server,
+            () if state.server.wrong.is_some() || turned_away || closed => Blame::Server,
             // It complains, and nothing is wrong that anybody can see.
             () if links[last].error_by_client.is_some() => self.suspect,
-            () if refused => Blame::Server,
+            () if refused || !state.resumable => Blame::Server,
+            // The client did not learn of it.
+            () if !links[state.links[0]].up => Blame::Nobody,
+            () if ignored => self.suspect,
             () => Blame::Client,
         })
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tokio::process::Command;
 
+use crate::account::Kind;
 use crate::peers::{DOMAIN, Options, PASSWORD, Place, Server, USERS, ask_version};
 
 pub struct Prosody;
@@ -19,6 +20,10 @@ impl Server for Prosody {
         let query = ["-W", "-f", "${Version}", "prosody"];
         let version = ask_version(Path::new("dpkg-query"), &query, MISSING)?;
         Ok(version.split('-').next().unwrap_or(&version).to_owned())
+    }
+
+    fn faults(&self) -> &'static [Kind] {
+        &[Kind::Duplicated, Kind::Reordered, Kind::NotResumed]
     }
 
     fn prepare(&self, port: u16, options: &Options, place: &Place) -> Result<Command, String> {

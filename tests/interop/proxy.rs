@@ -57,6 +57,8 @@ struct Connection {
     budget: Mutex<Option<(Dir, u64, Cut)>>,
     /// Directions that are not forwarded, not even read.
     paused: watch::Sender<&'static [Dir]>,
+    /// What is written is read and goes nowhere.
+    dark: watch::Sender<bool>,
     /// One side has reset it.
     broken: watch::Sender<bool>,
     over: watch::Sender<bool>,
@@ -126,6 +128,13 @@ impl Proxy {
         }
     }
 
+    /// From now on what either side writes goes nowhere, and nobody is told.
+    pub fn darken(&self, index: usize) {
+        if let Some(connection) = self.get(index) {
+            connection.dark.send_replace(true);
+        }
+    }
+
     pub fn is_over(&self, index: usize) -> bool {
         self.get(index).is_none_or(|connection| *connection.over.borrow())
     }
@@ -162,6 +171,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             cut: watch::channel(None).0,
             budget: Mutex::new(state.next.take()),
             paused: watch::channel::<&[Dir]>(&[]).0,
+            dark: watch::channel(false).0,
             broken: watch::channel(false).0,
             over: watch::channel(false).0,
         });
@@ -189,6 +199,9 @@ impl Connection {
 
     /// How many of `n` bytes may still pass, and the cut that is due after them.
     fn spend(&self, dir: Dir, n: usize) -> (usize, Option<Cut>) {
+        if *self.dark.borrow() {
+            return (0, None);
+        }
         let mut budget = self.budget.lock().unwrap();
         match &mut *budget {
             Some((armed, left, how)) if *armed == dir => {

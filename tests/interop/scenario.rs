@@ -7,10 +7,15 @@ mod max;
 mod takeover;
 mod twice;
 
+use std::time::Duration;
+
 use crate::account::Blame;
 use crate::peers::Options;
 use crate::rng::Rng;
 use crate::stage::Stage;
+
+/// Seconds after which a session ends that is to end: long enough for its stanzas to have been queued clearly before.
+pub const ENDS: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
@@ -43,8 +48,8 @@ impl Scenario {
     pub fn options(self) -> Options {
         let options = Options::default();
         match self {
-            Self::Expired => Options { resume_timeout: 1, ..options },
-            Self::Full => Options { buffer_max: full::BUFFER, grace: full::GRACE, ..options },
+            Self::Expired => Options { resume_timeout: ENDS, ..options },
+            Self::Full => Options { buffer_max: full::BUFFER, grace: ENDS, ..options },
             Self::Max => Options { max: Some(max::MAX), ..options },
             _ => options,
         }
@@ -53,6 +58,12 @@ impl Scenario {
     /// Whether sessions end in it that could have been resumed.
     pub fn ends_sessions(self) -> bool {
         matches!(self, Self::Expired | Self::Full)
+    }
+
+    /// How long it may take, with a peer that often gets stuck, on a machine that is busy.
+    pub fn limit(self) -> Duration {
+        let cuts = if let Self::Cuts(count) = self { count } else { 0 };
+        Duration::from_secs(180 + 3 * cuts as u64)
     }
 
     pub async fn run(self, stage: &mut Stage, rng: &mut Rng, ours: Option<Blame>) -> Result<(), String> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::process::Command;
 
+use crate::account::Kind;
 use crate::driver::{Driver, Login};
 use crate::journal::{End, Journal};
 use crate::peers::{Client, Place, ask_version, root};
@@ -20,6 +21,10 @@ impl Client for Slixmpp {
 
     fn version(&self) -> Result<String, String> {
         ask_version(&python(), &["-c", "import slixmpp; print(slixmpp.__version__)"], MISSING)
+    }
+
+    fn faults(&self) -> &'static [Kind] {
+        &[Kind::Lost]
     }
 
     fn start(&self, login: Login, journal: &Arc<Journal>, place: &Place) -> Result<Driver, String> {

@@ -13,7 +13,7 @@ use crate::partner;
 use crate::peers::{Client, DOMAIN, PASSWORD, Place, Running, Server, USERS, start};
 use crate::proxy::{Cut, Proxy};
 use crate::record::Recorder;
-use crate::scenario::Scenario;
+use crate::scenario::{ENDS, Scenario};
 use crate::wire::{self, Connection, Item, What};
 
 /// Long enough for any step that works, on a machine that is busy.
@@ -173,29 +173,34 @@ impl Stage {
         if seen.await { Ok(()) } else { Err(format!("waited in vain for {what} on the wire")) }
     }
 
-    /// Whether what a lost session had not brought to the client came, in the end, with the time at which it was sent.
-    pub fn stamped(&self, before: Timestamp, messages: &[Message]) -> Result<(), String> {
+    /// Whether what a lost session had not brought to the client came in the end: in order, and with the time at which
+    /// it was sent, which is `ENDS` before the session's end at least.
+    pub fn redelivered(&self, sent: Timestamp, messages: &[Message]) -> Result<(), String> {
+        let mut last = 0;
         for message in messages.iter().filter(|message| message.from == End::Partner) {
             let body = message.body(&self.tag);
-            let delay = self.journal.with(|state| {
-                let received = state.of(End::Client).filter_map(|entry| match &entry.event {
-                    Event::Received { body: b, delay } if *b == body => Some(delay.clone()),
+            let received = self.journal.with(|state| {
+                let received = state.of(End::Client).enumerate().filter_map(|(at, entry)| match &entry.event {
+                    Event::Received { body: b, delay } if *b == body => Some((at, delay.clone())),
                     _ => None,
                 });
-                received.last().flatten()
+                received.last()
             });
+            let (at, delay) = received.ok_or_else(|| format!("{body} did not come"))?;
+            if std::mem::replace(&mut last, at) > at {
+                return Err(format!("{body} came after a later one"));
+            }
             let stamp = delay.as_deref().unwrap_or("none").parse::<Timestamp>();
             // Stamps may be of whole seconds.
-            let range = before.as_second()..=Timestamp::now().as_second();
-            match stamp {
-                Ok(stamp) if range.contains(&stamp.as_second()) => {}
-                _ => return Err(format!("{body}: its delay is {delay:?}")),
+            let range = sent.as_second()..sent.as_second() + i64::from(ENDS);
+            if !stamp.is_ok_and(|stamp| range.contains(&stamp.as_second())) {
+                return Err(format!("{body}: its delay is {delay:?}, and it was sent at {sent}"));
             }
         }
         Ok(())
     }
 
-    /// Some messages each way; both ends have them, and the server knows it.
+    /// Some messages each way; both ends have them, the server knows it, and no `<r/>` is without its answer.
     pub async fn chat(&mut self, count: usize) -> Result<(), String> {
         for from in [End::Client, End::Partner].repeat(count) {
             let message = self.say(from);
@@ -206,7 +211,9 @@ impl Stage {
             let (Some(session), Some(link)) = (ledger.sessions.last(), ledger.links.last()) else { return false };
             session.client.arrived == link.last_down
         };
-        self.until_wire("the client's last acknowledgement", acknowledged).await
+        self.until_wire("the client's last acknowledgement", acknowledged).await?;
+        self.until_wire("the server's last acknowledgement", |connections| connections.last().is_some_and(is_answered))
+            .await
     }
 
     pub async fn until_received(&self, message: Message) -> Result<(), String> {
@@ -214,6 +221,13 @@ impl Stage {
         let end = message.from.other();
         self.until(&format!("{end:?} receives \"{body}\""), |state| state.has_received(end, &body)).await
     }
+}
+
+/// Whether the client's last `<r/>` has its answer.
+fn is_answered(connection: &Connection) -> bool {
+    let asked = connection.to_server.iter().rfind(|item| item.what == What::Request);
+    let told = connection.to_client.iter().rfind(|item| matches!(item.what, What::Ack { .. }));
+    asked.is_none_or(|asked| told.is_some_and(|told| told.at > asked.at))
 }
 
 fn ups(state: &State) -> usize {

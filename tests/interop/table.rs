@@ -14,6 +14,8 @@ pub struct Row {
     pub scenario: &'static str,
     /// The side that this crate plays, if it plays one.
     pub ours: Option<Blame>,
+    /// The peer's own faults that are known.
+    pub known: Vec<Kind>,
     pub account: Option<Account>,
     /// Why the scenario did not come to its end.
     pub failed: Option<String>,
@@ -21,7 +23,8 @@ pub struct Row {
 
 impl Row {
     pub fn is_good(&self) -> bool {
-        let clean = |account: &Account| account.findings.iter().all(|finding| !self.is_ours(finding));
+        let good = |finding: &Finding| !self.is_ours(finding) && !self.is_new(finding);
+        let clean = |account: &Account| account.findings.iter().all(good);
         self.failed.is_none() && self.account.as_ref().is_some_and(clean)
     }
 
@@ -52,12 +55,13 @@ impl Row {
         for finding in &account.findings {
             let whose = match finding.blame {
                 _ if self.is_ours(finding) => "OURS",
+                _ if self.is_new(finding) => "THE PEER'S, and new",
                 Blame::Nobody => "nobody's",
                 _ => "the peer's",
             };
             let line = format!("{whose}: {:?}: {}", finding.kind, finding.why);
             let _ = writeln!(file, "{line}");
-            if self.is_ours(finding) || shown < SHOWN {
+            if self.is_ours(finding) || self.is_new(finding) || shown < SHOWN {
                 println!("    {line}");
                 shown += 1;
             }
@@ -70,6 +74,11 @@ impl Row {
 
     fn is_ours(&self, finding: &Finding) -> bool {
         finding.blame != Blame::Nobody && self.ours.is_none_or(|ours| ours == finding.blame)
+    }
+
+    /// It is the peer's, and of a kind that was not seen before.
+    fn is_new(&self, finding: &Finding) -> bool {
+        finding.blame != Blame::Nobody && !self.is_ours(finding) && !self.known.contains(&finding.kind)
     }
 
     fn count(&self, account: &Account, kind: Kind) -> usize {
@@ -94,7 +103,8 @@ impl Row {
         for (kind, word, _) in WORDS {
             match count(kind, &|finding| finding.blame != Blame::Nobody && !self.is_ours(finding)) {
                 0 => {}
-                n => remarks.push(format!("{n} {word}")),
+                n if self.known.contains(&kind) => remarks.push(format!("{n} {word}")),
+                n => remarks.push(format!("**new: {n} {word}**")),
             }
         }
         for (kind, _, word) in WORDS {

@@ -16,6 +16,15 @@ pub struct Connection {
     pub to_client: Vec<Item>,
 }
 
+impl Connection {
+    pub fn items(&self, dir: Dir) -> &[Item] {
+        match dir {
+            Dir::ToServer => &self.to_server,
+            Dir::ToClient => &self.to_client,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Item {
     /// When its last byte came by.
@@ -32,7 +41,7 @@ pub enum What {
     Message { body: String },
     OtherStanza,
     Enable,
-    Enabled { id: String, max: Option<u32> },
+    Enabled { id: String, resumable: bool, max: Option<u32> },
     Resume { previd: String, h: u32 },
     Resumed { h: u32 },
     Failed { h: Option<u32> },
@@ -150,7 +159,11 @@ fn classify(xml: &str) -> What {
         },
         ("presence" | "iq", "jabber:client") => What::OtherStanza,
         ("enable", SM) => What::Enable,
-        ("enabled", SM) => What::Enabled { id: text("id"), max: number("max") },
+        ("enabled", SM) => What::Enabled {
+            id: text("id"),
+            resumable: element.attr("id").is_some() && matches!(element.attr("resume"), Some("true" | "1")),
+            max: number("max"),
+        },
         ("resume", SM) => What::Resume { previd: text("previd"), h: number("h").unwrap_or_default() },
         ("resumed", SM) => What::Resumed { h: number("h").unwrap_or_default() },
         ("failed", SM) => What::Failed { h: number("h") },

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::process::Command;
 
+use crate::account::Kind;
 use crate::driver::{Driver, Login};
 use crate::journal::{End, Journal};
 use crate::peers::{Client, Place, ask_version, root};
@@ -22,6 +23,10 @@ impl Client for XmppJs {
         let package = packages().join("node_modules/@xmpp/client/package.json");
         let print = format!("console.log(require({:?}).version)", package.display().to_string());
         ask_version(Path::new("node"), &["-e", &print], MISSING)
+    }
+
+    fn faults(&self) -> &'static [Kind] {
+        &[Kind::Lost, Kind::Duplicated, Kind::Reordered, Kind::NotResumed, Kind::Stuck]
     }
 
     fn start(&self, login: Login, journal: &Arc<Journal>, place: &Place) -> Result<Driver, String> {

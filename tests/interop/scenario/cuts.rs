@@ -10,6 +10,7 @@ use crate::stage::Stage;
 
 /// Cuts a session that is up `count` times, and sometimes the connection on which the client was about to resume.
 pub async fn run(stage: &mut Stage, count: usize, rng: &mut Rng) -> Result<(), String> {
+    let mut tries = 0;
     loop {
         let left = count.saturating_sub(1 + stage.audit().cuts);
         if left == 0 {
@@ -17,6 +18,10 @@ pub async fn run(stage: &mut Stage, count: usize, rng: &mut Rng) -> Result<(), S
         }
         for _ in 0..left {
             one(stage, rng).await?;
+        }
+        tries += left;
+        if tries > 2 * count {
+            return Err(format!("after {tries} tries {left} cuts are left"));
         }
     }
     // What was kept although it was acknowledged would come again after this one.

@@ -9,11 +9,12 @@ use crate::account::Blame;
 use crate::journal::{End, Event, Message};
 use crate::proxy::Cut;
 use crate::record::{BOTH, Dir};
+use crate::scenario::ENDS;
 use crate::stage::Stage;
 
 pub async fn run(stage: &mut Stage, ours: Option<Blame>) -> Result<(), String> {
     stage.chat(3).await?;
-    let (before, connection) = (Timestamp::now(), stage.proxy.newest());
+    let connection = stage.proxy.newest();
     if ours == Some(Blame::Client) {
         // The h of <failed/> covers these, and no acknowledgement: a client that heeds it does not send them again.
         stage.proxy.pause(connection, &[Dir::ToClient]);
@@ -23,6 +24,7 @@ pub async fn run(stage: &mut Stage, ours: Option<Blame>) -> Result<(), String> {
         }
     }
     stage.proxy.pause(connection, &BOTH);
+    let sent = Timestamp::now();
     let mut messages: Vec<Message> = (0..5).map(|_| stage.say(End::Partner)).collect();
     if ours == Some(Blame::Client) {
         // And these it does not cover: they come as new.
@@ -30,8 +32,8 @@ pub async fn run(stage: &mut Stage, ours: Option<Blame>) -> Result<(), String> {
     }
     stage.proxy.hold(true);
     stage.proxy.cut(connection, Cut::Rst);
-    // The server's second, and some of the machine's.
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    // The server's time, and some of the machine's.
+    tokio::time::sleep(Duration::from_secs(u64::from(ENDS)) + Duration::from_millis(1500)).await;
     stage.proxy.hold(false);
     stage.until("the client binds anew", |state| state.tally(End::Client).online == 2).await?;
     for message in &messages {
@@ -39,7 +41,7 @@ pub async fn run(stage: &mut Stage, ours: Option<Blame>) -> Result<(), String> {
     }
     stage.chat(2).await?;
     told(stage, connection, ours)?;
-    stage.stamped(before, &messages)
+    stage.redelivered(sent, &messages)
 }
 
 /// The server refuses with an h, and it is the true one; our client knows it.

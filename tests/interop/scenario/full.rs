@@ -7,19 +7,18 @@ use jiff::Timestamp;
 
 use crate::driver::Command;
 use crate::journal::{End, Message};
+use crate::scenario::ENDS;
 use crate::stage::Stage;
 use crate::wire::What;
 
 pub const BUFFER: u32 = 10;
-/// Seconds.
-pub const GRACE: u32 = 1;
 
 pub async fn run(stage: &mut Stage) -> Result<(), String> {
     stage.chat(3).await?;
     let (old, ups) = (stage.proxy.newest(), stage.ups());
     stage.client.command(Command::Stop);
     stage.until("the client stops reading", |state| state.tally(End::Client).stopped > 0).await?;
-    let before = Timestamp::now();
+    let sent = Timestamp::now();
     let messages: Vec<Message> = (0..3 * BUFFER).map(|_| stage.say(End::Partner)).collect();
     let error = What::StreamError { condition: "resource-constraint".into() };
     stage
@@ -34,7 +33,7 @@ pub async fn run(stage: &mut Stage) -> Result<(), String> {
         stage.until_received(*message).await?;
     }
     stage.chat(2).await?;
-    stage.stamped(before, &messages)
+    stage.redelivered(sent, &messages)
 }
 
 /// Neither at once nor never.
@@ -44,8 +43,8 @@ fn grace(stage: &Stage, old: usize, error: &What, first: Message) -> Result<(), 
     let at = |what: &What| connections[old].to_client.iter().find(|item| item.what == *what).map(|item| item.at);
     let (Some(first), Some(error)) = (at(&first), at(error)) else { return Err("no such elements".into()) };
     let took = error.duration_since(first);
-    if took < Duration::from_secs(u64::from(GRACE)) {
-        return Err(format!("{took:?} of grace instead of {GRACE} s"));
+    if took < Duration::from_secs(u64::from(ENDS)) {
+        return Err(format!("{took:?} of grace instead of {ENDS} s"));
     }
     Ok(())
 }

@@ -3,22 +3,25 @@
 use crate::account::Blame;
 use crate::journal::{End, Message};
 use crate::proxy::Cut;
+use crate::record::Dir;
 use crate::stage::{STEP, Stage};
-use crate::wire::What;
+use crate::wire::{Connection, What};
 
 pub async fn run(stage: &mut Stage, ours: Option<Blame>) -> Result<(), String> {
     stage.chat(3).await?;
     let (old, ups) = (stage.proxy.newest(), stage.ups());
-    stage.proxy.hold(true);
+    // Both have written what the other does not get before the client learns that the connection is lost.
+    stage.proxy.darken(old);
+    let mut messages = Vec::new();
+    for (from, dir) in [(End::Partner, Dir::ToClient), (End::Client, Dir::ToServer)] {
+        messages.extend((0..5).map(|_| stage.say(from)));
+        let last = messages.last().map(|message: &Message| What::Message { body: message.body(&stage.tag) });
+        let written = |connections: &[Connection]| {
+            connections[old].items(dir).iter().any(|item| Some(&item.what) == last.as_ref())
+        };
+        stage.until_wire("the last message", written).await?;
+    }
     stage.proxy.cut(old, Cut::Blackhole);
-    let mut messages: Vec<Message> = (0..5).map(|_| stage.say(End::Partner)).collect();
-    messages.extend((0..5).map(|_| stage.say(End::Client)));
-    // The server has written them into the hole before the client is back.
-    let last = What::Message { body: messages[4].body(&stage.tag) };
-    stage
-        .until_wire("the last message", |connections| connections[old].to_client.iter().any(|item| item.what == last))
-        .await?;
-    stage.proxy.hold(false);
     stage.until_up(ups).await?;
     for message in messages {
         stage.until_received(message).await?;
