@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use xmpp_sm::{
-    Action, Condition, Config, Counter, Detached, Disconnected, Ending, Failed, Nonza, Refusal, Refused, ResumeError,
-    SessionStore, SmId, StreamMgmt,
+    Action, Condition, Config, Counter, Detached, Disconnected, Ending, Failed, Nonza, Parts, ReceiptsOpen, Refusal,
+    Refused, ResumeError, SessionStore, SmId, StreamMgmt,
 };
 
 use crate::support::{Net, Side, quiet, secs};
@@ -265,4 +265,53 @@ fn p06_equal_sessions_compare_equal() {
     other.record_sent("m6".into(), now).unwrap();
     assert_ne!(other, session(&config, now));
     assert_ne!(session(&config, now), session(&config, now + secs(1)));
+    // Each of these alone makes a difference to a peer.
+    let changes: [fn(&mut Parts<String>); 6] = [
+        |parts| parts.smid = SmId::new("another").unwrap(),
+        |parts| parts.deadline = None,
+        |parts| parts.window = None,
+        |parts| parts.h = 4.into(),
+        |parts| parts.acked = 3.into(),
+        |parts| parts.unacked[0].0.push('!'),
+    ];
+    for change in changes {
+        let mut parts = session(&config, now).into_parts().unwrap();
+        change(&mut parts);
+        assert_ne!(Detached::from_parts(config.clone(), parts), Ok(session(&config, now)));
+    }
+}
+
+/// What is still handled cannot be written down: nobody could settle it afterwards.
+#[test]
+fn p05_a_session_with_open_receipts_is_not_taken_apart() {
+    let (now, config) = (Instant::now(), Arc::new(Config::default()));
+    let mut stream = stream(&config, now);
+    let receipt = deliver(&mut stream, now);
+    let session = detach(stream, now);
+    let before = Seen::from(&session);
+    let Err(ReceiptsOpen { mut session }) = session.into_parts() else { panic!("a receipt is open") };
+    assert_eq!(Seen::from(&session), before);
+    session.record_handled(receipt).unwrap();
+    assert_eq!(session.into_parts().unwrap().h, Counter::new(4));
+}
+
+/// For hosts that do the same whatever went wrong.
+#[test]
+fn p05_every_failure_of_a_take_over_has_the_session_in_it() {
+    let (now, config) = (Instant::now(), Arc::new(Config::default()));
+    let before = Seen::from(&session(&config, now));
+    // An h that cannot be; another stream's request.
+    let ((mut stream, refused), (_, mismatch)) = (resuming(&config, 6, now), resuming::<String>(&config, 2, now));
+    for request in [mismatch, refused] {
+        let error = stream.accept_resume(request, session(&config, now), now).map(drop).unwrap_err();
+        assert_eq!(Seen::from(&error.into_session()), before);
+    }
+    // An open receipt.
+    let (mut stream, request) = resuming(&config, 2, now);
+    let mut open = self::stream(&config, now);
+    let _receipt = deliver(&mut open, now);
+    let open = detach(open, now);
+    let before = Seen::from(&open);
+    let error = stream.accept_resume(request, open, now).map(drop).unwrap_err();
+    assert_eq!(Seen::from(&error.into_session()), before);
 }
