@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use xmpp_sm::{
-    Action, Condition, Config, Counter, Detached, Disconnected, Ending, Failed, Nonza, Parts, ReceiptsOpen, Refusal,
-    Refused, ResumeError, SessionStore, SmId, StreamMgmt,
+    Action, Condition, Config, Counter, Detached, Disconnected, Ending, Failed, Nonza, Refusal, Refused, ResumeError,
+    SessionStore, SmId, StreamMgmt,
 };
 
 use crate::support::{Net, Side, quiet, secs};
@@ -93,6 +93,16 @@ fn p05_a_failed_take_over_hands_the_session_back() {
         assert_eq!(failed, failed_with(Condition::BadRequest));
         assert_eq!(Seen::from(&session), before, "{h}");
         goes_on(session, &config, later);
+    }
+
+    // The session's time is over, whatever the h.
+    for h in [2, 6] {
+        let session = session(&config, now);
+        let before = Seen::from(&session);
+        let (mut stream, request) = resuming(&config, h, now + secs(610));
+        let refused = stream.accept_resume(request, session, now + secs(610));
+        let Err(ResumeError::Refused { failed, why: Refused::Expired, session }) = refused else { panic!("{h}") };
+        assert_eq!((failed, Seen::from(&session)), (failed_with(Condition::ItemNotFound), before));
     }
 
     // The host has still to settle a stanza. The request is not answered.
@@ -252,47 +262,6 @@ fn p17_a_process_that_dies_late_does_not_take_the_session_of_its_successor() {
         "C3: <resume previd='sm-1' h='0'/>
          S3: <resumed previd='sm-1' h='0'/>",
     );
-}
-
-/// Two sessions that no peer could tell apart are equal: so is one that was written down and read again.
-#[test]
-fn p06_equal_sessions_compare_equal() {
-    let (now, config) = (Instant::now(), Arc::new(Config::default()));
-    assert_eq!(session(&config, now), session(&config, now));
-    let parts = session(&config, now).into_parts().unwrap();
-    assert_eq!(Detached::from_parts(config.clone(), parts), Ok(session(&config, now)));
-    let mut other = session(&config, now);
-    other.record_sent("m6".into(), now).unwrap();
-    assert_ne!(other, session(&config, now));
-    assert_ne!(session(&config, now), session(&config, now + secs(1)));
-    // Each of these alone makes a difference to a peer.
-    let changes: [fn(&mut Parts<String>); 6] = [
-        |parts| parts.smid = SmId::new("another").unwrap(),
-        |parts| parts.deadline = None,
-        |parts| parts.window = None,
-        |parts| parts.h = 4.into(),
-        |parts| parts.acked = 3.into(),
-        |parts| parts.unacked[0].0.push('!'),
-    ];
-    for change in changes {
-        let mut parts = session(&config, now).into_parts().unwrap();
-        change(&mut parts);
-        assert_ne!(Detached::from_parts(config.clone(), parts), Ok(session(&config, now)));
-    }
-}
-
-/// What is still handled cannot be written down: nobody could settle it afterwards.
-#[test]
-fn p05_a_session_with_open_receipts_is_not_taken_apart() {
-    let (now, config) = (Instant::now(), Arc::new(Config::default()));
-    let mut stream = stream(&config, now);
-    let receipt = deliver(&mut stream, now);
-    let session = detach(stream, now);
-    let before = Seen::from(&session);
-    let Err(ReceiptsOpen { mut session }) = session.into_parts() else { panic!("a receipt is open") };
-    assert_eq!(Seen::from(&session), before);
-    session.record_handled(receipt).unwrap();
-    assert_eq!(session.into_parts().unwrap().h, Counter::new(4));
 }
 
 /// For hosts that do the same whatever went wrong.
