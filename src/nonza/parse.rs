@@ -220,6 +220,9 @@ mod tests {
             "\u{a0}1",
             "one",
             "NaN",
+            // The neighbours of the digits.
+            ":",
+            "/",
         ] {
             assert_eq!(unsigned_int(text), None, "{text:?}");
         }
