@@ -118,6 +118,7 @@ fn each_newcomer_takes_the_place_of_the_one_before() {
     let now = Instant::now();
     let store = store().in_all(sessions(1)).at_cap(AtCap::EvictOldest);
     register(&store, 0, JULIET);
+    assert!(!store.is_empty());
     for n in 1..1000 {
         let evicted = store.register(&id(n), JULIET, n).unwrap().evicted.unwrap();
         assert_eq!((evicted.smid, evicted.sid), (id(n - 1), n - 1));

@@ -22,6 +22,11 @@ fn resume_timeout_is_600_s_and_advertised() {
         // No more is promised than is kept.
         (quiet().resume_timeout(Some(millis(5900))), millis(5900), 5),
     ] {
+        // The host is told before it decides.
+        let mut stream = bound::<&str>(&Arc::new(config.clone()));
+        let Ok(Action::Enable(request)) = stream.handle(element("enable resume='1'"), Instant::now()) else { panic!() };
+        assert_eq!((request.is_resumable(), request.window()), (true, Some(window)));
+
         let mut net = Net::new(config);
         let conn = net.connect(JULIET);
         net.client_writes(conn, "<enable resume='1'/>");
