@@ -61,7 +61,7 @@ missed=$(count missed)
 printf 'mutants: %d tested, %d caught (%d of them by a time-out), %d missed; %d more do not compile' \
     $((caught + missed)) $caught "$endless" "$missed" "$(count unviable)"
 if [ $whole = yes ]; then
-    printf '; %d more change nothing' $(($(number --no-config) - $(number)))
+    printf '; %d more stand in .cargo/mutants.toml, with the reason' $(($(number --no-config) - $(number)))
 fi
 echo
 [ "$missed" = 0 ]
