@@ -257,4 +257,24 @@ mod tests {
         };
         assert_eq!(config.stale_h, stale_h);
     }
+
+    #[test]
+    fn a_clone_has_the_same_options() {
+        let config = Config::default()
+            .buffer(false)
+            .buffer_max(NonZeroU32::MIN)
+            .buffer_max_bytes(NonZeroUsize::MIN)
+            .on_full(OnFull::End)
+            .receipts_max(NonZeroU32::MIN)
+            .ack(false)
+            .ack_freq(AckFreq::Every(HUNDRED))
+            .ack_timeout(None)
+            .resume_timeout(None)
+            .location(Location::new("example.net").ok())
+            .stale_h(StaleH { enabled: true, repeat_after: None, geriatric: Duration::ZERO });
+        let options = format!("{config:?}");
+        assert_eq!(format!("{:?}", config.clone()), options);
+        // What tells sessions apart is none of them.
+        assert!(options.ends_with("serial: .. }"), "{options}");
+    }
 }

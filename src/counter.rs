@@ -96,4 +96,10 @@ mod tests {
         }
         assert_eq!(Counter::new(4).since(Counter::new(5)), u32::MAX);
     }
+
+    #[test]
+    fn shows_as_the_number_that_it_is() {
+        let counter = Counter::new(u32::MAX);
+        assert_eq!(format!("{counter} {counter:?}"), "4294967295 4294967295");
+    }
 }

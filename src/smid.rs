@@ -179,10 +179,14 @@ mod tests {
     #[test]
     fn equality_and_hash_follow_the_text_not_its_place() {
         use std::collections::HashSet;
+        use std::hash::BuildHasher;
         let smid = |text: &str| SmId::new(text).unwrap();
         let set: HashSet<SmId> = [smid("abc"), smid(&"y".repeat(30))].into();
         assert!(set.contains(&smid("abc")) && set.contains(&smid(&"y".repeat(30))));
         assert!(!set.contains(&smid("abcd")) && !set.contains(&smid("ab")));
+        // Or every look into a table would go through all of it.
+        let hash = |text: &str| set.hasher().hash_one(smid(text));
+        assert_ne!(hash("abc"), hash("abd"));
     }
 
     #[test]

@@ -112,6 +112,21 @@ fn the_longest_registered_session_of_all_makes_room() {
     assert_eq!(store.len(), 3);
 }
 
+/// Wherever the store keeps the two: a newcomer waits for nobody.
+#[test]
+fn each_newcomer_takes_the_place_of_the_one_before() {
+    let now = Instant::now();
+    let store = store().in_all(sessions(1)).at_cap(AtCap::EvictOldest);
+    register(&store, 0, JULIET);
+    assert!(!store.is_empty());
+    for n in 1..1000 {
+        let evicted = store.register(&id(n), JULIET, n).unwrap().evicted.unwrap();
+        assert_eq!((evicted.smid, evicted.sid), (id(n - 1), n - 1));
+        assert_eq!(store.lookup(&id(n), JULIET, now), Ok(Lookup::Session(n)));
+        assert_eq!(store.len(), 1);
+    }
+}
+
 #[test]
 fn caps_hold_under_a_crowd() {
     let store = store().in_all(sessions(50));

@@ -61,9 +61,6 @@ impl Nonza {
         child: Option<&str>,
     ) -> Result<Self, ParseError> {
         let element = Kind::from_name(name).ok_or(ParseError::UnknownElement)?;
-        if element == Kind::Request {
-            return Ok(Self::Request);
-        }
         let mut found = Attributes::default();
         for (name, value) in attrs {
             match name {
@@ -223,6 +220,9 @@ mod tests {
             "\u{a0}1",
             "one",
             "NaN",
+            // The neighbours of the digits.
+            ":",
+            "/",
         ] {
             assert_eq!(unsigned_int(text), None, "{text:?}");
         }

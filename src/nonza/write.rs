@@ -215,6 +215,30 @@ mod tests {
         }
     }
 
+    /// Takes so many bytes and no more.
+    struct Narrow(String, usize);
+
+    impl fmt::Write for Narrow {
+        fn write_str(&mut self, piece: &str) -> fmt::Result {
+            self.0.push_str(piece);
+            if self.0.len() > self.1 { Err(fmt::Error) } else { Ok(()) }
+        }
+    }
+
+    #[test]
+    fn a_writer_that_fails_is_told_and_written_to_no_more() {
+        for nonza in all() {
+            let whole = nonza.to_string();
+            for room in 0..=whole.len() {
+                let mut narrow = Narrow(String::new(), room);
+                let written = fmt::Write::write_fmt(&mut narrow, format_args!("{nonza}"));
+                assert_eq!(written.is_ok(), room == whole.len());
+                // The piece that failed was the last.
+                assert!(whole.starts_with(&narrow.0) && (room..room + 60).contains(&narrow.0.len()), "{}", narrow.0);
+            }
+        }
+    }
+
     #[test]
     fn numbers_are_decimal() {
         for number in [0, 1, 9, 10, 99, 100, 12_345, 999_999_999, 1_000_000_000, u32::MAX - 1, u32::MAX] {

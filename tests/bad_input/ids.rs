@@ -94,6 +94,8 @@ fn no_error_says_what_the_peer_wrote() {
     ] {
         let error = refuses(&mut authenticated(), &text);
         assert!(!format!("{error} {error:?}").contains(secret), "{error:?}");
+        // And yet whoever reads the log knows which element it was.
+        assert!(error.to_string().contains("<resume"), "{error}");
     }
     let mut stream = authenticated();
     let taken = action(&mut stream, &format!("<resume previd='{secret}' h='0'/>"));

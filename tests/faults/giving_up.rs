@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use xmpp_sm::{Action, Config, Counter, Detached, Ending, Failed, Inbound, Nonza, Refusal, StreamMgmt};
+use xmpp_sm::{Action, Config, Counter, Detached, Ending, Failed, Inbound, Lost, Nonza, Refusal, StreamMgmt};
 
 use crate::support::secs;
 use crate::support_raw::{Seen, ack, ask_to_resume, authenticated, deliver, element, session_at, smid};
@@ -38,6 +38,25 @@ fn p28_a_session_that_is_given_up_is_given_up_whole() {
     }
 }
 
+/// What is unacknowledged can be looked at as often as one likes, and what has come back was taken out.
+#[test]
+fn p28_what_is_unacknowledged_comes_back_once() {
+    let (now, config) = (Instant::now(), Arc::new(Config::default()));
+    let stream = stream(&config, now);
+    let mut unacked = stream.unacked();
+    let again = unacked.clone();
+    let line = |number: Counter, stanza: &str| format!("{number} {stanza}");
+    let seen: Vec<_> = again.map(|queued| line(queued.number, queued.stanza)).collect();
+    assert_eq!(seen, ["3 m3", "4 m4", "5 m5"]);
+    assert_eq!((unacked.len(), unacked.by_ref().count(), unacked.len()), (3, 3, 0));
+    let mut lost = stream.end(Ending::Stopped).unacked;
+    assert_eq!(lost.len(), 3);
+    let back: Vec<_> = lost.by_ref().map(|returned| line(returned.number, &returned.stanza)).collect();
+    assert_eq!(back, seen);
+    assert_eq!(lost.next(), None);
+    assert_eq!(Lost::<String>::default().next(), None);
+}
+
 fn nothing() -> Seen {
     Seen {
         smid: None,
@@ -63,6 +82,12 @@ fn p28_a_host_can_only_give_up_a_session_whole() {
     let session: Detached<String> = session_at(&config, 0, 0, now + secs(1));
     let Ok(ended) = session.expire(now + secs(1)) else { panic!("it is time") };
     assert_eq!(ended.ending, Ending::Expired);
+    // And a host may do so without a look at what the loss of the stream left.
+    let not_resumable = Config::default().resume_timeout(None);
+    for (config, ending) in [(Config::default(), Ending::Stopped), (not_resumable, Ending::NotResumable)] {
+        let ended = stream(&Arc::new(config), now).disconnect(now).end(Ending::Stopped);
+        assert_eq!((ended.ending, ended.unacked.count()), (ending, 3));
+    }
     // A stream that is given back its former session by mistake has none to give.
     let mut stream = authenticated::<String>(&config);
     let request = ask_to_resume(&mut stream, 0, now);

@@ -40,4 +40,5 @@ mod stale;
 mod syntax;
 mod take_over;
 mod timers;
+mod value;
 mod wrap;

@@ -80,6 +80,11 @@ fn p21_features_follow_the_state_without_a_bind() {
     stream.authenticated_without_bind();
     assert!(stream.has_feature());
     let Ok(Action::Enable(request)) = stream.handle(element("enable"), now) else { panic!("there is no bind") };
+    let _ = stream.refuse_enable(request, Condition::ResourceConstraint).unwrap();
+    assert!(stream.has_feature(), "it can be asked for again, and so can a former session");
+    let request = ask_to_resume(&mut stream, 0, now);
+    let _ = stream.refuse_resume(request, Refusal::NotFound).unwrap();
+    let Ok(Action::Enable(request)) = stream.handle(element("enable"), now) else { panic!("there is no bind") };
     let _ = stream.accept_enable(request, None).unwrap();
     assert!(!stream.has_feature());
 }

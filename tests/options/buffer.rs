@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::{Bytes, BytesMut};
 use xmpp_sm::{
-    Answer, Config, Counter, Disconnected, Ending, Error, Fault, Inbound, Nonza, OnFull, Resumed, StreamMgmt, WhyNot,
+    Answer, Config, Counter, Disconnected, Ending, Error, Fault, Inbound, Measured, Nonza, OnFull, Resumed, Stanza,
+    StreamMgmt, WhyNot,
 };
 
 use crate::support::{Net, quiet, secs};
@@ -114,6 +116,36 @@ fn buffer_max_bytes_is_1_mib() {
     // To the byte.
     assert_eq!(taken(Config::default().buffer_max_bytes(bytes(100)), 10), 10);
     assert_eq!(taken(Config::default().buffer_max_bytes(bytes(99)), 10), 9);
+}
+
+#[test]
+fn buffer_max_bytes_counts_what_a_stanza_holds() {
+    fn counted(stanza: impl Stanza) -> usize {
+        let now = Instant::now();
+        let mut stream = enabled(&Arc::new(Config::default()), now);
+        let _ = stream.record_sent(stanza, now).unwrap_or_else(|_| panic!("it fits"));
+        stream.unacked_bytes()
+    }
+    const TEXT: &str = "<message>è</message>";
+    assert_eq!(TEXT.len(), 21);
+    let octets = TEXT.as_bytes();
+    for bytes in [
+        counted(TEXT),
+        counted(String::from(TEXT)),
+        counted(Box::<str>::from(TEXT)),
+        counted(Arc::<str>::from(TEXT)),
+        counted(octets),
+        counted(octets.to_vec()),
+        counted(Box::<[u8]>::from(octets)),
+        counted(Arc::<[u8]>::from(octets)),
+        counted(Bytes::from_static(octets)),
+        counted(BytesMut::from(octets)),
+        counted(Arc::new(Bytes::from_static(octets))),
+        // Whatever else it is, it counts for what the host says.
+        counted(Measured { value: 7, bytes: 21 }),
+    ] {
+        assert_eq!(bytes, 21);
+    }
 }
 
 #[test]

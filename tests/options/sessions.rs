@@ -1,11 +1,12 @@
 //! `resume_timeout`, `stale_h`, `location`.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use xmpp_sm::{
-    Action, Answer, Condition, Config, Counter, Disconnected, Ending, Error, InvalidText, Kind, Location, Lookup,
-    MemoryStore, Nonza, SessionStore, SmId, StaleH,
+    Action, Answer, Condition, Config, Counter, Disconnected, Enable, Ending, Error, InvalidText, Kind, Location,
+    Lookup, MemoryStore, Nonza, SessionStore, SmId, StaleH,
 };
 
 use crate::JULIET;
@@ -21,6 +22,11 @@ fn resume_timeout_is_600_s_and_advertised() {
         // No more is promised than is kept.
         (quiet().resume_timeout(Some(millis(5900))), millis(5900), 5),
     ] {
+        // The host is told before it decides.
+        let mut stream = bound::<&str>(&Arc::new(config.clone()));
+        let Ok(Action::Enable(request)) = stream.handle(element("enable resume='1'"), Instant::now()) else { panic!() };
+        assert_eq!((request.is_resumable(), request.window()), (true, Some(window)));
+
         let mut net = Net::new(config);
         let conn = net.connect(JULIET);
         net.client_writes(conn, "<enable resume='1'/>");
@@ -56,6 +62,8 @@ fn resume_timeout_none_lets_sessions_end_with_their_streams() {
     let now = Instant::now();
     let mut stream = bound::<&str>(&config);
     let Ok(Action::Enable(request)) = stream.handle(element("enable resume='true' max='60'"), now) else { panic!() };
+    // The host sees what was asked for, and that it cannot be had.
+    assert_eq!(request.enable(), Enable { resume: true, max: NonZeroU32::new(60) });
     assert_eq!((request.is_resumable(), request.window()), (false, None));
     let enabled = stream.accept_enable(request, Some(smid())).unwrap();
     assert_eq!(enabled.to_string(), "<enabled xmlns='urn:xmpp:sm:3'/>");

@@ -73,6 +73,19 @@ fn three_threads_of_one_call_each() {
     println!("{models} triples of calls, {} interleavings", interleavings.into_inner());
 }
 
+/// Once somebody has seen that a sweep took a stale h, its SM-ID is anybody's, wherever the sweep is.
+#[test]
+fn a_swept_record_is_nobodys_and_becomes_the_next_ones() {
+    let interleavings = AtomicUsize::new(0);
+    let next = [
+        Op::Lookup { smid: 2, owner: 0, now: 1 },
+        Op::Register { smid: 2, owner: 1, sid: 4 },
+        Op::Lookup { smid: 2, owner: 1, now: 1 },
+    ];
+    interleave(all_rules()[0], vec![vec![Op::Sweep { now: 9 }], next.to_vec()], &interleavings);
+    println!("a sweep and three calls, {} interleavings", interleavings.into_inner());
+}
+
 fn interleave(rules: Rules, threads: Vec<Vec<Op>>, interleavings: &AtomicUsize) {
     let epoch = Instant::now();
     // Loom wants what it runs to be 'static, and so it is counted there and added here.
