@@ -9,28 +9,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::failure::{Failure, panic_text};
 use crate::world::World;
-use crate::world::event::{Event, write_schedule};
+use crate::world::event::Event;
 use crate::world::ledger::{Checked, Violation};
 use crate::world::setting::Setting;
 use seen::Seen;
-
-/// A schedule that breaks the promise: a shortest one, since shorter ones were tried before.
-#[derive(Debug)]
-pub struct Failure {
-    pub world: String,
-    pub schedule: Vec<Event>,
-    pub violation: String,
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { world, schedule, violation } = self;
-        let schedule = write_schedule(schedule);
-        write!(f, "{violation}\nTo see it again:\nPROOF_WORLD='{world}' PROOF_SCHEDULE='{schedule}' ")?;
-        write!(f, "cargo test --test proof replay -- --nocapture")
-    }
-}
 
 /// The exploration of one world.
 pub struct Explorer {
@@ -93,7 +77,8 @@ impl Explorer {
         self.targets.len()
     }
 
-    /// Takes every step from every state of the last level.
+    /// Takes every step from every state of the last level. What fails is a shortest schedule, since shorter
+    /// ones were tried before.
     pub fn go_deeper(&mut self, threads: usize) -> Result<(), Failure> {
         let start = Instant::now();
         if self.depth == 0 {
@@ -234,10 +219,4 @@ impl Explorer {
         schedule.reverse();
         schedule
     }
-}
-
-/// What a panic said.
-pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    format!("panic: {}", text.unwrap_or("without a word"))
 }

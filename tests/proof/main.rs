@@ -2,7 +2,9 @@
 
 mod audit;
 mod explore;
+mod failure;
 mod random;
 mod replay;
 mod store;
+mod wander;
 mod world;

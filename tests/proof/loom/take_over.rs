@@ -262,15 +262,17 @@ fn old_owner(scene: Scene) -> Task {
     let host = Arc::new(Host { boxes: Default::default(), store, config: config.clone(), now });
     let mut old = Task::new(OLD, host);
     old.epoch = Some(registered.epoch);
-    old.session = Session::Off(detached);
-    if let (false, Session::Off(detached)) = (scene.detached, std::mem::replace(&mut old.session, Session::None)) {
-        let mut stream = StreamMgmt::server(config);
-        stream.authenticated();
-        let resume = Inbound::Nonza(Nonza::Resume(Resume { previd: smid(), h: 0.into() }));
-        let Ok(Action::Resume(request)) = stream.handle(resume, now) else { panic!("<resume/> may come") };
-        drop(stream.accept_resume(request, detached, now).expect("nothing is wrong with it"));
-        old.session = Session::On(stream);
-    }
+    old.session = match scene.detached {
+        true => Session::Off(detached),
+        false => {
+            let mut stream = StreamMgmt::server(config);
+            stream.authenticated();
+            let resume = Inbound::Nonza(Nonza::Resume(Resume { previd: smid(), h: 0.into() }));
+            let Ok(Action::Resume(request)) = stream.handle(resume, now) else { panic!("<resume/> may come") };
+            drop(stream.accept_resume(request, detached, now).expect("nothing is wrong with it"));
+            Session::On(stream)
+        }
+    };
     old
 }
 

@@ -17,8 +17,8 @@ const SCENES: [(&str, &str); 6] = [
     ("closing", "send:c send:s close:c close:s"),
 ];
 
-/// How many knobs [`Setting::random`] has.
-pub const KNOBS: usize = 20;
+/// The most knobs that [`Setting::random`] turns.
+pub const KNOBS: usize = 23;
 
 const RANDOM: &str = "random ";
 
@@ -92,8 +92,12 @@ impl Setting {
     /// Any world, from what its knobs are set to. All at 0 is the simplest.
     pub fn random(knobs: &[u8]) -> Self {
         let name = knobs.iter().map(u8::to_string).collect::<Vec<_>>().join(".");
-        let mut knobs = knobs.iter().map(|knob| usize::from(*knob)).chain(std::iter::repeat(0));
-        let mut knob = |of: usize| knobs.next().unwrap_or(0) % of;
+        let (mut knobs, mut turned) = (knobs.iter(), 0);
+        let mut knob = |of: usize| {
+            turned += 1;
+            assert!(turned <= KNOBS, "there are more knobs than KNOBS says");
+            usize::from(*knobs.next().unwrap_or(&0)) % of
+        };
         let resume_timeout = [600, 600, 90, 0].map(Duration::from_secs)[knob(4)];
         let mut options = || Options {
             buffer: knob(8) < 7,

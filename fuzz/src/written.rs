@@ -1,0 +1,54 @@
+//! What must be true of all that is written: another parser reads it, and it says the same.
+
+use bytes::BytesMut;
+use minidom::Element;
+use xmpp_sm::{End, Nonza, StreamError};
+
+use crate::CLIENT;
+
+const STREAM: &str = "http://etherx.jabber.org/streams";
+
+/// The elements of this text, as they would arrive on a stream; nothing if it is not well-formed.
+pub fn read(text: &str) -> Option<Vec<Element>> {
+    let stream = format!("<stream:stream xmlns='{CLIENT}' xmlns:stream='{STREAM}'>{text}</stream:stream>");
+    Some(stream.parse::<Element>().ok()?.children().cloned().collect())
+}
+
+/// The one element of this text.
+fn read_one(text: &str) -> Element {
+    let elements = read(text).unwrap_or_else(|| panic!("not well-formed: {text:?}"));
+    let [element] = <[Element; 1]>::try_from(elements).unwrap_or_else(|all| panic!("{} elements: {text:?}", all.len()));
+    element
+}
+
+fn text(write: impl FnOnce(&mut BytesMut)) -> String {
+    let mut out = BytesMut::from("before");
+    write(&mut out);
+    let text = std::str::from_utf8(&out).expect("UTF-8");
+    text.strip_prefix("before").expect("it is appended").to_owned()
+}
+
+/// Parse after write is the identity, and the three ways to write say the same.
+pub fn check(nonza: &Nonza) {
+    let text = text(|out| nonza.write_to(out));
+    assert_eq!(text, nonza.to_string());
+    let element = read_one(&text);
+    assert_eq!(element, nonza.to_element(), "{text}");
+    assert_eq!(Nonza::from_element(&element).as_ref(), Some(&Ok(nonza.clone())), "{text}");
+}
+
+pub fn check_stream_error(error: &StreamError) {
+    let text = text(|out| error.write_to(out));
+    assert_eq!(text, error.to_string());
+    // The element does not say in which language its text is.
+    assert_eq!(read_one(&text.replace(" xml:lang='en'", "")), error.to_element(), "{text}");
+    assert!(text.len() < 500, "{text}");
+}
+
+pub fn check_end(end: &End) {
+    end.reply.iter().for_each(check);
+    end.error.iter().for_each(check_stream_error);
+    let reply = end.reply.as_ref().map(Nonza::to_string).unwrap_or_default();
+    let error = end.error.as_ref().map(StreamError::to_string).unwrap_or_default();
+    assert_eq!(text(|out| end.write_to(out)), reply + &error);
+}
