@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use minidom::Element;
 use minidom::rxml::NcName;
 
-use super::{Enable, Enabled, Failed, Kind, NS, NS_STANZAS, Nonza, Resume, Resumed};
+use super::{Enable, Enabled, Failed, NS, NS_STANZAS, Nonza, Resume, Resumed};
 
 /// The most attributes that an element of the namespace has.
 const MOST: usize = 4;
@@ -33,13 +33,12 @@ impl Nonza {
         let mut element = Element::builder(self.kind().name(), NS);
         for (name, value) in self.attributes().into_iter().flatten() {
             // The names are our own: each is an NCName.
-            if let Ok(name) = NcName::try_from(name) {
-                element = match value {
-                    Value::Text(text) => element.attr(name, text),
-                    Value::Number(number) => element.attr(name, number.to_string()),
-                    Value::True => element.attr(name, "true"),
-                };
-            }
+            let Ok(name) = NcName::try_from(name) else { continue };
+            element = match value {
+                Value::Text(text) => element.attr(name, text),
+                Value::Number(number) => element.attr(name, number.to_string()),
+                Value::True => element.attr(name, "true"),
+            };
         }
         if let Self::Failed(Failed { condition: Some(condition), .. }) = self {
             element = element.append(Element::bare(condition.name(), NS_STANZAS));
@@ -90,7 +89,11 @@ impl Nonza {
                 piece(decimal(h.get(), &mut [0; 10]))?;
                 return piece(b"'/>");
             }
-            _ => piece(self.kind().start())?,
+            Self::Enable(_) => piece(b"<enable xmlns='urn:xmpp:sm:3'")?,
+            Self::Enabled(_) => piece(b"<enabled xmlns='urn:xmpp:sm:3'")?,
+            Self::Resume(_) => piece(b"<resume xmlns='urn:xmpp:sm:3'")?,
+            Self::Resumed(_) => piece(b"<resumed xmlns='urn:xmpp:sm:3'")?,
+            Self::Failed(_) => piece(b"<failed xmlns='urn:xmpp:sm:3'")?,
         }
         for (name, value) in self.attributes().into_iter().flatten() {
             piece(b" ")?;
@@ -111,21 +114,6 @@ impl Nonza {
                 Ok(())
             }
             _ => piece(b"/>"),
-        }
-    }
-}
-
-impl Kind {
-    /// The start of its tag.
-    const fn start(self) -> &'static [u8] {
-        match self {
-            Self::Enable => b"<enable xmlns='urn:xmpp:sm:3'",
-            Self::Enabled => b"<enabled xmlns='urn:xmpp:sm:3'",
-            Self::Resume => b"<resume xmlns='urn:xmpp:sm:3'",
-            Self::Resumed => b"<resumed xmlns='urn:xmpp:sm:3'",
-            Self::Failed => b"<failed xmlns='urn:xmpp:sm:3'",
-            Self::Ack => b"<a xmlns='urn:xmpp:sm:3'",
-            Self::Request => b"<r xmlns='urn:xmpp:sm:3'",
         }
     }
 }

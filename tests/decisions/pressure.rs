@@ -96,6 +96,18 @@ fn a_peer_that_is_behind_is_asked_again_in_a_second_not_at_once() {
 }
 
 #[test]
+fn what_was_sent_while_the_answer_was_on_its_way_is_asked_about_at_once() {
+    let now = Instant::now();
+    let config = Config::default().ack_freq(every(1_000)).buffer_max(NonZeroU32::new(4).unwrap());
+    let mut stream: StreamMgmt<String> = enabled(&Arc::new(config), now);
+    let asked = [(); 4].map(|()| stream.record_sent("<message/>".into(), now).unwrap().request);
+    assert_eq!(asked, [false, true, false, false]);
+    let _ = stream.handle(Inbound::Nonza(Nonza::Ack(Counter::new(2))), now).unwrap();
+    assert_eq!(stream.poll_timeout(), Some(now));
+    assert_eq!(stream.handle_timeout(now), Ok(Some(Nonza::Request)));
+}
+
+#[test]
 fn what_came_first_decides_how_a_stream_ends() {
     let (now, secs) = (Instant::now(), Duration::from_secs);
     let config = Arc::new(Config::default().buffer_max(NonZeroU32::MIN));

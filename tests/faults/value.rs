@@ -53,6 +53,12 @@ fn p06_sessions_with_other_receipts_differ() {
     assert_eq!(delivered(2, true), delivered(2, true));
     assert_ne!(delivered(1, false), delivered(2, false));
     assert_ne!(delivered(2, false), delivered(2, true));
+    let later = |since: Instant| {
+        let mut stream = enabled::<String>(&config, now);
+        let _ = deliver(&mut stream, since);
+        detach(stream, now)
+    };
+    assert_ne!(later(now), later(now + secs(1)));
 }
 
 /// What is still handled cannot be written down: nobody could settle it afterwards.

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Tells which lines and branches of src the tests of the library reach, by the tests that .cargo/mutants.toml names;
-# the tests inside src count for nothing themselves. Lists what is not reached.
+# Tells which lines and branches of src are reached by the tests that .cargo/mutants.toml names, those of the library
+# itself; the tests inside src are not counted. Lists what is not reached, with the reason in not_reached.txt, and
+# exits with 1 if there is none.
 #
 # Branches are counted by a nightly compiler alone: without one there are only lines.
 #
@@ -38,25 +39,35 @@ cargo $toolchain llvm-cov --locked $options $tests --lcov --output-path "$work/l
     { tail -40 "$work/log"; exit 1; }
 cargo $toolchain --version
 
-# https://manpages.debian.org/geninfo: DA is line, count; BRDA is line, block, branch, count.
+# DA is line, count; BRDA is line, block, branch, count. See geninfo(1).
 awk -F '[:,]' '
+    BEGIN {
+        while ((getline text < "tests/proof/not_reached.txt") > 0)
+            if (split(text, field, / \| /) == 3) { n++; in_file[n] = field[1]; part[n] = field[2]; reason[n] = field[3] }
+        reasons = n
+    }
+    function why(text, i) {
+        for (i = 1; i <= reasons; i++) if (in_file[i] == file && index(text, part[i])) return "because " reason[i]
+        unexplained++
+        return "NOT EXPLAINED"
+    }
+    function share(missed, all) { return sprintf("%d of %d (%.1f %%)", all - missed, all, 100 * (all - missed) / (all ? all : 1)) }
     $1 == "SF" {
         file = $2
         sub(/.*\/src\//, "src/", file)
-        for (n = 1; (getline text < file) > 0; n++) {
-            source[n] = text
-            if (text ~ /^#\[cfg\(test\)\]$/) tests = n
-        }
+        # The tests of a file are its end.
+        for (n = 1; (getline text < file) > 0 && text !~ /^#\[cfg\(test\)\]$/; n++) source[n] = text
         close(file)
-        if (!tests) tests = n
+        tests = n
     }
-    $1 == "DA" && $2 < tests { lines++; if ($3 == 0) { missed_lines++; missed[$2] = "line  " } }
-    $1 == "BRDA" && $2 < tests { branches++; if ($5 + 0 == 0) { missed_branches++; if (!missed[$2]) missed[$2] = "branch" } }
+    $1 == "DA" && $2 < tests { lines++; if ($3 == 0) { missed_lines++; missed[$2] = "line" } }
+    $1 == "BRDA" && $2 < tests { branches++; if ($5 + 0 == 0) { missed_branches++; if (!($2 in missed)) missed[$2] = "branch" } }
     $1 == "end_of_record" {
-        for (n = 1; n < tests; n++) if (missed[n]) printf "not reached: %s %s:%d: %s\n", missed[n], file, n, source[n]
+        for (n = 1; n < tests; n++) if (n in missed) printf "%s not reached, %s: %s:%d: %s\n", missed[n], why(source[n]), file, n, source[n]
         split("", missed)
-        tests = 0
     }
-    function share(missed, all) { return sprintf("%d of %d (%.1f %%)", all - missed, all, all ? 100 * (all - missed) / all : 100) }
-    END { printf "coverage: %s lines, %s branches\n", share(missed_lines, lines), share(missed_branches, branches) }
+    END {
+        printf "coverage: %s lines, %s branches; %d of the rest not explained\n", share(missed_lines, lines), share(missed_branches, branches), unexplained
+        exit unexplained > 0
+    }
 ' "$work/lcov"

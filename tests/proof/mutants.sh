@@ -1,13 +1,12 @@
 #!/bin/sh
-# Puts small bugs into src, one at a time (https://mutants.rs), and tells which of them no test sees. What is mutated
-# and what tests it is in .cargo/mutants.toml, together with the mutants that change nothing. Exits with 1 if one is
-# missed.
+# Puts small bugs into src, one at a time (https://mutants.rs), and tells which of them no test sees. What tests them,
+# and which are not tested and why, is in .cargo/mutants.toml. Exits with 1 if one is missed.
 #
 #   tests/proof/mutants.sh [option of cargo-mutants...]     all of src; `--iterate` goes on where a run was cut short
 #   tests/proof/mutants.sh --since COMMIT                   what has changed in src since then
 #
-# MUTANTS_MAX bounds how many are tested, and MUTANTS_SECONDS how long. A part that is drawn for that is drawn by the
-# commit, and spread evenly: the same commit gets the same part, and every part comes round.
+# MUTANTS_MAX bounds how many are tested, and MUTANTS_SECONDS how long. If there are more, every second, third, ... is
+# tested, from a place on that hangs on the commit: the same commit gets the same ones.
 set -eu
 cd "$(dirname "$0")/../.."
 root=$PWD

@@ -49,11 +49,10 @@ impl Caps {
 
     pub(super) fn remove(&mut self, owner: &str, epoch: NonZeroU64) {
         self.by_age.remove(&epoch);
-        if let Some(epochs) = self.by_owner.get_mut(owner) {
-            epochs.remove(&epoch);
-            if epochs.is_empty() {
-                self.by_owner.remove(owner);
-            }
+        let Some(epochs) = self.by_owner.get_mut(owner) else { return };
+        epochs.remove(&epoch);
+        if epochs.is_empty() {
+            self.by_owner.remove(owner);
         }
     }
 }
