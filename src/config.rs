@@ -215,7 +215,7 @@ impl Config {
 struct Serial(AtomicU64);
 
 impl Serial {
-    /// Starts anywhere among 2^64 numbers, so that sessions of different options are told apart, too.
+    /// Starts anywhere among the numbers, so that sessions of different options are told apart, too.
     /// Nothing secret hangs on it: the hasher's keys are random enough.
     fn somewhere() -> Self {
         Self(AtomicU64::new(RandomState::new().build_hasher().finish()))

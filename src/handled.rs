@@ -143,6 +143,7 @@ impl Handled {
     }
 
     /// Counts a stanza as received.
+    #[inline]
     pub(crate) fn receive(&mut self, now: Instant) -> Receipt {
         self.receive_alone(now).unwrap_or_else(|| {
             self.after.push_back(Some(now));
@@ -167,6 +168,7 @@ impl Handled {
     }
 
     /// Settles a stanza, and tells the new `h` if an `<r/>` waits for it.
+    #[inline]
     pub(crate) fn settle(&mut self, receipt: Receipt) -> Result<Option<Counter>, ReceiptError> {
         match receipt.session {
             None => Ok(None),
@@ -178,6 +180,7 @@ impl Handled {
     }
 
     /// Settles a stanza without its receipt.
+    #[inline]
     pub(crate) fn settle_number(&mut self, number: Counter) -> Result<Option<Counter>, NotOpen> {
         if number == self.h.next() {
             self.oldest.take().ok_or(NotOpen(number))?;
@@ -191,10 +194,11 @@ impl Handled {
             let open = place.and_then(|place| self.after.get_mut(place)).and_then(Option::take);
             open.ok_or(NotOpen(number))?;
         }
-        Ok(if self.owed.is_some() { self.settle_owed() } else { None })
+        Ok(self.settle_owed())
     }
 
     /// The next one that is open becomes the oldest; `h` covers those before it.
+    #[inline]
     fn go_on(&mut self) {
         while let Some(next) = self.after.pop_front() {
             self.oldest = next;
@@ -207,6 +211,7 @@ impl Handled {
     }
 
     /// The new `h`, if the last `<r/>` is answered in full with it.
+    #[inline]
     fn settle_owed(&mut self) -> Option<Counter> {
         let (h, pending) = (self.h, self.pending());
         let is_ahead = |owed: Counter| (1..=pending).contains(&count(owed.since(h)));
@@ -301,6 +306,34 @@ mod tests {
         );
         assert_eq!(one.settle_number(Counter::new(2)), Err(NotOpen(Counter::new(2))));
         assert_eq!(one.h(), Counter::new(1));
+    }
+
+    #[test]
+    fn a_receipt_that_was_given_up_stays_so_when_its_number_comes_again() {
+        let mut handled = handled(0);
+        let receipt = handled.receive(Instant::now());
+        assert_eq!(handled.settle_number(Counter::new(1)), Ok(None));
+        // 2^32 stanzas later.
+        handled.h = Counter::ZERO;
+        assert!(!handled.settle_alone(&receipt));
+        assert!(matches!(handled.settle(receipt), Err(ReceiptError::GivenUp(_))));
+        assert_eq!(handled.h(), Counter::ZERO);
+    }
+
+    #[test]
+    fn sessions_are_equal_if_the_same_receipts_are_open() {
+        let now = Instant::now();
+        let (mut one, mut other) = (handled(0), handled(0));
+        assert_eq!(one, other);
+        // The oldest, and one after it.
+        for _ in 0..2 {
+            let _open = one.receive(now);
+            assert_ne!(one, other);
+            let _open = other.receive(now);
+            assert_eq!(one, other);
+        }
+        one.answer();
+        assert_ne!(one, other);
     }
 
     #[test]

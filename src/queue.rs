@@ -164,7 +164,7 @@ impl<S: Stanza> Queue<S> {
     }
 
     /// Whether there is nothing to think about with one more stanza of so many bytes: the queue is kept, less
-    /// than half full with it, and has the memory for it.
+    /// than half full with it, and need not grow, which would be in the way even where it does not happen.
     #[inline(always)]
     pub(crate) fn is_calm(&self, bytes: usize, config: &Config) -> bool {
         let (half, half_of_bytes) = half(config);
@@ -464,6 +464,18 @@ mod tests {
         assert!(queue.can_count());
         queue.count();
         assert!(!queue.can_count());
+    }
+
+    #[test]
+    fn nothing_is_calm_where_a_counter_of_32_bits_has_its_end() {
+        let config = Config::default();
+        let mut queue = Queue::starting_at(Counter::ZERO);
+        // The ring has memory for more.
+        queue.push("a", 1, Instant::now());
+        queue.sent = Counter::new(u32::MAX - 1);
+        assert!(queue.is_calm(1, &config) && queue.fits(1, &config));
+        queue.count();
+        assert!(!queue.is_calm(1, &config) && !queue.fits(1, &config));
     }
 
     #[test]

@@ -201,17 +201,19 @@ impl<S: Stanza> StreamMgmt<S> {
     /// [`Error`], with the state as it was: obey its [`answer`](Error::answer).
     #[inline(always)]
     pub fn handle(&mut self, inbound: Inbound, now: Instant) -> Result<Action<'_, S>, Error> {
-        // What comes most: a stanza, from a peer whose stanzas are handled one after the other.
-        if matches!(inbound, Inbound::Stanza)
-            && self.is_enabled()
-            && let Some(receipt) = self.session.handled.receive_alone(now)
-        {
-            return Ok(Action::Deliver(receipt));
-        }
-        if let Inbound::Nonza(Nonza::Ack(h)) = inbound
-            && self.is_enabled()
-        {
-            return self.acknowledged(h, now);
+        // What comes most.
+        if self.is_enabled() {
+            match inbound {
+                Inbound::Stanza => {
+                    return match self.session.handled.receive_alone(now) {
+                        Some(receipt) => Ok(Action::Deliver(receipt)),
+                        None => self.receive(now).map(Action::Deliver),
+                    };
+                }
+                Inbound::Nonza(Nonza::Ack(h)) => return self.acknowledged(h, now),
+                Inbound::Nonza(Nonza::Request) => return Ok(Action::Send(self.answer())),
+                _ => {}
+            }
         }
         self.handle_otherwise(inbound, now)
     }
@@ -220,6 +222,14 @@ impl<S: Stanza> StreamMgmt<S> {
     #[inline]
     pub fn is_enabled(&self) -> bool {
         self.phase == Phase::Enabled
+    }
+
+    /// Whether stanzas that are sent have to be recorded. While they have not, on a stream where stream
+    /// management is off, a host may leave [`record_sent`](Self::record_sent) out, and spare itself what it
+    /// would give to it.
+    #[inline]
+    pub fn is_recording(&self) -> bool {
+        matches!(self.phase, Phase::Enabled | Phase::Enabling | Phase::Resuming(_))
     }
 
     /// Whether the session will wait to be resumed if the connection is lost now.

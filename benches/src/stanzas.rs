@@ -22,8 +22,9 @@ pub fn rows() -> Vec<Row> {
     for every in [1, 5, 50] {
         rows.push(send_and_ack(every));
     }
+    rows.push(send_poll_and_ack());
     rows.push(receive_and_handle());
-    rows.push(receive_and_handle_any_order());
+    rows.extend([1, 8].map(receive_and_handle_in_any_order));
     rows.push(answer());
     for kept in [10, 1_000, 100_000] {
         rows.push(ack_with_kept(kept));
@@ -82,6 +83,31 @@ fn send_and_ack(every: u32) -> Row {
     })
 }
 
+/// With the next timeout asked for after each call, as a host's loop does.
+fn send_poll_and_ack() -> Row {
+    let (message, now) = (message(), Instant::now());
+    let mut ring = VecDeque::new();
+    let floor = {
+        let message = message.clone();
+        move |often: u64| {
+            for _ in 0..often {
+                ring.push_back(black_box(&message).clone());
+                drop(ring.drain(..black_box(1)));
+            }
+        }
+    };
+    let (mut stream, mut h) = (enabled(config(1)), Counter::ZERO);
+    pair("send, poll_timeout, ack, poll_timeout", None, floor, move |often| {
+        for _ in 0..often {
+            send(&mut stream, black_box(&message), now);
+            black_box(stream.poll_timeout());
+            h = h.next();
+            ack(&mut stream, h, now);
+            black_box(stream.poll_timeout());
+        }
+    })
+}
+
 #[inline(always)]
 fn send(stream: &mut StreamMgmt<Bytes>, message: &Bytes, now: Instant) {
     match stream.record_sent(message.clone(), now) {
@@ -109,42 +135,82 @@ fn receive_and_handle() -> Row {
             black_box(ring.pop_front());
         }
     };
-    pair("receive and record_handled, against a bare ring", 1.15, floor, move |often| {
+    pair("receive and handle, one open, against a ring", 1.15, floor, move |often| {
         for _ in 0..often {
-            match stream.handle(black_box(Inbound::Stanza), now) {
-                Ok(Action::Deliver(receipt)) => settle(&mut stream, receipt),
-                _ => unexpected(),
+            let receipt = receive(&mut stream, now);
+            settle(&mut stream, black_box(receipt));
+        }
+    })
+}
+
+/// Against a ring that can do the same: what is in it is settled by its number, whatever the order.
+fn receive_and_handle_in_any_order(open: usize) -> Row {
+    let now = Instant::now();
+    let mut ring = Ring::default();
+    let (mut numbers, mut second) = (VecDeque::new(), false);
+    let floor = move |often: u64| {
+        for _ in 0..often {
+            numbers.push_back(ring.receive(black_box(now)));
+            if numbers.len() >= open {
+                ring.settle(black_box(any(&mut numbers, &mut second)));
+            }
+        }
+    };
+    let mut stream = enabled(config(1));
+    let (mut receipts, mut second) = (VecDeque::new(), false);
+    let name = format!("receive and handle, {open} open, in any order, against a ring that can");
+    pair(&name, 1.15, floor, move |often| {
+        for _ in 0..often {
+            receipts.push_back(receive(&mut stream, now));
+            if receipts.len() >= open {
+                settle(&mut stream, black_box(any(&mut receipts, &mut second)));
             }
         }
     })
 }
 
-/// Against a ring that can do the same: what is in it is settled by its number, in any order.
-fn receive_and_handle_any_order() -> Row {
-    let now = Instant::now();
-    let (mut ring, mut h) = (VecDeque::new(), 0_u32);
-    let mut stream = enabled(config(1));
-    let floor = move |often: u64| {
-        for _ in 0..often {
-            ring.push_back(Some(black_box(now)));
-            let number = black_box(h.wrapping_add(ring.len() as u32));
-            if let Some(open) = ring.get_mut(number.wrapping_sub(h.wrapping_add(1)) as usize) {
-                *open = None;
-            }
-            while ring.front() == Some(&None) {
-                ring.pop_front();
-                h = h.wrapping_add(1);
-            }
+/// The least that a server would write for itself: no other session's receipts, no bound, no `<r/>` that waits.
+#[derive(Default)]
+struct Ring {
+    open: VecDeque<Option<Instant>>,
+    h: u32,
+}
+
+impl Ring {
+    #[inline(always)]
+    fn receive(&mut self, now: Instant) -> u32 {
+        self.open.push_back(Some(now));
+        self.h.wrapping_add(self.open.len() as u32)
+    }
+
+    #[inline(always)]
+    fn settle(&mut self, number: u32) {
+        if let Some(open) = self.open.get_mut(number.wrapping_sub(self.h.wrapping_add(1)) as usize) {
+            *open = None;
         }
-    };
-    pair("receive and record_handled, against a ring settled in any order", 1.15, floor, move |often| {
-        for _ in 0..often {
-            match stream.handle(black_box(Inbound::Stanza), now) {
-                Ok(Action::Deliver(receipt)) => settle(&mut stream, black_box(receipt)),
-                _ => unexpected(),
-            }
+        while self.open.front() == Some(&None) {
+            self.open.pop_front();
+            self.h = self.h.wrapping_add(1);
         }
-    })
+    }
+}
+
+/// By turns the one after the oldest and the oldest.
+#[inline(always)]
+fn any<T>(of: &mut VecDeque<T>, second: &mut bool) -> T {
+    *second = !*second;
+    if *second && of.len() > 1 {
+        of.swap(0, 1);
+    }
+    of.pop_front().unwrap()
+}
+
+#[inline(always)]
+fn receive(stream: &mut StreamMgmt<Bytes>, now: Instant) -> Receipt {
+    match stream.handle(black_box(Inbound::Stanza), now) {
+        Ok(Action::Deliver(receipt)) => receipt,
+        _ => unexpected(),
+    }
 }
 
 #[inline(always)]
@@ -163,11 +229,14 @@ fn unexpected() -> ! {
 fn answer() -> Row {
     let now = Instant::now();
     let (mut out, mut floor_out) = (BytesMut::with_capacity(4096), BytesMut::with_capacity(4096));
-    let mut stream = enabled(config(1));
+    let h = Counter::new(u32::MAX);
+    let mut stream = resumed_at(h);
+    let text = Nonza::Ack(h).to_string();
     let floor = move |often: u64| {
         for _ in 0..often {
             floor_out.clear();
-            floor_out.extend_from_slice(black_box(b"<a xmlns='urn:xmpp:sm:3' h='0'/>"));
+            floor_out.extend_from_slice(black_box(text.as_bytes()));
+            black_box(&floor_out);
         }
     };
     pair("answer to `<r/>`, against copying its bytes", None, floor, move |often| {
@@ -180,6 +249,19 @@ fn answer() -> Row {
             black_box(&out);
         }
     })
+}
+
+/// A stream on which so many stanzas of the peer were handled.
+fn resumed_at(h: Counter) -> StreamMgmt<Bytes> {
+    let smid = SmId::from_random([7; 16]);
+    let parts = Parts { smid: smid.clone(), deadline: None, window: None, h, acked: Counter::ZERO, unacked: vec![] };
+    let session = Detached::from_parts(config(1), parts).ok().unwrap();
+    let (mut stream, now) = (StreamMgmt::server(config(1)), Instant::now());
+    stream.authenticated();
+    let resume = Inbound::Nonza(Nonza::Resume(Resume { previd: smid, h: Counter::ZERO }));
+    let Ok(Action::Resume(request)) = stream.handle(resume, now) else { unreachable!() };
+    drop(stream.accept_resume(request, session, now).ok().unwrap());
+    stream
 }
 
 fn keeping(kept: u32) -> impl FnMut(u64) {
@@ -310,8 +392,9 @@ fn off() -> Row {
     pair("stanza copied with SM off, against no crate", 1.02, floor, move |often| {
         for _ in 0..often {
             out.clear();
-            if stream.is_enabled() {
-                send(&mut stream, &message, now);
+            let stream = black_box(&mut stream);
+            if stream.is_recording() {
+                send(stream, &message, now);
             }
             out.extend_from_slice(black_box(&message));
             black_box(&out);
@@ -339,8 +422,9 @@ fn off_and_serialized() -> Row {
         for _ in 0..often {
             out.clear();
             black_box(&element).write_to(&mut out).unwrap();
-            if stream.is_enabled() {
-                send(&mut stream, &Bytes::copy_from_slice(&out), now);
+            let stream = black_box(&mut stream);
+            if stream.is_recording() {
+                send(stream, &Bytes::copy_from_slice(&out), now);
             }
             black_box(&out);
         }

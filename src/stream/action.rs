@@ -131,7 +131,7 @@ pub struct Acked {
 pub struct Resend<'a, S> {
     /// The stanzas that the peer did not get.
     pub unacked: Unacked<'a, S>,
-    /// Whether to write an `<r/>` after them.
+    /// Whether to write an `<r/>`, [`Nonza::Request`], after them.
     pub request: bool,
 }
 
@@ -236,7 +236,7 @@ impl<Sid> Lookup<Sid> {
 pub struct Sent<S> {
     /// Its number among the stanzas sent in this session; nothing where stream management is off.
     pub number: Option<Counter>,
-    /// Whether to write an `<r/>` after it.
+    /// Whether to write an `<r/>`, [`Nonza::Request`], after it.
     pub request: bool,
     /// What left the buffer to make room, under
     /// [`OnFull::GiveUpResumability`](crate::OnFull::GiveUpResumability). It was written to the peer, which

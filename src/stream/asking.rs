@@ -53,16 +53,13 @@ impl<S: Stanza> StreamMgmt<S> {
         if self.phase != Phase::Enabled {
             return Ok(None);
         }
-        let (full, dead) = match self.asking {
-            Asking::Awaiting(since) => (self.full_until, self.after_ack_timeout(since)),
-            _ => (self.full_until, None),
-        };
-        let [full, dead] = [full, dead].map(|time| time.filter(|time| *time <= now));
-        match (full, dead) {
-            // What came first decides: a session whose connection was dead before may still be resumed.
-            (full, Some(dead)) if full.is_none_or(|full| dead <= full) => Err(Error::AckTimeout),
-            (Some(_), _) => Err(Error::BufferFull),
-            _ if matches!(self.asking, Asking::Again(at) if at <= now) => Ok(Some(self.ask(now))),
+        let full = self.full_until.filter(|until| *until <= now);
+        // What came first decides: a session whose connection was dead before may still be resumed.
+        let is_dead = |dead: Instant| dead <= now && full.is_none_or(|full| dead <= full);
+        match self.asking {
+            Asking::Awaiting(since) if self.after_ack_timeout(since).is_some_and(is_dead) => Err(Error::AckTimeout),
+            _ if full.is_some() => Err(Error::BufferFull),
+            Asking::Again(at) if at <= now => Ok(Some(self.ask(now))),
             _ => Ok(None),
         }
     }

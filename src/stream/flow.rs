@@ -21,7 +21,7 @@ impl<S: Stanza> StreamMgmt<S> {
     /// policy is to end the stream at once, or a client waits for `<resumed/>`.
     #[inline(always)]
     pub fn record_sent(&mut self, stanza: S, now: Instant) -> Result<Sent<S>, NotRecorded<S>> {
-        // What comes most: far from all bounds.
+        // What comes most. Here only the rhythm can ask: `full_until` is set only while the queue is over its bounds.
         if self.phase == Phase::Enabled
             && let bytes = stanza.bytes()
             && self.session.queue.is_calm(bytes, &self.config)
@@ -123,6 +123,12 @@ impl<S: Stanza> StreamMgmt<S> {
         if self.session.handled.settle_alone(&receipt) {
             return Ok(None);
         }
+        self.settle(receipt)
+    }
+
+    /// Settles a stanza among others that are open.
+    #[inline(never)]
+    fn settle(&mut self, receipt: Receipt) -> Result<Option<Nonza>, ReceiptError> {
         Ok(self.session.handled.settle(receipt)?.map(Nonza::Ack))
     }
 
@@ -164,13 +170,13 @@ impl<S: Stanza> StreamMgmt<S> {
         Ok(count)
     }
 
+    /// Takes a stanza behind others that are open.
     #[inline(never)]
     pub(super) fn receive(&mut self, now: Instant) -> Result<Receipt, Error> {
-        match self.phase {
-            Phase::Enabled if self.can_receive() => Ok(self.session.handled.receive(now)),
-            Phase::Enabled => Err(Error::ReceiptsFull),
-            _ => Ok(Receipt::uncounted()),
+        if !self.can_receive() {
+            return Err(Error::ReceiptsFull);
         }
+        Ok(self.session.handled.receive(now))
     }
 
     /// The answer to an `<r/>`.

@@ -12,7 +12,7 @@ use super::{Phase, Role, StreamMgmt};
 use crate::config::{Config, OnFull, StaleH};
 use crate::counter::Counter;
 use crate::error::Error;
-use crate::handled::Tag;
+use crate::handled::{Receipt, Tag};
 use crate::nonza::{Condition, Enable, Enabled, Failed, Kind, Nonza, Resume, Resumed};
 use crate::queue::Stanza;
 use crate::session::{Detached, Ended, Ending, ReceiptsOpen, Refused, Session};
@@ -26,19 +26,29 @@ impl<S: Stanza> StreamMgmt<S> {
             return Err(Error::Unanswered);
         }
         match inbound {
-            Inbound::Stanza => self.receive(now).map(Action::Deliver),
+            Inbound::Stanza => Ok(Action::Deliver(Receipt::uncounted())),
             Inbound::Other => Ok(Action::Other),
-            Inbound::Nonza(nonza) => {
-                self.admit(nonza.kind())?;
-                match nonza {
-                    Nonza::Request => Ok(Action::Send(self.answer())),
-                    Nonza::Ack(h) => self.acknowledged(h, now),
-                    Nonza::Enable(enable) => Ok(Action::Enable(self.request_enable(enable))),
-                    Nonza::Resume(resume) => Ok(Action::Resume(self.request_resume(resume))),
-                    Nonza::Enabled(enabled) => Ok(self.enabled(enabled, now)),
-                    Nonza::Resumed(resumed) => self.resumed(&resumed, now),
-                    Nonza::Failed(failed) => Ok(self.failed(failed)),
-                }
+            // Where stream management is on, these two are taken before.
+            Inbound::Nonza(nonza @ (Nonza::Ack(_) | Nonza::Request)) => Err(Error::NotEnabled(nonza.kind())),
+            Inbound::Nonza(Nonza::Enable(enable)) => {
+                self.admit(Kind::Enable)?;
+                Ok(Action::Enable(self.request_enable(enable)))
+            }
+            Inbound::Nonza(Nonza::Resume(resume)) => {
+                self.admit(Kind::Resume)?;
+                Ok(Action::Resume(self.request_resume(resume)))
+            }
+            Inbound::Nonza(Nonza::Enabled(enabled)) => {
+                self.admit(Kind::Enabled)?;
+                Ok(self.enabled(enabled, now))
+            }
+            Inbound::Nonza(Nonza::Resumed(resumed)) => {
+                self.admit(Kind::Resumed)?;
+                self.resumed(&resumed, now)
+            }
+            Inbound::Nonza(Nonza::Failed(failed)) => {
+                self.admit(Kind::Failed)?;
+                Ok(self.failed(failed))
             }
             Inbound::Malformed(error) => {
                 if let Some(kind) = error.element() {

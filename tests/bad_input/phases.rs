@@ -203,6 +203,7 @@ fn only_a_stream_that_is_enabled_counts() {
         assert_eq!(stream.h().since(h), u32::from(enabled), "{phase}");
         // What a client sends after <enable/> is counted at once; after <resume/> it has to wait.
         let counted = enabled || phase == "enabling";
+        assert_eq!(stream.is_recording(), counted || phase == "resuming", "{phase}");
         match stream.record_sent("<message/>".into(), *NOW) {
             Ok(recorded) => assert_eq!((recorded.number.is_some(), phase == "resuming"), (counted, false), "{phase}"),
             Err(refused) => {

@@ -121,6 +121,12 @@ fn what_came_first_decides_how_a_stream_ends() {
     let _ = stream.record_sent("a".into(), now).unwrap();
     let _ = stream.record_sent("b".into(), now + secs(1)).unwrap();
     assert_eq!(stream.handle_timeout(now + secs(61)), Err(Error::BufferFull));
+
+    // Both at 60 s: what leaves the session its life.
+    let mut stream: StreamMgmt<String> = enabled(&config, now);
+    let _ = stream.record_sent("a".into(), now).unwrap();
+    let _ = stream.record_sent("b".into(), now + secs(55)).unwrap();
+    assert_eq!(stream.handle_timeout(now + secs(60)), Err(Error::AckTimeout));
 }
 
 #[test]

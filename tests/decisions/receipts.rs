@@ -169,6 +169,19 @@ fn a_request_that_comes_too_early_is_answered_again_when_the_rest_is_settled() {
     assert_eq!(stream.record_handled(third), Ok(None));
 }
 
+/// A stanza that is open alone is settled another way.
+#[test]
+fn a_request_that_waits_for_one_stanza_is_answered_again_when_that_is_settled() {
+    let now = Instant::now();
+    let mut stream = enabled::<String>(&Arc::new(quiet()), now);
+    let receipt = deliver(&mut stream, now);
+    assert_eq!(answer(&mut stream, now), Counter::ZERO);
+    assert_eq!(stream.record_handled(receipt), Ok(Some(Nonza::Ack(Counter::new(1)))));
+    // Once.
+    let receipt = deliver(&mut stream, now);
+    assert_eq!(stream.record_handled(receipt), Ok(None));
+}
+
 #[test]
 fn an_answer_that_the_lost_stream_was_owed_is_not_given_on_the_next() {
     let (now, config) = (Instant::now(), Arc::new(quiet()));

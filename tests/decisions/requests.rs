@@ -211,3 +211,17 @@ fn a_peer_that_is_behind_is_asked_again_and_not_given_up() {
     ack(&mut stream, 5, now).unwrap();
     assert_eq!(stream.poll_timeout(), None);
 }
+
+/// Either side may acknowledge what nobody asked about yet.
+#[test]
+fn a_peer_that_acknowledges_more_than_it_was_asked_for_is_not_behind() {
+    let now = Instant::now();
+    let config = Config::default().ack_freq(AckFreq::Every(stanzas(10)));
+    let mut stream = enabled::<&str>(&Arc::new(config), now);
+    for _ in 0..15 {
+        let _ = stream.record_sent("m", now).unwrap();
+    }
+    // It was asked for ten, and has taken twelve: the rest waits for the rhythm.
+    ack(&mut stream, 12, now).unwrap();
+    assert_eq!((stream.unacked().len(), stream.poll_timeout()), (3, None));
+}
