@@ -173,10 +173,15 @@ impl<Sid> MemoryStore<Sid> {
     }
 
     fn table(&self, smid: &SmId) -> &Mutex<Table<Sid>> {
-        // A random SM-ID is even enough in any of its bytes; a poor one costs waiting, nothing else.
-        let mixed = smid.as_bytes().iter().fold(0_usize, |mixed, byte| mixed.rotate_left(5) ^ usize::from(*byte));
+        // A random SM-ID is even enough in its last bytes, and others differ there more than in their first; a poor
+        // one costs waiting, nothing else.
+        let bytes = smid.as_bytes();
+        let end = bytes
+            .last_chunk()
+            .map_or_else(|| u64::from(bytes.last().copied().unwrap_or(0)), |end| u64::from_le_bytes(*end));
+        let mixed = usize::try_from(end.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40).unwrap_or(0);
         let [first, ..] = &self.tables;
-        self.tables.get(mixed.wrapping_mul(0x9e37_79b9).rotate_right(16) % TABLES).unwrap_or(first)
+        self.tables.get(mixed % TABLES).unwrap_or(first)
     }
 
     fn next_epoch(&self) -> NonZeroU64 {
