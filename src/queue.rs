@@ -241,7 +241,7 @@ impl<S: Stanza> Queue<S> {
     }
 
     /// Takes the oldest out until no more than so many, with so many bytes, are left.
-    pub(crate) fn evict(&mut self, stanzas: usize, bytes: usize) -> Option<Lost<S>> {
+    pub(crate) fn evict(&mut self, stanzas: usize, bytes: usize) -> Lost<S> {
         let (mut gone, mut left) = (0_usize, self.bytes);
         for entry in &self.ring {
             if self.ring.len().saturating_sub(gone) <= stanzas && left <= bytes {
@@ -252,7 +252,7 @@ impl<S: Stanza> Queue<S> {
         }
         let first = self.first_kept();
         self.bytes = left;
-        (gone > 0).then(|| Lost { ring: self.ring.drain(..gone).collect(), next: first })
+        Lost { ring: self.ring.drain(..gone).collect(), next: first }
     }
 
     pub(crate) fn unacked(&self) -> Unacked<'_, S> {
@@ -443,9 +443,7 @@ mod tests {
         for stanza in ["aa", "b", "c", "dddd"] {
             queue.push(stanza, stanza.len(), Instant::now());
         }
-        let evicted = |lost: Option<Lost<&'static str>>| -> Vec<_> {
-            lost.into_iter().flatten().map(|r| (r.number.get(), r.stanza)).collect()
-        };
+        let evicted = |lost: Lost<&'static str>| -> Vec<_> { lost.map(|r| (r.number.get(), r.stanza)).collect() };
         assert_eq!(evicted(queue.evict(4, 8)), []);
         assert_eq!(evicted(queue.evict(3, 100)), [(1, "aa")]);
         assert_eq!(evicted(queue.evict(3, 4)), [(2, "b"), (3, "c")]);

@@ -155,6 +155,37 @@ fn memory_is_given_back_after_a_burst() {
 }
 
 #[test]
+fn memory_is_given_back_while_some_stanzas_are_left() {
+    let (now, message) = (Instant::now(), Bytes::from_static(b"<message/>"));
+    let mut stream = enabled(&config(), now);
+    let ((), counts) = counted(|| {
+        for _ in 0..10_000 {
+            send(&mut stream, &message, now);
+        }
+        assert!(stream.handle(Inbound::Nonza(Nonza::Ack(Counter::new(9_900))), now).is_ok());
+    });
+    // Room for as many again.
+    assert_eq!(counts.bytes, 200 * 48);
+}
+
+/// Nor is it given back to be taken anew, when the number of stanzas goes up and down.
+#[test]
+fn an_exchange_that_swings_allocates_nothing() {
+    let (now, message) = (Instant::now(), Bytes::from_static(b"<message/>"));
+    let mut stream = enabled(&config(), now);
+    let mut swing = || {
+        for _ in 0..200 {
+            send(&mut stream, &message, now);
+        }
+        let h = stream.sent().get() - 100;
+        assert!(stream.handle(Inbound::Nonza(Nonza::Ack(Counter::new(h))), now).is_ok());
+    };
+    (0..3).for_each(|_| swing());
+    let ((), counts) = counted(|| (0..100).for_each(|_| swing()));
+    assert_eq!((counts.taken, counts.freed), (0, 0));
+}
+
+#[test]
 fn types_have_the_sizes_that_they_should() {
     assert_eq!(size_of::<StreamMgmt<Bytes>>(), 248);
     assert_eq!(size_of::<Detached<Bytes>>(), 184);

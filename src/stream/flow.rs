@@ -89,7 +89,7 @@ impl<S: Stanza> StreamMgmt<S> {
             OnFull::GiveUpResumability => {
                 self.resumable = false;
                 let number = queue.push(stanza, bytes, now);
-                return Ok((number, queue.evict(most, most_bytes)));
+                return Ok((number, Some(queue.evict(most, most_bytes))));
             }
         }
         Err(NotRecorded { stanza, why: WhyNot::Full })

@@ -37,6 +37,17 @@ fn a_request_goes_out_with_every_so_many_stanzas() {
 }
 
 #[test]
+fn an_answer_to_all_that_was_asked_starts_nothing() {
+    let now = Instant::now();
+    let mut stream: StreamMgmt<String> = enabled(&Arc::new(asking_every(2)), now);
+    let asks = [(); 3].map(|()| stream.record_sent("<message/>".into(), now).unwrap().request);
+    assert_eq!(asks, [false, true, false]);
+    // The third is asked about in its turn.
+    ack(&mut stream, 2, now).unwrap();
+    assert_eq!(stream.poll_timeout(), None);
+}
+
+#[test]
 fn a_resumption_does_not_count_as_stanzas_that_were_not_asked_for() {
     let now = Instant::now();
     let mut stream: StreamMgmt<&str> = resumed_at(&Arc::new(asking_every(3)), 0, 10, now);

@@ -39,7 +39,7 @@ if [ -n "${MUTANTS_MAX-}" ]; then
     if [ "$parts" -gt 1 ]; then
         part=$((0x$(git -C "$root" rev-parse --short=7 HEAD) % parts))
         set -- --shard "$part/$parts" --sharding round-robin "$@"
-        echo "of $all mutants, one in $parts is tested, from the ${part}th on"
+        echo "of $all mutants, one in $parts is tested, beginning with number $part"
     fi
 fi
 
