@@ -308,10 +308,8 @@ impl<S: Stanza> StreamMgmt<S> {
         if let Some(h) = failed.h {
             let _ = self.session.queue.ack(h);
         }
-        self.phase = match ending {
-            Ending::EnableRefused if self.binds => Phase::Bound,
-            _ => Phase::Authenticated,
-        };
+        // Whether a resource is bound makes no difference any more: a client asks once.
+        self.phase = Phase::Authenticated;
         Action::Failed(failed, self.give_session_up(ending))
     }
 

@@ -56,6 +56,31 @@ fn a_resumption_does_not_count_as_stanzas_that_were_not_asked_for() {
 }
 
 #[test]
+fn nothing_is_asked_about_where_nothing_is_left() {
+    let now = Instant::now();
+    let self_clocked = AckFreq::SelfClocked { idle: secs(10) };
+    for config in [asking_every(1), Config::default().ack_freq(self_clocked)] {
+        let config = Arc::new(config);
+        let (mut stream, request) = resuming::<String>(&config, 10, now);
+        let session = session_at(&config, 0, 10, now + secs(60));
+        assert!(!stream.accept_resume(request, session, now).unwrap().resend.request);
+        assert_eq!(stream.poll_timeout(), None);
+        let mut client = enabling::<String>(&config);
+        let _ = client.handle(element("enabled"), now).unwrap();
+        assert_eq!(client.poll_timeout(), None);
+    }
+    // What went out before `<enabled/>` is, in its turn.
+    for (sent, due) in [(2, None), (3, Some(now))] {
+        let mut client = enabling::<String>(&Arc::new(asking_every(3)));
+        for _ in 0..sent {
+            let _ = client.record_sent("<message/>".into(), now).unwrap();
+        }
+        let _ = client.handle(element("enabled"), now).unwrap();
+        assert_eq!(client.poll_timeout(), due);
+    }
+}
+
+#[test]
 fn a_request_clocked_by_its_answers_is_alone_on_its_way() {
     let mut net = Net::new(Config::default().ack_freq(AckFreq::SelfClocked { idle: secs(10) }));
     let conn = net.login(JULIET);
