@@ -176,12 +176,11 @@ impl<Sid> MemoryStore<Sid> {
         // A random SM-ID is even enough in its last bytes, and others differ there more than in their first; a poor
         // one costs waiting, nothing else.
         let bytes = smid.as_bytes();
-        let end = bytes
-            .last_chunk()
-            .map_or_else(|| u64::from(bytes.last().copied().unwrap_or(0)), |end| u64::from_le_bytes(*end));
-        let mixed = usize::try_from(end.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40).unwrap_or(0);
+        let short = || bytes.iter().fold(0_u64, |end, byte| end << 8 | u64::from(*byte));
+        let end = bytes.last_chunk().map_or_else(short, |end| u64::from_be_bytes(*end));
+        let [mixed, ..] = end.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
         let [first, ..] = &self.tables;
-        self.tables.get(mixed % TABLES).unwrap_or(first)
+        self.tables.get(usize::from(mixed) % TABLES).unwrap_or(first)
     }
 
     fn next_epoch(&self) -> NonZeroU64 {
@@ -352,15 +351,27 @@ mod tests {
     }
 
     #[test]
-    fn random_ids_spread_evenly_over_the_tables() {
-        let store = MemoryStore::<()>::new(&Config::default());
-        let mut counts = [0_u32; TABLES];
-        for i in 0..6400_u64 {
+    fn ids_spread_evenly_over_the_tables() {
+        let random = |i: u64| {
             let bits = u128::from(i.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 64
                 | u128::from(i.wrapping_mul(0xd1b5_4a32_d192_ed03));
-            let table = store.table(&SmId::from_random(bits.to_be_bytes()));
-            counts[store.tables.iter().position(|other| std::ptr::eq(other, table)).unwrap()] += 1;
+            SmId::from_random(bits.to_be_bytes())
+        };
+        let named = |text: String| SmId::new(&text).unwrap();
+        let makers: [(&str, &dyn Fn(u64) -> SmId); 4] = [
+            ("random", &random),
+            ("counted", &|i| named(format!("node-7/session-{i}"))),
+            ("short", &|i| named(i.to_string())),
+            ("by owner", &|i| named(format!("{i:04x}@node"))),
+        ];
+        for (name, make) in makers {
+            let store = MemoryStore::<()>::new(&Config::default());
+            let mut counts = [0_u32; TABLES];
+            for i in 0..6400 {
+                let table = store.table(&make(i));
+                counts[store.tables.iter().position(|other| std::ptr::eq(other, table)).unwrap()] += 1;
+            }
+            assert!(counts.iter().all(|count| (50..200).contains(count)), "{name}: {counts:?}");
         }
-        assert!(counts.iter().all(|count| (50..200).contains(count)), "{counts:?}");
     }
 }
