@@ -31,9 +31,11 @@ use asking::Asking;
 /// | --- | --- |
 /// | the stream opens | [`server`](Self::server), [`client`](Self::client) or [`disabled`](Self::disabled) |
 /// | negotiation goes on | [`authenticated`](Self::authenticated) or [`authenticated_without_bind`](Self::authenticated_without_bind), [`bound`](Self::bound); [`has_feature`](Self::has_feature) tells whether to advertise |
-/// | an element arrives, any element | [`handle`](Self::handle) |
-/// | a delivered stanza is handled | [`record_handled`](Self::record_handled) |
-/// | a stanza is about to be written, any stanza | [`record_sent`](Self::record_sent), and then write it |
+/// | an element arrives, any element | [`handle`](Self::handle), while [`can_receive`](Self::can_receive) |
+/// | a delivered stanza is handled | [`record_handled`](Self::record_handled); if it never will be, [`give_up`](Self::give_up) or [`give_up_all`](Self::give_up_all) |
+/// | a stanza is about to be written, any stanza | [`record_sent`](Self::record_sent), and then write it; [`is_recording`](Self::is_recording) tells whether it may be left out, [`has_room`](Self::has_room) whether a backlog goes on |
+/// | the host asks for an acknowledgement, or gives one, of its own accord | [`request`](Self::request), [`ack`](Self::ack) |
+/// | another connection wants the session | [`check_resume`](Self::check_resume), then [`disconnect`](Self::disconnect) |
 /// | [`poll_timeout`](Self::poll_timeout) has come | [`handle_timeout`](Self::handle_timeout) |
 /// | a server got a request | [`accept_enable`](Self::accept_enable), [`refuse_enable`](Self::refuse_enable), [`accept_resume`](Self::accept_resume), [`refuse_resume`](Self::refuse_resume) |
 /// | a client wants it | [`enable`](Self::enable), or [`resume`](Self::resume) in place of `client` |
@@ -224,9 +226,8 @@ impl<S: Stanza> StreamMgmt<S> {
         self.phase == Phase::Enabled
     }
 
-    /// Whether stanzas that are sent have to be recorded. While they have not, on a stream where stream
-    /// management is off, a host may leave [`record_sent`](Self::record_sent) out, and spare itself what it
-    /// would give to it.
+    /// Whether a stanza that is sent has to be given to [`record_sent`](Self::record_sent). Where not, stream
+    /// management is off, and a host may leave the call out and spare itself what it would give.
     #[inline]
     pub fn is_recording(&self) -> bool {
         matches!(self.phase, Phase::Enabled | Phase::Enabling | Phase::Resuming(_))

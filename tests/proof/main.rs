@@ -1,4 +1,4 @@
-//! The promise, checked: every short schedule, long random ones, and the store under threads. See `README.md`.
+//! The promise, checked: every short schedule, long random ones, and the store under threads. See the crate's README.
 
 mod audit;
 mod explore;

@@ -43,6 +43,8 @@ if [ -n "${MUTANTS_MAX-}" ]; then
     fi
 fi
 
+# What an earlier run has left is not this one's.
+case " $* " in *' --iterate '*) ;; *) rm -rf "$out" ;; esac
 code=0
 timeout --foreground -s INT "${MUTANTS_SECONDS:-1000000}" \
     cargo mutants --in-place --output "$work" "$@" || code=$?
@@ -63,4 +65,8 @@ if [ $whole = yes ]; then
     printf '; %d more stand in .cargo/mutants.toml, with the reason' $(($(number --no-config) - $(number)))
 fi
 echo
-[ "$missed" = 0 ]
+[ "$missed" = 0 ] || exit 1
+if [ $((caught + missed)) = 0 ] && [ "$(number "$@")" != 0 ]; then
+    echo 'mutants: none was tested'
+    exit 1
+fi
