@@ -22,8 +22,11 @@ impl Server for Ejabberd {
         Ok(version.split('-').next().unwrap_or(&version).to_owned())
     }
 
+    /// It writes `<resumed/>` before it has switched stream management on: a stanza that comes at once is passed on and
+    /// not counted, and an `<r/>` behind it is answered with `<failed/>`, "Stream management is not enabled". If the
+    /// connection is lost then, the h of the next `<resumed/>` leaves the stanza out, and it has to be sent again.
     fn faults(&self) -> &'static [Kind] {
-        &[]
+        &[Kind::Duplicated, Kind::Miscounted]
     }
 
     fn prepare(&self, port: u16, options: &Options, place: &Place) -> Result<Command, String> {
