@@ -50,7 +50,7 @@ pub fn answer(connection: &mut Connection, answer: Answer) -> Result<(), Stop> {
             Ok(())
         }
         Answer::End(end) => Err(Stop::End(end)),
-        Answer::Detach => Err(Stop::Lost("the server does not answer".to_owned())),
+        Answer::Detach => Err(Stop::Silent),
     }
 }
 

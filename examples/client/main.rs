@@ -51,6 +51,10 @@ pub struct Options {
     /// Seconds for which the server is asked to keep the session
     #[arg(long, default_value = "600")]
     pub max: u64,
+
+    /// Seconds for which the server may leave an `<r/>` unanswered
+    #[arg(long, default_value = "60")]
+    pub ack_timeout: u64,
 }
 
 #[tokio::main]

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::sleep_until;
 use xmpp_parsers::ns;
 use xmpp_parsers::presence::Presence;
-use xmpp_sm::{Action, Config, Detached, Disconnected, End, Ended, Inbound, Nonza, Resend, StreamMgmt};
+use xmpp_sm::{Action, Config, Counter, Detached, Disconnected, End, Ended, Inbound, Nonza, Resend, StreamMgmt};
 
 use crate::Options;
 use crate::elements::{answer, hear, message, take, write};
@@ -25,6 +25,8 @@ pub struct Client {
     detached: Option<Detached<Bytes>>,
     /// What a session that is over did not bring to the server: the next one sends it.
     again: Vec<Bytes>,
+    /// How much the server had acknowledged when it last left an `<r/>` unanswered.
+    silent_at: Option<Counter>,
     reading: bool,
 }
 
@@ -39,6 +41,8 @@ pub enum Stop {
     Quit,
     /// The connection is lost; the session may go on.
     Lost(String),
+    /// The server leaves an `<r/>` unanswered.
+    Silent,
     /// The server cannot be talked to: these are the last words, and the session ends.
     End(End),
 }
@@ -51,8 +55,11 @@ impl<E: std::error::Error> From<E> for Stop {
 
 impl Client {
     pub fn new(options: Options, lines: UnboundedReceiver<Line>) -> Self {
-        let config = Config::default().resume_timeout(Some(Duration::from_secs(options.max)));
-        Self { options, config: Arc::new(config), lines, detached: None, again: Vec::new(), reading: true }
+        let config = Config::default()
+            .resume_timeout(Some(Duration::from_secs(options.max)))
+            .ack_timeout(Some(Duration::from_secs(options.ack_timeout)));
+        let (config, again) = (Arc::new(config), Vec::new());
+        Self { options, config, lines, detached: None, again, silent_at: None, reading: true }
     }
 
     /// One connection, from its start to its end.
@@ -75,14 +82,22 @@ impl Client {
         };
         match self.stream(&mut connection, &mut sm, resume).await {
             Stop::Quit => {
-                write(&mut connection, sm.finish());
-                connection.close().await;
-                self.keep(sm.disconnect(Instant::now()));
+                self.close(connection, sm).await;
                 Over::Quit
             }
             Stop::Lost(why) => {
                 self.keep(sm.disconnect(Instant::now()));
                 Over::Lost(why)
+            }
+            Stop::Silent => {
+                // Once, and the connection is dead. Twice, with nothing acknowledged between, and it may well be the
+                // server's session: to resume it again would go on for ever.
+                if self.silent_at.replace(sm.acked()) == Some(sm.acked()) {
+                    self.close(connection, sm).await;
+                } else {
+                    self.keep(sm.disconnect(Instant::now()));
+                }
+                Over::Lost("the server does not answer".to_owned())
             }
             Stop::End(end) => {
                 let mut words = BytesMut::new();
@@ -93,6 +108,13 @@ impl Client {
                 Over::Lost(format!("{:?}", end.ending))
             }
         }
+    }
+
+    /// The stream is closed in good order, and the session ends with it.
+    async fn close(&mut self, mut connection: Connection, mut sm: StreamMgmt<Bytes>) {
+        write(&mut connection, sm.finish());
+        connection.close().await;
+        self.keep(sm.disconnect(Instant::now()));
     }
 
     fn keep(&mut self, disconnected: Disconnected<Bytes>) {
@@ -141,6 +163,7 @@ impl Client {
             }
         }
         print("online", &jid);
+        self.silent_at = None;
         self.say(connection, sm, xml::to_bytes(&Presence::available().into()))?;
         let mut again = std::mem::take(&mut self.again).into_iter();
         while let Some(stanza) = again.next() {
