@@ -1,7 +1,7 @@
 //! The wire log: every byte that reached the proxy, with its direction, its time and whether it was forwarded.
 
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -46,27 +46,36 @@ struct State {
 }
 
 impl Recorder {
-    pub fn create(path: &Path, start: Instant) -> std::io::Result<Self> {
+    pub fn create(path: &Path, start: Instant) -> io::Result<Self> {
         let file = std::fs::File::create(path)?;
         let state = Mutex::new(State { file, chunks: Vec::new() });
         Ok(Self { start, state, changed: Notify::new() })
     }
 
-    /// `at` is when they were read: before they were written on, so that no answer to them is earlier.
-    pub fn bytes(&self, connection: usize, dir: Dir, at: Instant, bytes: &[u8], forwarded: bool) {
-        if bytes.is_empty() {
-            return;
-        }
-        let fate = if forwarded { "" } else { " (not forwarded)" };
-        let text = String::from_utf8_lossy(bytes);
-        self.line(connection, &format!("{dir}{fate} {}", text.replace('\n', "\\n")));
-        let chunk = Chunk { connection, dir, at, bytes: bytes.to_owned(), forwarded };
-        self.state.lock().unwrap().chunks.push(chunk);
-        self.changed.notify_waiters();
+    /// Writes bytes on, and records what was written before anybody can look for it: what comes of them may be known
+    /// at once. `at` is when they were read, so that no answer to them is earlier.
+    pub fn forward(
+        &self,
+        connection: usize,
+        dir: Dir,
+        at: Instant,
+        bytes: &[u8],
+        write: impl FnOnce(&[u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut state = self.state.lock().unwrap();
+        let written = write(bytes)?;
+        self.record(&mut state, Chunk { connection, dir, at, bytes: bytes[..written].to_owned(), forwarded: true });
+        Ok(written)
+    }
+
+    /// Bytes that go no further.
+    pub fn withhold(&self, connection: usize, dir: Dir, at: Instant, bytes: &[u8]) {
+        let chunk = Chunk { connection, dir, at, bytes: bytes.to_owned(), forwarded: false };
+        self.record(&mut self.state.lock().unwrap(), chunk);
     }
 
     pub fn note(&self, connection: usize, text: &str) {
-        self.line(connection, &format!("--- {text}"));
+        self.line(&mut self.state.lock().unwrap(), connection, &format!("--- {text}"));
     }
 
     pub fn with_chunks<T>(&self, look: impl FnOnce(&[Chunk]) -> T) -> T {
@@ -89,9 +98,20 @@ impl Recorder {
         tokio::time::timeout(limit, find).await.is_ok()
     }
 
-    fn line(&self, connection: usize, text: &str) {
+    fn record(&self, state: &mut State, chunk: Chunk) {
+        if chunk.bytes.is_empty() {
+            return;
+        }
+        let fate = if chunk.forwarded { "" } else { " (not forwarded)" };
+        let text = String::from_utf8_lossy(&chunk.bytes).replace('\n', "\\n");
+        self.line(state, chunk.connection, &format!("{}{fate} {text}", chunk.dir));
+        state.chunks.push(chunk);
+        self.changed.notify_waiters();
+    }
+
+    fn line(&self, state: &mut State, connection: usize, text: &str) {
         let at = self.start.elapsed().as_secs_f64();
         // A log that cannot be written must not change what is tested.
-        let _ = writeln!(self.state.lock().unwrap().file, "{at:10.6} #{connection} {text}");
+        let _ = writeln!(state.file, "{at:10.6} #{connection} {text}");
     }
 }

@@ -173,7 +173,7 @@ async fn pump(connection: Arc<Connection>, dir: Dir, from: Arc<Leg>, to: Arc<Leg
                 let at = Instant::now();
                 let (allowed, cut) = connection.spend(dir, n);
                 let written = write(&connection, dir, at, &to, &buffer[..allowed]).await;
-                connection.recorder.bytes(connection.index, dir, at, &buffer[written..n], false);
+                connection.recorder.withhold(connection.index, dir, at, &buffer[written..n]);
                 if let Some(how) = cut {
                     connection.order(how);
                     return;
@@ -199,11 +199,9 @@ async fn write(connection: &Connection, dir: Dir, at: Instant, to: &Leg, bytes: 
         if to.io.writable().await.is_err() {
             return written;
         }
-        match to.io.try_write(&bytes[written..]) {
-            Ok(n) => {
-                connection.recorder.bytes(connection.index, dir, at, &bytes[written..written + n], true);
-                written += n;
-            }
+        let rest = &bytes[written..];
+        match connection.recorder.forward(connection.index, dir, at, rest, |rest| to.io.try_write(rest)) {
+            Ok(n) => written += n,
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(e) => {
                 connection.note(&format!("{dir}: {e}"));
@@ -223,7 +221,7 @@ async fn drain(connection: &Connection, dir: Dir, from: &Leg) {
         }
         match from.io.try_read(&mut buffer) {
             Ok(0) => return connection.note(&format!("{dir}: end of stream")),
-            Ok(n) => connection.recorder.bytes(connection.index, dir, Instant::now(), &buffer[..n], false),
+            Ok(n) => connection.recorder.withhold(connection.index, dir, Instant::now(), &buffer[..n]),
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(e) => return connection.note(&format!("{dir}: {e}")),
         }
