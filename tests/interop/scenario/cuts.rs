@@ -13,21 +13,23 @@ pub async fn run(stage: &mut Stage, count: usize, rng: &mut Rng) -> Result<(), S
     let mut tries = 0;
     loop {
         let left = count.saturating_sub(1 + stage.audit().cuts);
-        if left == 0 {
-            break;
-        }
         for _ in 0..left {
             one(stage, rng).await?;
         }
-        tries += left;
+        if left == 0 {
+            // What was kept although it was acknowledged would come again after this one.
+            let ups = stage.ups();
+            stage.proxy.cut(stage.proxy.newest(), Cut::Fin);
+            stage.until_up(ups).await?;
+            if stage.audit().cuts >= count {
+                break;
+            }
+        }
+        tries += left.max(1);
         if tries > 2 * count {
             return Err(format!("after {tries} tries {left} cuts are left"));
         }
     }
-    // What was kept although it was acknowledged would come again after this one.
-    let ups = stage.ups();
-    stage.proxy.cut(stage.proxy.newest(), Cut::Fin);
-    stage.until_up(ups).await?;
     settle(stage).await
 }
 
