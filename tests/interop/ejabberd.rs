@@ -25,8 +25,11 @@ impl Server for Ejabberd {
     /// It writes `<resumed/>` before it has switched stream management on: a stanza that comes at once is passed on and
     /// not counted, and an `<r/>` behind it is answered with `<failed/>`, "Stream management is not enabled". If the
     /// connection is lost then, the h of the next `<resumed/>` leaves the stanza out, and it has to be sent again.
+    ///
+    /// A session that is resumed moves to another process. Stanzas that still wait at the old one are routed once more,
+    /// and come after those that went to the new one at once.
     fn faults(&self) -> &'static [Kind] {
-        &[Kind::Duplicated, Kind::Miscounted]
+        &[Kind::Duplicated, Kind::Reordered, Kind::Miscounted]
     }
 
     fn prepare(&self, port: u16, options: &Options, place: &Place) -> Result<Command, String> {
