@@ -100,10 +100,15 @@ impl Audit<'_> {
             *times.entry(*message).or_default() += 1;
         }
         account.delivered += times.len();
-        let faithful = from == End::Client && server_is_faithful(self.ledger, &received, self.cuts);
-        if from == End::Client && !faithful {
-            let why = "what the partner received is not what the server says that it handled".into();
-            account.findings.push(Finding { kind: Kind::Miscounted, blame: Blame::Server, why });
+        let mut faithful = false;
+        if from == End::Client {
+            match server_is_faithful(self.ledger, &received, self.cuts) {
+                Ok(()) => faithful = true,
+                Err(why) => {
+                    let why = format!("what the partner received is not what the server says that it handled: {why}");
+                    account.findings.push(Finding { kind: Kind::Miscounted, blame: Blame::Server, why });
+                }
+            }
         }
         let mut findings = Vec::new();
         for entry in self.journal.of(from) {
@@ -191,7 +196,10 @@ impl Audit<'_> {
                     let links = &self.ledger.links;
                     let error = session.links.last().and_then(|link| links[*link].error_by_server.clone());
                     let error = error.map_or(String::new(), |condition| format!(", stream error {condition}"));
-                    let why = format!("session {} was not resumed{error}", session.id);
+                    let deaf = self.ledger.deaf(index, self.cuts).map_or(String::new(), |(torn, silent)| {
+                        format!("; #{torn} was cut inside a stanza, and <r/> on #{silent} had no answer")
+                    });
+                    let why = format!("session {} was not resumed{error}{deaf}", session.id);
                     findings.push(Finding { kind: Kind::NotResumed, blame, why });
                 }
             }

@@ -12,7 +12,8 @@ use crate::journal::Message;
 use crate::ledger::{Ledger, Sending};
 use crate::record::Dir;
 
-pub fn server_is_faithful(ledger: &Ledger, received: &[Message], cuts: &[usize]) -> bool {
+/// Otherwise the connection that fits no longer, with what it should have brought.
+pub fn server_is_faithful(ledger: &Ledger, received: &[Message], cuts: &[usize]) -> Result<(), String> {
     let mut reached = BTreeSet::from([0]);
     for (connection, link) in ledger.links.iter().enumerate() {
         let written = ledger.to_server.iter().filter(|sending| sending.connection == connection && sending.forwarded);
@@ -22,9 +23,14 @@ pub fn server_is_faithful(ledger: &Ledger, received: &[Message], cuts: &[usize])
             Some(h) => Some(written.iter().take_while(|sending| sending.number.is_none_or(|n| n <= h)).count()),
             None => up.then_some(written.len()),
         };
-        reached = reached.iter().flat_map(|from| advance(&written, &received[*from..], *from, exact)).collect();
+        let before = reached;
+        reached = before.iter().flat_map(|from| advance(&written, &received[*from..], *from, exact)).collect();
+        if reached.is_empty() {
+            let of = exact.map_or("some".into(), |n| n.to_string());
+            return Err(format!("{of} of {} on #{connection}, when it had {before:?}", written.len()));
+        }
     }
-    reached.contains(&received.len())
+    if reached.contains(&received.len()) { Ok(()) } else { Err(format!("{reached:?} in all, not {}", received.len())) }
 }
 
 /// How far the partner can have got with this connection, if it was at `from` before it.

@@ -43,6 +43,10 @@ pub struct Link {
     pub error_by_client: Option<String>,
     /// The server was the first to end the stream.
     pub closed_by_server: bool,
+    /// What went through to the server ended inside an element.
+    pub torn: bool,
+    /// The client's last `<r/>` went through, and no answer came.
+    pub silent: bool,
 }
 
 #[derive(Debug, Default)]
@@ -146,12 +150,21 @@ impl Ledger {
         if dir == Dir::ToServer { refused.failed? } else { refused.asked.as_ref().map(|(_, h)| *h) }
     }
 
+    /// A server that resumes a session with the XML parser of the old stream takes what comes after a stanza that was
+    /// cut for the content of that stanza: it reads nothing more. The connection that was cut, and the last one of the
+    /// session, on which the client waited for an answer.
+    pub fn deaf(&self, session: usize, cuts: &[usize]) -> Option<(usize, usize)> {
+        let (last, before) = self.sessions[session].links.split_last()?;
+        let torn = before.iter().find(|link| self.links[**link].torn)?;
+        (self.links[*last].silent && !cuts.contains(last)).then_some((*torn, *last))
+    }
+
     fn find(&self, id: &str) -> Option<usize> {
         self.sessions.iter().position(|session| session.id == id)
     }
 
     fn link(&mut self, index: usize, connection: &Connection) -> Link {
-        let mut link = Link::default();
+        let mut link = Link { torn: connection.torn, silent: !connection.is_answered(), ..Link::default() };
         let end = |items: &[Item]| items.iter().find(|item| item.what == What::Footer).map(|item| item.at);
         link.closed_by_server = match (end(&connection.to_server), end(&connection.to_client)) {
             (Some(by_client), Some(by_server)) => by_server < by_client,

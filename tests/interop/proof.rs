@@ -152,6 +152,7 @@ impl Audit<'_> {
             // It complains, and nothing is wrong that anybody can see.
             () if links[last].error_by_client.is_some() => self.suspect,
             () if refused || !state.resumable => Blame::Server,
+            () if self.ledger.deaf(session, self.cuts).is_some() => Blame::Server,
             // The client did not learn of it.
             () if !links[state.links[0]].up => Blame::Nobody,
             () if ignored => self.suspect,

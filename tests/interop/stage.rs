@@ -212,8 +212,10 @@ impl Stage {
             session.client.arrived == link.last_down
         };
         self.until_wire("the client's last acknowledgement", acknowledged).await?;
-        self.until_wire("the server's last acknowledgement", |connections| connections.last().is_some_and(is_answered))
-            .await
+        self.until_wire("the server's last acknowledgement", |connections| {
+            connections.last().is_some_and(Connection::is_answered)
+        })
+        .await
     }
 
     pub async fn until_received(&self, message: Message) -> Result<(), String> {
@@ -221,13 +223,6 @@ impl Stage {
         let end = message.from.other();
         self.until(&format!("{end:?} receives \"{body}\""), |state| state.has_received(end, &body)).await
     }
-}
-
-/// Whether the client's last `<r/>` has its answer.
-fn is_answered(connection: &Connection) -> bool {
-    let asked = connection.to_server.iter().rfind(|item| item.what == What::Request);
-    let told = connection.to_client.iter().rfind(|item| matches!(item.what, What::Ack { .. }));
-    asked.is_none_or(|asked| told.is_some_and(|told| told.at > asked.at))
 }
 
 fn ups(state: &State) -> usize {

@@ -14,9 +14,18 @@ const STREAM_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
 pub struct Connection {
     pub to_server: Vec<Item>,
     pub to_client: Vec<Item>,
+    /// What went through to the server ended inside an element.
+    pub torn: bool,
 }
 
 impl Connection {
+    /// Whether the client's last `<r/>` has its answer.
+    pub fn is_answered(&self) -> bool {
+        let asked = self.to_server.iter().rfind(|item| item.what == What::Request && item.forwarded);
+        let told = self.to_client.iter().rfind(|item| matches!(item.what, What::Ack { .. }));
+        asked.is_none_or(|asked| told.is_some_and(|told| told.at > asked.at))
+    }
+
     pub fn items(&self, dir: Dir) -> &[Item] {
         match dir {
             Dir::ToServer => &self.to_server,
@@ -71,6 +80,9 @@ pub fn read(chunks: &[Chunk]) -> Vec<Connection> {
             Dir::ToClient => (&mut connection.to_client, &mut splitters[chunk.connection][1]),
         };
         splitter.take(chunk, items);
+        if chunk.dir == Dir::ToServer && chunk.forwarded {
+            connection.torn = splitter.is_inside();
+        }
     }
     connections
 }
@@ -94,6 +106,10 @@ impl Splitter {
             };
             items.push(Item { at: chunk.at, forwarded: !self.lost, what });
         }
+    }
+
+    fn is_inside(&self) -> bool {
+        self.depth > 0 || self.tag.is_some()
     }
 
     fn byte(&mut self, byte: u8) -> Option<What> {
