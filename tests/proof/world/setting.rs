@@ -107,7 +107,7 @@ impl Setting {
             configs: [client.config(), server.config()],
             start,
             prefix: Vec::new(),
-            depth: 3,
+            depth: 4,
             disabled: false,
             pairs: 1,
             one_owner: false,

@@ -52,13 +52,13 @@ impl Setting {
         let mut worlds = Vec::new();
         for base in [u32::MAX - 1, 0_u32, (1 << 31) - 2] {
             let start = Start::On([base; 2]);
-            let depth = if base == u32::MAX - 1 { 4 } else { 3 };
+            let depth = if base == u32::MAX - 1 { 5 } else { 4 };
             let new = |(name, client, server)| Self { depth, ..Self::new(name, client, server, start) };
             worlds.extend(kinds.map(new));
         }
         let wrap = Start::On([u32::MAX - 1; 2]);
         worlds.extend(SCENES.map(|(name, prefix)| Self::new(name, quiet, quiet, wrap).after(prefix)));
-        let nothing = |name, client, server| Self { depth: 7, ..Self::new(name, client, server, Start::Nothing) };
+        let nothing = |name, client, server| Self { depth: 9, ..Self::new(name, client, server, Start::Nothing) };
         worlds.push(nothing("from nothing", quiet, quiet));
         worlds.push(Self { disabled: true, ..nothing("switched off", asking(every(1)), quiet) });
         let gives_up = full(OnFull::GiveUpResumability);
@@ -69,7 +69,7 @@ impl Setting {
             [("room for one: the oldest goes", AtCap::EvictOldest), ("room for one: refuses", AtCap::Refuse)]
         {
             let two = Self { pairs: 2, one_owner: true, per_owner: Some((1, policy)), ..nothing(name, quiet, quiet) };
-            worlds.push(Self { depth: 3, ..two.after("connect enable deliver:s:0 1.connect 1.enable") });
+            worlds.push(Self { depth: 4, ..two.after("connect enable deliver:s:0 1.connect 1.enable") });
         }
         worlds
     }
