@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 use xmpp_parsers::ns;
 use xmpp_parsers::presence::Presence;
 use xmpp_sm::{Action, Config, Counter, Detached, Disconnected, End, Ended, Inbound, Nonza, Resend, StreamMgmt};
@@ -15,7 +15,10 @@ use crate::elements::{answer, hear, message, take, write};
 use crate::lines::{Line, print};
 use crate::login;
 use crate::stream::Connection;
-use crate::xml::{self, Incoming};
+use crate::xml::{self, Incoming, ReadError};
+
+/// How long the server has for its end of the stream.
+const LINGER: Duration = Duration::from_secs(2);
 
 pub struct Client {
     options: Options,
@@ -90,8 +93,8 @@ impl Client {
                 Over::Lost(why)
             }
             Stop::Silent => {
-                // Once, and the connection is dead. Twice, with nothing acknowledged between, and it may well be the
-                // server's session: to resume it again would go on for ever.
+                // The first time the connection may be dead. The second time, with nothing acknowledged since, it may
+                // as well be the server's session: to resume it again could go on for ever.
                 if self.silent_at.replace(sm.acked()) == Some(sm.acked()) {
                     self.close(connection, sm).await;
                 } else {
@@ -113,7 +116,19 @@ impl Client {
     /// The stream is closed in good order, and the session ends with it.
     async fn close(&mut self, mut connection: Connection, mut sm: StreamMgmt<Bytes>) {
         write(&mut connection, sm.finish());
-        connection.close().await;
+        connection.outbox.push(b"</stream:stream>");
+        let farewell = async {
+            connection.outbox.drain().await?;
+            while let Incoming::Element(element) = connection.reader.next().await? {
+                // What the server has acknowledged by its own end is not sent again. A stanza comes too late: our last
+                // acknowledgement leaves it out.
+                if let ack @ Inbound::Nonza(Nonza::Ack(_)) = Inbound::from_element(&element, ns::JABBER_CLIENT) {
+                    let _ = sm.handle(ack, Instant::now());
+                }
+            }
+            Ok::<(), ReadError>(())
+        };
+        let _ = timeout(LINGER, farewell).await;
         self.keep(sm.disconnect(Instant::now()));
     }
 
