@@ -27,6 +27,9 @@ pub enum Kind {
     NotResumed,
     Miscounted,
     Stuck,
+    Malformed,
+    /// A connection on which nothing was wrong.
+    Abandoned,
 }
 
 #[derive(Debug)]
@@ -74,6 +77,15 @@ impl Audit<'_> {
             let why = format!("silence on #{connection}, and it was the turn of the {blame:?}");
             account.findings.push(Finding { kind: Kind::Stuck, blame: *blame, why });
         }
+        for (dir, connection) in &self.ledger.malformed {
+            let blame = if *dir == Dir::ToServer { Blame::Client } else { Blame::Server };
+            let why = format!("{blame:?} wrote what is no XML on #{connection}");
+            account.findings.push(Finding { kind: Kind::Malformed, blame, why });
+        }
+        for connection in self.abandoned() {
+            let why = format!("our client left #{connection}, which nobody had cut or closed");
+            account.findings.push(Finding { kind: Kind::Abandoned, blame: Blame::Client, why });
+        }
         for connection in self.denied() {
             let why = format!("<resume/> on #{connection} got no answer, or the wrong one");
             account.findings.push(Finding { kind: Kind::Stuck, blame: self.suspect, why });
@@ -90,6 +102,16 @@ impl Audit<'_> {
             let session = self.ledger.sessions.iter().find(|session| session.id == *id);
             let later = session.is_some_and(|session| session.links.last() > Some(connection));
             if link.failed.is_some() { later } else { link.in_turn && !self.cuts.contains(connection) }
+        })
+    }
+
+    /// Connections that our client left for the next one though nobody had made it.
+    fn abandoned(&self) -> impl Iterator<Item = usize> {
+        let last = self.ledger.links.len().saturating_sub(1);
+        (0..last).filter(|connection| {
+            let link = &self.ledger.links[*connection];
+            let left = !self.cuts.contains(connection) && !link.closed_by_server && link.error_by_server.is_none();
+            self.suspect == Blame::Client && left && !self.waited(*connection)
         })
     }
 
@@ -196,8 +218,8 @@ impl Audit<'_> {
                     let links = &self.ledger.links;
                     let error = session.links.last().and_then(|link| links[*link].error_by_server.clone());
                     let error = error.map_or(String::new(), |condition| format!(", stream error {condition}"));
-                    let deaf = self.ledger.deaf(index, self.cuts).map_or(String::new(), |(torn, silent)| {
-                        format!("; #{torn} was cut inside a stanza, and <r/> on #{silent} had no answer")
+                    let deaf = self.ledger.deaf(index).map_or(String::new(), |(torn, last)| {
+                        format!("; #{torn} was cut inside a stanza, and nothing was acknowledged from there to #{last}")
                     });
                     let why = format!("session {} was not resumed{error}{deaf}", session.id);
                     findings.push(Finding { kind: Kind::NotResumed, blame, why });

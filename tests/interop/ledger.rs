@@ -2,10 +2,10 @@
 //! stanza had which number in which session, and who acknowledged how many.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::journal::Message;
-use crate::record::Dir;
+use crate::record::{BOTH, Dir};
 use crate::wire::{Connection, Item, What};
 
 /// One time that a message was written.
@@ -45,8 +45,10 @@ pub struct Link {
     pub closed_by_server: bool,
     /// What went through to the server ended inside an element.
     pub torn: bool,
-    /// The client's last `<r/>` went through, and no answer came.
-    pub silent: bool,
+    /// The server has acknowledged something before the client ended the stream.
+    pub acked: bool,
+    /// How long the client's first `<r/>` behind the server's last `<a/>` had waited when the client left.
+    pub silence: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -102,6 +104,8 @@ pub struct Ledger {
     pub sessions: Vec<Session>,
     /// Numbers under which two stanzas were written, and by which side: what is sent again is what was sent.
     pub mixed: Vec<(Dir, String)>,
+    /// Connections on which a side wrote what is no XML.
+    pub malformed: Vec<(Dir, usize)>,
     /// The stanza of each number, if it is a message of the conversation: by session and direction.
     numbered: HashMap<(usize, Dir, u32), Option<Message>>,
 }
@@ -110,8 +114,10 @@ impl Ledger {
     pub fn new(connections: &[Connection], tag: &str, resets: &[usize]) -> Self {
         let mut ledger = Self::default();
         for (index, connection) in connections.iter().enumerate() {
-            let link = ledger.link(index, connection);
+            let link = ledger.link(index, connections);
             ledger.links.push(link);
+            let is_malformed = |dir: &Dir| connection.items(*dir).iter().any(|item| item.what == What::Malformed);
+            ledger.malformed.extend(BOTH.into_iter().filter(is_malformed).map(|dir| (dir, index)));
             ledger.count(index, connection, tag);
             ledger.acknowledge(index, connection, resets.contains(&index));
         }
@@ -150,26 +156,36 @@ impl Ledger {
         if dir == Dir::ToServer { refused.failed? } else { refused.asked.as_ref().map(|(_, h)| *h) }
     }
 
-    /// A server that resumes a session with the XML parser of the old stream takes what comes after a stanza that was
-    /// cut for the content of that stanza: it reads nothing more. The connection that was cut, and the last one of the
-    /// session, on which the client waited for an answer.
-    pub fn deaf(&self, session: usize, cuts: &[usize]) -> Option<(usize, usize)> {
+    /// A server that reads a resumed session with the XML parser of an old stream takes what comes after a stanza that
+    /// was cut for the content of that stanza: it acknowledges nothing more. The connection that was cut, and the last
+    /// one of the session.
+    pub fn deaf(&self, session: usize) -> Option<(usize, usize)> {
         let (last, before) = self.sessions[session].links.split_last()?;
-        let torn = before.iter().find(|link| self.links[**link].torn)?;
-        (self.links[*last].silent && !cuts.contains(last)).then_some((*torn, *last))
+        let torn = before.iter().rposition(|link| self.links[*link].torn)?;
+        let silent = self.sessions[session].links[torn + 1..].iter().all(|link| !self.links[*link].acked);
+        silent.then_some((before[torn], *last))
     }
 
     fn find(&self, id: &str) -> Option<usize> {
         self.sessions.iter().position(|session| session.id == id)
     }
 
-    fn link(&mut self, index: usize, connection: &Connection) -> Link {
-        let mut link = Link { torn: connection.torn, silent: !connection.is_answered(), ..Link::default() };
+    fn link(&mut self, index: usize, connections: &[Connection]) -> Link {
+        let (connection, next) = (&connections[index], connections.get(index + 1));
+        let mut link = Link { torn: connection.torn, ..Link::default() };
         let end = |items: &[Item]| items.iter().find(|item| item.what == What::Footer).map(|item| item.at);
         link.closed_by_server = match (end(&connection.to_server), end(&connection.to_client)) {
             (Some(by_client), Some(by_server)) => by_server < by_client,
             (_, by_server) => by_server.is_some(),
         };
+        let in_time = |item: &&Item| end(&connection.to_server).is_none_or(|closed| item.at < closed);
+        let mut acks = connection.to_client.iter().filter(|item| matches!(item.what, What::Ack { .. })).filter(in_time);
+        let acked = acks.next_back().map(|item| item.at);
+        link.acked = acked.is_some();
+        let requests = connection.to_server.iter().filter(|item| item.what == What::Request);
+        let unanswered = requests.map(|item| item.at).find(|at| acked.is_none_or(|acked| *at > acked));
+        let gone = end(&connection.to_server).or(next.and_then(|next| next.to_server.first()).map(|item| item.at));
+        link.silence = unanswered.zip(gone).map_or(Duration::ZERO, |(since, until)| until.duration_since(since));
         for (at, item) in connection.to_server.iter().enumerate() {
             match &item.what {
                 What::Resume { previd, h } => {

@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::account::Blame;
 use crate::ours::{ExampleClient, ExampleServer};
@@ -75,9 +76,11 @@ struct Case {
 async fn main() -> ExitCode {
     let args = Args::parse();
     // Whoever is dropped takes the processes with them that they started.
+    let mut terminated = signal(SignalKind::terminate()).expect("there is a runtime");
     let result = tokio::select! {
         result = run(&args) => result,
         _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+        _ = terminated.recv() => Err("terminated".into()),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -170,9 +173,9 @@ fn cases(args: &Args) -> Result<(Vec<Case>, Vec<String>), String> {
         }
     }
     for server in SERVERS.into_iter().filter(|server| against.is_none() && asked(server.name())) {
-        let mut scenarios = vec![cuts, Scenario::Expired, Scenario::TakeOver, Scenario::Twice];
-        // Prosody does not heed it.
-        scenarios.extend((server.name() == "ejabberd").then_some(Scenario::Max));
+        let mut scenarios = vec![cuts, Scenario::Expired, Scenario::TakeOver, Scenario::Twice, Scenario::Calm];
+        // Prosody does not heed `max`, and is deaf where ejabberd is not.
+        scenarios.push(if server.name() == "prosody" { Scenario::Deaf } else { Scenario::Max });
         add(server.name(), server.version(), &ExampleClient, server, Some(Blame::Client), &scenarios);
     }
     cases.retain(|case| args.scenario.as_ref().is_none_or(|name| name == case.scenario.name()));

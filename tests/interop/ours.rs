@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::process::Command;
 
@@ -40,8 +41,8 @@ impl Server for ExampleServer {
 
 pub struct ExampleClient;
 
-/// Seconds: no server needs so long for an answer, and a scenario can wait for two that do not come.
-const ACK_TIMEOUT: u32 = 5;
+/// No server needs so long for an answer, and a scenario can wait for two that do not come.
+pub const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Client for ExampleClient {
     fn name(&self) -> &'static str {
@@ -59,7 +60,7 @@ impl Client for ExampleClient {
     fn start(&self, login: Login, journal: &Arc<Journal>, place: &Place) -> Result<Driver, String> {
         let mut command = Command::new(example("client"));
         command.args(["--connect", &login.addr.to_string(), "--jid", &login.jid, "--password", &login.password]);
-        command.args(["--partner", &login.partner, "--ack-timeout", &ACK_TIMEOUT.to_string()]);
+        command.args(["--partner", &login.partner, "--ack-timeout", &ACK_TIMEOUT.as_secs().to_string()]);
         if let Some(max) = login.max {
             command.args(["--max", &max.to_string()]);
         }

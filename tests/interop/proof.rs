@@ -1,8 +1,11 @@
 //! Whose fault it is, from the wire log.
 
+use std::time::Duration;
+
 use crate::account::{Audit, Blame};
 use crate::journal::{End, Event, Message};
 use crate::ledger::Sending;
+use crate::ours::ACK_TIMEOUT;
 use crate::record::Dir;
 
 impl Audit<'_> {
@@ -152,12 +155,19 @@ impl Audit<'_> {
             // It complains, and nothing is wrong that anybody can see.
             () if links[last].error_by_client.is_some() => self.suspect,
             () if refused || !state.resumable => Blame::Server,
-            () if self.ledger.deaf(session, self.cuts).is_some() => Blame::Server,
+            () if self.ledger.deaf(session).is_some() && self.waited(last) => Blame::Server,
             // The client did not learn of it.
             () if !links[state.links[0]].up => Blame::Nobody,
             () if ignored => self.suspect,
             () => Blame::Client,
         })
+    }
+
+    /// Whether our client was right to leave this connection: its `<r/>` had no answer for so long. The proxy may be
+    /// late to see the one and in time for the other.
+    pub(crate) fn waited(&self, connection: usize) -> bool {
+        let waited = self.ledger.links[connection].silence + Duration::from_secs(1) > ACK_TIMEOUT;
+        self.suspect == Blame::Client && waited && !self.cuts.contains(&connection)
     }
 
     fn place(&self, sending: &Sending) -> Option<(usize, u32)> {

@@ -1,6 +1,8 @@
 //! What is done to a client and a server, and what must come of it.
 
+mod calm;
 mod cuts;
+mod deaf;
 mod expired;
 mod full;
 mod max;
@@ -31,6 +33,10 @@ pub enum Scenario {
     Twice,
     /// The client asks for a short time in which to resume.
     Max,
+    /// Nothing happens for a while.
+    Calm,
+    /// The server resumes the session and reads nothing more.
+    Deaf,
 }
 
 impl Scenario {
@@ -42,6 +48,8 @@ impl Scenario {
             Self::Full => "full",
             Self::Twice => "twice",
             Self::Max => "max",
+            Self::Calm => "calm",
+            Self::Deaf => "deaf",
         }
     }
 
@@ -74,6 +82,8 @@ impl Scenario {
             Self::Full => full::run(stage).await,
             Self::Twice => twice::run(stage).await,
             Self::Max => max::run(stage).await,
+            Self::Calm => calm::run(stage).await,
+            Self::Deaf => deaf::run(stage).await,
         }
     }
 }

@@ -11,8 +11,9 @@ use crate::journal::{End, Event, Journal, Message, State};
 use crate::ledger::Ledger;
 use crate::partner;
 use crate::peers::{Client, DOMAIN, PASSWORD, Place, Running, Server, USERS, start};
+use crate::proof::direction;
 use crate::proxy::{Cut, Proxy};
-use crate::record::Recorder;
+use crate::record::{Dir, Recorder};
 use crate::scenario::{ENDS, Scenario};
 use crate::wire::{self, Connection, Item, What};
 
@@ -98,9 +99,9 @@ impl Stage {
 
     /// The account of everything so far.
     pub fn audit(&self) -> Account {
-        let ledger = self.ledger();
-        let cuts = self.proxy.cuts();
         self.journal.with(|journal| {
+            // What is in the journal is on the wire by now, while nobody adds to it.
+            let (ledger, cuts) = (self.ledger(), self.proxy.cuts());
             Audit {
                 journal,
                 ledger: &ledger,
@@ -198,6 +199,35 @@ impl Stage {
             }
         }
         Ok(())
+    }
+
+    /// How many bytes the client's last message on a connection took up to its text.
+    pub fn bytes_to_text(&self, connection: usize) -> Result<u64, String> {
+        let written = self.recorder.with_chunks(|chunks| {
+            let chunks = chunks.iter().filter(|chunk| chunk.connection == connection && chunk.dir == Dir::ToServer);
+            chunks.flat_map(|chunk| chunk.bytes.iter().copied()).collect::<Vec<u8>>()
+        });
+        let text = String::from_utf8_lossy(&written);
+        let head = text.rfind("<message").and_then(|start| text[start..].find("<body>"));
+        head.map(|length| (length + "<body>".len()) as u64).ok_or_else(|| format!("no message on #{connection}"))
+    }
+
+    /// From now on nothing goes through; each end has written so many messages when this returns, the client's first.
+    pub async fn say_in_vain(&mut self, connection: usize, counts: [(End, u32); 2]) -> Result<Vec<Message>, String> {
+        self.proxy.darken(connection);
+        let mut messages = Vec::new();
+        for (from, count) in counts {
+            let said: Vec<Message> = (0..count).map(|_| self.say(from)).collect();
+            if let Some(last) = said.last() {
+                let last = What::Message { body: last.body(&self.tag) };
+                let written = |connections: &[Connection]| {
+                    connections[connection].items(direction(from)).iter().any(|item| item.what == last)
+                };
+                self.until_wire("the last message", written).await?;
+            }
+            messages.extend(said);
+        }
+        Ok(messages)
     }
 
     /// Some messages each way; both ends have them, the server knows it, and no `<r/>` is without its answer.

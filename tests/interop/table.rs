@@ -118,13 +118,15 @@ impl Row {
 }
 
 /// Each kind of finding as somebody's fault and as nobody's. The first three have columns.
-const WORDS: [(Kind, &str, &str); 6] = [
+const WORDS: [(Kind, &str, &str); 8] = [
     (Kind::Lost, "lost", "lost"),
     (Kind::Duplicated, "duplicated", "redelivered"),
     (Kind::Reordered, "out of order", "redelivered late"),
     (Kind::NotResumed, "sessions given up", "sessions ended"),
     (Kind::Miscounted, "miscounted", "miscounted"),
     (Kind::Stuck, "times stuck", "times stuck"),
+    (Kind::Malformed, "malformed", "malformed"),
+    (Kind::Abandoned, "connections left", "connections left"),
 ];
 
 pub fn print(rows: &[Row]) {

@@ -21,7 +21,7 @@ pub struct Connection {
 impl Connection {
     /// Whether the client's last `<r/>` has its answer.
     pub fn is_answered(&self) -> bool {
-        let asked = self.to_server.iter().rfind(|item| item.what == What::Request && item.forwarded);
+        let asked = self.to_server.iter().rfind(|item| item.what == What::Request);
         let told = self.to_client.iter().rfind(|item| matches!(item.what, What::Ack { .. }));
         asked.is_none_or(|asked| told.is_some_and(|told| told.at > asked.at))
     }
@@ -47,16 +47,35 @@ pub struct Item {
 pub enum What {
     Header,
     Footer,
-    Message { body: String },
+    Message {
+        body: String,
+    },
     OtherStanza,
     Enable,
-    Enabled { id: String, resumable: bool, max: Option<u32> },
-    Resume { previd: String, h: u32 },
-    Resumed { h: u32 },
-    Failed { h: Option<u32> },
-    Ack { h: u32 },
+    Enabled {
+        id: String,
+        resumable: bool,
+        max: Option<u32>,
+    },
+    Resume {
+        previd: String,
+        h: u32,
+    },
+    Resumed {
+        h: u32,
+    },
+    Failed {
+        h: Option<u32>,
+    },
+    Ack {
+        h: u32,
+    },
     Request,
-    StreamError { condition: String },
+    StreamError {
+        condition: String,
+    },
+    /// No XML, or an acknowledgement inside another element.
+    Malformed,
     Other,
 }
 
@@ -132,6 +151,10 @@ impl Splitter {
 
     fn end_of_tag(&mut self, start: usize) -> Option<What> {
         let tag = &self.buffer[start..];
+        let is_ack = tag.starts_with(b"<r ") || tag.starts_with(b"<a ");
+        if self.depth > 0 && is_ack && String::from_utf8_lossy(tag).contains(SM) {
+            return Some(What::Malformed);
+        }
         if tag.starts_with(b"<?") {
             self.buffer.truncate(start);
             return None;
@@ -161,7 +184,7 @@ impl Splitter {
 fn classify(xml: &str) -> What {
     let wrapped = format!("<stream:stream xmlns='jabber:client' xmlns:stream='{STREAMS}'>{xml}</stream:stream>");
     let Ok(root) = wrapped.parse::<Element>() else {
-        return What::Other;
+        return What::Malformed;
     };
     let Some(element) = root.children().next() else {
         return What::Other;

@@ -6,11 +6,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::account::Blame;
-use crate::journal::{End, Event, Message};
+use crate::journal::{End, Event};
 use crate::proxy::Cut;
-use crate::record::{BOTH, Dir};
+use crate::record::Dir;
 use crate::scenario::ENDS;
 use crate::stage::Stage;
+
+const SLACK: Duration = Duration::from_secs(4);
 
 pub async fn run(stage: &mut Stage, ours: Option<Blame>) -> Result<(), String> {
     stage.chat(3).await?;
@@ -23,17 +25,16 @@ pub async fn run(stage: &mut Stage, ours: Option<Blame>) -> Result<(), String> {
             stage.until_received(message).await?;
         }
     }
-    stage.proxy.pause(connection, &BOTH);
     let sent = Timestamp::now();
-    let mut messages: Vec<Message> = (0..5).map(|_| stage.say(End::Partner)).collect();
-    if ours == Some(Blame::Client) {
-        // And these it does not cover: they come as new.
-        messages.extend((0..3).map(|_| stage.say(End::Client)));
-    }
+    // And these it does not cover: our client sends them as new.
+    let by_client = if ours == Some(Blame::Client) { 3 } else { 0 };
+    stage.proxy.darken(connection);
+    stage.proxy.pause(connection, &[]);
+    let messages = stage.say_in_vain(connection, [(End::Partner, 5), (End::Client, by_client)]).await?;
     stage.proxy.hold(true);
     stage.proxy.cut(connection, Cut::Rst);
-    // The server's time, and some of the machine's.
-    tokio::time::sleep(Duration::from_secs(u64::from(ENDS)) + Duration::from_millis(1500)).await;
+    // The server's time, and the machine's: it has to store what it holds before the client asks for it.
+    tokio::time::sleep(Duration::from_secs(u64::from(ENDS)) + SLACK).await;
     stage.proxy.hold(false);
     stage.until("the client binds anew", |state| state.tally(End::Client).online == 2).await?;
     for message in &messages {
