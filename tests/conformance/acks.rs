@@ -92,10 +92,16 @@ fn the_last_a_goes_out_before_the_stream_is_closed() {
     for mut stream in [enabled(quiet()), client] {
         let handled = receipt(&mut stream, now);
         stream.record_handled(handled).unwrap();
+        for stanza in ["<presence/>", "<message/>"] {
+            let _ = stream.record_sent(stanza, now).unwrap();
+        }
         assert!(stream.is_resumable());
         assert_eq!(stream.finish(), Some(ack(1)));
+        // The peer's last one, before its own end of the stream.
+        assert!(matches!(feed(&mut stream, "<a h='1'/>", now), Ok(Action::Acked(_))));
         let Disconnected::Ended(ended) = stream.disconnect(now) else { panic!("it was closed in good order") };
         assert_eq!(ended.ending, Ending::Closed);
+        assert!(ended.unacked.map(|returned| returned.stanza).eq(["<message/>"]));
     }
     assert_eq!(bound_server(quiet()).finish(), None);
 }

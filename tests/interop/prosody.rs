@@ -22,7 +22,7 @@ impl Server for Prosody {
         Ok(version.split('-').next().unwrap_or(&version).to_owned())
     }
 
-    /// It reads a session that is resumed with the XML parser of the old stream. Where that was cut inside a stanza, it
+    /// It reads a session that is resumed with the XML parser of its first stream. Where that was cut inside a stanza, it
     /// takes what follows for the content of the stanza and answers nothing, or finds it malformed and ends the session
     /// with its stream. What it was sent it has not handled, and what the client acknowledged it has not read, and
     /// delivers again, after what it sent to the next session.
