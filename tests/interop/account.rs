@@ -110,7 +110,9 @@ impl Audit<'_> {
         let last = self.ledger.links.len().saturating_sub(1);
         (0..last).filter(|connection| {
             let link = &self.ledger.links[*connection];
-            let left = !self.cuts.contains(connection) && !link.closed_by_server && link.error_by_server.is_none();
+            // With an error it was for a reason, which `ended_by` looks at.
+            let error = link.error_by_server.is_some() || link.error_by_client.is_some();
+            let left = !self.cuts.contains(connection) && !link.closed_by_server && !error;
             self.suspect == Blame::Client && left && !self.waited(*connection)
         })
     }
@@ -219,7 +221,7 @@ impl Audit<'_> {
                     let error = session.links.last().and_then(|link| links[*link].error_by_server.clone());
                     let error = error.map_or(String::new(), |condition| format!(", stream error {condition}"));
                     let deaf = self.ledger.deaf(index).map_or(String::new(), |(torn, last)| {
-                        format!("; #{torn} was cut inside a stanza, and nothing was acknowledged from there to #{last}")
+                        format!("; #{torn} ended inside a stanza, and nothing was acknowledged from there to #{last}")
                     });
                     let why = format!("session {} was not resumed{error}{deaf}", session.id);
                     findings.push(Finding { kind: Kind::NotResumed, blame, why });

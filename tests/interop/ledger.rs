@@ -45,7 +45,7 @@ pub struct Link {
     pub closed_by_server: bool,
     /// What went through to the server ended inside an element.
     pub torn: bool,
-    /// The server has acknowledged something before the client ended the stream.
+    /// The server has acknowledged something before the client was gone.
     pub acked: bool,
     /// How long the client's first `<r/>` behind the server's last `<a/>` had waited when the client left.
     pub silence: Duration,
@@ -156,9 +156,9 @@ impl Ledger {
         if dir == Dir::ToServer { refused.failed? } else { refused.asked.as_ref().map(|(_, h)| *h) }
     }
 
-    /// A server that reads a resumed session with the XML parser of an old stream takes what comes after a stanza that
-    /// was cut for the content of that stanza: it acknowledges nothing more. The connection that was cut, and the last
-    /// one of the session.
+    /// A server that reads a resumed session with the XML parser of an old stream takes what comes after an unfinished
+    /// stanza for the content of that stanza: it acknowledges nothing more. The connection that ended with the stanza,
+    /// and the last one of the session.
     pub fn deaf(&self, session: usize) -> Option<(usize, usize)> {
         let (last, before) = self.sessions[session].links.split_last()?;
         let torn = before.iter().rposition(|link| self.links[*link].torn)?;
@@ -171,20 +171,22 @@ impl Ledger {
     }
 
     fn link(&mut self, index: usize, connections: &[Connection]) -> Link {
-        let (connection, next) = (&connections[index], connections.get(index + 1));
+        let connection = &connections[index];
         let mut link = Link { torn: connection.torn, ..Link::default() };
         let end = |items: &[Item]| items.iter().find(|item| item.what == What::Footer).map(|item| item.at);
         link.closed_by_server = match (end(&connection.to_server), end(&connection.to_client)) {
             (Some(by_client), Some(by_server)) => by_server < by_client,
             (_, by_server) => by_server.is_some(),
         };
-        let in_time = |item: &&Item| end(&connection.to_server).is_none_or(|closed| item.at < closed);
+        let closed = end(&connection.to_server);
+        let back = || connections[index + 1..].iter().find_map(|next| next.to_server.first());
+        let gone = closed.or_else(|| back().map(|item| item.at));
+        let in_time = |item: &&Item| gone.is_none_or(|gone| item.at < gone);
         let mut acks = connection.to_client.iter().filter(|item| matches!(item.what, What::Ack { .. })).filter(in_time);
         let acked = acks.next_back().map(|item| item.at);
         link.acked = acked.is_some();
         let requests = connection.to_server.iter().filter(|item| item.what == What::Request);
         let unanswered = requests.map(|item| item.at).find(|at| acked.is_none_or(|acked| *at > acked));
-        let gone = end(&connection.to_server).or(next.and_then(|next| next.to_server.first()).map(|item| item.at));
         link.silence = unanswered.zip(gone).map_or(Duration::ZERO, |(since, until)| until.duration_since(since));
         for (at, item) in connection.to_server.iter().enumerate() {
             match &item.what {
@@ -221,7 +223,10 @@ impl Ledger {
                     }
                 }
                 What::Failed { h } => link.failed = Some(*h),
-                What::StreamError { condition } => link.error_by_server = Some(condition.clone()),
+                // An error behind the client's end of the stream comes of that.
+                What::StreamError { condition } if closed.is_none_or(|closed| item.at < closed) => {
+                    link.error_by_server = Some(condition.clone());
+                }
                 _ => {}
             }
         }

@@ -173,7 +173,8 @@ fn cases(args: &Args) -> Result<(Vec<Case>, Vec<String>), String> {
         }
     }
     for server in SERVERS.into_iter().filter(|server| against.is_none() && asked(server.name())) {
-        let mut scenarios = vec![cuts, Scenario::Expired, Scenario::TakeOver, Scenario::Twice, Scenario::Calm];
+        let mut scenarios = vec![cuts, Scenario::Expired, Scenario::TakeOver, Scenario::Twice];
+        scenarios.extend([Scenario::Calm, Scenario::Farewell]);
         // Prosody does not heed `max`, and is deaf where ejabberd is not.
         scenarios.push(if server.name() == "prosody" { Scenario::Deaf } else { Scenario::Max });
         add(server.name(), server.version(), &ExampleClient, server, Some(Blame::Client), &scenarios);

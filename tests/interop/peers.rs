@@ -107,7 +107,7 @@ pub async fn start(server: &dyn Server, options: &Options, place: &Place) -> Res
     tokio::select! {
         () = ready => Ok(Running { addr, _child: child }),
         status = child.wait() => Err(format!("{} ended at once: {status:?}", server.name())),
-        () = tokio::time::sleep(Duration::from_secs(60)) => Err(format!("{} lets nobody in", server.name())),
+        () = tokio::time::sleep(Duration::from_secs(180)) => Err(format!("{} lets nobody in", server.name())),
     }
 }
 

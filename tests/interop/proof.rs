@@ -163,11 +163,11 @@ impl Audit<'_> {
         })
     }
 
-    /// Whether our client was right to leave this connection: its `<r/>` had no answer for so long. The proxy may be
+    /// Whether the client was right to leave this connection: its `<r/>` had no answer for so long. The proxy may be
     /// late to see the one and in time for the other.
     pub(crate) fn waited(&self, connection: usize) -> bool {
         let waited = self.ledger.links[connection].silence + Duration::from_secs(1) > ACK_TIMEOUT;
-        self.suspect == Blame::Client && waited && !self.cuts.contains(&connection)
+        waited && !self.cuts.contains(&connection)
     }
 
     fn place(&self, sending: &Sending) -> Option<(usize, u32)> {

@@ -46,6 +46,7 @@ struct Shared {
 struct State {
     connections: Vec<Arc<Connection>>,
     next: Option<(Dir, u64, Cut)>,
+    trap: Option<String>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -57,6 +58,8 @@ struct Connection {
     budget: Mutex<Option<(Dir, u64, Cut)>>,
     /// Directions that are not forwarded, not even read.
     paused: watch::Sender<&'static [Dir]>,
+    /// Once the client has written this, it gets nothing any more.
+    trap: Option<String>,
     /// What is written is read and goes nowhere.
     dark: watch::Sender<bool>,
     /// One side has reset it.
@@ -96,6 +99,11 @@ impl Proxy {
     /// Cuts the connection that comes next after exactly `bytes` in one direction.
     pub fn cut_next_after(&self, dir: Dir, bytes: u64, how: Cut) {
         self.shared.state.lock().unwrap().next = Some((dir, bytes, how));
+    }
+
+    /// The connection that comes next moves nothing to the client from when the client has written this.
+    pub fn pause_next_at(&self, text: String) {
+        self.shared.state.lock().unwrap().trap = Some(text);
     }
 
     /// The connections that were cut.
@@ -170,6 +178,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             recorder: shared.recorder.clone(),
             cut: watch::channel(None).0,
             budget: Mutex::new(state.next.take()),
+            trap: state.trap.take(),
             paused: watch::channel::<&[Dir]>(&[]).0,
             dark: watch::channel(false).0,
             broken: watch::channel(false).0,
@@ -210,6 +219,14 @@ impl Connection {
                 (allowed, (*left == 0).then_some(*how))
             }
             _ => (n, None),
+        }
+    }
+
+    /// Before the server has these bytes of the client.
+    fn spring(&self, bytes: &[u8]) {
+        let is_in = |text: &String| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        if self.trap.as_ref().is_some_and(is_in) {
+            self.paused.send_replace(&[Dir::ToClient]);
         }
     }
 

@@ -4,6 +4,7 @@ mod calm;
 mod cuts;
 mod deaf;
 mod expired;
+mod farewell;
 mod full;
 mod max;
 mod takeover;
@@ -37,6 +38,8 @@ pub enum Scenario {
     Calm,
     /// The server resumes the session and reads nothing more.
     Deaf,
+    /// The server's answers come only when the client has given the session up.
+    Farewell,
 }
 
 impl Scenario {
@@ -50,6 +53,7 @@ impl Scenario {
             Self::Max => "max",
             Self::Calm => "calm",
             Self::Deaf => "deaf",
+            Self::Farewell => "farewell",
         }
     }
 
@@ -65,7 +69,7 @@ impl Scenario {
 
     /// Whether sessions end in it that could have been resumed.
     pub fn ends_sessions(self) -> bool {
-        matches!(self, Self::Expired | Self::Full)
+        matches!(self, Self::Expired | Self::Full | Self::Farewell)
     }
 
     /// How long it may take, with a peer that often gets stuck, on a machine that is busy.
@@ -84,6 +88,7 @@ impl Scenario {
             Self::Max => max::run(stage).await,
             Self::Calm => calm::run(stage).await,
             Self::Deaf => deaf::run(stage).await,
+            Self::Farewell => farewell::run(stage).await,
         }
     }
 }

@@ -212,9 +212,11 @@ impl Stage {
         head.map(|length| (length + "<body>".len()) as u64).ok_or_else(|| format!("no message on #{connection}"))
     }
 
-    /// From now on nothing goes through; each end has written so many messages when this returns, the client's first.
+    /// From now on nothing goes through, and what was held back is gone. Each end has written so many messages when
+    /// this returns; our client, who does not wait for ever for an answer, had better be the last.
     pub async fn say_in_vain(&mut self, connection: usize, counts: [(End, u32); 2]) -> Result<Vec<Message>, String> {
         self.proxy.darken(connection);
+        self.proxy.pause(connection, &[]);
         let mut messages = Vec::new();
         for (from, count) in counts {
             let said: Vec<Message> = (0..count).map(|_| self.say(from)).collect();

@@ -171,6 +171,9 @@ async fn pump(connection: Arc<Connection>, dir: Dir, from: Arc<Leg>, to: Arc<Leg
             }
             Ok(n) => {
                 let at = Instant::now();
+                if dir == Dir::ToServer {
+                    connection.spring(&buffer[..n]);
+                }
                 let (allowed, cut) = connection.spend(dir, n);
                 let written = write(&connection, dir, at, &to, &buffer[..allowed]).await;
                 connection.recorder.withhold(connection.index, dir, at, &buffer[written..n]);

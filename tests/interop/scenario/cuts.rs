@@ -17,7 +17,7 @@ pub async fn run(stage: &mut Stage, count: usize, rng: &mut Rng) -> Result<(), S
             one(stage, rng).await?;
         }
         if left == 0 {
-            // The last one is a clean one, and nothing follows it.
+            // The last one, with nothing new said.
             let ups = stage.ups();
             stage.proxy.cut(stage.proxy.newest(), Cut::Fin);
             stage.until_up(ups).await?;

@@ -28,8 +28,6 @@ pub async fn run(stage: &mut Stage, ours: Option<Blame>) -> Result<(), String> {
     let sent = Timestamp::now();
     // And these it does not cover: our client sends them as new.
     let by_client = if ours == Some(Blame::Client) { 3 } else { 0 };
-    stage.proxy.darken(connection);
-    stage.proxy.pause(connection, &[]);
     let messages = stage.say_in_vain(connection, [(End::Partner, 5), (End::Client, by_client)]).await?;
     stage.proxy.hold(true);
     stage.proxy.cut(connection, Cut::Rst);

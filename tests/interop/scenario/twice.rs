@@ -7,7 +7,7 @@ use crate::stage::Stage;
 
 pub async fn run(stage: &mut Stage) -> Result<(), String> {
     stage.chat(2).await?;
-    let messages = stage.say_in_vain(stage.proxy.newest(), [(End::Client, 3), (End::Partner, 3)]).await?;
+    let messages = stage.say_in_vain(stage.proxy.newest(), [(End::Partner, 3), (End::Client, 3)]).await?;
     for _ in 0..2 {
         let (connection, ups) = (stage.proxy.newest(), stage.ups());
         stage.proxy.cut(connection, Cut::Rst);
