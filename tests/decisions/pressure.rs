@@ -120,6 +120,8 @@ fn what_came_first_decides_how_a_stream_ends() {
     let mut stream: StreamMgmt<String> = enabled(&config, now);
     let _ = stream.record_sent("a".into(), now).unwrap();
     let _ = stream.record_sent("b".into(), now + secs(1)).unwrap();
+    assert_eq!(stream.handle_timeout(now + secs(6) - Duration::from_nanos(1)), Ok(None), "the grace is five seconds");
+    assert_eq!(stream.handle_timeout(now + secs(6)), Err(Error::BufferFull));
     assert_eq!(stream.handle_timeout(now + secs(61)), Err(Error::BufferFull));
 
     // Both at 60 s: what leaves the session its life.

@@ -18,6 +18,7 @@ fn every_short_schedule_keeps_the_promise() {
     let worlds =
         Setting::explored().into_iter().filter(|setting| only.as_ref().is_none_or(|only| *only == setting.title()));
     let mut worlds: Vec<Explorer> = worlds.map(Explorer::new).collect();
+    assert!(!worlds.is_empty(), "there is no world {only:?}");
     let found = match minutes {
         None => {
             worlds.iter_mut().try_for_each(|world| (0..world.setting.depth).try_for_each(|_| world.go_deeper(threads)))
