@@ -14,11 +14,8 @@ use crate::Options;
 use crate::elements::{answer, hear, message, take, write};
 use crate::lines::{Line, print};
 use crate::login;
-use crate::stream::Connection;
+use crate::stream::{Connection, LINGER};
 use crate::xml::{self, Incoming, ReadError};
-
-/// How long the server has for its end of the stream.
-const LINGER: Duration = Duration::from_secs(2);
 
 pub struct Client {
     options: Options,

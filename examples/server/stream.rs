@@ -15,8 +15,8 @@ use super::xml::{self, Incoming, ReadError, XmlReader};
 
 /// How long a client may take nothing of what is written to it.
 const STALL: Duration = Duration::from_secs(60);
-/// How long a client gets to take our last words.
-const LINGER: Duration = Duration::from_secs(2);
+/// How long the other side has when a stream is closed, to take our last words and to say its own.
+pub const LINGER: Duration = Duration::from_secs(2);
 
 /// Plain TCP or TLS.
 pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
