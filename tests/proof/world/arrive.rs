@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use xmpp_sm::{
-    Acked, Action, Answer, Disconnected, EnableRequest, Enabled, Ended, Ending, Error, Failed, Inbound, Nonza, Receipt,
-    ResumeRequest, SessionStore,
+    Acked, Action, Answer, Condition, Disconnected, EnableRequest, Enabled, Ended, Ending, Error, Failed, Inbound,
+    Nonza, Receipt, ResumeRequest,
 };
 
 use super::event::Side;
@@ -148,14 +148,12 @@ impl Pair {
         ensure!(request.window() == window, "the session waits for {:?}, not {window:?}", request.window());
         let mut number = None;
         if request.is_resumable() {
-            match cx.store.register(&smid(cx.smids), self.owner, (self.number, id)) {
-                Ok(registered) => {
-                    number = Some(cx.smids);
-                    cx.smids += 1;
-                    cx.evicted.extend(registered.evicted.map(|evicted| evicted.sid));
-                    self.sessions[usize::from(session)].epoch = Some(registered.epoch);
-                }
-                Err(error) => ensure!(cx.setting.per_owner.is_some(), "the store says {error}"),
+            let new = cx.next_smid();
+            let epoch = cx.register(new, self.owner, (self.number, id))?;
+            number = epoch.map(|_| new);
+            self.sessions[usize::from(session)].epoch = epoch;
+            if epoch.is_none() && cx.setting.strict {
+                return self.refuse_enable(cx, at, request);
             }
         }
         let end = self.end(at, Side::Server);
@@ -169,6 +167,14 @@ impl Pair {
         half.resumable = number.is_some();
         half.window = window.filter(|_| number.is_some());
         self.write_nonza(cx, at, Side::Server, enabled)
+    }
+
+    fn refuse_enable(&mut self, cx: &Shared, at: usize, request: EnableRequest) -> Checked {
+        let why = Condition::ResourceConstraint;
+        let refused = self.end(at, Side::Server).stream.refuse_enable(request, why);
+        let failed = Nonza::Failed(Failed { h: None, condition: Some(why) });
+        ensure!(refused.as_ref() == Ok(&failed), "refused with {refused:?}, not {failed}");
+        self.write_nonza(cx, at, Side::Server, failed)
     }
 
     fn client_enabled(&mut self, cx: &Shared, at: usize, enabled: &Enabled) -> Checked {

@@ -1,6 +1,6 @@
 //! How streams and sessions end.
 
-use xmpp_sm::{Answer, Disconnected, Ended, Ending, Nonza, SessionStore};
+use xmpp_sm::{Answer, Disconnected, Ended, Ending, Nonza};
 
 use super::event::Side;
 use super::ledger::{Checked, Life, Msg, Session, Violation, ensure};
@@ -77,18 +77,14 @@ impl Pair {
             return Ok(());
         }
         ensure!(of == number.map(smid), "the session that has ended is {of:?}");
-        if let Some((epoch, of)) = epoch.take().zip(of) {
-            let done = match why {
-                Ending::Closed => cx.store.remove(&of, epoch),
-                Ending::Replaced => Ok(()),
-                _ => {
-                    *retired = Some(cx.now);
-                    cx.store.retire(&of, epoch, h, cx.now)
-                }
-            };
-            ensure!(done.is_ok(), "the store fails: {done:?}");
+        match (epoch.take().zip(*number), why) {
+            (None, _) | (_, Ending::Replaced) => Ok(()),
+            (Some((epoch, number)), Ending::Closed) => cx.remove(number, epoch),
+            (Some((epoch, number)), _) => {
+                *retired = Some(cx.now);
+                cx.retire(number, epoch, h, cx.now)
+            }
         }
-        Ok(())
     }
 
     /// A side closes its stream in good order.

@@ -15,19 +15,19 @@ mod link;
 mod pair;
 mod print;
 mod probe;
+mod registry;
 mod resume;
 pub mod setting;
 pub mod worlds;
 
-use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use xmpp_sm::{Counter, Detached, Ending, MemoryStore, Parts, SessionStore};
+use xmpp_sm::{Counter, Detached, Ending, Parts, SessionStore};
 
 use event::{Act, Event, Side};
 use ledger::{Checked, Life, Session, Violation, ensure};
 use pair::{Pair, Parked, Place, Shared, Step};
-use setting::{EPOCH, GERIATRIC, Setting, Start, smid};
+use setting::{GERIATRIC, Setting, Start, smid};
 
 pub struct World<'a> {
     cx: Shared<'a>,
@@ -36,13 +36,8 @@ pub struct World<'a> {
 
 impl<'a> World<'a> {
     pub fn new(setting: &'a Setting) -> Self {
-        let mut store = MemoryStore::new(&setting.configs[1]);
-        if let Some((most, policy)) = setting.per_owner {
-            store = store.per_owner(NonZeroUsize::new(most).expect("not zero")).at_cap(policy);
-        }
-        let cx = Shared { setting, now: *EPOCH, store, smids: 0, evicted: Vec::new() };
-        let mut world =
-            Self { cx, pairs: (0..setting.pairs).map(|number| Pair::new(number, setting.one_owner)).collect() };
+        let pairs = (0..setting.pairs).map(|number| Pair::new(number, setting.owners)).collect();
+        let mut world = Self { cx: Shared::new(setting), pairs };
         if let Start::On(counts) = setting.start {
             for pair in &mut world.pairs {
                 pair.start(&mut world.cx, counts).expect("both sides start detached");
@@ -149,10 +144,8 @@ impl<'a> World<'a> {
 
     /// The same for the tables of the store, which takes longer.
     fn check_census(&self) -> Checked {
-        let sessions = self.pairs.iter().flat_map(|pair| &pair.sessions);
-        let registered = sessions.filter(|session| session.epoch.is_some()).count();
-        let known = self.cx.store.len();
-        ensure!(known == registered, "the store has {known} sessions, and {registered} sessions are registered");
+        let (known, registered) = (self.cx.store.len(), self.cx.registered.len());
+        ensure!(known == registered, "the store has {known} sessions, and {registered} are registered");
         Ok(())
     }
 }
@@ -161,22 +154,20 @@ impl Pair {
     /// Both sides start with a detached session that has counted so much.
     fn start(&mut self, cx: &mut Shared, counts: [u32; 2]) -> Checked {
         let mut session = Session::new(counts);
-        session.smid = Some(cx.smids);
-        let smid = smid(cx.smids);
-        cx.smids += 1;
+        let number = cx.next_smid();
+        session.smid = Some(number);
         for side in Side::BOTH {
             let window = cx.options(Side::Server).resume_timeout;
             let deadline = window.map(|window| cx.now + window);
             let half = session.half_mut(side);
             (half.life, half.resumable, half.window) = (Life::Alive, true, window);
             let [h, acked] = [side.peer(), side].map(|side| Counter::new(counts[side.index()]));
-            let parts = Parts { smid: smid.clone(), deadline, window, h, acked, unacked: Vec::new() };
+            let parts = Parts { smid: smid(number), deadline, window, h, acked, unacked: Vec::new() };
             let config = cx.setting.configs[side.index()].clone();
             let detached = Detached::from_parts(config, parts).map_err(|_| Violation("too many".into()))?;
             self.parked.push(Parked { side, session: 0, detached, deadline, connection: 0 });
         }
-        let registered = cx.store.register(&smid, self.owner, (self.number, 0));
-        session.epoch = Some(registered.map_err(|error| Violation(error.to_string()))?.epoch);
+        session.epoch = cx.register(number, self.owner, (self.number, 0))?;
         self.sessions.push(session);
         self.next_connection = 1;
         Ok(())

@@ -8,7 +8,8 @@ use xmpp_sm::{Detached, Epoch, MemoryStore, Nonza, Receipt, ResumeRequest, Strea
 use super::event::Side;
 use super::ledger::{Checked, Half, Life, Msg, Session, Violation};
 use super::link::{Link, Wire};
-use super::setting::{Carry, Options, Setting};
+use super::registry::Entry;
+use super::setting::{Carry, EPOCH, Options, Setting};
 
 /// How the store finds a session: the pair, and the connection that it was last on.
 pub type Sid = (u8, u32);
@@ -18,12 +19,26 @@ pub struct Shared<'a> {
     pub setting: &'a Setting,
     pub now: Instant,
     pub store: MemoryStore<Sid>,
-    pub smids: u16,
+    /// What must be registered there, longest first: see `registry.rs`.
+    pub registered: Vec<Entry>,
+    pub last_epoch: Option<Epoch>,
     /// Sessions that had to make room in the store, and are to be ended.
     pub evicted: Vec<Sid>,
+    smids: u16,
 }
 
-impl Shared<'_> {
+impl<'a> Shared<'a> {
+    pub fn new(setting: &'a Setting) -> Self {
+        let store = setting.caps.store(&setting.configs[1]);
+        Self { setting, now: *EPOCH, store, registered: Vec::new(), last_epoch: None, evicted: Vec::new(), smids: 0 }
+    }
+
+    /// The number of an SM-ID that nobody has.
+    pub fn next_smid(&mut self) -> u16 {
+        self.smids += 1;
+        self.smids - 1
+    }
+
     pub fn options(&self, side: Side) -> &Options {
         &self.setting.options[side.index()]
     }
@@ -119,9 +134,8 @@ impl Connection {
 }
 
 impl Pair {
-    pub fn new(number: u8, one_owner: bool) -> Self {
-        let owner = if one_owner { 0 } else { usize::from(number) % 3 };
-        let owner = ["juliet@example.com", "romeo@example.net", "nurse@example.com"][owner];
+    pub fn new(number: u8, owners: usize) -> Self {
+        let owner = ["juliet@example.com", "romeo@example.net", "nurse@example.com"][usize::from(number) % owners];
         Self {
             number,
             owner,

@@ -23,6 +23,13 @@ impl World<'_> {
         for pair in &self.pairs {
             pair.print(&self.cx, &mut hasher);
         }
+        if self.cx.setting.caps.are_set() {
+            for entry in &self.cx.registered {
+                let (pair, _) = entry.sid;
+                let labels = Labels { pair: &self.pairs[usize::from(pair)], now: self.cx.now };
+                (pair, labels.smid(&smid(entry.number))).hash(&mut hasher);
+            }
+        }
         hasher.finish()
     }
 }

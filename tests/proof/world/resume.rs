@@ -6,7 +6,7 @@ use super::event::Side;
 use super::ledger::{Checked, Life, Msg, Session, Violation, ensure};
 use super::link::Wire;
 use super::pair::{Connection, End, Pair, Parked, Shared, Sid, Step};
-use super::setting::{GERIATRIC, smid, smid_number};
+use super::setting::{GERIATRIC, smid_number};
 
 impl Pair {
     /// The client opens a connection and, if it has a session, asks for it.
@@ -164,11 +164,7 @@ impl Pair {
         let sid = (self.number, self.connections[at].id);
         let Session { smid: number, epoch, .. } = &mut self.sessions[usize::from(session)];
         let Some(number) = *number else { return Err(Violation("a session without an SM-ID is resumed".into())) };
-        let registered = cx.store.register(&smid(number), self.owner, sid);
-        let registered = registered.map_err(|error| Violation(error.to_string()))?;
-        ensure!(registered.evicted.is_none(), "a session has to make room for itself: {:?}", registered.evicted);
-        let before = epoch.replace(registered.epoch);
-        ensure!(before < Some(registered.epoch), "{:?} follows {before:?}", registered.epoch);
+        let before = std::mem::replace(epoch, cx.register(number, self.owner, sid)?);
         self.late.extend(before.map(|before| (number, before)));
         Ok(())
     }

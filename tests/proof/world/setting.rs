@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use super::event::Event;
-use xmpp_sm::{AckFreq, AtCap, Config, OnFull, SmId, StaleH};
+use xmpp_sm::{AckFreq, AtCap, Config, MemoryStore, OnFull, SmId, StaleH};
 
 /// The options of one side.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +74,31 @@ pub enum Carry {
     Bytes,
 }
 
+/// How many sessions the store takes, and what it does with more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caps {
+    pub per_owner: Option<usize>,
+    pub in_all: Option<usize>,
+    pub at_cap: AtCap,
+}
+
+impl Caps {
+    pub fn store<Sid>(&self, config: &Config) -> MemoryStore<Sid> {
+        let mut store = MemoryStore::new(config).at_cap(self.at_cap);
+        if let Some(most) = self.per_owner {
+            store = store.per_owner(NonZeroUsize::new(most).expect("not zero"));
+        }
+        if let Some(most) = self.in_all {
+            store = store.in_all(NonZeroUsize::new(most).expect("not zero"));
+        }
+        store
+    }
+
+    pub fn are_set(&self) -> bool {
+        self.per_owner.is_some() || self.in_all.is_some()
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Setting {
     pub name: String,
@@ -87,10 +112,11 @@ pub struct Setting {
     /// The server has stream management switched off.
     pub disabled: bool,
     pub pairs: u8,
-    /// All pairs are of the same owner.
-    pub one_owner: bool,
-    /// How many sessions the store takes of one owner, and what it does with more.
-    pub per_owner: Option<(usize, AtCap)>,
+    /// How many owners the pairs have: their sessions are one's in turn.
+    pub owners: usize,
+    pub caps: Caps,
+    /// The server refuses stream management to a session for which the store has no room.
+    pub strict: bool,
     pub carry: Carry,
     /// The size of the stanza at a position.
     pub size: fn(u32) -> u32,
@@ -110,8 +136,9 @@ impl Setting {
             depth: 4,
             disabled: false,
             pairs: 1,
-            one_owner: false,
-            per_owner: None,
+            owners: 3,
+            caps: Caps::default(),
+            strict: false,
             carry: Carry::Elements,
             size: |_| 1,
             connections: 3,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use xmpp_sm::{AckFreq, AtCap, OnFull};
 
 use super::event::read_schedule;
-use super::setting::{Carry, GRACE, Options, Setting, Start, every};
+use super::setting::{Caps, Carry, GRACE, Options, Setting, Start, every};
 
 /// Where it gets dense: the names, and how it comes there.
 const SCENES: [(&str, &str); 6] = [
@@ -18,7 +18,7 @@ const SCENES: [(&str, &str); 6] = [
 ];
 
 /// The most knobs that [`Setting::random`] turns.
-pub const KNOBS: usize = 23;
+pub const KNOBS: usize = 26;
 
 const RANDOM: &str = "random ";
 
@@ -65,12 +65,20 @@ impl Setting {
         worlds.push(nothing("from nothing, full: gives up resumability", gives_up, gives_up));
         let unbuffered = Options { buffer: false, ..asking(every(1)) };
         worlds.push(nothing("no buffer", Options { buffer: false, ..quiet }, unbuffered));
-        for (name, policy) in
-            [("room for one: the oldest goes", AtCap::EvictOldest), ("room for one: refuses", AtCap::Refuse)]
-        {
-            let two = Self { pairs: 2, one_owner: true, per_owner: Some((1, policy)), ..nothing(name, quiet, quiet) };
-            worlds.push(Self { depth: 4, ..two.after("connect enable deliver:s:0 1.connect 1.enable") });
-        }
+        let crowd = |name, pairs, owners, caps| Self { depth: 4, pairs, owners, caps, ..nothing(name, quiet, quiet) };
+        let one = |at_cap| Caps { per_owner: Some(1), in_all: None, at_cap };
+        let two_come = "connect enable deliver:s:0 1.connect 1.enable";
+        worlds.push(crowd("room for one: the oldest goes", 2, 1, one(AtCap::EvictOldest)).after(two_come));
+        worlds.push(crowd("room for one: not resumable", 2, 1, one(AtCap::Refuse)).after(two_come));
+        worlds.push(Self { strict: true, ..crowd("room for one: refuses", 2, 1, one(AtCap::Refuse)) }.after(two_come));
+        let one_in_all = |at_cap| Caps { per_owner: None, in_all: Some(1), at_cap };
+        worlds
+            .push(crowd("room for one in all: the oldest goes", 2, 2, one_in_all(AtCap::EvictOldest)).after(two_come));
+        worlds.push(crowd("room for one in all: not resumable", 2, 2, one_in_all(AtCap::Refuse)).after(two_come));
+        // The second owner's session is the oldest of all, and stays: the third is the first owner's.
+        let full = Caps { per_owner: Some(1), in_all: Some(2), at_cap: AtCap::EvictOldest };
+        let three_come = "1.connect 1.enable 1.deliver:s:0 connect enable deliver:s:0 2.connect 2.enable";
+        worlds.push(Self { depth: 3, ..crowd("room for two owners: the oldest goes", 3, 2, full) }.after(three_come));
         worlds
     }
 
@@ -116,15 +124,20 @@ impl Setting {
             0 => Start::Nothing,
             _ => Start::On([bases[knob(4)], bases[knob(4)]]),
         };
-        let per_owner = [None, None, Some((1, AtCap::EvictOldest)), Some((1, AtCap::Refuse))][knob(4)];
+        let caps = Caps {
+            per_owner: [None, None, Some(1), Some(2)][knob(4)],
+            in_all: [None, None, Some(1), Some(3)][knob(4)],
+            at_cap: [AtCap::EvictOldest, AtCap::Refuse][knob(2)],
+        };
         // A session that is on from the start must have come there somehow.
-        let start = if per_owner.is_some() || server.resume_timeout.is_none() { Start::Nothing } else { start };
+        let start = if caps.are_set() || server.resume_timeout.is_none() { Start::Nothing } else { start };
         server.buffer |= start != Start::Nothing;
         let new = Self::new(&format!("{RANDOM}{name}"), client, server, start);
         Self {
             pairs: [1, 1, 2, 4][knob(4)],
-            one_owner: knob(2) == 1,
-            per_owner,
+            owners: [3, 1, 2][knob(3)],
+            caps,
+            strict: knob(2) == 1,
             carry: [Carry::Elements, Carry::Bytes][knob(2)],
             size: [|_| 1, |position| position * 7919 % 3000, |position| position * 31 % 300, |_| 0][knob(4)],
             connections: 4,
