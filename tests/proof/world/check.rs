@@ -1,10 +1,12 @@
 //! The ledger against what the crate shows.
 
+use std::time::Instant;
+
 use xmpp_sm::{Lookup, SessionStore};
 
 use super::event::Side;
 use super::ledger::{Checked, Life, Session, Violation, ensure};
-use super::pair::{Pair, Parked, Place, Shared, Step};
+use super::pair::{Pair, Parked, Place, Shared, Sid, Step};
 use super::setting::{GERIATRIC, GRACE, smid};
 
 impl Pair {
@@ -62,17 +64,22 @@ impl Pair {
 
     fn check_store(&self, cx: &Shared, session: &Session, number: u16, of: u16) -> Checked {
         let found = cx.store.lookup(&smid(of), self.owner, cx.now);
-        let wanted = match (self.place(number, Side::Server), session.retired) {
+        let wanted = self.known(number, session, cx.now);
+        ensure!(found == Ok(wanted), "the store answers {found:?} for session {number}, not {wanted:?}");
+        Ok(())
+    }
+
+    /// What the store must say to the owner of a session.
+    pub fn known(&self, number: u16, session: &Session, now: Instant) -> Lookup<Sid> {
+        match (self.place(number, Side::Server), session.retired) {
             (Some(_), _) if session.epoch.is_none() => Lookup::NotFound,
             (Some(Place::On(at)), _) => Lookup::Session((self.number, self.connections[at].id)),
             (Some(Place::Off(i)), _) => Lookup::Session((self.number, self.parked[i].connection)),
-            (None, Some(retired)) if cx.now - retired <= GERIATRIC => {
+            (None, Some(retired)) if now - retired <= GERIATRIC => {
                 let half = session.half(Side::Server);
                 Lookup::StaleH(half.in_counter(half.h))
             }
             (None, _) => Lookup::NotFound,
-        };
-        ensure!(found == Ok(wanted), "the store answers {found:?} for session {number}, not {wanted:?}");
-        Ok(())
+        }
     }
 }

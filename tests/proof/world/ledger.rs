@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use xmpp_sm::{Counter, Detached, Epoch, Lost, OpenReceipt, Stanza, StreamMgmt, Unacked};
+use xmpp_sm::{Counter, Detached, Epoch, Lost, OpenReceipt, Stanza, StreamMgmt, Unacked, WrongH};
 
 use super::event::Side;
 
@@ -169,6 +169,18 @@ impl Half {
 
     pub fn queued_bytes(&self) -> usize {
         self.queued().map(|sent| sent.msg.bytes()).sum()
+    }
+
+    /// Why an `h` of the peer cannot be right, if so: it is beyond what was sent, or behind what was acknowledged,
+    /// whichever it is nearer to.
+    pub fn wrong(&self, h: Counter) -> Option<WrongH> {
+        let (acked, sent) = (self.out_counter(self.acked), self.out_counter(self.sent.len()));
+        let beyond = |from: Counter, to: Counter| to.get().wrapping_sub(from.get());
+        match (beyond(sent, h), beyond(h, acked)) {
+            _ if beyond(acked, h) as usize <= self.sent.len() - self.acked => None,
+            (above, below) if above <= below => Some(WrongH::TooHigh { h, sent }),
+            _ => Some(WrongH::Backwards { h, acked }),
+        }
     }
 
     /// This side tells its peer how many of its stanzas were handled.

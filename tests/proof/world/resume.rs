@@ -1,12 +1,29 @@
 //! How a client asks for its session on a new connection, and how the server's host moves it there.
 
-use xmpp_sm::{Counter, Ending, Nonza, OnFull, Refusal, Refused, ResumeError, ResumeRequest, SessionStore, StreamMgmt};
+use std::time::Instant;
+
+use xmpp_sm::{
+    Condition, Counter, Ending, Failed, Lookup, Nonza, OnFull, Refusal, Refused, ResumeError, ResumeRequest,
+    SessionStore, StreamMgmt,
+};
 
 use super::event::Side;
 use super::ledger::{Checked, Life, Msg, Session, Violation, ensure};
 use super::link::Wire;
-use super::pair::{Connection, End, Pair, Parked, Shared, Sid, Step};
+use super::pair::{Connection, End, Pair, Parked, Place, Shared, Sid, Step};
 use super::setting::{GERIATRIC, smid_number};
+
+/// What comes of a `<resume/>`.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Resumed,
+    NotYet,
+    Refused(Nonza, Refused),
+}
+
+fn failed(h: Option<Counter>, condition: Condition) -> Nonza {
+    Nonza::Failed(Failed { h, condition: Some(condition) })
+}
 
 impl Pair {
     /// The client opens a connection and, if it has a session, asks for it.
@@ -60,43 +77,40 @@ impl Pair {
         let found = cx.store.lookup(request.previd(), self.owner, cx.now);
         let found = found.map_err(|error| Violation(error.to_string()))?.session();
         let h = request.h();
+        let wanted = self.refusal(cx, session, h);
         let i = match found.and_then(|sid| self.detach(cx, sid, h)) {
-            Err(refusal) => return self.refuse(cx, at, session, request, refusal),
+            Err(refusal) => {
+                ensure!(wanted == Some(refusal), "session {session} is refused with {refusal:?}, not {wanted:?}");
+                return self.refuse(cx, at, request, refusal);
+            }
             Ok(parked) => parked?,
         };
+        ensure!(wanted.is_none(), "session {session} is to be resumed, and not refused with {wanted:?}");
         let Parked { side, session: found, detached, deadline, connection } = self.parked.remove(i);
         ensure!(found == session, "the store leads to session {found} in the place of {session}");
-        let due = deadline.is_some_and(|deadline| deadline <= cx.now);
         let keep = |pair: &mut Self, detached| {
             let kept = Parked { side, session, detached, deadline, connection };
             pair.parked.insert(i, kept);
         };
-        let open = self.session(session).half(Side::Server).open();
-        match self.end(at, Side::Server).stream.accept_resume(request, detached, cx.now) {
-            Ok(resumption) => {
-                ensure!(open == 0 && !due, "a session with {open} open receipts is resumed, expired: {due}");
+        let wanted = self.outcome(cx.now, session, h, deadline);
+        match (self.end(at, Side::Server).stream.accept_resume(request, detached, cx.now), wanted) {
+            (Ok(resumption), Outcome::Resumed) => {
                 let resend: Vec<Msg> = resumption.resend.unacked.map(|queued| *queued.stanza).collect();
                 let (resumed, request) = (resumption.resumed, resumption.resend.request.then_some(Nonza::Request));
                 self.sessions[usize::from(session)].acked(Side::Server, h)?;
                 self.register_again(cx, at, session)?;
                 self.go_on(cx, at, Side::Server, session, Some(resumed), &resend, request)
             }
-            Err(ResumeError::NotYet { request, session: detached }) => {
-                ensure!(open > 0, "a session without open receipts is called not yet ready");
+            (Err(ResumeError::NotYet { request, session: detached }), Outcome::NotYet) => {
                 keep(self, detached);
                 self.end(at, Side::Server).step = Step::Held(request);
                 Ok(())
             }
-            Err(ResumeError::Refused { failed, why, session: detached }) => {
-                let Nonza::Failed(f) = &failed else { return Err(Violation(format!("refused with {failed}"))) };
+            (Err(ResumeError::Refused { failed, why, session: detached }), Outcome::Refused(told, because))
+                if (&failed, why) == (&told, because) =>
+            {
                 match why {
                     Refused::Expired => {
-                        ensure!(due && open == 0, "the session had not expired, or has {open} open receipts");
-                        let half = self.session(session).half(Side::Server);
-                        // No h that is too old is told, though the owner has left the session lying for so long.
-                        let told = deadline.is_some_and(|deadline| cx.now - deadline <= GERIATRIC);
-                        let last = half.in_counter(half.h);
-                        ensure!(f.h == told.then_some(last), "the h of {failed} is not the last, {last}");
                         let ended = detached.expire(cx.now);
                         let ended = ended.map_err(|_| Violation("the session had not expired".into()))?;
                         self.ended(cx, Side::Server, session, ended, Ending::Expired)?;
@@ -111,7 +125,22 @@ impl Pair {
                 self.end(at, Side::Server).step = Step::Open;
                 self.write_nonza(cx, at, Side::Server, failed)
             }
-            Err(error) => Err(Violation(error.to_string())),
+            (other, wanted) => Err(Violation(format!("a <resume/> with h {h} gives {other:?}, not {wanted:?}"))),
+        }
+    }
+
+    /// What must come of a `<resume/>` for a detached session.
+    pub fn outcome(&self, now: Instant, session: u16, h: Counter, deadline: Option<Instant>) -> Outcome {
+        let half = self.session(session).half(Side::Server);
+        match (half.wrong(h), deadline.filter(|deadline| *deadline <= now)) {
+            (Some(why), None) => Outcome::Refused(failed(None, Condition::BadRequest), Refused::WrongH(why)),
+            _ if half.open() > 0 => Outcome::NotYet,
+            // No h that is too old is told, though the owner has left the session lying for so long.
+            (_, Some(deadline)) => {
+                let told = (now - deadline <= GERIATRIC).then_some(half.in_counter(half.h));
+                Outcome::Refused(failed(told, Condition::ItemNotFound), Refused::Expired)
+            }
+            (None, None) => Outcome::Resumed,
         }
     }
 
@@ -133,23 +162,38 @@ impl Pair {
         Ok(i.ok_or_else(|| Violation(format!("the store leads to connection {sid}, where no session is"))))
     }
 
-    fn refuse(&mut self, cx: &Shared, at: usize, session: u16, request: ResumeRequest, why: Refusal) -> Checked {
-        let half = self.session(session).half(Side::Server);
-        let waits = self.connections[at].end(Side::Client).is_some();
-        match why {
-            Refusal::NotFound => {
-                ensure!(!half.resumable || half.life == Life::Over, "a session that lives is not found")
+    /// Why a session that is asked for with that `h` must be refused before its stream is touched.
+    fn refusal(&self, cx: &Shared, session: u16, h: Counter) -> Option<Refusal> {
+        let of = self.session(session);
+        match (self.known(session, of, cx.now), self.place(session, Side::Server)) {
+            (Lookup::NotFound, _) => Some(Refusal::NotFound),
+            (Lookup::StaleH(h), _) => Some(Refusal::StaleH(h)),
+            (Lookup::Session(_), Some(Place::On(_))) => {
+                let half = of.half(Side::Server);
+                match half.resumable {
+                    false => Some(Refusal::NotFound),
+                    true => half.wrong(h).map(|_| Refusal::Because(Condition::BadRequest)),
+                }
             }
-            Refusal::StaleH(h) => {
-                ensure!(half.life == Life::Over, "a session that lives is called gone");
-                half.claims(h)?;
-            }
-            Refusal::Because(condition) => ensure!(!waits, "the client waits and is refused: {condition:?}"),
+            (Lookup::Session(_), _) => None,
         }
+    }
+
+    fn refuse(&mut self, cx: &Shared, at: usize, request: ResumeRequest, why: Refusal) -> Checked {
+        let waits = self.connections[at].end(Side::Client).is_some();
+        let (h, condition) = match why {
+            Refusal::NotFound => (None, Condition::ItemNotFound),
+            Refusal::StaleH(h) => (Some(h), Condition::ItemNotFound),
+            Refusal::Because(condition) => {
+                ensure!(!waits, "the client waits and is refused: {condition:?}");
+                (None, condition)
+            }
+        };
         let end = self.end(at, Side::Server);
         end.step = Step::Open;
-        let failed = end.stream.refuse_resume(request, why).map_err(|error| Violation(error.to_string()))?;
-        self.write_nonza(cx, at, Side::Server, failed)
+        let (told, wanted) = (end.stream.refuse_resume(request, why), failed(h, condition));
+        ensure!(told.as_ref() == Ok(&wanted), "refused with {told:?}, not {wanted}");
+        self.write_nonza(cx, at, Side::Server, wanted)
     }
 
     /// The connection of that number, if it has a session.
