@@ -55,7 +55,7 @@ fn tell(setting: &Setting, schedule: &[Event]) {
 
 #[test]
 fn schedules_can_be_written_and_read_and_packed() {
-    let text = "connect enable send:c 3.send:s deliver:s:2 read:c:1:65535 handle:s:0 giveup:c:4 cut:s:0 retry:1 r:c a:s \
+    let text = "connect enable send:c 3.send:s deliver:s:2 read:c:1:65535 handle:s:0 giveup:c:4 giveupall:s cut:s:0 retry:1 r:c a:s \
                 tick timeout:c:0 expire:s:1 close:c late probe";
     let schedule = read_schedule(text).expect("events");
     assert_eq!(write_schedule(&schedule), text);

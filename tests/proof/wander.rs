@@ -32,7 +32,7 @@ fn choose(world: &World, events: &[Event], choice: u32) -> Event {
         Act::Deliver(..) => 30,
         Act::Send(_) | Act::Handle(..) => 20,
         Act::Connect | Act::Enable | Act::Retry(_) => 10,
-        Act::GiveUp(..) | Act::Late | Act::Probe => 1,
+        Act::GiveUp(..) | Act::GiveUpAll(_) | Act::Late | Act::Probe => 1,
         Act::Cut(..) | Act::Request(_) | Act::Ack(_) | Act::Timeout(..) => 2,
         Act::Tick | Act::Expire(..) | Act::Close(_) => 1,
         Act::Read(..) => 0,

@@ -108,6 +108,9 @@ impl Pair {
             (msg.session, msg.from, msg.position) == wanted,
             "{msg:?} is delivered to {side:?} where {wanted:?} was the next: a duplicate or a gap"
         );
+        let most = cx.options(side).receipts_max as usize;
+        let half = self.half(session, side);
+        ensure!(position - half.h < most, "more receipts than {most}");
         let number = half.in_counter(position + 1);
         ensure!(receipt.number() == Some(number), "the receipt has {:?}, not {number}", receipt.number());
         half.settled.push(false);
@@ -143,7 +146,7 @@ impl Pair {
         let connection = &self.connections[at];
         let (id, session) = (connection.id, connection.enabling);
         let Some(session) = session else { return Err(Violation("an <enable/> that nobody sent".into())) };
-        let longest = |side| cx.options(side).resume_timeout.filter(|_| cx.options(side).buffer);
+        let longest = |side| cx.options(side).resume_timeout.filter(|_| cx.options(side).can_resume());
         let window = longest(Side::Client).zip(longest(Side::Server)).map(|(client, server)| client.min(server));
         ensure!(request.window() == window, "the session waits for {:?}, not {window:?}", request.window());
         let mut number = None;
@@ -182,7 +185,7 @@ impl Pair {
         ensure!(matches!(end.step, Step::Enabling), "<enabled/> comes unasked");
         end.step = Step::Enabled;
         let Some(session) = end.session else { return Err(Violation("<enabled/> for no session".into())) };
-        let may = cx.options(Side::Client).buffer && cx.options(Side::Client).resume_timeout.is_some();
+        let may = cx.options(Side::Client).can_resume();
         let Self { sessions, .. } = self;
         let session = &mut sessions[usize::from(session)];
         ensure!(enabled.id == session.smid.map(smid), "<enabled/> has {:?} for {:?}", enabled.id, session.smid);

@@ -15,7 +15,7 @@ impl Pair {
         offer(Act::Enable);
         offer(Act::Late);
         for side in Side::BOTH {
-            for act in [Act::Send(side), Act::Request(side), Act::Ack(side), Act::Close(side)] {
+            for act in [Act::Send(side), Act::Request(side), Act::Ack(side), Act::Close(side), Act::GiveUpAll(side)] {
                 offer(act);
             }
             for at in (0..self.connections.len()).map(|at| at as u8) {
@@ -74,6 +74,7 @@ impl Pair {
                 takes && !self.connections[usize::from(at)].to[side.index()].is_empty()
             }
             Act::Handle(side, i) | Act::GiveUp(side, i) => usize::from(i) < self.open[side.index()].len(),
+            Act::GiveUpAll(side) => !self.open[side.index()].is_empty(),
             Act::Cut(side, at) => end(side, at).is_some(),
             Act::Retry(at) => end(Side::Server, at).is_some_and(|end| matches!(end.step, Step::Held(_))),
             Act::Request(side) | Act::Ack(side) | Act::Close(side) => speaks(side),

@@ -2,15 +2,20 @@
 
 use std::time::Instant;
 
-use xmpp_sm::{Lookup, SessionStore};
+use xmpp_sm::{AckFreq, Lookup, SessionStore};
 
 use super::event::Side;
-use super::ledger::{Checked, Life, Session, Violation, ensure};
-use super::pair::{Pair, Parked, Place, Shared, Sid, Step};
-use super::setting::{GERIATRIC, GRACE, smid};
+use super::ledger::{Checked, Half, Life, Session, Violation, ensure};
+use super::pair::{End, Pair, Parked, Place, Shared, Sid, Step};
+use super::setting::{BUSY, GERIATRIC, GRACE, smid};
 
 impl Pair {
     pub fn check(&self, cx: &Shared) -> Checked {
+        for connection in &self.connections {
+            for side in Side::BOTH {
+                connection.end(side).map_or(Ok(()), |end| Self::check_end(cx, end, side))?;
+            }
+        }
         for (session, number) in self.sessions.iter().zip(0..) {
             for side in Side::BOTH {
                 let half = session.half(side);
@@ -27,7 +32,8 @@ impl Pair {
     }
 
     fn check_half(&self, cx: &Shared, session: u16, side: Side) -> Checked {
-        let half = self.session(session).half(side);
+        let of = self.session(session);
+        let half = of.half(side);
         let open = self.open[side.index()].iter().filter(|open| open.session == session);
         let oldest = open.min_by_key(|open| open.position).map(|open| open.since);
         match self.place(session, side) {
@@ -38,18 +44,10 @@ impl Pair {
                 ensure!(bytes == half.queued_bytes(), "{bytes} bytes are queued, not {}", half.queued_bytes());
                 let resumable = end.stream.is_resumable();
                 ensure!(resumable == half.resumable, "resumable is {resumable}, and must be {}", half.resumable);
-                let enabled = matches!(end.step, Step::Enabled);
-                ensure!(end.stream.is_enabled() == enabled, "enabled is not {enabled}");
-                // No timer of another stream: each is as old as its cause at most.
-                let limits = cx.options(side);
-                let asked = end.asked.zip(limits.ack_timeout).map(|(asked, limit)| asked + limit);
-                let over = end.over.map(|over| over + GRACE);
-                let due = asked.into_iter().chain(over).min();
-                let timer = end.stream.poll_timeout();
-                // Without an `<r/>` on its way, the next one may be due before that.
-                let right = timer == due || asked.is_none() && (due.is_none() || timer < due);
-                ensure!(right, "the timer is set to {timer:?}, not {due:?}");
-                Ok(())
+                let smid = of.smid.filter(|_| !matches!(end.step, Step::Enabling)).map(smid);
+                ensure!(end.stream.smid() == smid.as_ref(), "the SM-ID is {:?}, not {smid:?}", end.stream.smid());
+                check_bounds(cx, half, end, side)?;
+                check_timer(cx, half, end, side)
             }
             Some(Place::Off(i)) => {
                 let Parked { detached, deadline, .. } = &self.parked[i];
@@ -60,6 +58,18 @@ impl Pair {
             }
             None => Err(Violation("is nowhere".into())),
         }
+    }
+
+    /// Whether the stream tells what it would take, and how far it has come.
+    fn check_end(cx: &Shared, end: &End, side: Side) -> Checked {
+        let stream = &end.stream;
+        let told = (stream.is_enabled(), stream.is_recording(), stream.has_feature());
+        let enabled = matches!(end.step, Step::Enabled);
+        let recording = enabled || matches!(end.step, Step::Enabling | Step::Resuming(_));
+        let may_ask = side == Side::Server && matches!(end.step, Step::Open) && !cx.setting.disabled;
+        let wanted = (enabled, recording, may_ask);
+        ensure!(told == wanted, "(enabled, recording, feature) is {told:?}, not {wanted:?}");
+        Ok(())
     }
 
     fn check_store(&self, cx: &Shared, session: &Session, number: u16, of: u16) -> Checked {
@@ -82,4 +92,39 @@ impl Pair {
             (None, _) => Lookup::NotFound,
         }
     }
+}
+
+/// Whether the stream tells what it would take.
+fn check_bounds(cx: &Shared, half: &Half, end: &End, side: Side) -> Checked {
+    let options = cx.options(side);
+    let told = (end.stream.can_receive(), end.stream.has_room());
+    let wanted = (
+        half.settled.len() - half.h < options.receipts_max as usize,
+        half.queued().count() < options.buffer_max as usize && half.queued_bytes() < options.buffer_max_bytes,
+    );
+    ensure!(told == wanted, "(can receive, has room) is {told:?}, not {wanted:?}");
+    Ok(())
+}
+
+/// No timer is of another stream or of another session: each is as old as its cause, and none is missing.
+fn check_timer(cx: &Shared, half: &Half, end: &End, side: Side) -> Checked {
+    let options = cx.options(side);
+    let asked = end.asked.zip(options.ack_timeout).map(|(asked, limit)| asked + limit);
+    let over = end.over.map(|over| over + GRACE);
+    let due = asked.into_iter().chain(over).min().filter(|_| matches!(end.step, Step::Enabled));
+    let timer = end.stream.poll_timeout();
+    // With no `<r/>` on its way, another may be due for what the last answer has left out.
+    let left = half.acked < half.sent.len() && matches!(end.step, Step::Enabled);
+    let right = match (options.ack.filter(|_| left && end.asked.is_none()), timer) {
+        (None, _) => timer == due,
+        (Some(AckFreq::SelfClocked { .. }), None) => false,
+        (Some(AckFreq::Every(_)), None) => due.is_none(),
+        (Some(freq), Some(timer)) => {
+            let idle = if let AckFreq::SelfClocked { idle } = freq { Some(idle) } else { options.ack_timeout };
+            let latest = idle.unwrap_or_default().max(BUSY);
+            due.is_none_or(|due| timer <= due) && timer <= cx.now + latest
+        }
+    };
+    ensure!(right, "the timer is set to {timer:?}, and {due:?} is due");
+    Ok(())
 }

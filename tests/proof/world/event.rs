@@ -45,6 +45,8 @@ pub enum Act {
     Handle(Side, u8),
     /// The host of this side gives a stanza up by its number.
     GiveUp(Side, u8),
+    /// The host of this side gives up all that is open in the session of its oldest receipt.
+    GiveUpAll(Side),
     /// This side notices that the connection is lost. What was on its way to it is lost, too; what it has
     /// written may still arrive.
     Cut(Side, u8),
@@ -77,9 +79,25 @@ pub struct Event {
 }
 
 /// The names of the acts, by their tags.
-const NAMES: [&str; 17] = [
-    "connect", "enable", "send", "deliver", "read", "handle", "giveup", "cut", "retry", "r", "a", "tick", "timeout",
-    "expire", "close", "late", "probe",
+const NAMES: [&str; 18] = [
+    "connect",
+    "enable",
+    "send",
+    "deliver",
+    "read",
+    "handle",
+    "giveup",
+    "cut",
+    "retry",
+    "r",
+    "a",
+    "tick",
+    "timeout",
+    "expire",
+    "close",
+    "late",
+    "probe",
+    "giveupall",
 ];
 
 impl Act {
@@ -102,6 +120,7 @@ impl Act {
             Self::Close(side) => (14, Some(side), None, None),
             Self::Late => (15, None, None, None),
             Self::Probe => (16, None, None, None),
+            Self::GiveUpAll(side) => (17, Some(side), None, None),
         }
     }
 
@@ -124,6 +143,7 @@ impl Act {
             14 => Self::Close(side?),
             15 => Self::Late,
             16 => Self::Probe,
+            17 => Self::GiveUpAll(side?),
             _ => return None,
         })
     }

@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use xmpp_sm::{Error, Lost, Nonza, OnFull, ReceiptError, WhyNot};
+use xmpp_sm::{Error, Lost, Nonza, OnFull, Receipt, ReceiptError, WhyNot};
 
 use super::event::Side;
 use super::ledger::{Checked, Fate, Msg, Sent, Violation, ensure};
 use super::link::Wire;
-use super::pair::{Open, Pair, Place, Shared};
+use super::pair::{Open, Pair, Place, Shared, Spent};
 use super::setting::GRACE;
 
 impl Pair {
@@ -120,41 +120,82 @@ impl Pair {
     /// The host of a side settles a stanza: it was handled, or is given up.
     pub fn settle(&mut self, cx: &Shared, side: Side, i: usize, give_up: bool) -> Checked {
         let Open { session, position, receipt, .. } = self.open[side.index()].remove(i);
-        let number = self.half(session, side).in_counter(position as usize + 1);
+        let place = self.holder(session, side)?;
         let half = self.half(session, side);
+        let number = half.in_counter(position as usize + 1);
         half.settle(position as usize);
-        let h = half.h;
-        let wanted = half.owed.take_if(|owed| h >= *owed).map(|_| Nonza::Ack(half.in_counter(h)));
-        match self.place(session, side) {
-            Some(Place::On(at)) => {
-                let stream = &mut self.end(at, side).stream;
-                let answer = match give_up {
-                    false => stream.record_handled(receipt).map_err(|error| Violation(error.to_string()))?,
-                    true => {
-                        let answer = stream.give_up(number).map_err(|error| Violation(error.to_string()))?;
-                        let late = stream.record_handled(receipt);
-                        ensure!(
-                            matches!(late, Err(ReceiptError::GivenUp(_))),
-                            "the receipt of a stanza given up: {late:?}"
-                        );
-                        answer
-                    }
-                };
-                ensure!(answer == wanted, "{answer:?} is written for what was handled, not {wanted:?}");
-                answer.map_or(Ok(()), |answer| self.write_nonza(cx, at, side, answer))
-            }
-            Some(Place::Off(i)) => {
-                let detached = &mut self.parked[i].detached;
-                if !give_up {
-                    return detached.record_handled(receipt).map_err(|error| Violation(error.to_string()));
-                }
-                detached.give_up(number).map_err(|error| Violation(error.to_string()))?;
-                let late = detached.record_handled(receipt);
-                ensure!(matches!(late, Err(ReceiptError::GivenUp(_))), "the receipt of a stanza given up: {late:?}");
-                Ok(())
-            }
-            None => Err(Violation(format!("nobody has the session of {side:?}'s receipt {number}"))),
+        let wanted = half.answer();
+        if !give_up {
+            let answer = self.offer(side, place, receipt).map_err(|error| Violation(error.to_string()))?;
+            return self.settled(cx, side, place, answer, wanted);
         }
+        let answer = match place {
+            Place::On(at) => self.end(at, side).stream.give_up(number),
+            Place::Off(i) => self.parked[i].detached.give_up(number).map(|()| None),
+        };
+        self.spend(side, place, session, receipt)?;
+        self.settled(cx, side, place, answer.map_err(|error| Violation(error.to_string()))?, wanted)
+    }
+
+    /// The host of a side gives up all that is open in the session of its oldest receipt.
+    pub fn give_up_all(&mut self, cx: &Shared, side: Side) -> Checked {
+        let Some(Open { session, .. }) = self.open[side.index()].first() else { return Ok(()) };
+        let session = *session;
+        let place = self.holder(session, side)?;
+        let half = self.half(session, side);
+        (half.h..half.settled.len()).for_each(|position| half.settle(position));
+        let wanted = half.answer();
+        let answer = match place {
+            Place::On(at) => self.end(at, side).stream.give_up_all(),
+            Place::Off(i) => {
+                self.parked[i].detached.give_up_all();
+                None
+            }
+        };
+        let is_its = |open: &mut Open| open.session == session;
+        for Open { receipt, .. } in self.open[side.index()].extract_if(.., is_its).collect::<Vec<_>>() {
+            self.spend(side, place, session, receipt)?;
+        }
+        self.settled(cx, side, place, answer, wanted)
+    }
+
+    /// Who has a session for whose stanzas there are receipts.
+    fn holder(&self, session: u16, side: Side) -> Checked<Place> {
+        let nobody = || Violation(format!("nobody has session {session} of a receipt of {side:?}"));
+        self.place(session, side).ok_or_else(nobody)
+    }
+
+    /// Gives a receipt to whoever is there.
+    pub fn offer(&mut self, side: Side, place: Place, receipt: Receipt) -> Result<Option<Nonza>, ReceiptError> {
+        match place {
+            Place::On(at) => self.end(at, side).stream.record_handled(receipt),
+            Place::Off(i) => self.parked[i].detached.record_handled(receipt).map(|()| None),
+        }
+    }
+
+    /// The receipt of a stanza that was given up comes back, whenever it is given.
+    fn spend(&mut self, side: Side, place: Place, session: u16, receipt: Receipt) -> Checked {
+        match self.offer(side, place, receipt) {
+            Err(ReceiptError::GivenUp(receipt)) => {
+                self.spent[side.index()] = Some(Spent { session, forgotten: false, receipt })
+            }
+            late => return Err(Violation(format!("the receipt of a stanza given up: {late:?}"))),
+        }
+        Ok(())
+    }
+
+    /// A stream writes what an `<r/>` has waited for.
+    fn settled(
+        &mut self,
+        cx: &Shared,
+        side: Side,
+        place: Place,
+        answer: Option<Nonza>,
+        wanted: Option<Nonza>,
+    ) -> Checked {
+        let Place::On(at) = place else { return Ok(()) };
+        ensure!(answer == wanted, "{answer:?} is written for what was settled, not {wanted:?}");
+        answer.map_or(Ok(()), |answer| self.write_nonza(cx, at, side, answer))
     }
 
     /// A timer of a stream fires when it is due.
@@ -164,7 +205,12 @@ impl Pair {
         let end = self.end(at, side);
         let since = |since: Option<Instant>| since.map(|since| now - since);
         let (asked, over) = (since(end.asked), since(end.over));
-        match end.stream.handle_timeout(now) {
+        let done = end.stream.handle_timeout(now);
+        if done.is_err() {
+            let again = end.stream.handle_timeout(now);
+            ensure!(again == done, "a timer gives {done:?}, and then {again:?}");
+        }
+        match done {
             Ok(Some(nonza)) => {
                 ensure!(nonza == Nonza::Request, "a timer writes {nonza}");
                 self.write_nonza(cx, at, side, nonza)?;

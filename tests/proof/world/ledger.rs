@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use xmpp_sm::{Counter, Detached, Epoch, Lost, OpenReceipt, Stanza, StreamMgmt, Unacked, WrongH};
+use xmpp_sm::{Counter, Detached, Epoch, Lost, Nonza, OpenReceipt, Stanza, StreamMgmt, Unacked, WrongH};
 
 use super::event::Side;
 
@@ -200,6 +200,12 @@ impl Half {
         while self.settled.get(self.h) == Some(&true) {
             self.h += 1;
         }
+    }
+
+    /// What an `<r/>` has waited for, if it is all settled by now.
+    pub fn answer(&mut self) -> Option<Nonza> {
+        let h = self.h;
+        self.owed.take_if(|owed| h >= *owed).map(|_| Nonza::Ack(self.in_counter(h)))
     }
 
     /// The crate says that these stanzas come back to the host, and what `before` it was told of them.

@@ -5,7 +5,7 @@ use xmpp_sm::{Answer, Disconnected, Ended, Ending, Nonza};
 use super::event::Side;
 use super::ledger::{Checked, Life, Msg, Session, Violation, ensure};
 use super::link::Wire;
-use super::pair::{End, Pair, Parked, Shared, Step};
+use super::pair::{End, Open, Pair, Parked, Shared, Spent, Step};
 use super::setting::smid;
 
 impl Pair {
@@ -72,7 +72,10 @@ impl Pair {
         ensure!((ending, h, open_receipts) == wanted, "({ending:?}, h {h}, {open_receipts} open), not {wanted:?}");
         half.returned(unacked, None)?;
         half.life = Life::Over;
-        self.open[side.index()].retain(|open| open.session != session);
+        let is_its = |open: &mut Open| open.session == session;
+        if let Some(Open { receipt, .. }) = self.open[side.index()].extract_if(.., is_its).last() {
+            self.spent[side.index()] = Some(Spent { session, forgotten: false, receipt });
+        }
         if side == Side::Client {
             return Ok(());
         }

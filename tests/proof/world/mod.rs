@@ -76,6 +76,7 @@ impl<'a> World<'a> {
             }
             Act::Handle(side, i) => pair.settle(cx, side, i.into(), false)?,
             Act::GiveUp(side, i) => pair.settle(cx, side, i.into(), true)?,
+            Act::GiveUpAll(side) => pair.give_up_all(cx, side)?,
             Act::Cut(side, at) => pair.cut(cx, side, at.into())?,
             Act::Retry(at) => pair.retry(cx, at.into())?,
             Act::Request(side) | Act::Ack(side) | Act::Close(side) => match pair.current(side) {

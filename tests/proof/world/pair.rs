@@ -52,6 +52,8 @@ pub struct Pair {
     pub sessions: Vec<Session>,
     /// The receipts in the hands of either host, oldest first.
     pub open: [Vec<Open>; 2],
+    /// The last receipt that a host still had when it was too late to settle it.
+    pub spent: [Option<Spent>; 2],
     /// Registrations that were superseded, and whose owners have not cleaned up yet.
     pub late: Vec<(u16, Epoch)>,
     pub next_connection: u32,
@@ -110,6 +112,14 @@ pub struct Open {
     pub receipt: Receipt,
 }
 
+/// The receipt of a stanza that was given up, or of a session that is over.
+pub struct Spent {
+    pub session: u16,
+    /// The session was written down since then, and does not know the receipt any more.
+    pub forgotten: bool,
+    pub receipt: Receipt,
+}
+
 /// Where a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -143,6 +153,7 @@ impl Pair {
             parked: Vec::new(),
             sessions: Vec::new(),
             open: [Vec::new(), Vec::new()],
+            spent: [None, None],
             late: Vec::new(),
             next_connection: 0,
         }

@@ -104,6 +104,9 @@ impl Pair {
                 }
             }
         }
+        for spent in &self.spent {
+            spent.as_ref().map(|spent| labels.session(spent.session)).hash(out);
+        }
         for (number, _) in &self.late {
             labels.smid(&smid(*number)).hash(out);
         }

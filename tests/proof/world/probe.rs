@@ -1,19 +1,25 @@
 //! All that must be refused, tried in a state: wrong `h`, another owner, elements out of place, tokens and
-//! receipts of others, timers that are not due. Every answer is checked, and the state is the same after.
+//! receipts of others, what is not due by a nanosecond. Every answer is checked, and the state is the same after.
 
-use std::time::Duration;
+mod elements;
+mod tokens;
+
+use std::time::{Duration, Instant};
 
 use xmpp_sm::{
-    Action, Condition, Counter, Enable, Enabled, Epoch, Error, Failed, Inbound, Kind, Lookup, Nonza, OtherStream,
-    ParseError, ReceiptError, Refusal, Refused, Resume, ResumeError, Resumed, SessionStore, StoreError, StreamMgmt,
-    WhyNot, WrongH,
+    Action, Condition, Counter, Detached, Epoch, Error, Inbound, Lookup, Nonza, Parts, Refusal, Resume, ResumeError,
+    SessionStore, StoreError, StreamMgmt,
 };
 
 use super::World;
 use super::event::Side;
-use super::ledger::{Checked, Face, Life, Msg, ensure};
-use super::pair::{Pair, Parked, Place, Shared, Step};
-use super::setting::smid;
+use super::ledger::{Checked, Face, Life, Msg, Violation, ensure};
+use super::pair::{Pair, Parked, Place, Shared};
+use super::resume::Outcome;
+use super::setting::{GERIATRIC, smid};
+
+/// The shortest time.
+const INSTANT: Duration = Duration::from_nanos(1);
 
 const STRANGER: &str = "mallory@example.org";
 
@@ -30,14 +36,40 @@ impl World<'_> {
             }
             for at in 0..pair.connections.len() {
                 for side in Side::BOTH {
-                    pair.probe_end(&self.cx, at, side)?;
+                    if pair.connections[at].end(side).is_some() {
+                        pair.probe_end(&self.cx, at, side)?;
+                    }
                 }
             }
         }
-        self.cx.store.sweep(self.cx.now);
+        self.probe_stale_h()?;
         ensure!(before == self.fingerprint(), "something that was refused has changed the state");
         self.check_census()?;
         self.check()
+    }
+
+    /// The last `h` of a session that is gone is there to its last nanosecond, whoever sweeps.
+    fn probe_stale_h(&self) -> Checked {
+        let store = &self.cx.store;
+        store.sweep(self.cx.now);
+        let gone = self
+            .pairs
+            .iter()
+            .flat_map(|pair| pair.sessions.iter().zip(0..).map(move |(session, i)| (pair, session, i)));
+        let mut gone: Vec<_> =
+            gone.filter_map(|(pair, session, i)| Some((session.retired? + GERIATRIC, pair, session, i))).collect();
+        gone.retain(|(last, ..)| *last >= self.cx.now);
+        if let Some(first) = gone.iter().map(|(last, ..)| *last).min() {
+            ensure!(store.sweep(first) == 0, "an h is swept before its time");
+        }
+        for (last, pair, session, i) in gone {
+            let Some(id) = session.smid.map(smid) else { continue };
+            for now in [last, last + INSTANT] {
+                let (found, wanted) = (store.lookup(&id, pair.owner, now), pair.known(i, session, now));
+                ensure!(found == Ok(wanted), "the store will answer {found:?} for session {i}, not {wanted:?}");
+            }
+        }
+        Ok(())
     }
 }
 
@@ -81,8 +113,15 @@ impl Pair {
                 }
             }
             Some(Place::Off(i)) => {
-                for h in wrong(&self.parked[i].detached) {
-                    self.probe_resume(cx, i, h)?;
+                let deadline = self.parked[i].deadline;
+                // About its deadline, and about the time when its h is too old.
+                let times = deadline
+                    .into_iter()
+                    .flat_map(|due| [due, due + GERIATRIC].map(|at| [at - INSTANT, at, at + INSTANT]));
+                for now in times.flatten().filter(|time| *time > cx.now).chain([cx.now]) {
+                    for h in wrong(&self.parked[i].detached) {
+                        self.probe_resume(cx, i, h, now)?;
+                    }
                 }
             }
             None => {}
@@ -91,157 +130,108 @@ impl Pair {
     }
 
     /// A `<resume/>` with a wrong `h` for a detached session, and one for another session.
-    fn probe_resume(&mut self, cx: &Shared, i: usize, h: Counter) -> Checked {
-        let Parked { side, session, detached, deadline, connection } = self.parked.remove(i);
+    fn probe_resume(&mut self, cx: &Shared, i: usize, h: Counter, now: Instant) -> Checked {
+        let Parked { side, session: number, detached, deadline, connection } = self.parked.remove(i);
         let mut stream = fresh(cx);
-        let ask = |stream: &mut StreamMgmt<Msg>, previd, h| {
-            let resume = Nonza::Resume(Resume { previd, h });
-            match stream.handle(Inbound::Nonza(resume), cx.now) {
-                Ok(Action::Resume(request)) => Ok(request),
-                other => Err(super::Violation(format!("<resume/> gives {other:?}"))),
-            }
+        let ask = |stream: &mut StreamMgmt<Msg>, previd, h| match stream
+            .handle(Inbound::Nonza(Nonza::Resume(Resume { previd, h })), now)
+        {
+            Ok(Action::Resume(request)) => Ok(request),
+            other => Err(Violation(format!("<resume/> gives {other:?}"))),
         };
         let request = ask(&mut stream, detached.smid().clone(), h)?;
-        let open = detached.open_receipts() > 0;
-        let due = deadline.is_some_and(|deadline| deadline <= cx.now);
-        let (request, detached) = match stream.accept_resume(request, detached, cx.now) {
-            Err(ResumeError::Refused { failed, why, session }) => {
-                let right = match why {
-                    Refused::WrongH(_) => !due && failed.to_string().contains("bad-request"),
-                    Refused::Expired => due && !open,
-                };
-                ensure!(right, "h {h} is refused with {failed}, expired: {due}");
-                (ask(&mut stream, smid(u16::MAX), h)?, session)
-            }
-            Err(ResumeError::NotYet { request, session }) if open && due => {
-                let refused = stream.refuse_resume(request, Refusal::NotFound);
-                ensure!(refused.is_ok(), "the request is not this stream's: {refused:?}");
-                (ask(&mut stream, smid(u16::MAX), h)?, session)
-            }
-            other => return Err(super::Violation(format!("h {h} is taken: {other:?}"))),
+        let (request, detached) =
+            match (stream.accept_resume(request, detached, now), self.outcome(now, number, h, deadline)) {
+                (Err(ResumeError::Refused { failed, why, session }), Outcome::Refused(told, because))
+                    if (&failed, why) == (&told, because) =>
+                {
+                    (ask(&mut stream, smid(u16::MAX), h)?, session)
+                }
+                (Err(ResumeError::NotYet { request, session }), Outcome::NotYet) => {
+                    let refused = stream.refuse_resume(request, Refusal::NotFound);
+                    ensure!(refused.is_ok(), "the request is not this stream's: {refused:?}");
+                    (ask(&mut stream, smid(u16::MAX), h)?, session)
+                }
+                (other, wanted) => return Err(Violation(format!("h {h} gives {other:?}, not {wanted:?}"))),
+            };
+        let (request, detached) = match stream.accept_resume(request, detached, now) {
+            Err(ResumeError::Mismatch { request, session }) => (request, session),
+            other => return Err(Violation(format!("another session is taken: {other:?}"))),
         };
-        let detached = match stream.accept_resume(request, detached, cx.now) {
-            Err(ResumeError::Mismatch { request, session }) => {
-                let mut other = fresh(cx);
-                let refused = other.refuse_resume(request, Refusal::NotFound);
-                ensure!(matches!(refused, Err(OtherStream(_))), "another stream refuses: {refused:?}");
-                session
-            }
-            other => return Err(super::Violation(format!("another session is taken: {other:?}"))),
-        };
-        self.parked.insert(i, Parked { side, session, detached, deadline, connection });
+        let again = stream.handle(Inbound::Stanza, now);
+        ensure!(matches!(again, Err(Error::Unanswered)), "the request is still to be answered, and not: {again:?}");
+        let refused = stream.refuse_resume(request, Refusal::NotFound);
+        ensure!(refused.is_ok(), "the request is not this stream's: {refused:?}");
+        self.parked.insert(i, Parked { side, session: number, detached, deadline, connection });
         Ok(())
     }
 
     fn probe_parked(&mut self, cx: &Shared, i: usize) -> Checked {
+        self.probe_receipts(cx, self.parked[i].side, Place::Off(i))?;
         let Parked { side, session, mut detached, deadline, connection } = self.parked.remove(i);
-        if deadline.is_none_or(|deadline| deadline > cx.now) {
-            detached = match detached.expire(cx.now) {
-                Err(detached) => detached,
-                Ok(ended) => return Err(super::Violation(format!("expired before its time: {ended:?}"))),
-            };
+        for early in deadline.into_iter().map(|due| due - INSTANT).chain([cx.now]) {
+            if deadline.is_none_or(|due| due > early) {
+                detached = match detached.expire(early) {
+                    Err(detached) => detached,
+                    Ok(ended) => return Err(Violation(format!("expired before its time: {ended:?}"))),
+                };
+            }
         }
-        if detached.open_receipts() > 0 {
-            detached = match StreamMgmt::resume(cx.setting.configs[0].clone(), detached) {
+        let detached = if detached.open_receipts() > 0 {
+            let detached = match StreamMgmt::resume(cx.setting.configs[0].clone(), detached) {
                 Err(open) => open.session,
-                Ok((_, nonza)) => return Err(super::Violation(format!("resumed with open receipts: {nonza}"))),
+                Ok((_, nonza)) => return Err(Violation(format!("resumed with open receipts: {nonza}"))),
             };
-            detached = match detached.into_parts() {
+            match detached.into_parts() {
                 Err(open) => open.session,
-                Ok(parts) => return Err(super::Violation(format!("apart with open receipts: {parts:?}"))),
-            };
-        }
+                Ok(parts) => return Err(Violation(format!("apart with open receipts: {parts:?}"))),
+            }
+        } else {
+            self.written_down(cx, side, session, detached, deadline)?
+        };
         self.parked.insert(i, Parked { side, session, detached, deadline, connection });
         Ok(())
     }
 
-    fn probe_end(&mut self, cx: &Shared, at: usize, side: Side) -> Checked {
-        let Some(end) = &mut self.connections[at].ends[side.index()] else { return Ok(()) };
-        let now = cx.now;
-        let stream = &mut end.stream;
-        if stream.poll_timeout().is_none_or(|due| due > now) {
-            let just_before = stream.poll_timeout().map_or(now, |due| due - Duration::from_nanos(1));
-            for early in [now, just_before].map(|at| stream.handle_timeout(at)) {
-                ensure!(early == Ok(None), "a timer that is not due gives {early:?}");
-            }
-        }
-        let h = Counter::new(7);
-        let previd = smid(u16::MAX);
-        let held = matches!(end.step, Step::Held(_));
-        let server = side == Side::Server;
-        let refuses = |stream: &mut StreamMgmt<Msg>, nonza: Nonza, wanted: Error| {
-            let wanted = if held { Error::Unanswered } else { wanted };
-            let kind = nonza.kind();
-            let got = stream.handle(Inbound::Nonza(nonza), now);
-            ensure!(matches!(&got, Err(error) if *error == wanted), "{kind} gives {got:?}, not {wanted:?}");
-            Ok(())
+    /// The host writes a session down and reads it again: it is the same, and knows no receipt of before.
+    fn written_down(
+        &mut self,
+        cx: &Shared,
+        side: Side,
+        session: u16,
+        detached: Detached<Msg>,
+        deadline: Option<Instant>,
+    ) -> Checked<Detached<Msg>> {
+        let of = self.session(session);
+        let half = of.half(side);
+        let wanted = Parts {
+            smid: of.smid.map_or_else(|| smid(u16::MAX), smid),
+            deadline,
+            window: half.window,
+            h: half.in_counter(half.h),
+            acked: half.out_counter(half.acked),
+            unacked: half.queued().map(|sent| (sent.msg, sent.at)).collect(),
         };
-        let unrequested = |kind| if server { Error::WrongRole(kind) } else { Error::NotRequested(kind) };
-        let enabled = Nonza::Enabled(Enabled::default());
-        let resumed = Nonza::Resumed(Resumed { previd: previd.clone(), h });
-        if server || !matches!(end.step, Step::Enabling) {
-            refuses(stream, enabled, unrequested(Kind::Enabled))?;
+        let parts = detached.into_parts();
+        ensure!(parts.as_ref() == Ok(&wanted), "a session is written down as {parts:?}, not {wanted:?}");
+        if let Some(spent) = &mut self.spent[side.index()] {
+            spent.forgotten |= spent.session == session;
         }
-        if let Step::Resuming(_) = end.step {
-            refuses(stream, resumed, Error::OtherSession)?;
-            let own = stream.smid().cloned().unwrap_or(previd.clone());
-            for h in wrong(stream) {
-                let got = stream.handle(Inbound::Nonza(Nonza::Resumed(Resumed { previd: own.clone(), h })), now);
-                let right = matches!(got, Err(Error::WrongH { element: Kind::Resumed, .. }));
-                ensure!(right, "<resumed/> with h {h} gives {got:?}");
-            }
-            let msg = Msg { session: None, from: side, position: 0, bytes: 1 };
-            let no = stream.record_sent(msg, now);
-            ensure!(no.as_ref().is_err_and(|no| no.why == WhyNot::Resuming), "sent before <resumed/>: {no:?}");
-        } else {
-            refuses(stream, resumed, unrequested(Kind::Resumed))?;
-            if server || !matches!(end.step, Step::Enabling) {
-                refuses(stream, Nonza::Failed(Failed::default()), unrequested(Kind::Failed))?;
-            }
-        }
-        let (ask, again) = (Nonza::Enable(Enable::default()), Nonza::Resume(Resume { previd, h }));
-        if !server {
-            refuses(stream, ask, Error::WrongRole(Kind::Enable))?;
-            refuses(stream, again, Error::WrongRole(Kind::Resume))?;
-        } else if matches!(end.step, Step::Enabled) {
-            refuses(stream, ask, Error::AlreadyEnabled)?;
-            refuses(stream, again, Error::Unexpected(Kind::Resume))?;
-        }
-        if !matches!(end.step, Step::Enabled) {
-            refuses(stream, Nonza::Request, Error::NotEnabled(Kind::Request))?;
-            return refuses(stream, Nonza::Ack(h), Error::NotEnabled(Kind::Ack));
-        }
-        let (sent, acked) = (stream.sent(), stream.acked());
-        let [high, low, _] = wrong(stream);
-        let wrong_h = |why| Error::WrongH { element: Kind::Ack, why };
-        refuses(stream, Nonza::Ack(high), wrong_h(WrongH::TooHigh { h: high, sent }))?;
-        refuses(stream, Nonza::Ack(low), wrong_h(WrongH::Backwards { h: low, acked }))?;
-        let missing = ParseError::Missing { element: Kind::Ack, attribute: "h" };
-        let got = stream.handle(Inbound::Malformed(missing), now);
-        ensure!(matches!(got, Err(Error::Malformed(error)) if error == missing), "<a/> gives {got:?}");
-        probe_tokens(cx, stream)
+        Detached::from_parts(cx.setting.configs[side.index()].clone(), wanted)
+            .map_err(|parts| Violation(format!("{parts:?} are no session")))
     }
-}
 
-/// Tokens and receipts of another stream.
-fn probe_tokens(cx: &Shared, stream: &mut StreamMgmt<Msg>) -> Checked {
-    let mut other = fresh(cx);
-    other.bound();
-    let Ok(Action::Enable(request)) = other.handle(Inbound::Nonza(Nonza::Enable(Enable::default())), cx.now) else {
-        return Err(super::Violation("<enable/> is not to be answered".into()));
-    };
-    let request = match stream.accept_enable(request, None) {
-        Err(OtherStream(request)) => request,
-        Ok(nonza) => return Err(super::Violation(format!("another stream's request is answered: {nonza}"))),
-    };
-    ensure!(other.accept_enable(request, None).is_ok(), "the stream does not know its own request");
-    let Ok(Action::Deliver(receipt)) = other.handle(Inbound::Stanza, cx.now) else {
-        return Err(super::Violation("a stanza is not delivered".into()));
-    };
-    let settled = stream.record_handled(receipt);
-    ensure!(matches!(settled, Err(ReceiptError::OtherSession(_))), "another session's receipt: {settled:?}");
-    let number = stream.oldest_open().map_or(stream.h(), |open| open.number.advance(u32::MAX));
-    let settled = stream.give_up(number);
-    ensure!(settled.is_err(), "stanza {number} is settled twice: {settled:?}");
-    Ok(())
+    fn probe_end(&mut self, cx: &Shared, at: usize, side: Side) -> Checked {
+        self.probe_requests(cx, at, side)?;
+        self.probe_receipts(cx, side, Place::On(at))?;
+        let stream = &mut self.end(at, side).stream;
+        let due = stream.poll_timeout();
+        for early in
+            due.into_iter().map(|due| due - INSTANT).chain([cx.now]).filter(|early| due.is_none_or(|due| due > *early))
+        {
+            let done = stream.handle_timeout(early);
+            ensure!(done == Ok(None), "a timer that is not due gives {done:?}");
+        }
+        self.probe_elements(cx, at, side)
+    }
 }

@@ -225,9 +225,8 @@ impl Pair {
         let (Some(session), Wire::Nonza(Nonza::Resumed(resumed))) = (session, wire) else {
             return Err(Violation(format!("{wire:?} resumes {session:?}")));
         };
-        let options = cx.options(Side::Client);
         let session_now = &mut self.sessions[usize::from(session)];
-        session_now.half_mut(Side::Client).resumable = options.buffer && options.resume_timeout.is_some();
+        session_now.half_mut(Side::Client).resumable = cx.options(Side::Client).can_resume();
         session_now.acked(Side::Client, resumed.h)?;
         self.go_on(cx, at, Side::Client, session, None, resend, request)
     }

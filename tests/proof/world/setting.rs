@@ -22,6 +22,8 @@ pub struct Options {
 }
 
 pub const GRACE: Duration = Duration::from_secs(5);
+/// How soon a peer is asked again that has left something out while the buffer fills up.
+pub const BUSY: Duration = Duration::from_secs(1);
 pub const GERIATRIC: Duration = Duration::from_secs(3600);
 
 pub const fn every(stanzas: u32) -> AckFreq {
@@ -40,6 +42,11 @@ impl Options {
         ack_timeout: Some(Duration::from_secs(60)),
         resume_timeout: Some(Duration::from_secs(600)),
     };
+
+    /// Whether the sessions of this side may be resumable.
+    pub fn can_resume(&self) -> bool {
+        self.buffer && self.resume_timeout.is_some()
+    }
 
     pub fn config(&self) -> Arc<Config> {
         let config = Config::default()

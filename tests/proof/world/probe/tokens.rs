@@ -1,0 +1,100 @@
+//! Requests of other streams and receipts of other sessions: whoever is shown one gives it back, and is as before.
+
+use xmpp_sm::{
+    Action, Condition, Enable, Inbound, Nonza, OtherStream, Receipt, ReceiptError, Refusal, Resume, ResumeError,
+    StreamMgmt,
+};
+
+use super::fresh;
+use crate::world::event::Side;
+use crate::world::ledger::{Checked, Face, Msg, Violation, ensure};
+use crate::world::pair::{Pair, Place, Shared, Spent};
+use crate::world::setting::smid;
+
+impl Pair {
+    /// Shows a stream the requests of another.
+    pub fn probe_requests(&mut self, cx: &Shared, at: usize, side: Side) -> Checked {
+        let mut other = fresh(cx);
+        other.bound();
+        let stream = &mut self.end(at, side).stream;
+        let request = match other.handle(Inbound::Nonza(Nonza::Enable(Enable::default())), cx.now) {
+            Ok(Action::Enable(request)) => request,
+            action => return Err(Violation(format!("<enable/> gives {action:?}"))),
+        };
+        let request = back(stream.accept_enable(request, Some(smid(u16::MAX))))?;
+        let request = back(stream.refuse_enable(request, Condition::Conflict))?;
+        ensure!(other.accept_enable(request, None).is_ok(), "a stream does not know its own request");
+
+        // A server whose sessions cannot be resumed has no such requests.
+        if !cx.options(Side::Server).can_resume() {
+            return Ok(());
+        }
+        // The session that is asked for is there, and nothing is wrong with it but the stream.
+        let parked = self.parked.pop();
+        let wanted = parked.as_ref().map(|parked| (parked.detached.smid().clone(), parked.detached.acked()));
+        let (previd, h) = wanted.unwrap_or((smid(u16::MAX), 0.into()));
+        let mut other = fresh(cx);
+        let request = match other.handle(Inbound::Nonza(Nonza::Resume(Resume { previd, h })), cx.now) {
+            Ok(Action::Resume(request)) => request,
+            action => return Err(Violation(format!("<resume/> gives {action:?}"))),
+        };
+        let stream = &mut self.end(at, side).stream;
+        let mut request = back(stream.refuse_resume(request, Refusal::NotFound))?;
+        if let Some(mut parked) = parked {
+            (request, parked.detached) = match stream.accept_resume(request, parked.detached, cx.now) {
+                Err(ResumeError::Mismatch { request, session }) => (request, session),
+                other => return Err(Violation(format!("another stream's request is answered: {other:?}"))),
+            };
+            self.parked.push(parked);
+        }
+        ensure!(other.refuse_resume(request, Refusal::NotFound).is_ok(), "a stream does not know its own request");
+        Ok(())
+    }
+
+    /// Shows a session receipts that settle nothing there: another's, and those that its own host was too late with.
+    pub fn probe_receipts(&mut self, cx: &Shared, side: Side, place: Place) -> Checked {
+        let receipt = foreign(cx)?;
+        let got = self.offer(side, place, receipt);
+        ensure!(matches!(got, Err(ReceiptError::OtherSession(_))), "another's receipt: {got:?}");
+        if let Some(Spent { session, forgotten, receipt }) = self.spent[side.index()].take() {
+            let is_own = !forgotten && self.place(session, side) == Some(place);
+            let receipt = match self.offer(side, place, receipt) {
+                Err(ReceiptError::GivenUp(receipt)) if is_own => receipt,
+                Err(ReceiptError::OtherSession(receipt)) if !is_own => receipt,
+                other => return Err(Violation(format!("a receipt of session {session}, at {place:?}: {other:?}"))),
+            };
+            self.spent[side.index()] = Some(Spent { session, forgotten, receipt });
+        }
+        let handled = match place {
+            Place::On(at) => Face::h(&self.end(at, side).stream),
+            Place::Off(i) => Face::h(&self.parked[i].detached),
+        };
+        let got = match place {
+            Place::On(at) => self.end(at, side).stream.give_up(handled).map(drop),
+            Place::Off(i) => self.parked[i].detached.give_up(handled),
+        };
+        ensure!(got.is_err(), "stanza {handled} is settled twice: {got:?}");
+        Ok(())
+    }
+}
+
+fn back<T>(answer: Result<Nonza, OtherStream<T>>) -> Checked<T> {
+    match answer {
+        Err(OtherStream(request)) => Ok(request),
+        Ok(nonza) => Err(Violation(format!("another stream's request is answered: {nonza}"))),
+    }
+}
+
+/// The receipt of a session that nobody else has to do with.
+fn foreign(cx: &Shared) -> Checked<Receipt> {
+    let mut stream: StreamMgmt<Msg> = fresh(cx);
+    stream.bound();
+    let Ok(Action::Enable(request)) = stream.handle(Inbound::Nonza(Nonza::Enable(Enable::default())), cx.now) else {
+        return Err(Violation("<enable/> is not to be answered".into()));
+    };
+    ensure!(stream.accept_enable(request, None).is_ok(), "a stream does not know its own request");
+    match stream.handle(Inbound::Stanza, cx.now) {
+        Ok(Action::Deliver(receipt)) => Ok(receipt),
+        action => Err(Violation(format!("a stanza gives {action:?}"))),
+    }
+}
