@@ -283,7 +283,8 @@ impl<S: Stanza> StreamMgmt<S> {
         let is_whole = self.session.queue.is_whole();
         self.resumable = enabled.resume && self.smid.is_some() && self.config.can_resume() && is_whole;
         self.window = enabled.max.map(|max| Duration::from_secs(max.get().into()));
-        // What went out before the answer could not ask.
+        // What went out before the answer could not ask, and filled the buffer through no fault of the peer.
+        self.restart_grace(now);
         if self.session.queue.outstanding() > 0 && self.is_request_due() {
             self.asking = Asking::Again(now);
         }
@@ -341,15 +342,20 @@ impl<S: Stanza> StreamMgmt<S> {
         self.resumable = self.config.can_resume();
         let _ = self.take_h(h);
         self.asked = self.acked();
-        if let OnFull::EndAfter(grace) = self.config.on_full
-            && !self.session.queue.is_within(&self.config)
-        {
-            self.full_until = now.checked_add(grace);
-        }
+        self.restart_grace(now);
         let request = self.config.ack && self.session.queue.outstanding() > 0;
         if request {
             self.note_request(now);
         }
         Resend { unacked: self.session.queue.unacked(), request }
+    }
+
+    /// Only now can the peer be asked for what is over the bounds.
+    fn restart_grace(&mut self, now: Instant) {
+        if let OnFull::EndAfter(grace) = self.config.on_full
+            && !self.session.queue.is_within(&self.config)
+        {
+            self.full_until = now.checked_add(grace);
+        }
     }
 }

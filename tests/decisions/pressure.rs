@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use xmpp_sm::{AckFreq, Action, Config, Counter, Error, Inbound, Nonza, OnFull, StreamMgmt};
+use xmpp_sm::{AckFreq, Action, Config, Counter, Enabled, Error, Inbound, Nonza, OnFull, SmId, StreamMgmt};
 
 use crate::support_raw::enabled;
 
@@ -145,4 +145,24 @@ fn a_host_with_a_backlog_can_ask_for_room() {
     assert!(stream.has_room());
     let _ = stream.record_sent("x".repeat(100), now).unwrap();
     assert!(!stream.has_room());
+}
+
+/// A client writes on while the server takes its time with `<enabled/>`; until then it may not ask.
+#[test]
+fn the_grace_starts_when_the_server_can_be_asked() {
+    let start = Instant::now();
+    let config = Config::default().buffer_max(NonZeroU32::new(1).unwrap()).on_full(OnFull::EndAfter(GRACE));
+    let mut stream = StreamMgmt::client(Arc::new(config));
+    stream.authenticated();
+    stream.bound();
+    let _enable = stream.enable().unwrap();
+    for _ in 0..2 {
+        assert!(!stream.record_sent("x", start).unwrap().request);
+    }
+    let slow = start + 2 * GRACE;
+    let enabled = Nonza::Enabled(Enabled { id: Some(SmId::new("x").unwrap()), resume: true, ..Enabled::default() });
+    assert!(matches!(stream.handle(Inbound::Nonza(enabled), slow), Ok(Action::Enabled(_))));
+    assert_eq!(stream.handle_timeout(slow), Ok(Some(Nonza::Request)));
+    assert_eq!(stream.poll_timeout(), Some(slow + GRACE));
+    assert_eq!(stream.handle_timeout(slow + GRACE), Err(Error::BufferFull));
 }

@@ -13,6 +13,8 @@ const FOUND: &[(&str, &str)] = &[
     ("the client's buffer is off @ 0", "send:c cut:s:0"),
     // A stanza left the client's buffer before <enabled/> came, and the session was called resumable.
     ("from nothing, full: gives up resumability", "connect enable send:c deliver:s:0 send:c cut:s:0"),
+    // The time of a full buffer ran while the server took its own over <enabled/>, and nothing could be asked for.
+    ("from nothing, full: ends after a grace", "connect enable send:c send:c tick"),
     // Here it was the ledger that was wrong: a session that nobody had ended was asked for when its h was too old.
     (
         "random 0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2",

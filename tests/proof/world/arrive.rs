@@ -184,6 +184,7 @@ impl Pair {
         let end = self.end(at, Side::Client);
         ensure!(matches!(end.step, Step::Enabling), "<enabled/> comes unasked");
         end.step = Step::Enabled;
+        end.over = end.over.map(|_| cx.now);
         let Some(session) = end.session else { return Err(Violation("<enabled/> for no session".into())) };
         let may = cx.options(Side::Client).can_resume();
         let Self { sessions, .. } = self;

@@ -27,7 +27,7 @@ use xmpp_sm::{Counter, Detached, Ending, Parts, SessionStore};
 use event::{Act, Event, Side};
 use ledger::{Checked, Life, Session, Violation, ensure};
 use pair::{Pair, Parked, Place, Shared, Step};
-use setting::{GERIATRIC, Setting, Start, smid};
+use setting::{GERIATRIC, GRACE, Setting, Start, smid};
 
 pub struct World<'a> {
     cx: Shared<'a>,
@@ -126,6 +126,8 @@ impl<'a> World<'a> {
         for pair in &self.pairs {
             for end in pair.connections.iter().flat_map(|connection| connection.ends.iter().flatten()) {
                 at(end.stream.poll_timeout());
+                // So long a server may take with <enabled/>.
+                at(end.over.map(|over| over + GRACE));
             }
             for parked in &pair.parked {
                 at(parked.detached.deadline());
