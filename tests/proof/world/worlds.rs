@@ -67,21 +67,34 @@ impl Setting {
         worlds.push(nothing("from nothing, full: gives up resumability", gives_up, gives_up));
         let unbuffered = Options { buffer: false, ..asking(every(1)) };
         worlds.push(nothing("no buffer", Options { buffer: false, ..quiet }, unbuffered));
-        let crowd = |name, pairs, owners, caps| Self { depth: 4, pairs, owners, caps, ..nothing(name, quiet, quiet) };
-        let one = |at_cap| Caps { per_owner: Some(1), in_all: None, at_cap };
-        let two_come = "connect enable deliver:s:0 1.connect 1.enable";
-        worlds.push(crowd("room for one: the oldest goes", 2, 1, one(AtCap::EvictOldest)).after(two_come));
-        worlds.push(crowd("room for one: not resumable", 2, 1, one(AtCap::Refuse)).after(two_come));
-        worlds.push(Self { strict: true, ..crowd("room for one: refuses", 2, 1, one(AtCap::Refuse)) }.after(two_come));
-        let one_in_all = |at_cap| Caps { per_owner: None, in_all: Some(1), at_cap };
+        worlds.extend(Self::crowded());
         worlds
-            .push(crowd("room for one in all: the oldest goes", 2, 2, one_in_all(AtCap::EvictOldest)).after(two_come));
-        worlds.push(crowd("room for one in all: not resumable", 2, 2, one_in_all(AtCap::Refuse)).after(two_come));
-        // The second owner's session is the oldest of all, and stays: the third is the first owner's.
-        let full = Caps { per_owner: Some(1), in_all: Some(2), at_cap: AtCap::EvictOldest };
-        let three_come = "1.connect 1.enable 1.deliver:s:0 connect enable deliver:s:0 2.connect 2.enable";
-        worlds.push(Self { depth: 3, ..crowd("room for two owners: the oldest goes", 3, 2, full) }.after(three_come));
-        worlds
+    }
+
+    /// The worlds in which the store has not room for the session that is asked for.
+    fn crowded() -> Vec<Self> {
+        let refuses = Caps::default();
+        let evicts = Caps { at_cap: AtCap::EvictOldest, ..refuses };
+        let [one, two] = [Some(1), Some(2)];
+        let crowd = |name, pairs, owners, caps| {
+            let world = Self::new(name, Options::QUIET, Options::QUIET, Start::Nothing);
+            let (depth, prefix) = match pairs {
+                2 => (4, "connect enable deliver:s:0 1.connect 1.enable"),
+                _ => (3, "1.connect 1.enable 1.deliver:s:0 connect enable deliver:s:0 2.connect 2.enable"),
+            };
+            Self { depth, pairs, owners, caps, ..world }.after(prefix)
+        };
+        let strict = crowd("room for one: refuses", 2, 1, Caps { per_owner: one, ..refuses });
+        vec![
+            crowd("room for one: the oldest goes", 2, 1, Caps { per_owner: one, ..evicts }),
+            crowd("room for one: not resumable", 2, 1, Caps { per_owner: one, ..refuses }),
+            Self { strict: true, ..strict },
+            crowd("room for one in all: not resumable", 2, 2, Caps { in_all: one, ..refuses }),
+            crowd("room for two: the oldest goes", 3, 1, Caps { per_owner: two, ..evicts }),
+            crowd("room for two in all: the oldest goes", 3, 3, Caps { in_all: two, ..evicts }),
+            // The second owner's session is the oldest of all, and stays: the third session is the first owner's.
+            crowd("room for one each: the oldest goes", 3, 2, Caps { per_owner: one, in_all: two, ..evicts }),
+        ]
     }
 
     /// The same world, later.
