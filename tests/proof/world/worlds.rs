@@ -8,13 +8,14 @@ use super::event::read_schedule;
 use super::setting::{Caps, Carry, GRACE, Options, Setting, Start, every};
 
 /// Where it gets dense: the names, and how it comes there.
-const SCENES: [(&str, &str); 6] = [
+const SCENES: [(&str, &str); 7] = [
     ("half open", "send:c send:s cut:c:0 connect"),
     ("two resumes race", "send:c send:s cut:c:0 connect cut:c:1 connect"),
     ("taken over with open receipts", "send:c send:c deliver:s:0 deliver:s:0 cut:c:0 connect deliver:s:1"),
     ("resumed twice", "send:s cut:c:0 connect deliver:s:1 cut:c:0 connect deliver:s:1 deliver:c:0"),
     ("about to expire", "send:c send:s deliver:s:0 cut:s:0 cut:c:0 handle:s:0 tick"),
     ("closing", "send:c send:s close:c close:s"),
+    ("resumed too late", "send:s send:c deliver:c:0 giveup:c:0 cut:s:0 cut:c:0 tick expire:s:0 connect"),
 ];
 
 /// The most knobs that [`Setting::random`] turns.
@@ -47,7 +48,7 @@ impl Setting {
             ("full: ends at once", quiet, full(OnFull::End)),
             ("full: gives up resumability", quiet, full(OnFull::GiveUpResumability)),
             ("the client's buffer is off", Options { buffer: false, ..quiet }, quiet),
-            ("one receipt", Options { receipts_max: 1, ..quiet }, Options { receipts_max: 1, ..quiet }),
+            ("one receipt, two", Options { receipts_max: 1, ..quiet }, Options { receipts_max: 2, ..quiet }),
         ];
         let mut worlds = Vec::new();
         for base in [u32::MAX - 1, 0_u32, (1 << 31) - 2] {
