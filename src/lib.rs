@@ -38,12 +38,12 @@ pub use error::{Answer, End, Error, Fault};
 pub use handled::{NotOpen, OpenReceipt, Receipt, ReceiptError};
 pub use nonza::{Condition, Enable, Enabled, FEATURE, Failed, Kind, Location, NS, Nonza, ParseError, Resume, Resumed};
 pub use queue::{Lost, Measured, Queued, Returned, Stanza, Unacked, WrongH};
-pub use session::{Detached, Ended, Ending, Parts, QueueFull, ReceiptsOpen, Refused};
+pub use session::{Detached, Ended, Ending, Parts, QueueFull, ReceiptsOpen};
 pub use smid::{InvalidText, RandomError, SmId};
 pub use store::{AtCap, Epoch, Evicted, Lookup, MemoryStore, Registered, SessionStore, StoreError};
 pub use stream::{
     Acked, Action, CannotEnable, Disconnected, EnableRequest, Inbound, NotRecorded, OtherStream, Refusal, Resend,
-    ResumeError, ResumeRequest, Resumption, Sent, StreamMgmt, WhyNot,
+    ResumeError, ResumeRequest, Resumption, Sent, StreamMgmt, WhyNot, WhyRefused,
 };
 pub use stream_error::StreamError;
 

@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::config::Config;
 use crate::counter::Counter;
 use crate::handled::{Handled, NotOpen, OpenReceipt, Receipt, ReceiptError, Tag};
-use crate::queue::{Lost, Queue, Stanza, Unacked, WrongH, count};
+use crate::queue::{Lost, Queue, Stanza, Unacked, count};
 use crate::smid::SmId;
 
 /// Both directions of a session. It knows no role and no phase.
@@ -297,13 +297,4 @@ pub enum Ending {
     EnableRefused,
     /// The server refused `<resume/>`; the stream lives on and wants a new session.
     ResumeRefused,
-}
-
-/// Why a `<resume/>` is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// The peer's `h` cannot be right.
-    WrongH(WrongH),
-    /// The session's time is over.
-    Expired,
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 pub use action::{
     Acked, Action, CannotEnable, Disconnected, EnableRequest, Inbound, NotRecorded, OtherStream, Refusal, Resend,
-    ResumeError, ResumeRequest, Resumption, Sent, WhyNot,
+    ResumeError, ResumeRequest, Resumption, Sent, WhyNot, WhyRefused,
 };
 
 use crate::config::Config;

@@ -10,7 +10,7 @@ use libfuzzer_sys::{Corpus, fuzz_target};
 use minidom::Element;
 use xmpp_sm::{
     Action, Answer, Config, Counter, Detached, Disconnected, Enable, Enabled, Error, Inbound, Nonza, Parts, Refusal,
-    Refused, Resume, ResumeError, SmId, StreamMgmt,
+    WhyRefused, Resume, ResumeError, SmId, StreamMgmt,
 };
 use xmpp_sm_fuzz::{CLIENT, schema, written};
 
@@ -155,7 +155,7 @@ fn receive(mut stream: Stream, arrived: &[Inbound]) {
                     check_answer(&resumption.resumed);
                     assert!(resumption.resend.unacked.len() <= detached().unacked().len());
                 }
-                Err(ResumeError::Refused { failed, why: Refused::WrongH(_), session }) => {
+                Err(ResumeError::Refused { failed, why: WhyRefused::WrongH(_), session }) => {
                     check_answer(&failed);
                     assert_eq!(session, detached());
                 }

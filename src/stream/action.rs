@@ -9,8 +9,8 @@ use crate::counter::Counter;
 use crate::error::Answer;
 use crate::handled::{Receipt, Tag};
 use crate::nonza::{Condition, Enable, Enabled, Failed, NS, Nonza, ParseError, Resume};
-use crate::queue::{Lost, Unacked};
-use crate::session::{Detached, Ended, Ending, Refused};
+use crate::queue::{Lost, Unacked, WrongH};
+use crate::session::{Detached, Ended, Ending};
 use crate::smid::SmId;
 use crate::store::Lookup;
 
@@ -292,7 +292,7 @@ pub enum ResumeError<S> {
         /// What to write.
         failed: Nonza,
         /// The reason.
-        why: Refused,
+        why: WhyRefused,
         /// The session, for its owner.
         session: Detached<S>,
     },
@@ -322,6 +322,15 @@ impl<S> ResumeError<S> {
             Self::Refused { session, .. } | Self::NotYet { session, .. } | Self::Mismatch { session, .. } => session,
         }
     }
+}
+
+/// Why a session was not resumed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhyRefused {
+    /// The peer's `h` cannot be right.
+    WrongH(WrongH),
+    /// The session's time is over.
+    Expired,
 }
 
 /// A client's request that cannot be made.

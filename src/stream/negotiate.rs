@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::action::{
     Action, CannotEnable, EnableRequest, Inbound, OtherStream, Refusal, Resend, ResumeError, ResumeRequest, Resumption,
+    WhyRefused,
 };
 use super::asking::Asking;
 use super::{Phase, Role, StreamMgmt};
@@ -15,7 +16,7 @@ use crate::error::Error;
 use crate::handled::{Receipt, Tag};
 use crate::nonza::{Condition, Enable, Enabled, Failed, Kind, Nonza, Resume, Resumed};
 use crate::queue::Stanza;
-use crate::session::{Detached, Ended, Ending, ReceiptsOpen, Refused, Session};
+use crate::session::{Detached, Ended, Ending, ReceiptsOpen, Session};
 use crate::smid::SmId;
 
 impl<S: Stanza> StreamMgmt<S> {
@@ -181,7 +182,7 @@ impl<S: Stanza> StreamMgmt<S> {
         {
             self.phase = Phase::Authenticated;
             let failed = Nonza::failed(Condition::BadRequest);
-            return Err(ResumeError::Refused { failed, why: Refused::WrongH(wrong), session });
+            return Err(ResumeError::Refused { failed, why: WhyRefused::WrongH(wrong), session });
         }
         // The last h of an expired session must not leave out a stanza, either.
         if session.open_receipts() > 0 {
@@ -194,7 +195,7 @@ impl<S: Stanza> StreamMgmt<S> {
             let stale = enabled && age.is_some_and(|age| age <= geriatric);
             let refusal = if stale { Refusal::StaleH(session.h()) } else { Refusal::NotFound };
             let failed = refusal.into_failed();
-            return Err(ResumeError::Refused { failed, why: Refused::Expired, session });
+            return Err(ResumeError::Refused { failed, why: WhyRefused::Expired, session });
         }
         let resumed = Nonza::Resumed(Resumed { h: session.h(), previd: request.resume.previd });
         self.adopt(session);

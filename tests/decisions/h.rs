@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use xmpp_sm::{
-    Action, Answer, Condition, Counter, End, Ending, Error, Failed, Fault, Inbound, Kind, Nonza, Refused, ResumeError,
-    Resumed, SmId, StreamError, StreamMgmt, WrongH,
+    Action, Answer, Condition, Counter, End, Ending, Error, Failed, Fault, Inbound, Kind, Nonza, ResumeError, Resumed,
+    SmId, StreamError, StreamMgmt, WhyRefused, WrongH,
 };
 
 use crate::JULIET;
@@ -106,7 +106,7 @@ fn h_wrong_on_resume_is_a_bad_request_and_leaves_the_session_as_it_was() {
         let before = Seen::from(&session);
         let (mut again, request) = resuming(&Arc::new(quiet()), h, now + secs(5));
         let refused = again.accept_resume(request, session, now + secs(5));
-        let Err(ResumeError::Refused { failed, why: Refused::WrongH(found), session }) = refused else { panic!() };
+        let Err(ResumeError::Refused { failed, why: WhyRefused::WrongH(found), session }) = refused else { panic!() };
         assert_eq!((failed, found), (bad_request(), why));
         assert_eq!(Seen::from(&session), before);
         // The stream lives, too: the same client may ask again.

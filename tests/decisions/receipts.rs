@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use xmpp_sm::{
-    Action, Condition, Counter, Ending, Failed, Inbound, Nonza, NotOpen, ReceiptError, ReceiptsOpen, Refused,
-    ResumeError, StaleH, StreamMgmt,
+    Action, Condition, Counter, Ending, Failed, Inbound, Nonza, NotOpen, ReceiptError, ReceiptsOpen, ResumeError,
+    StaleH, StreamMgmt, WhyRefused,
 };
 
 use crate::JULIET;
@@ -75,7 +75,7 @@ fn receipts_that_are_open_keep_the_last_h_of_an_expired_session_true_too() {
     };
     session.record_handled(receipt).unwrap();
     let refused = again.accept_resume(request, session, late);
-    let Err(ResumeError::Refused { failed, why: Refused::Expired, session }) = refused else { panic!("it is late") };
+    let Err(ResumeError::Refused { failed, why: WhyRefused::Expired, session }) = refused else { panic!("it is late") };
     let expected = Failed { h: Some(Counter::new(1)), condition: Some(Condition::ItemNotFound) };
     assert_eq!(failed, Nonza::Failed(expected));
     assert!(session.expire(late).is_ok());

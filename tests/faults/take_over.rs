@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use xmpp_sm::{
-    Action, Condition, Config, Counter, Detached, Disconnected, Ending, Failed, Nonza, Refusal, Refused, ResumeError,
-    SessionStore, SmId, StreamMgmt,
+    Action, Condition, Config, Counter, Detached, Disconnected, Ending, Failed, Nonza, Refusal, ResumeError,
+    SessionStore, SmId, StreamMgmt, WhyRefused,
 };
 
 use crate::support::{Net, Side, quiet, secs};
@@ -89,7 +89,7 @@ fn p05_a_failed_take_over_hands_the_session_back() {
         let before = Seen::from(&session);
         let (mut stream, request) = resuming(&config, h, later);
         let refused = stream.accept_resume(request, session, later);
-        let Err(ResumeError::Refused { failed, why: Refused::WrongH(_), session }) = refused else { panic!("{h}") };
+        let Err(ResumeError::Refused { failed, why: WhyRefused::WrongH(_), session }) = refused else { panic!("{h}") };
         assert_eq!(failed, failed_with(Condition::BadRequest));
         assert_eq!(Seen::from(&session), before, "{h}");
         goes_on(session, &config, later);
@@ -101,7 +101,7 @@ fn p05_a_failed_take_over_hands_the_session_back() {
         let before = Seen::from(&session);
         let (mut stream, request) = resuming(&config, h, now + secs(610));
         let refused = stream.accept_resume(request, session, now + secs(610));
-        let Err(ResumeError::Refused { failed, why: Refused::Expired, session }) = refused else { panic!("{h}") };
+        let Err(ResumeError::Refused { failed, why: WhyRefused::Expired, session }) = refused else { panic!("{h}") };
         assert_eq!((failed, Seen::from(&session)), (failed_with(Condition::ItemNotFound), before));
     }
 

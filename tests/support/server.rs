@@ -1,8 +1,8 @@
 //! What only a server's host does: it answers requests, and takes sessions over.
 
 use xmpp_sm::{
-    Detached, Disconnected, EnableRequest, Ending, Lookup, Nonza, Refusal, Refused, ResumeError, ResumeRequest,
-    Resumption, SessionStore, SmId, StreamError,
+    Detached, Disconnected, EnableRequest, Ending, Lookup, Nonza, Refusal, ResumeError, ResumeRequest, Resumption,
+    SessionStore, SmId, StreamError, WhyRefused,
 };
 
 use super::host::Pending;
@@ -92,11 +92,11 @@ impl Net {
                 peer.got = got;
                 peer.epoch = Some(registered.epoch);
             }
-            Some((Refused::Expired, session)) => {
+            Some((WhyRefused::Expired, session)) => {
                 let ended = session.end(Ending::Expired);
                 self.hand_back(old, Side::Server, ended);
             }
-            Some((Refused::WrongH(_), session)) => self.put_place(old, Side::Server, Place::Detached(session)),
+            Some((WhyRefused::WrongH(_), session)) => self.put_place(old, Side::Server, Place::Detached(session)),
         }
     }
 

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use xmpp_sm::{
-    Condition, Counter, Ending, Failed, Lookup, Nonza, OnFull, Refusal, Refused, ResumeError, ResumeRequest,
-    SessionStore, StreamMgmt,
+    Condition, Counter, Ending, Failed, Lookup, Nonza, OnFull, Refusal, ResumeError, ResumeRequest, SessionStore,
+    StreamMgmt, WhyRefused,
 };
 
 use super::event::Side;
@@ -18,7 +18,7 @@ use super::setting::{GERIATRIC, smid_number};
 pub enum Outcome {
     Resumed,
     NotYet,
-    Refused(Nonza, Refused),
+    Refused(Nonza, WhyRefused),
 }
 
 fn failed(h: Option<Counter>, condition: Condition) -> Nonza {
@@ -110,13 +110,13 @@ impl Pair {
                 if (&failed, why) == (&told, because) =>
             {
                 match why {
-                    Refused::Expired => {
+                    WhyRefused::Expired => {
                         let ended = detached.expire(cx.now);
                         let ended = ended.map_err(|_| Violation("the session had not expired".into()))?;
                         self.ended(cx, Side::Server, session, ended, Ending::Expired)?;
                     }
                     // An old <resume/> of the client may come late; its h is behind by then.
-                    Refused::WrongH(why) => {
+                    WhyRefused::WrongH(why) => {
                         let waits = self.connections[at].end(Side::Client).is_some();
                         ensure!(!waits, "the client waits, and its h is called wrong: {why:?}");
                         keep(self, detached);
@@ -133,12 +133,12 @@ impl Pair {
     pub fn outcome(&self, now: Instant, session: u16, h: Counter, deadline: Option<Instant>) -> Outcome {
         let half = self.session(session).half(Side::Server);
         match (half.wrong(h), deadline.filter(|deadline| *deadline <= now)) {
-            (Some(why), None) => Outcome::Refused(failed(None, Condition::BadRequest), Refused::WrongH(why)),
+            (Some(why), None) => Outcome::Refused(failed(None, Condition::BadRequest), WhyRefused::WrongH(why)),
             _ if half.open() > 0 => Outcome::NotYet,
             // No h that is too old is told, though the owner has left the session lying for so long.
             (_, Some(deadline)) => {
                 let told = (now - deadline <= GERIATRIC).then_some(half.in_counter(half.h));
-                Outcome::Refused(failed(told, Condition::ItemNotFound), Refused::Expired)
+                Outcome::Refused(failed(told, Condition::ItemNotFound), WhyRefused::Expired)
             }
             (None, None) => Outcome::Resumed,
         }
