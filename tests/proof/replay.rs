@@ -17,7 +17,7 @@ const FOUND: &[(&str, &str)] = &[
     ("from nothing, full: ends after a grace", "connect enable send:c send:c tick"),
     // Here it was the ledger that was wrong: a session that nobody had ended was asked for when its h was too old.
     (
-        "random 0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2",
+        "random 0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2",
         "1.connect 1.enable connect enable deliver:s:0 1.deliver:s:0 cut:s:0 1.cut:s:0 tick 1.expire:s:0 tick",
     ),
 ];

@@ -5,9 +5,9 @@ use std::time::Instant;
 use xmpp_sm::{AckFreq, Lookup, SessionStore};
 
 use super::event::Side;
-use super::ledger::{Checked, Half, Life, Session, Violation, ensure};
+use super::ledger::{Checked, Half, Life, Violation, ensure};
 use super::pair::{End, Pair, Parked, Place, Shared, Sid, Step};
-use super::setting::{BUSY, GERIATRIC, GRACE, smid};
+use super::setting::{BUSY, GRACE, smid};
 
 impl Pair {
     pub fn check(&self, cx: &Shared) -> Checked {
@@ -25,7 +25,7 @@ impl Pair {
                 }
             }
             if let Some(of) = session.smid {
-                self.check_store(cx, session, number, of)?;
+                self.check_store(cx, number, of)?;
             }
         }
         Ok(())
@@ -72,20 +72,21 @@ impl Pair {
         Ok(())
     }
 
-    fn check_store(&self, cx: &Shared, session: &Session, number: u16, of: u16) -> Checked {
+    fn check_store(&self, cx: &Shared, number: u16, of: u16) -> Checked {
         let found = cx.store.lookup(&smid(of), self.owner, cx.now);
-        let wanted = self.known(number, session, cx.now);
+        let wanted = self.known(cx, number, cx.now);
         ensure!(found == Ok(wanted), "the store answers {found:?} for session {number}, not {wanted:?}");
         Ok(())
     }
 
     /// What the store must say to the owner of a session.
-    pub fn known(&self, number: u16, session: &Session, now: Instant) -> Lookup<Sid> {
+    pub fn known(&self, cx: &Shared, number: u16, now: Instant) -> Lookup<Sid> {
+        let session = self.session(number);
         match (self.place(number, Side::Server), session.retired) {
             (Some(_), _) if session.epoch.is_none() => Lookup::NotFound,
             (Some(Place::On(at)), _) => Lookup::Session((self.number, self.connections[at].id)),
             (Some(Place::Off(i)), _) => Lookup::Session((self.number, self.parked[i].connection)),
-            (None, Some(retired)) if now - retired <= GERIATRIC => {
+            (None, Some(retired)) if cx.options(Side::Server).remembers(retired, now) => {
                 let half = session.half(Side::Server);
                 Lookup::StaleH(half.in_counter(half.h))
             }

@@ -48,28 +48,14 @@ impl World<'_> {
         self.check()
     }
 
-    /// The last `h` of a session that is gone is there to its last nanosecond, whoever sweeps.
+    /// Whoever sweeps, the last `h` of a session that is gone is there to its last nanosecond.
     fn probe_stale_h(&self) -> Checked {
-        let store = &self.cx.store;
-        store.sweep(self.cx.now);
-        let gone = self
-            .pairs
-            .iter()
-            .flat_map(|pair| pair.sessions.iter().zip(0..).map(move |(session, i)| (pair, session, i)));
-        let mut gone: Vec<_> =
-            gone.filter_map(|(pair, session, i)| Some((session.retired? + GERIATRIC, pair, session, i))).collect();
-        gone.retain(|(last, ..)| *last >= self.cx.now);
-        if let Some(first) = gone.iter().map(|(last, ..)| *last).min() {
-            ensure!(store.sweep(first) == 0, "an h is swept before its time");
+        self.cx.store.sweep(self.cx.now);
+        let retired = self.pairs.iter().flat_map(|pair| &pair.sessions).filter_map(|session| session.retired);
+        if let Some(first) = retired.map(|at| at + GERIATRIC).filter(|last| *last >= self.cx.now).min() {
+            ensure!(self.cx.store.sweep(first) == 0, "an h is swept before its time");
         }
-        for (last, pair, session, i) in gone {
-            let Some(id) = session.smid.map(smid) else { continue };
-            for now in [last, last + INSTANT] {
-                let (found, wanted) = (store.lookup(&id, pair.owner, now), pair.known(i, session, now));
-                ensure!(found == Ok(wanted), "the store will answer {found:?} for session {i}, not {wanted:?}");
-            }
-        }
-        Ok(())
+        self.pairs.iter().try_for_each(|pair| pair.probe_stale_h(&self.cx))
     }
 }
 
@@ -86,6 +72,18 @@ fn wrong(face: &impl Face) -> [Counter; 3] {
 }
 
 impl Pair {
+    fn probe_stale_h(&self, cx: &Shared) -> Checked {
+        for (session, number) in self.sessions.iter().zip(0..) {
+            let Some((id, retired)) = session.smid.map(smid).zip(session.retired) else { continue };
+            let last = retired + GERIATRIC;
+            for now in [last, last + INSTANT].into_iter().filter(|now| *now >= cx.now) {
+                let (found, wanted) = (cx.store.lookup(&id, self.owner, now), self.known(cx, number, now));
+                ensure!(found == Ok(wanted), "the store will answer {found:?} for session {number}, not {wanted:?}");
+            }
+        }
+        Ok(())
+    }
+
     fn probe_session(&mut self, cx: &Shared, number: u16) -> Checked {
         let session = self.session(number);
         let Some(id) = session.smid.map(smid) else { return Ok(()) };
@@ -141,7 +139,7 @@ impl Pair {
         };
         let request = ask(&mut stream, detached.smid().clone(), h)?;
         let (request, detached) =
-            match (stream.accept_resume(request, detached, now), self.outcome(now, number, h, deadline)) {
+            match (stream.accept_resume(request, detached, now), self.outcome(cx, now, number, h, deadline)) {
                 (Err(ResumeError::Refused { failed, why, session }), Outcome::Refused(told, because))
                     if (&failed, why) == (&told, because) =>
                 {

@@ -11,7 +11,7 @@ use super::event::Side;
 use super::ledger::{Checked, Life, Msg, Session, Violation, ensure};
 use super::link::Wire;
 use super::pair::{Connection, End, Pair, Parked, Place, Shared, Sid, Step};
-use super::setting::{GERIATRIC, smid_number};
+use super::setting::smid_number;
 
 /// What comes of a `<resume/>`.
 #[derive(Debug, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl Pair {
             let kept = Parked { side, session, detached, deadline, connection };
             pair.parked.insert(i, kept);
         };
-        let wanted = self.outcome(cx.now, session, h, deadline);
+        let wanted = self.outcome(cx, cx.now, session, h, deadline);
         match (self.end(at, Side::Server).stream.accept_resume(request, detached, cx.now), wanted) {
             (Ok(resumption), Outcome::Resumed) => {
                 let resend: Vec<Msg> = resumption.resend.unacked.map(|queued| *queued.stanza).collect();
@@ -130,14 +130,14 @@ impl Pair {
     }
 
     /// What must come of a `<resume/>` for a detached session.
-    pub fn outcome(&self, now: Instant, session: u16, h: Counter, deadline: Option<Instant>) -> Outcome {
+    pub fn outcome(&self, cx: &Shared, now: Instant, session: u16, h: Counter, deadline: Option<Instant>) -> Outcome {
         let half = self.session(session).half(Side::Server);
         match (half.wrong(h), deadline.filter(|deadline| *deadline <= now)) {
             (Some(why), None) => Outcome::Refused(failed(None, Condition::BadRequest), WhyRefused::WrongH(why)),
             _ if half.open() > 0 => Outcome::NotYet,
             // No h that is too old is told, though the owner has left the session lying for so long.
             (_, Some(deadline)) => {
-                let told = (now - deadline <= GERIATRIC).then_some(half.in_counter(half.h));
+                let told = cx.options(Side::Server).remembers(deadline, now).then_some(half.in_counter(half.h));
                 Outcome::Refused(failed(told, Condition::ItemNotFound), WhyRefused::Expired)
             }
             (None, None) => Outcome::Resumed,
@@ -165,7 +165,7 @@ impl Pair {
     /// Why a session that is asked for with that `h` must be refused before its stream is touched.
     fn refusal(&self, cx: &Shared, session: u16, h: Counter) -> Option<Refusal> {
         let of = self.session(session);
-        match (self.known(session, of, cx.now), self.place(session, Side::Server)) {
+        match (self.known(cx, session, cx.now), self.place(session, Side::Server)) {
             (Lookup::NotFound, _) => Some(Refusal::NotFound),
             (Lookup::StaleH(h), _) => Some(Refusal::StaleH(h)),
             (Lookup::Session(_), Some(Place::On(_))) => {

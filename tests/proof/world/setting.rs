@@ -19,6 +19,8 @@ pub struct Options {
     pub ack: Option<AckFreq>,
     pub ack_timeout: Option<Duration>,
     pub resume_timeout: Option<Duration>,
+    /// Whether the last `h` of a session that is gone can be asked for.
+    pub stale_h: bool,
 }
 
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -41,7 +43,13 @@ impl Options {
         ack: None,
         ack_timeout: Some(Duration::from_secs(60)),
         resume_timeout: Some(Duration::from_secs(600)),
+        stale_h: true,
     };
+
+    /// Whether a session that is gone since then is still remembered.
+    pub fn remembers(&self, since: Instant, now: Instant) -> bool {
+        self.stale_h && now - since <= GERIATRIC
+    }
 
     /// Whether the sessions of this side may be resumable.
     pub fn can_resume(&self) -> bool {
@@ -59,7 +67,7 @@ impl Options {
             .ack_freq(self.ack.unwrap_or(every(1)))
             .ack_timeout(self.ack_timeout)
             .resume_timeout(self.resume_timeout)
-            .stale_h(StaleH { enabled: true, geriatric: GERIATRIC, ..StaleH::default() });
+            .stale_h(StaleH { enabled: self.stale_h, geriatric: GERIATRIC, ..StaleH::default() });
         Arc::new(config)
     }
 }

@@ -19,7 +19,7 @@ const SCENES: [(&str, &str); 7] = [
 ];
 
 /// The most knobs that [`Setting::random`] turns.
-pub const KNOBS: usize = 26;
+pub const KNOBS: usize = 28;
 
 const RANDOM: &str = "random ";
 
@@ -48,6 +48,7 @@ impl Setting {
             ("full: ends at once", quiet, full(OnFull::End)),
             ("full: gives up resumability", quiet, full(OnFull::GiveUpResumability)),
             ("the client's buffer is off", Options { buffer: false, ..quiet }, quiet),
+            ("no stale h", quiet, Options { stale_h: false, ..quiet }),
             ("one receipt, two", Options { receipts_max: 1, ..quiet }, Options { receipts_max: 2, ..quiet }),
         ];
         let mut worlds = Vec::new();
@@ -133,6 +134,7 @@ impl Setting {
                 [knob(4)],
             ack_timeout: [Some(Duration::from_secs(60)), None][knob(2)],
             resume_timeout: Some(resume_timeout).filter(|timeout| !timeout.is_zero()),
+            stale_h: knob(4) < 3,
         };
         let (client, mut server) = (options(), options());
         let bases: [u32; 4] = [0, 1, (1 << 31) - 5, u32::MAX - 5];
