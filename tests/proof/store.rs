@@ -7,22 +7,25 @@
 pub mod linear;
 pub mod model;
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
-use xmpp_sm::{AtCap, Epoch};
+use xmpp_sm::{AtCap, Epoch, MemoryStore};
 
 use linear::{Call, order};
 use model::{Answer, Model, Op, Rules, call, store};
 
-const THREADS: usize = 3;
-const CALLS: usize = 6;
-/// How many calls of each store shall meet another, and how many histories are made for that at most. A
-/// machine that is busy, or has one processor, makes few meet.
-const MEETINGS: usize = 2000;
-const HISTORIES: u64 = 3000;
+/// How many calls each thread makes of one store.
+const CALLS: usize = 12;
+/// How many stores the same threads go through: to start threads takes longer than all they do to one.
+const STORES: usize = 50;
+/// How long stores are tried, and how long while fewer calls than these have met another.
+const TIME: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(60);
+const FEW: usize = 300;
 
 #[test]
 fn answers_of_the_store_could_have_been_given_one_after_the_other() {
@@ -35,55 +38,97 @@ fn answers_of_the_store_could_have_been_given_one_after_the_other() {
         limits(None, Some(2), AtCap::EvictOldest),
         limits(Some(1), Some(2), AtCap::Refuse),
     ];
-    for (rules, number) in rules.into_iter().zip(0..) {
-        let (mut histories, mut met) = (0, 0);
-        while histories < HISTORIES && met < MEETINGS {
-            let calls = history(&rules, number * HISTORIES + histories);
-            histories += 1;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = processors.clamp(2, 4);
+    // On one processor none meet but where it is taken from a thread in the middle of a call.
+    let few = if processors > 1 { FEW } else { 0 };
+    let (mut seeds, mut made, mut met) = (0.., 0, 0);
+    let start = Instant::now();
+    for rules in rules.iter().cycle() {
+        if start.elapsed() > if met < few { PATIENCE } else { TIME } {
+            break;
+        }
+        for calls in histories(rules, threads, seeds.by_ref().take(STORES)) {
+            made += calls.len();
             met += calls.iter().filter(|call| calls.iter().any(|other| call.overlaps(other))).count();
-            let order = order(&calls, Model::new(rules));
+            let order = order(&calls, Model::new(*rules));
             assert!(order.is_some(), "no order explains these answers under {rules:?}:\n{calls:#?}");
         }
-        println!("{histories} histories of {} calls, {met} of them at the same time as another", THREADS * CALLS);
     }
+    println!("{made} calls by {threads} threads, {met} of them at the same time as another");
+    assert!(met >= few, "hardly any call met another, and that shows nothing");
 }
 
-/// What a few threads do to a store at once.
-fn history(rules: &Rules, seed: u64) -> Vec<Call> {
-    let (store, clock, start) = (store(rules), AtomicU64::new(0), AtomicUsize::new(0));
-    let epoch = Instant::now();
-    let (store, clock, start) = (&store, &clock, &start);
-    let work = move |thread: u64| {
+/// One store, and what the threads that use it share.
+struct Ring {
+    seed: u64,
+    store: MemoryStore<u32>,
+    epoch: Instant,
+    ready: AtomicUsize,
+    clock: AtomicU64,
+    calls: Mutex<Vec<Call>>,
+}
+
+/// What a few threads do to stores at once, one store after the other.
+fn histories(rules: &Rules, threads: usize, seeds: impl Iterator<Item = u64>) -> impl Iterator<Item = Vec<Call>> {
+    let ring = |seed| Ring {
+        seed,
+        store: store(rules),
+        epoch: Instant::now(),
+        ready: AtomicUsize::new(0),
+        clock: AtomicU64::new(0),
+        calls: Mutex::default(),
+    };
+    let rings: Vec<_> = seeds.map(ring).collect();
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let rings = &rings;
+            scope.spawn(move || rings.iter().for_each(|ring| ring.enter(thread, threads)));
+        }
+    });
+    rings.into_iter().map(|ring| ring.calls.into_inner().expect("no call panics"))
+}
+
+impl Ring {
+    fn enter(&self, thread: usize, threads: usize) {
         let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        bytes[..8].copy_from_slice(&self.seed.to_le_bytes());
         bytes[8..16].copy_from_slice(&thread.to_le_bytes());
         let mut random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
         let mut epochs = vec![(0, Epoch::new(1))];
-        let mut calls = Vec::new();
-        start.fetch_add(1, Ordering::SeqCst);
-        while start.load(Ordering::SeqCst) < THREADS {
-            std::thread::yield_now();
-        }
+        let mut calls = Vec::with_capacity(CALLS);
+        self.await_all(threads);
         for _ in 0..CALLS {
             let op = choose(&mut random, &epochs, thread);
-            (0..random.next_u32() % 64).for_each(|_| std::hint::spin_loop());
-            let began = clock.fetch_add(1, Ordering::SeqCst);
-            let answer = call(store, op, epoch);
-            let ended = clock.fetch_add(1, Ordering::SeqCst);
+            let began = self.clock.fetch_add(1, Ordering::SeqCst);
+            let answer = call(&self.store, op, self.epoch);
+            let ended = self.clock.fetch_add(1, Ordering::SeqCst);
             if let (Op::Register { smid, .. }, Answer::Registered(Ok((epoch, _)))) = (op, answer) {
                 epochs.push((smid, epoch));
             }
             calls.push(Call { op, answer, began, ended });
         }
-        calls
-    };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS as u64).map(|thread| scope.spawn(move || work(thread))).collect();
-        threads.into_iter().flat_map(|thread| thread.join().expect("no call panics")).collect()
-    })
+        self.calls.lock().expect("no call panics").append(&mut calls);
+    }
+
+    /// Until all are here, so that all begin at once. To sleep would take longer than all the calls; to yield lets
+    /// one come that has no processor.
+    fn await_all(&self, threads: usize) {
+        self.ready.fetch_add(1, Ordering::SeqCst);
+        let mut spins = 0_u32;
+        while self.ready.load(Ordering::SeqCst) < threads {
+            spins += 1;
+            if spins < 10_000 {
+                std::hint::spin_loop();
+            } else {
+                assert!(self.epoch.elapsed() < PATIENCE, "a thread has panicked and will not come");
+                std::thread::yield_now();
+            }
+        }
+    }
 }
 
-fn choose(random: &mut TestRng, epochs: &[(u8, Epoch)], thread: u64) -> Op {
+fn choose(random: &mut TestRng, epochs: &[(u8, Epoch)], thread: usize) -> Op {
     let mut dice = |sides: u32| random.next_u32() % sides;
     let (smid, owner, now) = (dice(3) as u8, dice(2) as u8, u64::from(dice(5)));
     let (of, epoch) = epochs[dice(epochs.len() as u32) as usize];
