@@ -390,6 +390,13 @@ impl<S> FusedIterator for Lost<S> {}
 mod tests {
     use super::*;
 
+    impl<S: Stanza> Queue<S> {
+        /// A queue in which as many stanzas are outstanding as can be told apart, and none is kept.
+        pub(crate) fn without_a_number_left() -> Self {
+            Self { sent: Counter::new(u32::MAX), ..Self::starting_at(Counter::ZERO) }
+        }
+    }
+
     fn kept(queue: &Queue<&'static str>) -> Vec<(u32, &'static str)> {
         queue.unacked().map(|queued| (queued.number.get(), *queued.stanza)).collect()
     }

@@ -194,3 +194,35 @@ impl<S: Stanza> StreamMgmt<S> {
         Ok(acknowledged)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::queue::Queue;
+
+    /// It takes 2^32 unacknowledged stanzas to come here from outside.
+    #[test]
+    fn a_stanza_that_cannot_be_counted_is_refused_whatever_happens_to_a_full_buffer() {
+        let now = Instant::now();
+        let policies = [OnFull::End, OnFull::EndAfter(Duration::from_secs(1)), OnFull::GiveUpResumability];
+        for (on_full, buffer) in policies.into_iter().flat_map(|policy| [(policy, true), (policy, false)]) {
+            let mut stream = StreamMgmt::server(Arc::new(Config::default().on_full(on_full).buffer(buffer)));
+            stream.phase = Phase::Enabled;
+            stream.session.queue = Queue::without_a_number_left();
+            stream.resumable = true;
+            let refused = NotRecorded { stanza: "one too many", why: WhyNot::Full };
+            assert_eq!(stream.record_sent("one too many", now), Err(refused), "{on_full:?}, buffer: {buffer}");
+            assert_eq!(stream.session.queue, Queue::without_a_number_left());
+            assert_eq!((stream.is_resumable(), stream.full_until), (true, None));
+            // One that is acknowledged makes room for one.
+            assert!(stream.acknowledged(Counter::new(1), now).is_ok());
+            let sent = stream.record_sent("the next", now).expect("it can be counted");
+            assert_eq!(sent.number, Some(Counter::ZERO));
+            assert!(stream.record_sent("one too many", now).is_err());
+        }
+    }
+}
