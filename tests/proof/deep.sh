@@ -5,5 +5,9 @@
 #   tests/proof/deep.sh [minutes]
 set -eu
 cd "$(dirname "$0")/../.."
-PROOF_MINUTES=${1:-60} exec cargo test --release --locked --manifest-path tests/proof/long/Cargo.toml --target-dir target/long \
-    every_short_schedule -- --nocapture
+minutes=${1:-60}
+set -- cargo test --release --locked --manifest-path tests/proof/long/Cargo.toml --target-dir target/long \
+    every_short_schedule --
+# Without one of that name all would be well.
+"$@" --list | grep ': test$' || { echo 'there is no such test' >&2; exit 1; }
+PROOF_MINUTES=$minutes exec "$@" --nocapture

@@ -4,5 +4,9 @@
 #   tests/proof/long.sh [schedules]
 set -eu
 cd "$(dirname "$0")/../.."
-PROOF_CASES=${1:-100000} exec cargo test --release --locked --manifest-path tests/proof/long/Cargo.toml --target-dir target/long \
-    long_random -- --nocapture
+schedules=${1:-100000}
+set -- cargo test --release --locked --manifest-path tests/proof/long/Cargo.toml --target-dir target/long \
+    long_random --
+# Without one of that name all would be well.
+"$@" --list | grep ': test$' || { echo 'there is no such test' >&2; exit 1; }
+PROOF_CASES=$schedules exec "$@" --nocapture

@@ -16,7 +16,7 @@ for bug; do
     mkdir "$work/tree"
     git ls-files -z -- Cargo.toml Cargo.lock README.md src tests/proof | xargs -0 cp --parents -t "$work/tree"
     # Whatever cargo looks at must be newer than what it built for the last bug.
-    if [ "$bug" != none ] && ! patch -s -d "$work/tree" -p1 < "tests/proof/bugs/$bug.patch"; then
+    if [ "$bug" != none ] && ! patch -s -F0 -d "$work/tree" -p1 < "tests/proof/bugs/$bug.patch"; then
         printf '%-28s THE PATCH DOES NOT APPLY\n' "$bug"
         missed=1
         continue
@@ -27,9 +27,11 @@ for bug; do
         PROOF_CASES=${PROOF_CASES:-2000} RUST_BACKTRACE=0 cargo test -q --release --locked \
             --manifest-path "$work/tree/tests/proof/long/Cargo.toml" --target-dir "$work/build" $by -- --nocapture \
             > "$work/$bug.$by.log" 2>&1
+        code=$?
         how=$(sed -n 's/.*\(caught after.*\)/\1/p' "$work/$bug.$by.log" | head -1)
+        grep -q '^running [1-9]' "$work/$bug.$by.log" || { how='NO SUCH TEST'; missed=1; }
         case $bug:$how in
-            none:) how='nothing to catch' ;;
+            none:) [ $code = 0 ] && how='nothing to catch' || { how=FAILED; missed=1; } ;;
             none:* | *:) missed=1 ;;
         esac
         printf '%-28s %-21s %s\n' "$bug" "$by" "${how:-not caught}"

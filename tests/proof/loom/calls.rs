@@ -45,32 +45,36 @@ fn all_rules() -> [Rules; 5] {
 #[test]
 fn two_threads_of_two_calls_each() {
     let pairs = || OPS.iter().flat_map(|first| OPS.iter().map(|second| vec![*first, *second]));
-    let (mut models, interleavings) = (0, AtomicUsize::new(0));
+    let mut models = Vec::new();
     for rules in all_rules() {
         for (one, i) in pairs().zip(0..) {
-            for other in pairs().skip(i) {
-                models += 1;
-                interleave(rules, vec![one.clone(), other], &interleavings);
-            }
+            models.extend(pairs().skip(i).map(|other| (rules, vec![one.clone(), other])));
         }
     }
-    println!("{models} pairs of two calls each, {} interleavings", interleavings.into_inner());
+    interleave_sample("pairs of two calls each", &models);
 }
 
 #[test]
 fn three_threads_of_one_call_each() {
-    let (mut models, interleavings) = (0, AtomicUsize::new(0));
+    let mut models = Vec::new();
     for rules in all_rules() {
         for (i, one) in OPS.iter().enumerate() {
             for (j, two) in OPS.iter().enumerate().skip(i) {
-                for three in OPS.iter().skip(j) {
-                    models += 1;
-                    interleave(rules, vec![vec![*one], vec![*two], vec![*three]], &interleavings);
-                }
+                models.extend(OPS.iter().skip(j).map(|three| (rules, vec![vec![*one], vec![*two], vec![*three]])));
             }
         }
     }
-    println!("{models} triples of calls, {} interleavings", interleavings.into_inner());
+    interleave_sample("triples of calls", &models);
+}
+
+/// All of them, unless `loom.sh` says that every so many, from one on, are enough.
+fn interleave_sample(what: &str, models: &[(Rules, Vec<Vec<Op>>)]) {
+    let variable = |name| std::env::var(name).ok().map(|text| text.parse::<usize>().expect("a number"));
+    let every = variable("LOOM_SAMPLE").unwrap_or(1);
+    let sample = models.iter().skip(variable("LOOM_FROM").unwrap_or(0)).step_by(every);
+    let (number, interleavings) = (sample.len(), AtomicUsize::new(0));
+    sample.for_each(|(rules, threads)| interleave(*rules, threads.clone(), &interleavings));
+    println!("{number} of {} {what}, {} interleavings", models.len(), interleavings.into_inner());
 }
 
 /// Once somebody has seen that a sweep took a stale h, its SM-ID is anybody's, wherever the sweep is.
