@@ -26,7 +26,9 @@ whole=yes
 if [ "${1-}" = --since ]; then
     whole=no
     git -C "$root" diff "$2" -- src > "$work/change.diff"
-    printf 'mutants of what has changed in src since %s\n' "$(git -C "$root" log -1 --format='%h, %cd' "$2")"
+    # The empty tree is no commit.
+    commit=$(git -C "$root" log -1 --format='%h, %cd' "$2")
+    printf 'mutants of what has changed in src since %s\n' "${commit:-the beginning}"
     shift 2
     set -- --in-diff "$work/change.diff" "$@"
     [ -s "$work/change.diff" ] || { echo 'mutants: nothing in src has changed'; exit 0; }
