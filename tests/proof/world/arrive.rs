@@ -146,8 +146,7 @@ impl Pair {
         let connection = &self.connections[at];
         let (id, session) = (connection.id, connection.enabling);
         let Some(session) = session else { return Err(Violation("an <enable/> that nobody sent".into())) };
-        let longest = |side| cx.options(side).resume_timeout.filter(|_| cx.options(side).can_resume());
-        let window = longest(Side::Client).zip(longest(Side::Server)).map(|(client, server)| client.min(server));
+        let window = cx.window();
         ensure!(request.window() == window, "the session waits for {:?}, not {window:?}", request.window());
         let mut number = None;
         if request.is_resumable() {
@@ -203,6 +202,7 @@ impl Pair {
         let end = self.end(at, Side::Client);
         let ending = if matches!(end.step, Step::Enabling) { Ending::EnableRefused } else { Ending::ResumeRefused };
         end.step = if ending == Ending::EnableRefused { Step::Bound } else { Step::Open };
+        (end.asked, end.asked_at, end.over) = (None, 0, None);
         let Some(session) = end.session.take() else { return Err(Violation(format!("{failed:?} of no session"))) };
         if let Some(h) = failed.h {
             self.sessions[usize::from(session)].acked(Side::Client, h)?;

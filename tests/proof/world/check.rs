@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use xmpp_sm::{AckFreq, Lookup, SessionStore};
+use xmpp_sm::{Lookup, SessionStore};
 
 use super::event::Side;
 use super::ledger::{Checked, Half, Life, Violation, ensure};
 use super::pair::{End, Pair, Parked, Place, Shared, Sid, Step};
-use super::setting::{BUSY, GRACE, smid};
+use super::setting::smid;
 
 impl Pair {
     pub fn check(&self, cx: &Shared) -> Checked {
@@ -47,7 +47,7 @@ impl Pair {
                 let smid = of.smid.filter(|_| !matches!(end.step, Step::Enabling)).map(smid);
                 ensure!(end.stream.smid() == smid.as_ref(), "the SM-ID is {:?}, not {smid:?}", end.stream.smid());
                 check_bounds(cx, half, end, side)?;
-                check_timer(cx, half, end, side)
+                end.check_timer(cx, side, half)
             }
             Some(Place::Off(i)) => {
                 let Parked { detached, deadline, .. } = &self.parked[i];
@@ -104,28 +104,5 @@ fn check_bounds(cx: &Shared, half: &Half, end: &End, side: Side) -> Checked {
         half.queued().count() < options.buffer_max as usize && half.queued_bytes() < options.buffer_max_bytes,
     );
     ensure!(told == wanted, "(can receive, has room) is {told:?}, not {wanted:?}");
-    Ok(())
-}
-
-/// No timer is of another stream or of another session: each is as old as its cause, and none is missing.
-fn check_timer(cx: &Shared, half: &Half, end: &End, side: Side) -> Checked {
-    let options = cx.options(side);
-    let asked = end.asked.zip(options.ack_timeout).map(|(asked, limit)| asked + limit);
-    let over = end.over.map(|over| over + GRACE);
-    let due = asked.into_iter().chain(over).min().filter(|_| matches!(end.step, Step::Enabled));
-    let timer = end.stream.poll_timeout();
-    // With no `<r/>` on its way, another may be due for what the last answer has left out.
-    let left = half.acked < half.sent.len() && matches!(end.step, Step::Enabled);
-    let right = match (options.ack.filter(|_| left && end.asked.is_none()), timer) {
-        (None, _) => timer == due,
-        (Some(AckFreq::SelfClocked { .. }), None) => false,
-        (Some(AckFreq::Every(_)), None) => due.is_none(),
-        (Some(freq), Some(timer)) => {
-            let idle = if let AckFreq::SelfClocked { idle } = freq { Some(idle) } else { options.ack_timeout };
-            let latest = idle.unwrap_or_default().max(BUSY);
-            due.is_none_or(|due| timer <= due) && timer <= cx.now + latest
-        }
-    };
-    ensure!(right, "the timer is set to {timer:?}, and {due:?} is due");
     Ok(())
 }

@@ -1,14 +1,11 @@
 //! Stanzas, receipts and timers, which are alike on both sides.
 
-use std::time::Instant;
-
-use xmpp_sm::{Error, Lost, Nonza, OnFull, Receipt, ReceiptError, WhyNot};
+use xmpp_sm::{Lost, Nonza, OnFull, Receipt, ReceiptError, WhyNot};
 
 use super::event::Side;
 use super::ledger::{Checked, Fate, Msg, Sent, Violation, ensure};
 use super::link::Wire;
 use super::pair::{Open, Pair, Place, Shared, Spent};
-use super::setting::GRACE;
 
 impl Pair {
     /// The host of a side sends a stanza.
@@ -23,12 +20,15 @@ impl Pair {
                         let number = session.map(|session| self.session(session).half(side));
                         let number = number.map(|half| half.out_counter(half.sent.len() + 1));
                         ensure!(sent.number == number, "the stanza has the number {:?}, not {number:?}", sent.number);
+                        let was_full = self.end(at, side).over.is_some();
                         if let Some(session) = session {
                             let evicted = self.recorded(cx, at, side, session, msg)?;
                             let lost = sent.evicted.map_or_else(Lost::default, |evicted| *evicted);
                             self.half(session, side).returned(lost, Some(evicted))?;
                         }
                         self.write(at, side, Wire::Stanza(msg));
+                        let must = session.is_some_and(|session| self.must_ask(cx, at, side, session, was_full));
+                        ensure!(sent.request == must, "an <r/> goes out: {}, and must: {must}", sent.request);
                         if sent.request { self.write_nonza(cx, at, side, Nonza::Request) } else { Ok(()) }
                     }
                     Err(no) => {
@@ -56,6 +56,11 @@ impl Pair {
             }
             None => Ok(()),
         }
+    }
+
+    fn must_ask(&self, cx: &Shared, at: usize, side: Side, session: u16, was_full: bool) -> bool {
+        let half = self.session(session).half(side);
+        self.connections[at].end(side).is_some_and(|end| end.must_ask(cx, side, half, was_full))
     }
 
     fn next_msg(&self, cx: &Shared, from: Side, session: Option<u16>) -> Msg {
@@ -201,34 +206,22 @@ impl Pair {
     /// A timer of a stream fires when it is due.
     pub fn timeout(&mut self, cx: &mut Shared, side: Side, at: usize) -> Checked {
         let now = cx.now;
-        let limit = cx.options(side).ack_timeout;
         let end = self.end(at, side);
-        let since = |since: Option<Instant>| since.map(|since| now - since);
-        let (asked, over) = (since(end.asked), since(end.over));
+        let wanted = end.told_by_timer(cx.options(side), now);
         let done = end.stream.handle_timeout(now);
-        if done.is_err() {
-            let again = end.stream.handle_timeout(now);
-            ensure!(again == done, "a timer gives {done:?}, and then {again:?}");
-        }
+        ensure!(done == wanted, "a timer says {done:?}, not {wanted:?}");
         match done {
-            Ok(Some(nonza)) => {
-                ensure!(nonza == Nonza::Request, "a timer writes {nonza}");
-                self.write_nonza(cx, at, side, nonza)?;
+            Ok(request) => {
+                request.map_or(Ok(()), |request| self.write_nonza(cx, at, side, request))?;
                 let next = self.end(at, side).stream.poll_timeout();
                 ensure!(next.is_none_or(|next| next > now), "the timer that has fired is still due");
                 Ok(())
             }
-            Ok(None) => Err(Violation("the timer was due and did nothing".into())),
-            Err(error @ Error::AckTimeout) => {
-                let rightly = asked.zip(limit).is_some_and(|(asked, limit)| asked >= limit);
-                ensure!(rightly, "an ack is called late after {asked:?}");
+            Err(error) => {
+                let again = end.stream.handle_timeout(now);
+                ensure!(again == wanted, "a timer says {again:?} after {wanted:?}");
                 self.fail(cx, at, side, error.answer())
             }
-            Err(error @ Error::BufferFull) => {
-                ensure!(over.is_some_and(|over| over >= GRACE), "the buffer is called full after {over:?}");
-                self.fail(cx, at, side, error.answer())
-            }
-            Err(error) => Err(Violation(format!("a timer says {error}"))),
         }
     }
 }

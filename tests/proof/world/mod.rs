@@ -2,6 +2,7 @@
 //! as the documentation says, with a ledger beside it that knows what must come of every step.
 
 mod arrive;
+mod asking;
 mod bytes;
 mod can;
 mod check;
@@ -160,7 +161,7 @@ impl Pair {
         let number = cx.next_smid();
         session.smid = Some(number);
         for side in Side::BOTH {
-            let window = cx.options(Side::Server).resume_timeout;
+            let window = Side::BOTH.into_iter().filter_map(|side| cx.options(side).resume_timeout).min();
             let deadline = window.map(|window| cx.now + window);
             let half = session.half_mut(side);
             (half.life, half.resumable, half.window) = (Life::Alive, true, window);

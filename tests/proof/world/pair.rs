@@ -1,7 +1,7 @@
 //! A client and its server: their streams, their detached sessions, and their hosts' small duties. What
 //! they do is in `flow.rs`, `life.rs`, `arrive.rs` and `resume.rs`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use xmpp_sm::{Detached, Epoch, MemoryStore, Nonza, Receipt, ResumeRequest, StreamMgmt};
 
@@ -31,6 +31,12 @@ impl<'a> Shared<'a> {
     pub fn new(setting: &'a Setting) -> Self {
         let store = setting.caps.store(&setting.configs[1]);
         Self { setting, now: *EPOCH, store, registered: Vec::new(), last_epoch: None, evicted: Vec::new(), smids: 0 }
+    }
+
+    /// How long a new session may wait, once detached: as long as both sides will.
+    pub fn window(&self) -> Option<Duration> {
+        let longest = |side| self.options(side).resume_timeout.filter(|_| self.options(side).can_resume());
+        longest(Side::Client).zip(longest(Side::Server)).map(|(client, server)| client.min(server))
     }
 
     /// The number of an SM-ID that nobody has.
@@ -75,6 +81,10 @@ pub struct End {
     pub session: Option<u16>,
     pub step: Step,
     pub closing: bool,
+    /// A resource is bound.
+    pub bound: bool,
+    /// The client has asked for a session.
+    pub attempted: bool,
     /// Since when the peer has left an `<r/>` of this stream unanswered.
     pub asked: Option<Instant>,
     /// How many stanzas had been sent at the last `<r/>`.
@@ -129,7 +139,17 @@ pub enum Place {
 
 impl End {
     pub fn new(stream: StreamMgmt<Msg>, session: Option<u16>, step: Step) -> Self {
-        Self { stream, session, step, closing: false, asked: None, asked_at: 0, over: None }
+        Self {
+            stream,
+            session,
+            step,
+            closing: false,
+            bound: false,
+            attempted: false,
+            asked: None,
+            asked_at: 0,
+            over: None,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::event::Side;
 use super::ledger::{Checked, Life, Msg, Session, Violation, ensure};
 use super::link::Wire;
 use super::pair::{Connection, End, Pair, Parked, Place, Shared, Sid, Step};
-use super::setting::smid_number;
+use super::setting::{Setting, smid_number};
 
 /// What comes of a `<resume/>`.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub enum Outcome {
     Resumed,
     NotYet,
     Refused(Nonza, WhyRefused),
+}
+
+fn authenticated(stream: &mut StreamMgmt<Msg>, setting: &Setting) {
+    if setting.binds { stream.authenticated() } else { stream.authenticated_without_bind() }
 }
 
 fn failed(h: Option<Counter>, condition: Condition) -> Nonza {
@@ -33,17 +37,19 @@ impl Pair {
         let mut connection = Connection::new(self.next_connection, setting.carry);
         self.next_connection += 1;
         let mut stream = if setting.disabled { StreamMgmt::disabled(server) } else { StreamMgmt::server(server) };
-        stream.authenticated();
+        authenticated(&mut stream, setting);
         connection.ends[Side::Server.index()] = Some(End::new(stream, None, Step::Open));
         let Some(i) = self.parked.iter().position(|parked| parked.side == Side::Client) else {
             let mut stream = StreamMgmt::client(client);
-            stream.authenticated();
+            authenticated(&mut stream, setting);
             connection.ends[Side::Client.index()] = Some(End::new(stream, None, Step::Open));
             self.connections.push(connection);
             return Ok(());
         };
         let Parked { session, detached, deadline, .. } = self.parked.remove(i);
-        let (stream, resume) = StreamMgmt::resume(client, detached).map_err(|error| Violation(error.to_string()))?;
+        let (mut stream, resume) =
+            StreamMgmt::resume(client, detached).map_err(|error| Violation(error.to_string()))?;
+        authenticated(&mut stream, setting);
         let end = End::new(stream, Some(session), Step::Resuming(deadline));
         connection.ends[Side::Client.index()] = Some(end);
         self.connections.push(connection);
@@ -52,11 +58,12 @@ impl Pair {
 
     /// The client binds a resource and asks for a new session.
     pub fn enable(&mut self, cx: &Shared, at: usize) -> Checked {
-        if let Some(server) = &mut self.connections[at].ends[Side::Server.index()] {
-            server.stream.bound();
+        for end in self.connections[at].ends.iter_mut().flatten().filter(|_| cx.setting.binds) {
+            end.stream.bound();
+            end.bound = true;
         }
         let end = self.end(at, Side::Client);
-        end.stream.bound();
+        end.attempted = true;
         let enable = end.stream.enable().map_err(|error| Violation(error.to_string()))?;
         end.step = Step::Enabling;
         let session = self.sessions.len() as u16;
@@ -244,6 +251,7 @@ impl Pair {
         request: Option<Nonza>,
     ) -> Checked {
         let half = self.half(session, side);
+        let acked = half.acked;
         ensure!(half.open() == 0, "a session with open receipts is resumed");
         let same = half.queued().map(|sent| sent.msg).eq(resend.iter().copied());
         ensure!(same, "{resend:?} is sent again, not what is unacknowledged");
@@ -255,6 +263,7 @@ impl Pair {
         end.session = Some(session);
         end.step = Step::Enabled;
         end.over = over.then_some(cx.now);
+        end.asked_at = acked;
         resumed.map_or(Ok(()), |resumed| self.write_nonza(cx, at, side, resumed))?;
         for msg in resend {
             self.write(at, side, Wire::Stanza(*msg));

@@ -126,6 +126,8 @@ pub struct Setting {
     pub depth: usize,
     /// The server has stream management switched off.
     pub disabled: bool,
+    /// A resource is bound before stanzas flow.
+    pub binds: bool,
     pub pairs: u8,
     /// How many owners the pairs have: their sessions are one's in turn.
     pub owners: usize,
@@ -150,6 +152,7 @@ impl Setting {
             prefix: Vec::new(),
             depth: 4,
             disabled: false,
+            binds: true,
             pairs: 1,
             owners: 3,
             caps: Caps::default(),

@@ -19,7 +19,7 @@ const SCENES: [(&str, &str); 7] = [
 ];
 
 /// The most knobs that [`Setting::random`] turns.
-pub const KNOBS: usize = 28;
+pub const KNOBS: usize = 30;
 
 const RANDOM: &str = "random ";
 
@@ -39,11 +39,12 @@ impl Setting {
         let quiet = Options::QUIET;
         let asking = |freq| Options { ack: Some(freq), ..quiet };
         let self_clocked = asking(AckFreq::SelfClocked { idle: Duration::from_secs(30) });
+        let impatient = Options { resume_timeout: Some(Duration::from_secs(90)), ..asking(every(2)) };
         let full = |policy| Options { buffer_max: 1, on_full: policy, ..quiet };
         let kinds = [
             ("quiet", quiet, quiet),
             ("asks every stanza", asking(every(1)), asking(every(1))),
-            ("asks every other stanza, self-clocked", asking(every(2)), self_clocked),
+            ("asks every other stanza, self-clocked", impatient, self_clocked),
             ("full: ends after a grace", full(OnFull::EndAfter(GRACE)), full(OnFull::EndAfter(GRACE))),
             ("full: ends at once", quiet, full(OnFull::End)),
             ("full: gives up resumability", quiet, full(OnFull::GiveUpResumability)),
@@ -62,6 +63,7 @@ impl Setting {
         worlds.extend(SCENES.map(|(name, prefix)| Self::new(name, quiet, quiet, wrap).after(prefix)));
         let nothing = |name, client, server| Self { depth: 9, ..Self::new(name, client, server, Start::Nothing) };
         worlds.push(nothing("from nothing", quiet, quiet));
+        worlds.push(Self { binds: false, depth: 8, ..nothing("from nothing, without bind", quiet, impatient) });
         worlds.push(Self { disabled: true, ..nothing("switched off", asking(every(1)), quiet) });
         let ends = Options { ack: Some(every(1)), ..full(OnFull::EndAfter(GRACE)) };
         worlds.push(nothing("from nothing, full: ends after a grace", ends, ends));
@@ -123,7 +125,6 @@ impl Setting {
             assert!(turned <= KNOBS, "there are more knobs than KNOBS says");
             usize::from(*knobs.next().unwrap_or(&0)) % of
         };
-        let resume_timeout = [600, 600, 90, 0].map(Duration::from_secs)[knob(4)];
         let mut options = || Options {
             buffer: knob(8) < 7,
             buffer_max: [1000, 1, 2, 7][knob(4)],
@@ -133,7 +134,7 @@ impl Setting {
             ack: [None, Some(every(1)), Some(every(3)), Some(AckFreq::SelfClocked { idle: Duration::from_secs(30) })]
                 [knob(4)],
             ack_timeout: [Some(Duration::from_secs(60)), None][knob(2)],
-            resume_timeout: Some(resume_timeout).filter(|timeout| !timeout.is_zero()),
+            resume_timeout: [Some(600), Some(601), Some(90), None][knob(4)].map(Duration::from_secs),
             stale_h: knob(4) < 3,
         };
         let (client, mut server) = (options(), options());
@@ -148,7 +149,8 @@ impl Setting {
             at_cap: [AtCap::EvictOldest, AtCap::Refuse][knob(2)],
         };
         // A session that is on from the start must have come there somehow.
-        let start = if caps.are_set() || server.resume_timeout.is_none() { Start::Nothing } else { start };
+        let resumes = client.resume_timeout.and(server.resume_timeout).is_some();
+        let start = if caps.are_set() || !resumes { Start::Nothing } else { start };
         server.buffer |= start != Start::Nothing;
         let new = Self::new(&format!("{RANDOM}{name}"), client, server, start);
         Self {
@@ -156,6 +158,7 @@ impl Setting {
             owners: [3, 1, 2][knob(3)],
             caps,
             strict: knob(2) == 1,
+            binds: knob(4) < 3,
             carry: [Carry::Elements, Carry::Bytes][knob(2)],
             size: [|_| 1, |position| position * 7919 % 3000, |position| position * 31 % 300, |_| 0][knob(4)],
             connections: 4,

@@ -1,76 +1,153 @@
 //! Elements that may not come now, and those that say what cannot be.
 
 use xmpp_sm::{
-    Counter, Enable, Enabled, Error, Failed, Inbound, Kind, Nonza, ParseError, Resume, Resumed, StreamMgmt, WhyNot,
-    WrongH,
+    Action, CannotEnable, Counter, Enable, Enabled, Error, Failed, Inbound, Kind, Nonza, ParseError, Resume, Resumed,
+    WhyNot,
 };
 
 use super::wrong;
 use crate::world::event::Side;
-use crate::world::ledger::{Checked, Msg, ensure};
-use crate::world::pair::{Pair, Shared, Step};
+use crate::world::ledger::{Checked, Msg, Violation, ensure};
+use crate::world::pair::{End, Pair, Shared, Step};
 use crate::world::setting::smid;
+
+const KINDS: [Kind; 7] =
+    [Kind::Enable, Kind::Enabled, Kind::Resume, Kind::Resumed, Kind::Failed, Kind::Ack, Kind::Request];
 
 impl Pair {
     /// Tries them at one end of a connection.
     pub fn probe_elements(&mut self, cx: &Shared, at: usize, side: Side) -> Checked {
-        let Some(end) = &mut self.connections[at].ends[side.index()] else { return Ok(()) };
-        let now = cx.now;
-        let stream = &mut end.stream;
-        let h = Counter::new(7);
-        let previd = smid(u16::MAX);
-        let held = matches!(end.step, Step::Held(_));
-        let server = side == Side::Server;
-        let refuses = |stream: &mut StreamMgmt<Msg>, nonza: Nonza, wanted: Error| {
-            let wanted = if held { Error::Unanswered } else { wanted };
-            let kind = nonza.kind();
-            let got = stream.handle(Inbound::Nonza(nonza), now);
-            ensure!(matches!(&got, Err(error) if *error == wanted), "{kind} gives {got:?}, not {wanted:?}");
-            Ok(())
-        };
-        let unrequested = |kind| if server { Error::WrongRole(kind) } else { Error::NotRequested(kind) };
-        let enabled = Nonza::Enabled(Enabled::default());
-        let resumed = Nonza::Resumed(Resumed { previd: previd.clone(), h });
-        if server || !matches!(end.step, Step::Enabling) {
-            refuses(stream, enabled, unrequested(Kind::Enabled))?;
+        let session = self.end(at, side).session;
+        for kind in KINDS {
+            self.end(at, side).probe_kind(cx, side, kind)?;
         }
-        if let Step::Resuming(_) = end.step {
-            refuses(stream, resumed, Error::OtherSession)?;
-            let own = stream.smid().cloned().unwrap_or(previd.clone());
-            for h in wrong(stream) {
-                let got = stream.handle(Inbound::Nonza(Nonza::Resumed(Resumed { previd: own.clone(), h })), now);
-                let right = matches!(got, Err(Error::WrongH { element: Kind::Resumed, .. }));
-                ensure!(right, "<resumed/> with h {h} gives {got:?}");
-            }
-            let msg = Msg { session: None, from: side, position: 0, bytes: 1 };
-            let no = stream.record_sent(msg, now);
-            ensure!(no.as_ref().is_err_and(|no| no.why == WhyNot::Resuming), "sent before <resumed/>: {no:?}");
-        } else {
-            refuses(stream, resumed, unrequested(Kind::Resumed))?;
-            if server || !matches!(end.step, Step::Enabling) {
-                refuses(stream, Nonza::Failed(Failed::default()), unrequested(Kind::Failed))?;
-            }
+        let end = self.end(at, side);
+        end.probe_calls(cx, side)?;
+        end.probe_others(cx)?;
+        let Some(session) = session else { return Ok(()) };
+        // An h that cannot be right, where an h may come.
+        let previd = self.session(session).smid.map_or(smid(u16::MAX), smid);
+        for h in wrong(&self.end(at, side).stream) {
+            let end = self.end(at, side);
+            let (element, nonza) = match end.step {
+                Step::Enabled => (Kind::Ack, Nonza::Ack(h)),
+                Step::Resuming(_) => (Kind::Resumed, Nonza::Resumed(Resumed { previd: previd.clone(), h })),
+                _ => continue,
+            };
+            let why = self.session(session).half(side).wrong(h);
+            let wanted = why.map(|why| Error::WrongH { element, why });
+            self.end(at, side).refuses(cx, Inbound::Nonza(nonza), wanted)?;
         }
-        let (ask, again) = (Nonza::Enable(Enable::default()), Nonza::Resume(Resume { previd, h }));
-        if !server {
-            refuses(stream, ask, Error::WrongRole(Kind::Enable))?;
-            refuses(stream, again, Error::WrongRole(Kind::Resume))?;
-        } else if held || matches!(end.step, Step::Enabled) {
-            refuses(stream, ask, Error::AlreadyEnabled)?;
-            refuses(stream, again, Error::Unexpected(Kind::Resume))?;
-        }
-        if !matches!(end.step, Step::Enabled) {
-            refuses(stream, Nonza::Request, Error::NotEnabled(Kind::Request))?;
-            return refuses(stream, Nonza::Ack(h), Error::NotEnabled(Kind::Ack));
-        }
-        let (sent, acked) = (stream.sent(), stream.acked());
-        let [high, low, _] = wrong(stream);
-        let wrong_h = |why| Error::WrongH { element: Kind::Ack, why };
-        refuses(stream, Nonza::Ack(high), wrong_h(WrongH::TooHigh { h: high, sent }))?;
-        refuses(stream, Nonza::Ack(low), wrong_h(WrongH::Backwards { h: low, acked }))?;
-        let missing = ParseError::Missing { element: Kind::Ack, attribute: "h" };
-        let got = stream.handle(Inbound::Malformed(missing), now);
-        ensure!(matches!(got, Err(Error::Malformed(error)) if error == missing), "<a/> gives {got:?}");
         Ok(())
+    }
+}
+
+impl End {
+    fn refuses(&mut self, cx: &Shared, inbound: Inbound, wanted: Option<Error>) -> Checked {
+        let text = format!("{inbound:?}");
+        match self.stream.handle(inbound, cx.now) {
+            Err(error) if Some(&error) == wanted.as_ref() => Ok(()),
+            got => Err(Violation(format!("{text} gives {got:?}, not {wanted:?}"))),
+        }
+    }
+
+    /// An element of this kind, if it may not come; and one that is not well made, whether it may or not.
+    fn probe_kind(&mut self, cx: &Shared, side: Side, kind: Kind) -> Checked {
+        let malformed = ParseError::Missing { element: kind, attribute: "what it must have" };
+        let why = match self.admits(cx, side, kind) {
+            // Whatever else it says, the answer is no, and the session is over.
+            Ok(()) if kind == Kind::Failed => return Ok(()),
+            Ok(()) => Error::Malformed(malformed),
+            Err(why) => {
+                self.refuses(cx, Inbound::Nonza(example(kind)), Some(why))?;
+                why
+            }
+        };
+        self.refuses(cx, Inbound::Malformed(malformed), Some(why))
+    }
+
+    /// Whether an element of this kind may come now, or what must be said of it.
+    fn admits(&self, cx: &Shared, side: Side, kind: Kind) -> Result<(), Error> {
+        use Kind::{Ack, Enable, Enabled, Failed, Request, Resume, Resumed};
+        match (side, &self.step, kind) {
+            (_, Step::Held(_), _) => Err(Error::Unanswered),
+            (_, Step::Enabled, Ack | Request) => Ok(()),
+            (_, _, Ack | Request) => Err(Error::NotEnabled(kind)),
+            (Side::Client, _, Enable | Resume) => Err(Error::WrongRole(kind)),
+            (Side::Server, _, Enabled | Resumed | Failed) => Err(Error::WrongRole(kind)),
+            (Side::Client, Step::Enabling, Enabled | Failed) => Ok(()),
+            (Side::Client, Step::Resuming(_), Resumed | Failed) => Ok(()),
+            (Side::Client, _, Enabled | Resumed | Failed) => Err(Error::NotRequested(kind)),
+            (Side::Server, _, _) if cx.setting.disabled => Err(Error::Unsupported(kind)),
+            (Side::Server, Step::Enabled, Enable) => Err(Error::AlreadyEnabled),
+            (Side::Server, Step::Open, Enable) if self.bound || !cx.setting.binds => Ok(()),
+            (Side::Server, Step::Open, Resume) if self.bound => Err(Error::Unexpected(kind)),
+            (Side::Server, Step::Open, Resume) if cx.options(side).can_resume() => Ok(()),
+            (Side::Server, Step::Open, Resume) => Err(Error::Unsupported(kind)),
+            (Side::Server, _, Enable | Resume) => Err(Error::Unexpected(kind)),
+        }
+    }
+
+    /// What the host may call at the wrong time.
+    fn probe_calls(&mut self, cx: &Shared, side: Side) -> Checked {
+        self.stream.authenticated();
+        if !matches!(self.step, Step::Open | Step::Bound) {
+            self.stream.bound();
+        }
+        let wanted = match &self.step {
+            _ if side == Side::Server => Some(CannotEnable::Server),
+            _ if self.attempted => Some(CannotEnable::Again),
+            Step::Open if !cx.setting.binds => None,
+            _ => Some(CannotEnable::NotBound),
+        };
+        if let Some(wanted) = wanted {
+            let enable = self.stream.enable();
+            ensure!(enable == Err(wanted), "a client asks: {enable:?}, not {wanted:?}");
+        }
+        if let Step::Resuming(_) = self.step {
+            let msg = Msg { session: None, from: side, position: 0, bytes: 1 };
+            let no = self.stream.record_sent(msg, cx.now);
+            ensure!(no.as_ref().is_err_and(|no| no.why == WhyNot::Resuming), "sent before <resumed/>: {no:?}");
+            let other = Nonza::Resumed(Resumed { previd: smid(u16::MAX), h: 0.into() });
+            self.refuses(cx, Inbound::Nonza(other), Some(Error::OtherSession))?;
+        }
+        Ok(())
+    }
+
+    /// What is no element of stream management, and what its namespace does not have.
+    fn probe_others(&mut self, cx: &Shared) -> Checked {
+        let unknown = Inbound::Malformed(ParseError::UnknownElement);
+        if let Step::Held(_) = self.step {
+            for inbound in [Inbound::Stanza, Inbound::Other, unknown] {
+                self.refuses(cx, inbound, Some(Error::Unanswered))?;
+            }
+            return Ok(());
+        }
+        self.refuses(cx, unknown, Some(Error::Malformed(ParseError::UnknownElement)))?;
+        let other = self.stream.handle(Inbound::Other, cx.now);
+        ensure!(matches!(other, Ok(Action::Other)), "something else gives {other:?}");
+        if let Step::Enabled = self.step {
+            return Ok(());
+        }
+        let Ok(Action::Deliver(receipt)) = self.stream.handle(Inbound::Stanza, cx.now) else {
+            return Err(Violation("a stanza is not delivered".into()));
+        };
+        let (number, settled) = (receipt.number(), self.stream.record_handled(receipt));
+        ensure!((number, &settled) == (None, &Ok(None)), "a stanza is counted as {number:?}, and settled: {settled:?}");
+        Ok(())
+    }
+}
+
+/// Any element of this kind.
+fn example(kind: Kind) -> Nonza {
+    let (h, previd) = (Counter::new(7), smid(u16::MAX));
+    match kind {
+        Kind::Enable => Nonza::Enable(Enable::default()),
+        Kind::Enabled => Nonza::Enabled(Enabled::default()),
+        Kind::Resume => Nonza::Resume(Resume { previd, h }),
+        Kind::Resumed => Nonza::Resumed(Resumed { previd, h }),
+        Kind::Failed => Nonza::Failed(Failed::default()),
+        Kind::Ack => Nonza::Ack(h),
+        Kind::Request => Nonza::Request,
     }
 }

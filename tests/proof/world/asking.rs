@@ -1,0 +1,73 @@
+//! When a side has to ask for an acknowledgement, and what it makes of silence.
+
+use std::time::Instant;
+
+use xmpp_sm::{AckFreq, Error, Nonza};
+
+use super::event::Side;
+use super::ledger::{Checked, Half, ensure};
+use super::pair::{End, Shared, Step};
+use super::setting::{BUSY, GRACE, Options};
+
+impl End {
+    /// Whether an `<r/>` goes out with the last stanza. It has filled the buffer, if that was not full before.
+    pub fn must_ask(&self, cx: &Shared, side: Side, half: &Half, was_full: bool) -> bool {
+        let options = cx.options(side);
+        let Some(freq) = options.ack.filter(|_| matches!(self.step, Step::Enabled)) else { return false };
+        let unasked = half.sent.len() - self.asked_at;
+        let in_rhythm = match freq {
+            AckFreq::Every(stanzas) => unasked >= stanzas.get() as usize,
+            AckFreq::SelfClocked { .. } => self.asked.is_none(),
+        };
+        let has_filled = self.over.is_some() && !was_full;
+        in_rhythm || has_filled || unasked > 0 && self.asked.is_none() && self.is_pressed(options, half)
+    }
+
+    /// Whether half of the buffer is full, in number or in bytes.
+    fn is_pressed(&self, options: &Options, half: &Half) -> bool {
+        let (stanzas, bytes) = (2 * half.queued().count(), 2 * half.queued_bytes());
+        self.over.is_some() || stanzas >= options.buffer_max as usize || bytes >= options.buffer_max_bytes
+    }
+
+    /// When the peer's silence has lasted too long, and when its buffer has been full for too long.
+    fn limits(&self, options: &Options) -> [Option<Instant>; 2] {
+        let dead = self.asked.zip(options.ack_timeout).map(|(asked, limit)| asked + limit);
+        [dead, self.over.map(|over| over + GRACE)]
+    }
+
+    /// No timer is of another stream or of another session: each is as old as its cause, and none is missing.
+    pub fn check_timer(&self, cx: &Shared, side: Side, half: &Half) -> Checked {
+        let options = cx.options(side);
+        let enabled = matches!(self.step, Step::Enabled);
+        let due = self.limits(options).into_iter().flatten().min().filter(|_| enabled);
+        let timer = self.stream.poll_timeout();
+        // With no `<r/>` on its way, another may be due for what the last answer has left out.
+        let left = enabled && self.asked.is_none() && half.acked < half.sent.len();
+        let right = match (options.ack.filter(|_| left), timer) {
+            (None, _) => timer == due,
+            (Some(AckFreq::SelfClocked { .. }), None) => false,
+            (Some(AckFreq::Every(_)), None) => {
+                let is_answered = half.acked >= self.asked_at || options.ack_timeout.is_none();
+                due.is_none() && is_answered && !self.is_pressed(options, half)
+            }
+            (Some(freq), Some(timer)) => {
+                let idle = if let AckFreq::SelfClocked { idle } = freq { Some(idle) } else { options.ack_timeout };
+                let latest = idle.unwrap_or_default().max(BUSY);
+                due.is_none_or(|due| timer <= due) && timer <= cx.now + latest
+            }
+        };
+        ensure!(right, "the timer is set to {timer:?}, and {due:?} is due");
+        Ok(())
+    }
+
+    /// What a timer that is due must say. What came first decides.
+    pub fn told_by_timer(&self, options: &Options, now: Instant) -> Result<Option<Nonza>, Error> {
+        let [dead, full] = self.limits(options).map(|limit| limit.filter(|limit| *limit <= now));
+        match (dead, full) {
+            (None, None) => Ok(Some(Nonza::Request)),
+            (Some(dead), Some(full)) if full < dead => Err(Error::BufferFull),
+            (None, Some(_)) => Err(Error::BufferFull),
+            (Some(_), _) => Err(Error::AckTimeout),
+        }
+    }
+}
