@@ -147,6 +147,7 @@ impl Pair {
         let (id, session) = (connection.id, connection.enabling);
         let Some(session) = session else { return Err(Violation("an <enable/> that nobody sent".into())) };
         let window = cx.window();
+        self.end(at, Side::Server).probe_pending(cx)?;
         ensure!(request.window() == window, "the session waits for {:?}, not {window:?}", request.window());
         let mut number = None;
         if request.is_resumable() {

@@ -81,6 +81,7 @@ impl Pair {
             .and_then(|number| self.sessions.iter().position(|session| session.smid == Some(number)));
         let Some(session) = session else { return Err(Violation("a <resume/> for nobody's session".into())) };
         let session = session as u16;
+        self.end(at, Side::Server).probe_pending(cx)?;
         let found = cx.store.lookup(request.previd(), self.owner, cx.now);
         let found = found.map_err(|error| Violation(error.to_string()))?.session();
         let h = request.h();

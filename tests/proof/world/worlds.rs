@@ -64,7 +64,7 @@ impl Setting {
         let nothing = |name, client, server| Self { depth: 9, ..Self::new(name, client, server, Start::Nothing) };
         worlds.push(nothing("from nothing", quiet, quiet));
         worlds.push(Self { binds: false, depth: 8, ..nothing("from nothing, without bind", quiet, impatient) });
-        worlds.push(Self { disabled: true, ..nothing("switched off", asking(every(1)), quiet) });
+        worlds.push(Self { disabled: true, binds: false, ..nothing("switched off", asking(every(1)), quiet) });
         let ends = Options { ack: Some(every(1)), ..full(OnFull::EndAfter(GRACE)) };
         worlds.push(nothing("from nothing, full: ends after a grace", ends, ends));
         let gives_up = full(OnFull::GiveUpResumability);

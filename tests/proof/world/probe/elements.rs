@@ -104,6 +104,10 @@ impl End {
             let enable = self.stream.enable();
             ensure!(enable == Err(wanted), "a client asks: {enable:?}, not {wanted:?}");
         }
+        if !matches!(self.step, Step::Enabled) {
+            let said = (self.stream.request(cx.now), self.stream.ack());
+            ensure!(said == (None, None), "{said:?} before stream management is on");
+        }
         if let Step::Resuming(_) = self.step {
             let msg = Msg { session: None, from: side, position: 0, bytes: 1 };
             let no = self.stream.record_sent(msg, cx.now);
@@ -111,6 +115,20 @@ impl End {
             let other = Nonza::Resumed(Resumed { previd: smid(u16::MAX), h: 0.into() });
             self.refuses(cx, Inbound::Nonza(other), Some(Error::OtherSession))?;
         }
+        Ok(())
+    }
+
+    /// While a server's host has a request in its hands, nothing is taken and nothing is counted.
+    pub fn probe_pending(&mut self, cx: &Shared) -> Checked {
+        self.stream.authenticated();
+        self.stream.bound();
+        let told = (self.stream.is_enabled(), self.stream.is_recording(), self.stream.has_feature());
+        ensure!(told == (false, false, false), "while a request is pending: {told:?}");
+        for inbound in [Inbound::Stanza, Inbound::Nonza(example(Kind::Enable)), Inbound::Nonza(example(Kind::Resume))] {
+            self.refuses(cx, inbound, Some(Error::Unanswered))?;
+        }
+        let sent = self.stream.record_sent(Msg { session: None, from: Side::Server, position: 0, bytes: 1 }, cx.now);
+        ensure!(sent.as_ref().is_ok_and(|sent| sent.number.is_none() && !sent.request), "counted too early: {sent:?}");
         Ok(())
     }
 
