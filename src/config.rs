@@ -175,8 +175,8 @@ impl Config {
         self
     }
 
-    /// How long a session waits, detached, to be resumed; `None`: sessions end with their stream.
-    /// Default: 600 seconds.
+    /// How long a session waits, detached, to be resumed; `None`, or less than a second: sessions end with
+    /// their stream. Default: 600 seconds.
     ///
     /// What is advertised as [`max`](https://xmpp.org/extensions/xep-0198.html#enable) is this or, if it
     /// is less, what the client asked for, in whole seconds.
@@ -208,7 +208,8 @@ impl Config {
     }
 
     pub(crate) fn can_resume(&self) -> bool {
-        self.buffer && self.resume_timeout.is_some()
+        // What is less cannot be told to a client, for whom no time at all means for ever.
+        self.buffer && self.resume_timeout.is_some_and(|timeout| timeout >= Duration::from_secs(1))
     }
 }
 

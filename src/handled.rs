@@ -233,6 +233,11 @@ impl Handled {
         self.h
     }
 
+    /// Nobody will hear the rest of the answer.
+    pub(crate) fn forget_request(&mut self) {
+        self.owed = None;
+    }
+
     #[inline]
     fn received(&self) -> Counter {
         // No more are remembered than a u32 allows.

@@ -213,7 +213,8 @@ impl<S: Stanza> StreamMgmt<S> {
                     };
                 }
                 Inbound::Nonza(Nonza::Ack(h)) => return self.acknowledged(h, now),
-                Inbound::Nonza(Nonza::Request) => return Ok(Action::Send(self.answer())),
+                Inbound::Nonza(Nonza::Request) if !self.finished => return Ok(Action::Send(self.answer())),
+                Inbound::Nonza(Nonza::Request) => return Ok(Action::Other),
                 _ => {}
             }
         }
@@ -280,11 +281,20 @@ impl<S: Stanza> StreamMgmt<S> {
 
     /// The stream is being closed in good order: it gives the
     /// [last `<a/>`](https://xmpp.org/extensions/xep-0198.html#acking), to be written before
-    /// `</stream:stream>`, and the session ends with the stream.
+    /// `</stream:stream>`, and the session ends with the stream. Nothing more is written: no `<r/>` is answered,
+    /// and nothing is due. What arrives still counts, and how long to wait for the peer's end is the host's to
+    /// decide.
     #[must_use = "the peer gets it only if it is written"]
     pub fn finish(&mut self) -> Option<Nonza> {
+        let last = self.ack();
+        self.session.handled.forget_request();
         self.finished = true;
-        self.ack()
+        last
+    }
+
+    /// Whether elements of stream management may be written.
+    fn is_speaking(&self) -> bool {
+        self.is_enabled() && !self.finished
     }
 
     /// The connection is gone. The session waits to be resumed, if it may, or ends and hands back what

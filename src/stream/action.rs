@@ -1,6 +1,6 @@
 //! What goes into a stream's state and what comes out.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use minidom::Element;
 use thiserror::Error;
@@ -90,7 +90,8 @@ pub enum Action<'a, S> {
     /// A stanza: handle it, and then give the receipt to
     /// [`record_handled`](crate::StreamMgmt::record_handled).
     Deliver(Receipt),
-    /// Not a stanza and not stream management: the host's own business.
+    /// Nothing to do for stream management: this is neither of it nor a stanza, and the host's own business; or it
+    /// is an `<r/>` that comes after [`finish`](crate::StreamMgmt::finish).
     Other,
     /// Write this.
     Send(Nonza),
@@ -179,6 +180,8 @@ impl EnableRequest {
 pub struct ResumeRequest {
     pub(crate) stream: Tag,
     pub(crate) resume: Resume,
+    /// When it came.
+    pub(crate) at: Instant,
 }
 
 impl ResumeRequest {
@@ -260,9 +263,10 @@ pub enum WhyNot {
     /// The buffer is full, and the policy is to end the stream now.
     #[error("the buffer of unacknowledged stanzas is full")]
     Full,
-    /// A client waits for the answer to its `<resume/>`: record the stanza after it.
-    #[error("the answer to <resume/> is not there yet")]
-    Resuming,
+    /// A client waits for the answer to its `<resume/>`, or to its `<enable/>` and the buffer is full: record the
+    /// stanza after it.
+    #[error("the server's answer is not there yet")]
+    Unanswered,
 }
 
 impl<S> NotRecorded<S> {
@@ -270,7 +274,7 @@ impl<S> NotRecorded<S> {
     pub fn answer(&self) -> Answer {
         match self.why {
             WhyNot::Full => Answer::buffer_full(),
-            WhyNot::Resuming => Answer::Nothing,
+            WhyNot::Unanswered => Answer::Nothing,
         }
     }
 }

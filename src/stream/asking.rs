@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Phase, StreamMgmt};
-use crate::config::AckFreq;
+use super::StreamMgmt;
+use crate::config::{AckFreq, OnFull};
 use crate::error::Error;
 use crate::nonza::Nonza;
 use crate::queue::Stanza;
@@ -24,15 +24,15 @@ const BUSY: Duration = Duration::from_secs(1);
 
 impl<S: Stanza> StreamMgmt<S> {
     /// An `<r/>` outside the rhythm of [`ack_freq`](crate::Config::ack_freq), where stream management is
-    /// on. It has to be answered in [`ack_timeout`](crate::Config::ack_timeout) like the others.
+    /// on and [`finish`](Self::finish) was not called. It has to be answered in [`ack_timeout`](crate::Config::ack_timeout) like the others.
     #[must_use = "the peer gets it only if it is written"]
     pub fn request(&mut self, now: Instant) -> Option<Nonza> {
-        self.is_enabled().then(|| self.ask(now))
+        self.is_speaking().then(|| self.ask(now))
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due; it may have come already.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.phase != Phase::Enabled {
+        if !self.is_speaking() {
             return None;
         }
         let asking = match self.asking {
@@ -45,22 +45,48 @@ impl<S: Stanza> StreamMgmt<S> {
 
     /// Does what is due, which may be an `<r/>` to write. Calls at any other time change nothing.
     ///
+    /// The peer is not to blame for an answer that lies unread: while this side takes no stanza
+    /// ([`can_receive`](Self::can_receive) is false), its time starts anew instead of running out.
+    ///
     /// # Errors
     ///
     /// [`Error::BufferFull`] or [`Error::AckTimeout`], with the state as it was: obey its
     /// [`answer`](Error::answer).
     pub fn handle_timeout(&mut self, now: Instant) -> Result<Option<Nonza>, Error> {
-        if self.phase != Phase::Enabled {
+        if !self.is_speaking() {
             return Ok(None);
         }
+        match (self.out_of_time(now), self.asking) {
+            (Some(error), _) if self.can_receive() => Err(error),
+            (Some(_), asking) => {
+                if let Asking::Awaiting(_) = asking {
+                    self.asking = Asking::Awaiting(now);
+                }
+                self.start_grace(now);
+                Ok(None)
+            }
+            (None, Asking::Again(at)) if at <= now => Ok(Some(self.ask(now))),
+            (None, _) => Ok(None),
+        }
+    }
+
+    /// What ends the stream if nothing has come by now.
+    fn out_of_time(&self, now: Instant) -> Option<Error> {
         let full = self.full_until.filter(|until| *until <= now);
         // What came first decides: a session whose connection was dead before may still be resumed.
         let is_dead = |dead: Instant| dead <= now && full.is_none_or(|full| dead <= full);
         match self.asking {
-            Asking::Awaiting(since) if self.after_ack_timeout(since).is_some_and(is_dead) => Err(Error::AckTimeout),
-            _ if full.is_some() => Err(Error::BufferFull),
-            Asking::Again(at) if at <= now => Ok(Some(self.ask(now))),
-            _ => Ok(None),
+            Asking::Awaiting(since) if self.after_ack_timeout(since).is_some_and(is_dead) => Some(Error::AckTimeout),
+            _ => full.map(|_| Error::BufferFull),
+        }
+    }
+
+    /// The time starts in which the peer has to make room, if the buffer is over its bounds.
+    pub(super) fn start_grace(&mut self, now: Instant) {
+        if let OnFull::EndAfter(grace) = self.config.on_full
+            && !self.session.queue.is_within(&self.config)
+        {
+            self.full_until = now.checked_add(grace);
         }
     }
 
@@ -112,7 +138,11 @@ impl<S: Stanza> StreamMgmt<S> {
         self.full_until.is_some() || self.session.queue.is_half_full(&self.config)
     }
 
-    pub(super) fn ask(&mut self, now: Instant) -> Nonza {
+    fn ask(&mut self, now: Instant) -> Nonza {
+        // What has filled the buffer before it could be asked about.
+        if self.full_until.is_none() {
+            self.start_grace(now);
+        }
         self.note_request(now);
         Nonza::Request
     }

@@ -18,7 +18,7 @@ impl<S: Stanza> StreamMgmt<S> {
     /// # Errors
     ///
     /// [`NotRecorded`], with the stanza, which must not be written then: the buffer is full and the
-    /// policy is to end the stream at once, or a client waits for `<resumed/>`.
+    /// policy is to end the stream at once, or a client waits for the server's answer.
     #[inline(always)]
     pub fn record_sent(&mut self, stanza: S, now: Instant) -> Result<Sent<S>, NotRecorded<S>> {
         // What comes most. Here only the rhythm can ask: `full_until` is set only while the queue is over its bounds.
@@ -40,7 +40,7 @@ impl<S: Stanza> StreamMgmt<S> {
     fn record_otherwise(&mut self, stanza: S, now: Instant) -> Result<Sent<S>, NotRecorded<S>> {
         match self.phase {
             Phase::Enabled | Phase::Enabling => {}
-            Phase::Resuming(_) => return Err(NotRecorded { stanza, why: WhyNot::Resuming }),
+            Phase::Resuming(_) => return Err(NotRecorded { stanza, why: WhyNot::Unanswered }),
             _ => return Ok(Sent { number: None, request: false, evicted: None }),
         }
         let bytes = stanza.bytes();
@@ -92,7 +92,9 @@ impl<S: Stanza> StreamMgmt<S> {
                 return Ok((number, Some(queue.evict(most, most_bytes))));
             }
         }
-        Err(NotRecorded { stanza, why: WhyNot::Full })
+        // Who could not be asked yet is not to blame.
+        let why = if self.phase == Phase::Enabling { WhyNot::Unanswered } else { WhyNot::Full };
+        Err(NotRecorded { stanza, why })
     }
 
     /// Whether the buffer has room for one more stanza, in number and, before it, in bytes. A host with a
@@ -149,10 +151,11 @@ impl<S: Stanza> StreamMgmt<S> {
     }
 
     /// An `<a/>` that nobody asked for, which [either side may
-    /// send](https://xmpp.org/extensions/xep-0198.html#acking) whenever stream management is on.
+    /// send](https://xmpp.org/extensions/xep-0198.html#acking) whenever stream management is on, until
+    /// [`finish`](Self::finish).
     #[must_use = "the peer gets it only if it is written"]
     pub fn ack(&mut self) -> Option<Nonza> {
-        self.is_enabled().then(|| Nonza::Ack(self.h()))
+        self.is_speaking().then(|| Nonza::Ack(self.h()))
     }
 
     #[inline(always)]

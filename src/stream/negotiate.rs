@@ -10,7 +10,7 @@ use super::action::{
 };
 use super::asking::Asking;
 use super::{Phase, Role, StreamMgmt};
-use crate::config::{Config, OnFull, StaleH};
+use crate::config::{Config, StaleH};
 use crate::counter::Counter;
 use crate::error::Error;
 use crate::handled::{Receipt, Tag};
@@ -37,7 +37,7 @@ impl<S: Stanza> StreamMgmt<S> {
             }
             Inbound::Nonza(Nonza::Resume(resume)) => {
                 self.admit(Kind::Resume)?;
-                Ok(Action::Resume(self.request_resume(resume)))
+                Ok(Action::Resume(self.request_resume(resume, now)))
             }
             Inbound::Nonza(Nonza::Enabled(enabled)) => {
                 self.admit(Kind::Enabled)?;
@@ -104,9 +104,9 @@ impl<S: Stanza> StreamMgmt<S> {
         EnableRequest { stream: self.tag, enable, window }
     }
 
-    fn request_resume(&mut self, resume: Resume) -> ResumeRequest {
+    fn request_resume(&mut self, resume: Resume, at: Instant) -> ResumeRequest {
         self.phase = Phase::ResumePending;
-        ResumeRequest { stream: self.tag, resume }
+        ResumeRequest { stream: self.tag, resume, at }
     }
 
     /// Switches stream management on, and gives the `<enabled/>` to write. Counting starts here.
@@ -136,7 +136,7 @@ impl<S: Stanza> StreamMgmt<S> {
         self.resumable = true;
         self.window = Some(window);
         self.smid = Some(id.clone());
-        // No more than is kept, in whole seconds; what is less than one cannot be said.
+        // No more than is kept, in whole seconds.
         let max = NonZeroU32::new(u32::try_from(window.as_secs()).unwrap_or(u32::MAX));
         Ok(Nonza::Enabled(Enabled { id: Some(id), resume: true, max, location: self.config.location.clone() }))
     }
@@ -176,7 +176,8 @@ impl<S: Stanza> StreamMgmt<S> {
         if request.stream != self.tag || *request.previd() != session.smid {
             return Err(ResumeError::Mismatch { request, session });
         }
-        let expired = session.is_expired(now);
+        // The peer came in time if it asked in time.
+        let expired = session.is_expired(request.at);
         if let Err(wrong) = session.session.queue.check(request.h())
             && !expired
         {
@@ -284,10 +285,13 @@ impl<S: Stanza> StreamMgmt<S> {
         let is_whole = self.session.queue.is_whole();
         self.resumable = enabled.resume && self.smid.is_some() && self.config.can_resume() && is_whole;
         self.window = enabled.max.map(|max| Duration::from_secs(max.get().into()));
-        // What went out before the answer could not ask, and filled the buffer through no fault of the peer.
-        self.restart_grace(now);
+        // What went out before the answer could not ask. If it has filled the buffer, the peer's time to make room
+        // starts when it is asked.
+        self.full_until = None;
         if self.session.queue.outstanding() > 0 && self.is_request_due() {
             self.asking = Asking::Again(now);
+        } else {
+            self.start_grace(now);
         }
         Action::Enabled(enabled)
     }
@@ -302,14 +306,15 @@ impl<S: Stanza> StreamMgmt<S> {
     }
 
     fn failed(&mut self, failed: Failed) -> Action<'_, S> {
-        let ending = match self.phase {
-            Phase::Enabling => Ending::EnableRefused,
-            _ => Ending::ResumeRefused,
+        let ending = match (self.phase, failed.h) {
+            (Phase::Enabling, _) => Ending::EnableRefused,
+            (_, None) => Ending::ResumeRefused,
+            (_, Some(h)) => {
+                // The last h of the old session spares it stanzas that arrived; an h that cannot be, nothing.
+                let _ = self.session.queue.ack(h);
+                Ending::ResumeRefused
+            }
         };
-        // The last h of the old session spares it stanzas that arrived; an h that cannot be, nothing.
-        if let Some(h) = failed.h {
-            let _ = self.session.queue.ack(h);
-        }
         // Whether a resource is bound makes no difference any more: a client asks once.
         self.phase = Phase::Authenticated;
         Action::Failed(failed, self.give_session_up(ending))
@@ -343,20 +348,11 @@ impl<S: Stanza> StreamMgmt<S> {
         self.resumable = self.config.can_resume();
         let _ = self.take_h(h);
         self.asked = self.acked();
-        self.restart_grace(now);
+        self.start_grace(now);
         let request = self.config.ack && self.session.queue.outstanding() > 0;
         if request {
             self.note_request(now);
         }
         Resend { unacked: self.session.queue.unacked(), request }
-    }
-
-    /// Only now can the peer be asked for what is over the bounds.
-    fn restart_grace(&mut self, now: Instant) {
-        if let OnFull::EndAfter(grace) = self.config.on_full
-            && !self.session.queue.is_within(&self.config)
-        {
-            self.full_until = now.checked_add(grace);
-        }
     }
 }

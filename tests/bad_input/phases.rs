@@ -208,7 +208,7 @@ fn only_a_stream_that_is_enabled_counts() {
             Ok(recorded) => assert_eq!((recorded.number.is_some(), phase == "resuming"), (counted, false), "{phase}"),
             Err(refused) => {
                 assert_eq!((refused.answer(), phase), (Answer::Nothing, "resuming"));
-                assert_eq!((refused.why, &*refused.stanza), (WhyNot::Resuming, "<message/>"));
+                assert_eq!((refused.why, &*refused.stanza), (WhyNot::Unanswered, "<message/>"));
             }
         }
         assert_eq!(stream.sent().since(sent), u32::from(counted), "{phase}");

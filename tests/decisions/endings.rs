@@ -1,11 +1,13 @@
 //! A buffer that is full, a session that ends, and what it leaves behind.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use minidom::Element;
-use xmpp_sm::{Ending, Error, OnFull, Refusal, StaleH, delay};
+use xmpp_sm::{Action, Disconnected, Ending, Error, Inbound, Nonza, OnFull, Refusal, StaleH, delay};
 
 use crate::support::{Conn, Net, Side, quiet, secs};
+use crate::support_raw::{deliver, enabled};
 use crate::{JULIET, stanzas};
 
 const GRACE: OnFull = OnFull::EndAfter(Duration::from_secs(5));
@@ -161,6 +163,33 @@ fn the_last_ack_of_a_stream_that_closes_in_good_order_is_counted() {
     net.ended(&[(conn, Ending::Closed)]);
     net.handed_back(&[]);
     assert!(net.store.is_empty());
+}
+
+/// After `</stream:stream>` nothing may be written.
+#[test]
+fn a_stream_that_closes_in_good_order_says_nothing_more() {
+    let now = Instant::now();
+    let config = quiet().ack(true).buffer_max(stanzas(1)).on_full(GRACE);
+    let mut stream = enabled::<&str>(&Arc::new(config), now);
+    let receipts: Vec<_> = (0..2).map(|_| deliver(&mut stream, now)).collect();
+    assert!(matches!(stream.handle(Inbound::Nonza(Nonza::Request), now), Ok(Action::Send(_))));
+    for stanza in ["m1", "m2"] {
+        let _ = stream.record_sent(stanza, now).unwrap();
+    }
+    assert_eq!(stream.finish(), Some(Nonza::Ack(0.into())));
+    assert_eq!((stream.finish(), stream.ack(), stream.request(now)), (None, None, None));
+    assert_eq!((stream.poll_timeout(), stream.handle_timeout(now + secs(600))), (None, Ok(None)));
+    assert!(matches!(stream.handle(Inbound::Nonza(Nonza::Request), now), Ok(Action::Other)));
+    // What was handled still counts, for the session that ends, and what the peer acknowledges is not handed back.
+    for receipt in receipts {
+        assert_eq!(stream.record_handled(receipt), Ok(None), "an <r/> had waited for it");
+    }
+    assert!(matches!(stream.handle(Inbound::Nonza(Nonza::Ack(1.into())), now), Ok(Action::Acked(_))));
+    let Disconnected::Ended(ended) = stream.disconnect(now) else { panic!("it was closed") };
+    assert_eq!(
+        (ended.ending, ended.h.get(), ended.unacked.map(|back| back.stanza).collect()),
+        (Ending::Closed, 2, vec!["m2"])
+    );
 }
 
 #[test]

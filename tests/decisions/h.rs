@@ -168,3 +168,20 @@ fn h_on_failed_spares_what_arrived_and_a_wrong_one_spares_nothing() {
         assert_eq!(numbers, (6..=8).skip(3 - back).collect::<Vec<_>>(), "{h:?}");
     }
 }
+
+/// Nothing was handled on a stream that was not enabled: the `h` of that refusal is no reason to forget stanzas.
+#[test]
+fn h_on_failed_for_an_enable_spares_nothing() {
+    let now = Instant::now();
+    let mut client = StreamMgmt::client(Arc::new(quiet()));
+    client.authenticated();
+    client.bound();
+    let _enable = client.enable().unwrap();
+    for stanza in ["m1", "m2"] {
+        assert_eq!(client.record_sent(stanza, now).unwrap().evicted, None);
+    }
+    let failed = Failed { h: Some(Counter::new(2)), condition: None };
+    let Ok(Action::Failed(_, ended)) = client.handle(Inbound::Nonza(Nonza::Failed(failed)), now) else { panic!() };
+    assert_eq!(ended.ending, Ending::EnableRefused);
+    assert_eq!(ended.unacked.map(|returned| returned.stanza).collect::<Vec<_>>(), ["m1", "m2"]);
+}

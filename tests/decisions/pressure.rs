@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use xmpp_sm::{AckFreq, Action, Config, Counter, Enabled, Error, Inbound, Nonza, OnFull, SmId, StreamMgmt};
+use xmpp_sm::{AckFreq, Action, Answer, Config, Counter, Enabled, Error, Inbound, Nonza, OnFull, StreamMgmt, WhyNot};
 
 use crate::support_raw::enabled;
 
@@ -151,18 +151,86 @@ fn a_host_with_a_backlog_can_ask_for_room() {
 #[test]
 fn the_grace_starts_when_the_server_can_be_asked() {
     let start = Instant::now();
-    let config = Config::default().buffer_max(NonZeroU32::new(1).unwrap()).on_full(OnFull::EndAfter(GRACE));
+    let mut stream = full_while_enabling(OnFull::EndAfter(GRACE), start);
+    let slow = start + 2 * GRACE;
+    assert!(matches!(stream.handle(Inbound::Nonza(Nonza::Enabled(Enabled::default())), slow), Ok(Action::Enabled(_))));
+    assert_eq!(stream.handle_timeout(slow), Ok(Some(Nonza::Request)));
+    assert_eq!(stream.poll_timeout(), Some(slow + GRACE));
+    assert_eq!(stream.handle_timeout(slow + GRACE), Err(Error::BufferFull));
+}
+
+/// The timer that asks may come late; the peer's time starts when it is asked.
+#[test]
+fn a_host_that_is_late_to_ask_is_not_the_peers_fault() {
+    let start = Instant::now();
+    let mut stream = full_while_enabling(OnFull::EndAfter(GRACE), start);
+    let enabled = Nonza::Enabled(Enabled::default());
+    assert!(matches!(stream.handle(Inbound::Nonza(enabled), start), Ok(Action::Enabled(_))));
+    assert_eq!(stream.poll_timeout(), Some(start));
+    let late = start + 2 * GRACE;
+    assert_eq!(stream.handle_timeout(late), Ok(Some(Nonza::Request)));
+    assert_eq!(stream.poll_timeout(), Some(late + GRACE));
+}
+
+/// Nor does it matter who asks.
+#[test]
+fn what_has_filled_the_buffer_before_enabled_has_its_time_when_the_host_asks() {
+    let start = Instant::now();
+    let mut stream = full_while_enabling(OnFull::EndAfter(GRACE), start);
+    let enabled = Nonza::Enabled(Enabled::default());
+    assert!(matches!(stream.handle(Inbound::Nonza(enabled), start), Ok(Action::Enabled(_))));
+    assert_eq!(stream.request(start), Some(Nonza::Request));
+    assert_eq!(stream.poll_timeout(), Some(start + GRACE));
+}
+
+#[test]
+fn a_full_buffer_waits_for_enabled_instead_of_ending_the_stream() {
+    let start = Instant::now();
+    let mut stream = full_while_enabling(OnFull::End, start);
+    let no = stream.record_sent("y", start).unwrap_err();
+    assert_eq!((no.answer(), no.why, no.stanza), (Answer::Nothing, WhyNot::Unanswered, "y"));
+    assert!(matches!(stream.handle(Inbound::Nonza(Nonza::Enabled(Enabled::default())), start), Ok(Action::Enabled(_))));
+    // From now on the peer could have been asked.
+    assert_eq!(stream.record_sent("y", start).unwrap_err().why, WhyNot::Full);
+}
+
+/// A client with room for one, that waits for `<enabled/>` and has sent what fits, or one more where that is taken.
+fn full_while_enabling(on_full: OnFull, now: Instant) -> StreamMgmt<&'static str> {
+    let config = Config::default().buffer_max(NonZeroU32::new(1).unwrap()).on_full(on_full);
     let mut stream = StreamMgmt::client(Arc::new(config));
     stream.authenticated();
     stream.bound();
     let _enable = stream.enable().unwrap();
-    for _ in 0..2 {
-        assert!(!stream.record_sent("x", start).unwrap().request);
+    let more = usize::from(on_full != OnFull::End);
+    (0..=more).for_each(|_| assert!(!stream.record_sent("x", now).unwrap().request));
+    stream
+}
+
+/// What the peer has answered may lie unread behind a stanza that this side does not take yet.
+#[test]
+fn a_side_that_does_not_read_blames_nobody() {
+    let start = Instant::now();
+    let one = NonZeroU32::new(1).unwrap();
+    let config = Config::default().buffer_max(one).receipts_max(one).on_full(OnFull::EndAfter(GRACE));
+    let mut stream = enabled::<&str>(&Arc::new(config), start);
+    let Ok(Action::Deliver(receipt)) = stream.handle(Inbound::Stanza, start) else { panic!() };
+    assert!(stream.record_sent("x", start).unwrap().request);
+    assert!(stream.record_sent("y", start).unwrap().request);
+    assert!(!stream.can_receive());
+    let mut now = start;
+    // The time of the full buffer, again and again, and with it that of the silence.
+    for _ in 0..20 {
+        now += GRACE;
+        assert_eq!(stream.poll_timeout(), Some(now));
+        assert_eq!(stream.handle_timeout(now), Ok(None));
     }
-    let slow = start + 2 * GRACE;
-    let enabled = Nonza::Enabled(Enabled { id: Some(SmId::new("x").unwrap()), resume: true, ..Enabled::default() });
-    assert!(matches!(stream.handle(Inbound::Nonza(enabled), slow), Ok(Action::Enabled(_))));
-    assert_eq!(stream.handle_timeout(slow), Ok(Some(Nonza::Request)));
-    assert_eq!(stream.poll_timeout(), Some(slow + GRACE));
-    assert_eq!(stream.handle_timeout(slow + GRACE), Err(Error::BufferFull));
+    assert_eq!(stream.record_handled(receipt), Ok(None));
+    assert_eq!(stream.handle_timeout(now), Ok(None), "now it reads");
+    let mut ends = stream.poll_timeout().unwrap();
+    assert_eq!(ends, now + GRACE);
+    assert_eq!(stream.handle_timeout(ends), Err(Error::BufferFull));
+    // What was unread makes room; then only the silence counts.
+    assert!(matches!(stream.handle(Inbound::Nonza(Nonza::Ack(1.into())), now), Ok(Action::Acked(_))));
+    ends = stream.poll_timeout().unwrap();
+    assert_eq!(stream.handle_timeout(ends), Ok(Some(Nonza::Request)));
 }

@@ -81,6 +81,21 @@ fn receipts_that_are_open_keep_the_last_h_of_an_expired_session_true_too() {
     assert!(session.expire(late).is_ok());
 }
 
+/// The peer has asked in time. That the host takes its own over what is open is not to its loss.
+#[test]
+fn a_resume_that_came_in_time_is_not_late_when_the_last_receipt_is_settled() {
+    let (now, config) = (Instant::now(), Arc::new(quiet()));
+    let mut stream = enabled::<String>(&config, now);
+    let receipt = deliver(&mut stream, now);
+    let session = detach(stream, now);
+    let (mut again, request) = resuming(&config, 0, now + secs(599));
+    let asked = again.accept_resume(request, session, now + secs(599));
+    let Err(ResumeError::NotYet { request, mut session }) = asked else { panic!("a receipt is open") };
+    session.record_handled(receipt).unwrap();
+    let resumed = again.accept_resume(request, session, now + secs(601)).expect("it came in time").resumed;
+    assert!(resumed.to_string().contains("h='1'"), "{resumed}");
+}
+
 #[test]
 fn an_expired_session_tells_its_last_h_only_where_stale_h_is_kept_and_not_for_ever() {
     let now = Instant::now();
@@ -93,7 +108,7 @@ fn an_expired_session_tells_its_last_h_only_where_stale_h_is_kept_and_not_for_ev
     ] {
         let config = Arc::new(quiet().stale_h(stale_h));
         let session = detach(enabled::<String>(&config, now), now);
-        let (mut again, request) = resuming(&config, 0, now);
+        let (mut again, request) = resuming(&config, 0, now + late);
         let Err(ResumeError::Refused { failed, .. }) = again.accept_resume(request, session, now + late) else {
             panic!("it is late")
         };

@@ -143,7 +143,7 @@ fn a_client_writes_nothing_of_stream_management_between_resume_and_its_answer() 
     let (mut client, _) = StreamMgmt::resume(config.clone(), session).unwrap();
     // Nor any stanza: it would be taken for one that the resumption did not cover.
     let refused = client.record_sent("m7", now).unwrap_err();
-    assert_eq!((refused.answer(), refused.stanza, refused.why), (Answer::Nothing, "m7", WhyNot::Resuming));
+    assert_eq!((refused.answer(), refused.stanza, refused.why), (Answer::Nothing, "m7", WhyNot::Unanswered));
     is_silent(&mut client, now);
     let resumed = Inbound::Nonza(Nonza::Resumed(Resumed { previd: smid(), h: 5.into() }));
     let Ok(Action::Resumed(resend)) = client.handle(resumed, now) else { panic!("nothing is wrong") };

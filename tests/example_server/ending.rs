@@ -39,7 +39,7 @@ async fn a_session_expires_and_its_h_is_remembered() {
 
 #[tokio::test]
 async fn what_an_expired_session_had_goes_to_another() {
-    let server = start(&["--resume-timeout=0.5"]).await;
+    let server = start(&["--resume-timeout=1"]).await;
     let mut romeo = Client::simple(&server, "romeo", "orchard").await;
     let mut juliet = Client::session(&server, "juliet", "balcony").await;
     let mut garden = Client::simple(&server, "juliet", "garden").await;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use xmpp_sm::{
     Action, Answer, Condition, Config, Counter, Disconnected, Enable, Ending, Error, InvalidText, Kind, Location,
-    Lookup, MemoryStore, Nonza, SessionStore, SmId, StaleH,
+    Lookup, MemoryStore, Nonza, SessionStore, SmId, StaleH, StreamMgmt,
 };
 
 use crate::JULIET;
@@ -46,14 +46,18 @@ fn resume_timeout_is_600_s_and_advertised() {
 }
 
 #[test]
-fn resume_timeout_too_short_to_be_said_is_not_said() {
+fn resume_timeout_too_short_to_be_said_is_none() {
     let mut net = Net::new(quiet().resume_timeout(Some(Duration::from_millis(500))));
     let conn = net.connect(JULIET);
     net.client_writes(conn, "<enable resume='true'/>");
     net.expect(
         "C: <enable resume='true'/>
-         S: <enabled id='sm-1' resume='true'/>",
+         S: <enabled/>",
     );
+    let mut client = StreamMgmt::<&str>::client(Arc::new(quiet().resume_timeout(Some(Duration::from_millis(999)))));
+    client.authenticated();
+    client.bound();
+    assert_eq!(client.enable().unwrap().to_string(), "<enable xmlns='urn:xmpp:sm:3'/>");
 }
 
 #[test]

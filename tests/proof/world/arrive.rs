@@ -32,7 +32,7 @@ impl Pair {
             let connection = &mut self.connections[at];
             match connection.end(side) {
                 None => break,
-                Some(end) if matches!(end.step, Step::Held(_)) => break,
+                Some(end) if matches!(end.step, Step::Held(..)) => break,
                 Some(_) => {}
             }
             let Some(wire) = connection.to[side.index()].next() else { break };
@@ -52,6 +52,7 @@ impl Pair {
             Wire::Stanza(msg) => (Inbound::Stanza, Some(*msg)),
             Wire::Nonza(nonza) => (Inbound::Nonza(nonza.clone()), None),
         };
+        let closing = self.end(at, side).closing;
         let todo = match self.end(at, side).stream.handle(inbound, cx.now) {
             Ok(Action::Deliver(receipt)) => Todo::Deliver(receipt),
             Ok(Action::Send(nonza)) => Todo::Send(nonza),
@@ -64,6 +65,8 @@ impl Pair {
                 resend.request.then_some(Nonza::Request),
             ),
             Ok(Action::Failed(failed, ended)) => Todo::Failed(failed, ended),
+            // Nothing is written behind the end of the stream.
+            Ok(Action::Other) if closing && wire == Wire::Nonza(Nonza::Request) => return Ok(None),
             Ok(Action::Other) => return Err(Violation(format!("{wire:?} is taken for something else"))),
             Err(Error::ReceiptsFull) => {
                 let session = self.end(at, side).session;
@@ -85,7 +88,7 @@ impl Pair {
             (Todo::Send(nonza), _) => self.requested(cx, side, at, nonza),
             (Todo::Acked(acked), _) => self.acknowledged(cx, side, at, &wire, acked),
             (Todo::Enable(request), _) => self.enable_requested(cx, at, request),
-            (Todo::Resume(request), _) => self.resume_requested(cx, at, request),
+            (Todo::Resume(request), _) => self.resume_requested(cx, at, request, cx.now),
             (Todo::Enabled(enabled), _) => self.client_enabled(cx, at, &enabled),
             (Todo::Resumed(resend, request), _) => self.client_resumed(cx, at, &wire, &resend, request),
             (Todo::Failed(failed, ended), _) => self.failed(cx, at, failed, ended),
@@ -121,6 +124,7 @@ impl Pair {
     /// The peer has sent `<r/>`.
     fn requested(&mut self, cx: &Shared, side: Side, at: usize, answer: Nonza) -> Checked {
         ensure!(matches!(answer, Nonza::Ack(_)), "<r/> is answered with {answer}");
+        ensure!(!self.end(at, side).closing, "<r/> is answered behind the end of the stream");
         if let Some(session) = self.end(at, side).session {
             let half = self.half(session, side);
             half.owed = (half.h < half.settled.len()).then_some(half.settled.len());
@@ -184,7 +188,8 @@ impl Pair {
         let end = self.end(at, Side::Client);
         ensure!(matches!(end.step, Step::Enabling), "<enabled/> comes unasked");
         end.step = Step::Enabled;
-        end.over = end.over.map(|_| cx.now);
+        // A full buffer has its time from when the peer is asked, which is at once if it ever is.
+        end.over = end.over.filter(|_| cx.options(Side::Client).ack.is_none()).map(|_| cx.now);
         let Some(session) = end.session else { return Err(Violation("<enabled/> for no session".into())) };
         let may = cx.options(Side::Client).can_resume();
         let Self { sessions, .. } = self;
@@ -205,7 +210,7 @@ impl Pair {
         end.step = if ending == Ending::EnableRefused { Step::Bound } else { Step::Open };
         (end.asked, end.asked_at, end.over) = (None, 0, None);
         let Some(session) = end.session.take() else { return Err(Violation(format!("{failed:?} of no session"))) };
-        if let Some(h) = failed.h {
+        if let Some(h) = failed.h.filter(|_| ending == Ending::ResumeRefused) {
             self.sessions[usize::from(session)].acked(Side::Client, h)?;
         }
         self.ended(cx, Side::Client, session, ended, ending)

@@ -38,7 +38,7 @@ impl End {
     /// No timer is of another stream or of another session: each is as old as its cause, and none is missing.
     pub fn check_timer(&self, cx: &Shared, side: Side, half: &Half) -> Checked {
         let options = cx.options(side);
-        let enabled = matches!(self.step, Step::Enabled);
+        let enabled = matches!(self.step, Step::Enabled) && !self.closing;
         let due = self.limits(options).into_iter().flatten().min().filter(|_| enabled);
         let timer = self.stream.poll_timeout();
         // With no `<r/>` on its way, another may be due for what the last answer has left out.
@@ -60,14 +60,24 @@ impl End {
         Ok(())
     }
 
-    /// What a timer that is due must say. What came first decides.
-    pub fn told_by_timer(&self, options: &Options, now: Instant) -> Result<Option<Nonza>, Error> {
+    /// What a timer that is due must say.
+    pub fn told_by_timer(&self, options: &Options, half: &Half, now: Instant) -> Result<Option<Nonza>, Error> {
+        let error = match self.out_of_time(options, now) {
+            None => return Ok(Some(Nonza::Request)),
+            Some(error) => error,
+        };
+        // The answer may lie unread: the peer is not to blame.
+        if half.takes_more(options) { Err(error) } else { Ok(None) }
+    }
+
+    /// Why the stream must end. What came first decides.
+    fn out_of_time(&self, options: &Options, now: Instant) -> Option<Error> {
         let [dead, full] = self.limits(options).map(|limit| limit.filter(|limit| *limit <= now));
         match (dead, full) {
-            (None, None) => Ok(Some(Nonza::Request)),
-            (Some(dead), Some(full)) if full < dead => Err(Error::BufferFull),
-            (None, Some(_)) => Err(Error::BufferFull),
-            (Some(_), _) => Err(Error::AckTimeout),
+            (None, None) => None,
+            (Some(dead), Some(full)) if full < dead => Some(Error::BufferFull),
+            (None, Some(_)) => Some(Error::BufferFull),
+            (Some(_), _) => Some(Error::AckTimeout),
         }
     }
 }

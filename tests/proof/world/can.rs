@@ -61,7 +61,7 @@ impl Pair {
             },
             Act::Send(side) => match self.current(side) {
                 Some(Place::On(at)) => {
-                    let bound = |end: &End| !end.closing && !matches!(end.step, Step::Resuming(_) | Step::Held(_));
+                    let bound = |end: &End| !end.closing && !matches!(end.step, Step::Resuming(_) | Step::Held(..));
                     end(side, at as u8).is_some_and(bound) && room(at, side)
                 }
                 Some(Place::Off(i)) => {
@@ -70,13 +70,13 @@ impl Pair {
                 None => false,
             },
             Act::Deliver(side, at) | Act::Read(side, at, _) => {
-                let takes = end(side, at).is_some_and(|end| !matches!(end.step, Step::Held(_)));
+                let takes = end(side, at).is_some_and(|end| !matches!(end.step, Step::Held(..)));
                 takes && !self.connections[usize::from(at)].to[side.index()].is_empty()
             }
             Act::Handle(side, i) | Act::GiveUp(side, i) => usize::from(i) < self.open[side.index()].len(),
             Act::GiveUpAll(side) => !self.open[side.index()].is_empty(),
             Act::Cut(side, at) => end(side, at).is_some(),
-            Act::Retry(at) => end(Side::Server, at).is_some_and(|end| matches!(end.step, Step::Held(_))),
+            Act::Retry(at) => end(Side::Server, at).is_some_and(|end| matches!(end.step, Step::Held(..))),
             Act::Request(side) | Act::Ack(side) | Act::Close(side) => speaks(side),
             Act::Timeout(side, at) => {
                 end(side, at).and_then(|end| end.stream.poll_timeout()).is_some_and(|time| time <= cx.now)

@@ -100,7 +100,7 @@ fn check_bounds(cx: &Shared, half: &Half, end: &End, side: Side) -> Checked {
     let options = cx.options(side);
     let told = (end.stream.can_receive(), end.stream.has_room());
     let wanted = (
-        half.settled.len() - half.h < options.receipts_max as usize,
+        half.takes_more(options),
         half.queued().count() < options.buffer_max as usize && half.queued_bytes() < options.buffer_max_bytes,
     );
     ensure!(told == wanted, "(can receive, has room) is {told:?}, not {wanted:?}");

@@ -107,7 +107,7 @@ impl Pair {
             Step::Open | Step::Bound => None,
             _ if server.is_none() => Some(Act::Cut(Side::Client, at as u8)),
             // The server's answer was lost with its end, or it waits for what is settled by now.
-            Step::Enabling | Step::Resuming(_) | Step::Held(_) => None,
+            Step::Enabling | Step::Resuming(_) | Step::Held(..) => None,
             Step::Enabled if end.closing || server.is_some_and(|end| end.closing) => None,
             Step::Enabled => {
                 let unacked = |side: &Side| {

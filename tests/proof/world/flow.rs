@@ -1,11 +1,11 @@
 //! Stanzas, receipts and timers, which are alike on both sides.
 
-use xmpp_sm::{Lost, Nonza, OnFull, Receipt, ReceiptError, WhyNot};
+use xmpp_sm::{Answer, Lost, Nonza, OnFull, Receipt, ReceiptError, WhyNot};
 
 use super::event::Side;
 use super::ledger::{Checked, Fate, Msg, Sent, Violation, ensure};
 use super::link::Wire;
-use super::pair::{Open, Pair, Place, Shared, Spent};
+use super::pair::{Open, Pair, Place, Shared, Spent, Step};
 
 impl Pair {
     /// The host of a side sends a stanza.
@@ -32,10 +32,16 @@ impl Pair {
                         if sent.request { self.write_nonza(cx, at, side, Nonza::Request) } else { Ok(()) }
                     }
                     Err(no) => {
-                        ensure!(no.stanza == msg && no.why == WhyNot::Full, "{msg:?} was refused: {no:?}");
                         let may = session.is_some_and(|session| self.may_refuse(cx, side, session, msg));
                         ensure!(may, "the buffer is not full, and {msg:?} was refused");
-                        self.fail(cx, at, side, no.answer())
+                        // A server that was not asked because it has not answered is not to blame.
+                        let waits = matches!(self.end(at, side).step, Step::Enabling);
+                        let why = if waits { WhyNot::Unanswered } else { WhyNot::Full };
+                        ensure!((no.stanza, no.why) == (msg, why), "{msg:?} was refused: {no:?}");
+                        match no.answer() {
+                            Answer::Nothing if waits => Ok(()),
+                            answer => self.fail(cx, at, side, answer),
+                        }
                     }
                 }
             }
@@ -114,6 +120,11 @@ impl Pair {
         }
         self.end(at, side).over.get_or_insert(cx.now);
         Ok(0)
+    }
+
+    /// Whether the peer has so long to make room, and no longer.
+    pub fn must_make_room(&self, cx: &Shared, side: Side, session: u16) -> bool {
+        self.is_over(cx, side, session) && matches!(cx.options(side).on_full, OnFull::EndAfter(_))
     }
 
     /// Whether the queue is over its bounds.
@@ -206,12 +217,17 @@ impl Pair {
     /// A timer of a stream fires when it is due.
     pub fn timeout(&mut self, cx: &mut Shared, side: Side, at: usize) -> Checked {
         let now = cx.now;
+        let Some(session) = self.end(at, side).session else { return Err(Violation("a timer for no session".into())) };
+        let half = self.session(session).half(side);
+        let wanted = self.connections[at].end(side).map(|end| end.told_by_timer(cx.options(side), half, now));
         let end = self.end(at, side);
-        let wanted = end.told_by_timer(cx.options(side), now);
         let done = end.stream.handle_timeout(now);
-        ensure!(done == wanted, "a timer says {done:?}, not {wanted:?}");
+        ensure!(Some(&done) == wanted.as_ref(), "a timer says {done:?}, not {wanted:?}");
         match done {
             Ok(request) => {
+                if request.is_none() {
+                    (end.asked, end.over) = (end.asked.map(|_| now), end.over.map(|_| now));
+                }
                 request.map_or(Ok(()), |request| self.write_nonza(cx, at, side, request))?;
                 let next = self.end(at, side).stream.poll_timeout();
                 ensure!(next.is_none_or(|next| next > now), "the timer that has fired is still due");
@@ -219,7 +235,7 @@ impl Pair {
             }
             Err(error) => {
                 let again = end.stream.handle_timeout(now);
-                ensure!(again == wanted, "a timer says {again:?} after {wanted:?}");
+                ensure!(again == done, "a timer says {again:?} after {done:?}");
                 self.fail(cx, at, side, error.answer())
             }
         }

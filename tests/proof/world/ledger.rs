@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use xmpp_sm::{Counter, Detached, Epoch, Lost, Nonza, OpenReceipt, Stanza, StreamMgmt, Unacked, WrongH};
 
 use super::event::Side;
+use super::setting::Options;
 
 /// The promise is broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,6 +158,11 @@ impl Half {
     /// The counter after so many of the peer's stanzas.
     pub fn in_counter(&self, count: usize) -> Counter {
         Counter::new(self.first_in.wrapping_add(count as u32))
+    }
+
+    /// Whether one more stanza of the peer is taken.
+    pub fn takes_more(&self, options: &Options) -> bool {
+        self.settled.len() - self.h < options.receipts_max as usize
     }
 
     pub fn open(&self) -> usize {

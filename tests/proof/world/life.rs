@@ -102,6 +102,9 @@ impl Pair {
         last.map_or(Ok(()), |last| self.write_nonza(cx, at, side, last))?;
         self.write(at, side, Wire::Close);
         self.end(at, side).closing = true;
+        if let Some(session) = session {
+            self.half(session, side).owed = None;
+        }
         Ok(())
     }
 }

@@ -188,7 +188,7 @@ impl Pair {
     fn retry(&mut self, cx: &mut Shared, at: usize) -> Checked {
         let end = self.end(at, Side::Server);
         match std::mem::replace(&mut end.step, Step::Open) {
-            Step::Held(request) => self.resume_requested(cx, at, request),
+            Step::Held(request, asked) => self.resume_requested(cx, at, request, asked),
             step => {
                 end.step = step;
                 Ok(())

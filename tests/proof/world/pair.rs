@@ -101,8 +101,8 @@ pub enum Step {
     /// The session had this deadline.
     Resuming(Option<Instant>),
     Enabled,
-    /// The server's answer to this is "not yet".
-    Held(ResumeRequest),
+    /// The server's answer to this, which came then, is "not yet".
+    Held(ResumeRequest, Instant),
 }
 
 /// A detached session.
@@ -228,9 +228,12 @@ impl Pair {
             (Nonza::Ack(h), Some(half)) if enabled => half.claims(*h)?,
             (Nonza::Request, Some(half)) if enabled => {
                 let sent = half.sent.len();
+                let over = session.is_some_and(|session| self.must_make_room(cx, from, session));
                 let end = self.end(at, from);
                 end.asked.get_or_insert(cx.now);
                 end.asked_at = sent;
+                // What could not be asked about before has its time from now on.
+                end.over = end.over.or(over.then_some(cx.now));
             }
             (Nonza::Ack(_) | Nonza::Request, _) => {
                 return Err(Violation(format!("{nonza} of {from:?} before its stream is enabled")));

@@ -137,8 +137,8 @@ impl End {
                 3
             }
             Step::Enabled => 4,
-            Step::Held(request) => {
-                (labels.smid(request.previd()), request.h()).hash(out);
+            Step::Held(request, asked) => {
+                (labels.smid(request.previd()), request.h(), labels.time(*asked)).hash(out);
                 5
             }
         };

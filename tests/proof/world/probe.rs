@@ -139,7 +139,7 @@ impl Pair {
         };
         let request = ask(&mut stream, detached.smid().clone(), h)?;
         let (request, detached) =
-            match (stream.accept_resume(request, detached, now), self.outcome(cx, now, number, h, deadline)) {
+            match (stream.accept_resume(request, detached, now), self.outcome(cx, [now; 2], number, h, deadline)) {
                 (Err(ResumeError::Refused { failed, why, session }), Outcome::Refused(told, because))
                     if (&failed, why) == (&told, because) =>
                 {

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use xmpp_sm::{
-    Condition, Counter, Ending, Failed, Lookup, Nonza, OnFull, Refusal, ResumeError, ResumeRequest, SessionStore,
-    StreamMgmt, WhyRefused,
+    Condition, Counter, Ending, Failed, Lookup, Nonza, Refusal, ResumeError, ResumeRequest, SessionStore, StreamMgmt,
+    WhyRefused,
 };
 
 use super::event::Side;
@@ -76,7 +76,7 @@ impl Pair {
     }
 
     /// The server's host does what it can about a `<resume/>`.
-    pub fn resume_requested(&mut self, cx: &mut Shared, at: usize, request: ResumeRequest) -> Checked {
+    pub fn resume_requested(&mut self, cx: &mut Shared, at: usize, request: ResumeRequest, asked: Instant) -> Checked {
         let session = smid_number(request.previd())
             .and_then(|number| self.sessions.iter().position(|session| session.smid == Some(number)));
         let Some(session) = session else { return Err(Violation("a <resume/> for nobody's session".into())) };
@@ -100,7 +100,7 @@ impl Pair {
             let kept = Parked { side, session, detached, deadline, connection };
             pair.parked.insert(i, kept);
         };
-        let wanted = self.outcome(cx, cx.now, session, h, deadline);
+        let wanted = self.outcome(cx, [asked, cx.now], session, h, deadline);
         match (self.end(at, Side::Server).stream.accept_resume(request, detached, cx.now), wanted) {
             (Ok(resumption), Outcome::Resumed) => {
                 let resend: Vec<Msg> = resumption.resend.unacked.map(|queued| *queued.stanza).collect();
@@ -111,7 +111,7 @@ impl Pair {
             }
             (Err(ResumeError::NotYet { request, session: detached }), Outcome::NotYet) => {
                 keep(self, detached);
-                self.end(at, Side::Server).step = Step::Held(request);
+                self.end(at, Side::Server).step = Step::Held(request, asked);
                 Ok(())
             }
             (Err(ResumeError::Refused { failed, why, session: detached }), Outcome::Refused(told, because))
@@ -137,10 +137,18 @@ impl Pair {
         }
     }
 
-    /// What must come of a `<resume/>` for a detached session.
-    pub fn outcome(&self, cx: &Shared, now: Instant, session: u16, h: Counter, deadline: Option<Instant>) -> Outcome {
+    /// What must come of a `<resume/>` for a detached session. It came at the first of these times, and it is the
+    /// second now.
+    pub fn outcome(
+        &self,
+        cx: &Shared,
+        [asked, now]: [Instant; 2],
+        session: u16,
+        h: Counter,
+        deadline: Option<Instant>,
+    ) -> Outcome {
         let half = self.session(session).half(Side::Server);
-        match (half.wrong(h), deadline.filter(|deadline| *deadline <= now)) {
+        match (half.wrong(h), deadline.filter(|deadline| *deadline <= asked)) {
             (Some(why), None) => Outcome::Refused(failed(None, Condition::BadRequest), WhyRefused::WrongH(why)),
             _ if half.open() > 0 => Outcome::NotYet,
             // No h that is too old is told, though the owner has left the session lying for so long.
@@ -258,8 +266,7 @@ impl Pair {
         ensure!(same, "{resend:?} is sent again, not what is unacknowledged");
         let asks = half.acked < half.sent.len() && cx.options(side).ack.is_some();
         ensure!(request.is_some() == asks, "{request:?} is written after a resumption");
-        let grace = matches!(cx.options(side).on_full, OnFull::EndAfter(_));
-        let over = self.is_over(cx, side, session) && grace;
+        let over = self.must_make_room(cx, side, session);
         let end = self.end(at, side);
         end.session = Some(session);
         end.step = Step::Enabled;

@@ -70,7 +70,7 @@ impl End {
     fn admits(&self, cx: &Shared, side: Side, kind: Kind) -> Result<(), Error> {
         use Kind::{Ack, Enable, Enabled, Failed, Request, Resume, Resumed};
         match (side, &self.step, kind) {
-            (_, Step::Held(_), _) => Err(Error::Unanswered),
+            (_, Step::Held(..), _) => Err(Error::Unanswered),
             (_, Step::Enabled, Ack | Request) => Ok(()),
             (_, _, Ack | Request) => Err(Error::NotEnabled(kind)),
             (Side::Client, _, Enable | Resume) => Err(Error::WrongRole(kind)),
@@ -111,7 +111,7 @@ impl End {
         if let Step::Resuming(_) = self.step {
             let msg = Msg { session: None, from: side, position: 0, bytes: 1 };
             let no = self.stream.record_sent(msg, cx.now);
-            ensure!(no.as_ref().is_err_and(|no| no.why == WhyNot::Resuming), "sent before <resumed/>: {no:?}");
+            ensure!(no.as_ref().is_err_and(|no| no.why == WhyNot::Unanswered), "sent before <resumed/>: {no:?}");
             let other = Nonza::Resumed(Resumed { previd: smid(u16::MAX), h: 0.into() });
             self.refuses(cx, Inbound::Nonza(other), Some(Error::OtherSession))?;
         }
@@ -135,7 +135,7 @@ impl End {
     /// What is no element of stream management, and what its namespace does not have.
     fn probe_others(&mut self, cx: &Shared) -> Checked {
         let unknown = Inbound::Malformed(ParseError::UnknownElement);
-        if let Step::Held(_) = self.step {
+        if let Step::Held(..) = self.step {
             for inbound in [Inbound::Stanza, Inbound::Other, unknown] {
                 self.refuses(cx, inbound, Some(Error::Unanswered))?;
             }
