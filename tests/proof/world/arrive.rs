@@ -140,9 +140,11 @@ impl Pair {
         let added = self.sessions[usize::from(session)].acked(side, acked.h)?;
         ensure!(acked.count == added, "{added} stanzas more are acknowledged, not {}", acked.count);
         let over = self.is_over(cx, side, session);
-        let end = self.end(at, side);
+        let Self { sessions, connections, .. } = self;
+        let Some(end) = &mut connections[at].ends[side.index()] else { return Ok(()) };
         end.asked = None;
         end.over = end.over.filter(|_| over);
+        end.again = end.asks_again(cx, side, sessions[usize::from(session)].half(side));
         Ok(())
     }
 
@@ -185,14 +187,12 @@ impl Pair {
     }
 
     fn client_enabled(&mut self, cx: &Shared, at: usize, enabled: &Enabled) -> Checked {
-        let end = self.end(at, Side::Client);
+        let Self { sessions, connections, .. } = self;
+        let Some(end) = &mut connections[at].ends[Side::Client.index()] else { return Ok(()) };
         ensure!(matches!(end.step, Step::Enabling), "<enabled/> comes unasked");
         end.step = Step::Enabled;
-        // A full buffer has its time from when the peer is asked, which is at once if it ever is.
-        end.over = end.over.filter(|_| cx.options(Side::Client).ack.is_none()).map(|_| cx.now);
         let Some(session) = end.session else { return Err(Violation("<enabled/> for no session".into())) };
         let may = cx.options(Side::Client).can_resume();
-        let Self { sessions, .. } = self;
         let session = &mut sessions[usize::from(session)];
         ensure!(enabled.id == session.smid.map(smid), "<enabled/> has {:?} for {:?}", enabled.id, session.smid);
         let window = enabled.max.map(|max| Duration::from_secs(max.get().into()));
@@ -201,6 +201,13 @@ impl Pair {
         let half = session.half_mut(Side::Client);
         half.resumable = may && enabled.resume && !half.torn;
         half.window = window;
+        // A full buffer has its time from when the peer is asked, or from now on if it never is.
+        let was_over = end.over.take().is_some();
+        if !half.sent.is_empty() && end.must_ask(cx, Side::Client, half, true) {
+            end.again = Some(cx.now);
+        } else {
+            end.over = was_over.then_some(cx.now);
+        }
         Ok(())
     }
 
@@ -208,7 +215,7 @@ impl Pair {
         let end = self.end(at, Side::Client);
         let ending = if matches!(end.step, Step::Enabling) { Ending::EnableRefused } else { Ending::ResumeRefused };
         end.step = if ending == Ending::EnableRefused { Step::Bound } else { Step::Open };
-        (end.asked, end.asked_at, end.over) = (None, 0, None);
+        (end.asked, end.asked_at, end.again, end.over) = (None, 0, None, None);
         let Some(session) = end.session.take() else { return Err(Violation(format!("{failed:?} of no session"))) };
         if let Some(h) = failed.h.filter(|_| ending == Ending::ResumeRefused) {
             self.sessions[usize::from(session)].acked(Side::Client, h)?;

@@ -1,6 +1,6 @@
 //! When a side has to ask for an acknowledgement, and what it makes of silence.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use xmpp_sm::{AckFreq, Error, Nonza};
 
@@ -29,34 +29,32 @@ impl End {
         self.over.is_some() || stanzas >= options.buffer_max as usize || bytes >= options.buffer_max_bytes
     }
 
+    /// When the peer is asked again, after an answer that has left something out.
+    pub fn asks_again(&self, cx: &Shared, side: Side, half: &Half) -> Option<Instant> {
+        let options = cx.options(side);
+        let freq = options.ack.filter(|_| half.acked < half.sent.len())?;
+        let is_behind = half.acked < self.asked_at;
+        let wait = match freq {
+            _ if self.is_pressed(options, half) => Some(if is_behind { BUSY } else { Duration::ZERO }),
+            AckFreq::SelfClocked { idle } => Some(idle),
+            AckFreq::Every(_) => options.ack_timeout.filter(|_| is_behind),
+        };
+        wait.map(|wait| cx.now + wait)
+    }
+
     /// When the peer's silence has lasted too long, and when its buffer has been full for too long.
     fn limits(&self, options: &Options) -> [Option<Instant>; 2] {
         let dead = self.asked.zip(options.ack_timeout).map(|(asked, limit)| asked + limit);
         [dead, self.over.map(|over| over + GRACE)]
     }
 
-    /// No timer is of another stream or of another session: each is as old as its cause, and none is missing.
-    pub fn check_timer(&self, cx: &Shared, side: Side, half: &Half) -> Checked {
-        let options = cx.options(side);
-        let enabled = matches!(self.step, Step::Enabled) && !self.closing;
-        let due = self.limits(options).into_iter().flatten().min().filter(|_| enabled);
+    /// No timer is of another stream or of another session, and none is missing.
+    pub fn check_timer(&self, cx: &Shared, side: Side) -> Checked {
+        let [dead, full] = self.limits(cx.options(side));
+        let speaks = matches!(self.step, Step::Enabled) && !self.closing;
+        let due = [dead, full, self.again].into_iter().flatten().min().filter(|_| speaks);
         let timer = self.stream.poll_timeout();
-        // With no `<r/>` on its way, another may be due for what the last answer has left out.
-        let left = enabled && self.asked.is_none() && half.acked < half.sent.len();
-        let right = match (options.ack.filter(|_| left), timer) {
-            (None, _) => timer == due,
-            (Some(AckFreq::SelfClocked { .. }), None) => false,
-            (Some(AckFreq::Every(_)), None) => {
-                let is_answered = half.acked >= self.asked_at || options.ack_timeout.is_none();
-                due.is_none() && is_answered && !self.is_pressed(options, half)
-            }
-            (Some(freq), Some(timer)) => {
-                let idle = if let AckFreq::SelfClocked { idle } = freq { Some(idle) } else { options.ack_timeout };
-                let latest = idle.unwrap_or_default().max(BUSY);
-                due.is_none_or(|due| timer <= due) && timer <= cx.now + latest
-            }
-        };
-        ensure!(right, "the timer is set to {timer:?}, and {due:?} is due");
+        ensure!(timer == due, "the timer is set to {timer:?}, and {due:?} is due");
         Ok(())
     }
 

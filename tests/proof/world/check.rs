@@ -38,7 +38,9 @@ impl Pair {
         let oldest = open.min_by_key(|open| open.position).map(|open| open.since);
         match self.place(session, side) {
             Some(Place::On(at)) => {
-                let Some(end) = self.connections[at].end(side) else { return Ok(()) };
+                let Some(end) = self.connections[at].end(side) else {
+                    return Err(Violation("is where no end is".into()));
+                };
                 half.check(&end.stream, oldest)?;
                 let bytes = end.stream.unacked_bytes();
                 ensure!(bytes == half.queued_bytes(), "{bytes} bytes are queued, not {}", half.queued_bytes());
@@ -47,7 +49,7 @@ impl Pair {
                 let smid = of.smid.filter(|_| !matches!(end.step, Step::Enabling)).map(smid);
                 ensure!(end.stream.smid() == smid.as_ref(), "the SM-ID is {:?}, not {smid:?}", end.stream.smid());
                 check_bounds(cx, half, end, side)?;
-                end.check_timer(cx, side, half)
+                end.check_timer(cx, side)
             }
             Some(Place::Off(i)) => {
                 let Parked { detached, deadline, .. } = &self.parked[i];

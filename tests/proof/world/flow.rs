@@ -32,8 +32,8 @@ impl Pair {
                         if sent.request { self.write_nonza(cx, at, side, Nonza::Request) } else { Ok(()) }
                     }
                     Err(no) => {
-                        let may = session.is_some_and(|session| self.may_refuse(cx, side, session, msg));
-                        ensure!(may, "the buffer is not full, and {msg:?} was refused");
+                        let full = session.is_some_and(|session| self.must_refuse(cx, side, session, msg));
+                        ensure!(full, "the buffer is not full, and {msg:?} was refused");
                         // A server that was not asked because it has not answered is not to blame.
                         let waits = matches!(self.end(at, side).step, Step::Enabling);
                         let why = if waits { WhyNot::Unanswered } else { WhyNot::Full };
@@ -81,7 +81,8 @@ impl Pair {
             || half.queued_bytes() + msg.bytes as usize > options.buffer_max_bytes
     }
 
-    fn may_refuse(&self, cx: &Shared, side: Side, session: u16, msg: Msg) -> bool {
+    /// Whether it is one that no policy has room for.
+    fn must_refuse(&self, cx: &Shared, side: Side, session: u16, msg: Msg) -> bool {
         let half = self.session(session).half(side);
         let twice = half.queued_bytes() + msg.bytes as usize + half.queued().count();
         let options = cx.options(side);
@@ -99,8 +100,7 @@ impl Pair {
         // With the buffer off, what follows something that is kept is kept, too.
         let kept = options.buffer || self.session(session).half(side).queued().next().is_some();
         let full = kept && self.is_full(cx, side, session, msg);
-        let may_not = self.may_refuse(cx, side, session, msg);
-        ensure!(!(full && may_not), "{msg:?} went into a full buffer");
+        ensure!(!kept || !self.must_refuse(cx, side, session, msg), "{msg:?} went into a full buffer");
         let half = self.half(session, side);
         let fate = if kept { Fate::Queued } else { Fate::NotKept };
         half.tear(!kept);

@@ -162,7 +162,12 @@ impl Half {
 
     /// Whether one more stanza of the peer is taken.
     pub fn takes_more(&self, options: &Options) -> bool {
-        self.settled.len() - self.h < options.receipts_max as usize
+        self.pending() < options.receipts_max as usize
+    }
+
+    /// How many stanzas have come after those that are handled without a gap.
+    pub fn pending(&self) -> usize {
+        self.settled.len() - self.h
     }
 
     pub fn open(&self) -> usize {
@@ -214,10 +219,9 @@ impl Half {
         self.owed.take_if(|owed| h >= *owed).map(|_| Nonza::Ack(self.in_counter(h)))
     }
 
-    /// The crate says that these stanzas come back to the host, and what `before` it was told of them.
-    pub fn returned(&mut self, lost: Lost<Msg>, only: Option<usize>) -> Checked {
-        let wanted = self.queued().count();
-        let wanted = only.unwrap_or(wanted);
+    /// These stanzas come back to the host: all that are queued, or so many of the oldest.
+    pub fn returned(&mut self, lost: Lost<Msg>, oldest: Option<usize>) -> Checked {
+        let wanted = oldest.unwrap_or(self.queued().count());
         ensure!(lost.len() == wanted, "{} stanzas come back, not {wanted}", lost.len());
         let mut position = self.acked;
         for back in lost {

@@ -89,6 +89,8 @@ pub struct End {
     pub asked: Option<Instant>,
     /// How many stanzas had been sent at the last `<r/>`.
     pub asked_at: usize,
+    /// When another is due.
+    pub again: Option<Instant>,
     /// Since when the queue has been over its bounds.
     pub over: Option<Instant>,
 }
@@ -148,6 +150,7 @@ impl End {
             attempted: false,
             asked: None,
             asked_at: 0,
+            again: None,
             over: None,
         }
     }
@@ -232,6 +235,7 @@ impl Pair {
                 let end = self.end(at, from);
                 end.asked.get_or_insert(cx.now);
                 end.asked_at = sent;
+                end.again = None;
                 // What could not be asked about before has its time from now on.
                 end.over = end.over.or(over.then_some(cx.now));
             }

@@ -7,8 +7,8 @@ mod tokens;
 use std::time::{Duration, Instant};
 
 use xmpp_sm::{
-    Action, Condition, Counter, Detached, Epoch, Error, Inbound, Lookup, Nonza, Parts, Refusal, Resume, ResumeError,
-    SessionStore, StoreError, StreamMgmt,
+    Action, Condition, Counter, Detached, Epoch, Error, Failed, Inbound, Kind, Lookup, Nonza, ParseError, Parts,
+    Refusal, Resume, ResumeError, SessionStore, StoreError, StreamMgmt,
 };
 
 use super::World;
@@ -19,7 +19,7 @@ use super::resume::Outcome;
 use super::setting::{GERIATRIC, smid};
 
 /// The shortest time.
-const INSTANT: Duration = Duration::from_nanos(1);
+const NANOSECOND: Duration = Duration::from_nanos(1);
 
 const STRANGER: &str = "mallory@example.org";
 
@@ -76,7 +76,7 @@ impl Pair {
         for (session, number) in self.sessions.iter().zip(0..) {
             let Some((id, retired)) = session.smid.map(smid).zip(session.retired) else { continue };
             let last = retired + GERIATRIC;
-            for now in [last, last + INSTANT].into_iter().filter(|now| *now >= cx.now) {
+            for now in [last, last + NANOSECOND].into_iter().filter(|now| *now >= cx.now) {
                 let (found, wanted) = (cx.store.lookup(&id, self.owner, now), self.known(cx, number, now));
                 ensure!(found == Ok(wanted), "the store will answer {found:?} for session {number}, not {wanted:?}");
             }
@@ -89,6 +89,10 @@ impl Pair {
         let Some(id) = session.smid.map(smid) else { return Ok(()) };
         let found = cx.store.lookup(&id, STRANGER, cx.now);
         ensure!(found == Ok(Lookup::NotFound), "a stranger gets {found:?}");
+        if let Lookup::StaleH(_) = self.known(cx, number, cx.now) {
+            let taken = cx.store.register(&id, STRANGER, (9, 9));
+            ensure!(taken == Err(StoreError::Taken), "a stranger registers: {taken:?}");
+        }
         if let Some(epoch) = session.epoch {
             let taken = cx.store.register(&id, STRANGER, (9, 9));
             ensure!(taken == Err(StoreError::Taken), "a stranger registers: {taken:?}");
@@ -115,7 +119,7 @@ impl Pair {
                 // About its deadline, and about the time when its h is too old.
                 let times = deadline
                     .into_iter()
-                    .flat_map(|due| [due, due + GERIATRIC].map(|at| [at - INSTANT, at, at + INSTANT]));
+                    .flat_map(|due| [due, due + GERIATRIC].map(|at| [at - NANOSECOND, at, at + NANOSECOND]));
                 for now in times.flatten().filter(|time| *time > cx.now).chain([cx.now]) {
                     for h in wrong(&self.parked[i].detached) {
                         self.probe_resume(cx, i, h, now)?;
@@ -167,7 +171,7 @@ impl Pair {
     fn probe_parked(&mut self, cx: &Shared, i: usize) -> Checked {
         self.probe_receipts(cx, self.parked[i].side, Place::Off(i))?;
         let Parked { side, session, mut detached, deadline, connection } = self.parked.remove(i);
-        for early in deadline.into_iter().map(|due| due - INSTANT).chain([cx.now]) {
+        for early in deadline.into_iter().map(|due| due - NANOSECOND).chain([cx.now]) {
             if deadline.is_none_or(|due| due > early) {
                 detached = match detached.expire(early) {
                     Err(detached) => detached,
@@ -212,6 +216,9 @@ impl Pair {
         };
         let parts = detached.into_parts();
         ensure!(parts.as_ref() == Ok(&wanted), "a session is written down as {parts:?}, not {wanted:?}");
+        if side == Side::Client {
+            probe_failed(cx, &wanted)?;
+        }
         if let Some(spent) = &mut self.spent[side.index()] {
             spent.forgotten |= spent.session == session;
         }
@@ -224,12 +231,37 @@ impl Pair {
         self.probe_receipts(cx, side, Place::On(at))?;
         let stream = &mut self.end(at, side).stream;
         let due = stream.poll_timeout();
-        for early in
-            due.into_iter().map(|due| due - INSTANT).chain([cx.now]).filter(|early| due.is_none_or(|due| due > *early))
+        for early in due
+            .into_iter()
+            .map(|due| due - NANOSECOND)
+            .chain([cx.now])
+            .filter(|early| due.is_none_or(|due| due > *early))
         {
             let done = stream.handle_timeout(early);
             ensure!(done == Ok(None), "a timer that is not due gives {done:?}");
         }
         self.probe_elements(cx, at, side)
     }
+}
+
+/// A copy of a client's session that is refused: an `h` that cannot be right spares nothing, and a `<failed/>` that is
+/// not well made is a refusal, too.
+fn probe_failed(cx: &Shared, parts: &Parts<Msg>) -> Checked {
+    let sent = parts.acked.advance(parts.unacked.len() as u32);
+    let wrong = [sent.next(), parts.acked.advance(u32::MAX), sent.advance(1 << 31)];
+    let with_h = |h| Inbound::Nonza(Nonza::Failed(Failed { h, condition: Some(Condition::ItemNotFound) }));
+    let malformed = ParseError::Invalid { element: Kind::Failed, attribute: "h" };
+    let refusals = [None].into_iter().chain(wrong.map(Some)).map(with_h);
+    for failed in refusals.chain([Inbound::Malformed(malformed)]) {
+        let (text, config) = (format!("{failed:?}"), &cx.setting.configs[Side::Client.index()]);
+        let Ok(copy) = Detached::from_parts(config.clone(), parts.clone()) else {
+            return Err(Violation(format!("{parts:?} are no session")));
+        };
+        let (mut stream, _) = StreamMgmt::resume(config.clone(), copy).map_err(|open| Violation(open.to_string()))?;
+        match stream.handle(failed, cx.now) {
+            Ok(Action::Failed(_, ended)) if ended.unacked.len() == parts.unacked.len() => {}
+            other => return Err(Violation(format!("{text} gives {other:?}"))),
+        }
+    }
+    Ok(())
 }

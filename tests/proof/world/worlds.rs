@@ -27,10 +27,9 @@ impl Setting {
     /// The name of the world and where it starts.
     pub fn title(&self) -> String {
         match self.start {
-            _ if self.name.starts_with(RANDOM) => self.name.clone(),
-            Start::Nothing => self.name.clone(),
-            Start::On([client, server]) if client == server => format!("{} @ {client}", self.name),
-            Start::On([client, server]) => format!("{} @ {client}, {server}", self.name),
+            // The knobs of a random one say it all.
+            Start::On([counts, _]) if !self.name.starts_with(RANDOM) => format!("{} @ {counts}", self.name),
+            _ => self.name.clone(),
         }
     }
 
@@ -41,13 +40,14 @@ impl Setting {
         let self_clocked = asking(AckFreq::SelfClocked { idle: Duration::from_secs(30) });
         let impatient = Options { resume_timeout: Some(Duration::from_secs(90)), ..asking(every(2)) };
         let full = |policy| Options { buffer_max: 1, on_full: policy, ..quiet };
+        let few_bytes = |policy| Options { buffer_max_bytes: 2, on_full: policy, ..quiet };
         let kinds = [
             ("quiet", quiet, quiet),
             ("asks every stanza", asking(every(1)), asking(every(1))),
             ("asks every other stanza, self-clocked", impatient, self_clocked),
-            ("full: ends after a grace", full(OnFull::EndAfter(GRACE)), full(OnFull::EndAfter(GRACE))),
+            ("full: ends after a grace", few_bytes(OnFull::EndAfter(GRACE)), full(OnFull::EndAfter(GRACE))),
             ("full: ends at once", quiet, full(OnFull::End)),
-            ("full: gives up resumability", quiet, full(OnFull::GiveUpResumability)),
+            ("full: gives up resumability", few_bytes(OnFull::GiveUpResumability), full(OnFull::GiveUpResumability)),
             ("the client's buffer is off", Options { buffer: false, ..quiet }, quiet),
             ("no stale h", quiet, Options { stale_h: false, ..quiet }),
             ("one receipt, two", Options { receipts_max: 1, ..quiet }, Options { receipts_max: 2, ..quiet }),

@@ -1,8 +1,8 @@
 //! Requests of other streams and receipts of other sessions: whoever is shown one gives it back, and is as before.
 
 use xmpp_sm::{
-    Action, Condition, Enable, Inbound, Nonza, OtherStream, Receipt, ReceiptError, Refusal, Resume, ResumeError,
-    StreamMgmt,
+    Action, Condition, Enable, Inbound, Nonza, NotOpen, OtherStream, Receipt, ReceiptError, Refusal, Resume,
+    ResumeError, StreamMgmt,
 };
 
 use super::fresh;
@@ -69,11 +69,19 @@ impl Pair {
             Place::On(at) => Face::h(&self.end(at, side).stream),
             Place::Off(i) => Face::h(&self.parked[i].detached),
         };
-        let got = match place {
-            Place::On(at) => self.end(at, side).stream.give_up(handled).map(drop),
-            Place::Off(i) => self.parked[i].detached.give_up(handled),
+        let session = match place {
+            Place::On(at) => self.end(at, side).session,
+            Place::Off(i) => Some(self.parked[i].session),
         };
-        ensure!(got.is_err(), "stanza {handled} is settled twice: {got:?}");
+        let pending = session.map_or(0, |session| self.half(session, side).pending());
+        // The last that is handled, and the next that may come.
+        for number in [handled, handled.advance(pending as u32 + 1)] {
+            let got = match place {
+                Place::On(at) => self.end(at, side).stream.give_up(number).map(drop),
+                Place::Off(i) => self.parked[i].detached.give_up(number),
+            };
+            ensure!(got == Err(NotOpen(number)), "stanza {number} is not open, and is settled: {got:?}");
+        }
         Ok(())
     }
 }
