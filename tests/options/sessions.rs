@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use xmpp_sm::{
     Action, Answer, Condition, Config, Counter, Disconnected, Enable, Ending, Error, InvalidText, Kind, Location,
-    Lookup, MemoryStore, Nonza, SessionStore, SmId, StaleH, StreamMgmt,
+    Lookup, MemoryStore, Nonza, OnFull, SessionStore, SmId, StaleH, StreamMgmt,
 };
 
 use crate::JULIET;
 use crate::support::{Net, Side, quiet, secs};
-use crate::support_raw::{authenticated, bound, element, smid};
+use crate::support_raw::{authenticated, bound, element, enabled, smid};
 
 #[test]
 fn resume_timeout_is_600_s_and_advertised() {
@@ -78,6 +78,19 @@ fn resume_timeout_none_lets_sessions_end_with_their_streams() {
     let error = authenticated::<&str>(&config).handle(element("resume previd='x' h='0'"), now).unwrap_err();
     assert_eq!(error, Error::Unsupported(Kind::Resume));
     assert_eq!(error.answer(), Answer::Reply(failed(Condition::FeatureNotImplemented)));
+}
+
+#[test]
+fn times_that_no_clock_can_tell_never_come() {
+    let (now, for_ever, one) = (Instant::now(), Duration::MAX, NonZeroU32::MIN);
+    let config = Config::default().resume_timeout(Some(for_ever)).ack_timeout(Some(for_ever));
+    let mut stream = enabled(&Arc::new(config.buffer_max(one).on_full(OnFull::EndAfter(for_ever))), now);
+    for stanza in ["m1", "m2"] {
+        assert!(stream.record_sent(stanza, now).unwrap().request);
+    }
+    assert_eq!(stream.poll_timeout(), None);
+    let Disconnected::Resumable(session) = stream.disconnect(now) else { panic!("it is resumable") };
+    assert_eq!(session.deadline(), None);
 }
 
 fn failed(condition: Condition) -> Nonza {
