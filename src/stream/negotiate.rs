@@ -159,7 +159,8 @@ impl<S: Stanza> StreamMgmt<S> {
     }
 
     /// Puts a session onto this stream, and gives `<resumed/>` and what follows it. Then register the
-    /// SM-ID again, with the session's new place.
+    /// SM-ID again, with the session's new place. A peer whose `<resume/>` came before the session's deadline is
+    /// in time, however long the host takes.
     ///
     /// # Errors
     ///
