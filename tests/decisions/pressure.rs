@@ -234,3 +234,28 @@ fn a_side_that_does_not_read_blames_nobody() {
     ends = stream.poll_timeout().unwrap();
     assert_eq!(stream.handle_timeout(ends), Ok(Some(Nonza::Request)));
 }
+
+#[test]
+fn a_side_that_neither_asks_nor_reads_blames_nobody() {
+    let start = Instant::now();
+    let one = NonZeroU32::new(1).unwrap();
+    let config = Config::default().ack(false).buffer_max(one).receipts_max(one).on_full(OnFull::EndAfter(GRACE));
+    let mut stream = enabled::<&str>(&Arc::new(config), start);
+    let Ok(Action::Deliver(receipt)) = stream.handle(Inbound::Stanza, start) else { panic!() };
+    (0..2).for_each(|_| assert!(!stream.record_sent("x", start).unwrap().request));
+    assert_eq!(stream.handle_timeout(start + GRACE), Ok(None));
+    assert_eq!(stream.poll_timeout(), Some(start + 2 * GRACE));
+    assert_eq!(stream.record_handled(receipt), Ok(None));
+    assert_eq!(stream.handle_timeout(start + 2 * GRACE), Err(Error::BufferFull));
+}
+
+/// However often the peer is asked, it has the time that it has.
+#[test]
+fn to_ask_again_does_not_start_the_time_of_a_full_buffer_again() {
+    let start = Instant::now();
+    let config = Config::default().buffer_max(NonZeroU32::new(1).unwrap()).on_full(OnFull::EndAfter(GRACE));
+    let mut stream = enabled::<&str>(&Arc::new(config), start);
+    (0..2).for_each(|_| drop(stream.record_sent("x", start).unwrap()));
+    assert_eq!(stream.request(start + GRACE / 2), Some(Nonza::Request));
+    assert_eq!(stream.poll_timeout(), Some(start + GRACE));
+}
