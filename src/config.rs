@@ -63,9 +63,9 @@ pub enum AckFreq {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFull {
     /// Keep it, and end the stream with `resource-constraint` if the peer has not made room within so
-    /// long. Stanzas that follow do not start the time again; a session that is resumed does, and a server's
-    /// `<enabled/>`, for only then can the peer be asked. Within it the buffer holds any number of stanzas, up
-    /// to twice its bytes.
+    /// long. Stanzas that follow do not start the time again. It starts when the peer can be asked: anew where
+    /// a session is resumed, and for a client not before `<enabled/>`. Within it the buffer holds any number of
+    /// stanzas, up to twice its bytes.
     EndAfter(Duration),
     /// End the stream with `resource-constraint` at once.
     End,

@@ -10,7 +10,7 @@ use libfuzzer_sys::{Corpus, fuzz_target};
 use minidom::Element;
 use xmpp_sm::{
     Action, Answer, Config, Counter, Detached, Disconnected, Enable, Enabled, Error, Inbound, Nonza, Parts, Refusal,
-    WhyRefused, Resume, ResumeError, SmId, StreamMgmt,
+    Resume, ResumeError, SmId, StreamMgmt, WhyRefused,
 };
 use xmpp_sm_fuzz::{CLIENT, schema, written};
 

@@ -24,7 +24,8 @@ const BUSY: Duration = Duration::from_secs(1);
 
 impl<S: Stanza> StreamMgmt<S> {
     /// An `<r/>` outside the rhythm of [`ack_freq`](crate::Config::ack_freq), where stream management is
-    /// on and [`finish`](Self::finish) was not called. It has to be answered in [`ack_timeout`](crate::Config::ack_timeout) like the others.
+    /// on, until [`finish`](Self::finish). It has to be answered in
+    /// [`ack_timeout`](crate::Config::ack_timeout) like the others.
     #[must_use = "the peer gets it only if it is written"]
     pub fn request(&mut self, now: Instant) -> Option<Nonza> {
         self.is_speaking().then(|| self.ask(now))
@@ -58,12 +59,13 @@ impl<S: Stanza> StreamMgmt<S> {
         }
         match (self.out_of_time(now), self.asking) {
             (Some(error), _) if self.can_receive() => Err(error),
-            (Some(_), asking) => {
+            (Some(error), asking) => {
                 if let Asking::Awaiting(_) = asking {
                     self.asking = Asking::Awaiting(now);
                 }
                 self.start_grace(now);
-                Ok(None)
+                // No time at all is over when it starts.
+                if self.out_of_time(now).is_some() { Err(error) } else { Ok(None) }
             }
             (None, Asking::Again(at)) if at <= now => Ok(Some(self.ask(now))),
             (None, _) => Ok(None),

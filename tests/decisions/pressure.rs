@@ -249,6 +249,20 @@ fn a_side_that_neither_asks_nor_reads_blames_nobody() {
     assert_eq!(stream.handle_timeout(start + 2 * GRACE), Err(Error::BufferFull));
 }
 
+/// A host that does what is due until nothing is comes to an end.
+#[test]
+fn no_time_at_all_is_over_for_a_side_that_does_not_read_too() {
+    let (start, one, none) = (Instant::now(), NonZeroU32::new(1).unwrap(), Duration::ZERO);
+    let full = Config::default().ack(false).buffer_max(one).on_full(OnFull::EndAfter(none));
+    let silent = Config::default().ack_timeout(Some(none));
+    for (config, error) in [(full, Error::BufferFull), (silent, Error::AckTimeout)] {
+        let mut stream = enabled::<&str>(&Arc::new(config.receipts_max(one)), start);
+        let Ok(Action::Deliver(_open)) = stream.handle(Inbound::Stanza, start) else { panic!() };
+        (0..2).for_each(|_| drop(stream.record_sent("x", start).unwrap()));
+        assert_eq!(stream.handle_timeout(start), Err(error));
+    }
+}
+
 /// However often the peer is asked, it has the time that it has.
 #[test]
 fn to_ask_again_does_not_start_the_time_of_a_full_buffer_again() {
