@@ -63,11 +63,12 @@ pub enum AckFreq {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFull {
     /// Keep it, and end the stream with `resource-constraint` if the peer has not made room within so
-    /// long. Stanzas that follow do not start the time again. It starts when the peer can be asked: anew where
-    /// a session is resumed, and for a client not before `<enabled/>`. Within it the buffer holds any number of
-    /// stanzas, up to twice its bytes.
+    /// long. The time starts with the first stanza that is too many, but not before the peer can be asked: for
+    /// a client not before `<enabled/>`, and anew where a session is resumed. Stanzas that follow do not start it
+    /// again. It does not run while this side [reads nothing](crate::StreamMgmt::handle_timeout). Within it the
+    /// buffer holds any number of stanzas, up to twice its bytes.
     EndAfter(Duration),
-    /// End the stream with `resource-constraint` at once.
+    /// End the stream with `resource-constraint` at once; a client before `<enabled/>` [waits](crate::WhyNot::Unanswered).
     End,
     /// Keep the stream, and give up that it can be resumed: the oldest stanzas leave the buffer and are
     /// handed to the host.
@@ -146,7 +147,8 @@ impl Config {
     }
 
     /// How far the host may be behind with the peer's stanzas: how many may be delivered after the oldest
-    /// one that is not settled, itself included. Default: 10 000.
+    /// one that is not settled, itself included. Default: 10 000. A host that stops reading earlier than that
+    /// should say so here: the peer's time to answer runs on unless it is known that its answer may lie unread.
     #[must_use]
     pub fn receipts_max(mut self, receipts: NonZeroU32) -> Self {
         self.receipts_max = receipts;
@@ -168,7 +170,8 @@ impl Config {
     }
 
     /// How long the peer may leave an `<r/>` unanswered before its connection counts as dead; `None`: for
-    /// ever. Default: 60 seconds.
+    /// ever. Default: 60 seconds. The time does not run while this side
+    /// [reads nothing](crate::StreamMgmt::handle_timeout).
     #[must_use]
     pub fn ack_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.ack_timeout = timeout;

@@ -102,6 +102,8 @@ pub struct StreamMgmt<S> {
     asked: Counter,
     /// When the stream ends because the buffer is over its bounds.
     full_until: Option<Instant>,
+    /// No more stanzas were taken for a while, so that an answer may lie unread.
+    was_blocked: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +164,7 @@ impl<S: Stanza> StreamMgmt<S> {
             asking: Asking::No,
             asked: Counter::ZERO,
             full_until: None,
+            was_blocked: false,
         }
     }
 
@@ -281,9 +284,12 @@ impl<S: Stanza> StreamMgmt<S> {
 
     /// The stream is being closed in good order: it gives the
     /// [last `<a/>`](https://xmpp.org/extensions/xep-0198.html#acking), to be written before
-    /// `</stream:stream>`, and the session ends with the stream. Nothing more is written: no `<r/>` is answered,
-    /// and nothing is due. What arrives still counts, and how long to wait for the peer's end is the host's to
-    /// decide.
+    /// `</stream:stream>`, and the session ends with the stream. Record and write nothing more.
+    ///
+    /// How long to wait for the peer's `</stream:stream>` is the host's to decide; nothing is due any more. What
+    /// an `<a/>` acknowledges until then does not come back from the session. A stanza that arrives is the
+    /// peer's to send again, and no request is answered: all of them are [`Action::Other`]. Of an error only the
+    /// [`ending`](crate::End::ending) counts.
     #[must_use = "the peer gets it only if it is written"]
     pub fn finish(&mut self) -> Option<Nonza> {
         let last = self.ack();

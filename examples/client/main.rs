@@ -48,7 +48,7 @@ pub struct Options {
     #[arg(long)]
     pub partner: Jid,
 
-    /// Seconds for which the server is asked to keep the session
+    /// Seconds for which the server is asked to keep the session; 0: it is not
     #[arg(long, default_value = "600")]
     pub max: u64,
 

@@ -14,13 +14,12 @@ use xmpp_sm::{
 
 use super::detached;
 use super::leave::{Flow, Leave, over};
+use super::options::MAX_OPEN;
 use super::router::Mail;
 use super::session::Session;
 use super::stream::{Connection, stream_error};
 use super::xml::{Incoming, ReadError, to_bytes};
 
-/// Stanzas of a client that may be on their way at once; more are not read until some have come to rest.
-const MAX_OPEN: usize = 1000;
 /// Bytes of answers that may wait for a client; it is not listened to until it has taken some.
 const MAX_ANSWERS: usize = 1024 * 1024;
 
@@ -118,7 +117,7 @@ impl Connected {
         let pending = self.session.server.buffer_max_bytes.saturating_mul(2).saturating_add(MAX_ANSWERS);
         self.kept.is_none()
             && self.sm.can_receive()
-            && self.session.open() < MAX_OPEN
+            && self.session.open() < MAX_OPEN as usize
             && self.connection.outbox.pending() < pending
     }
 

@@ -10,6 +10,9 @@ use xmpp_sm::{AckFreq, Config, OnFull, StaleH};
 
 use super::sasl::{Account, MECHANISMS};
 
+/// Stanzas of a client that may be on their way at once; more are not read until some have come to rest.
+pub const MAX_OPEN: u32 = 1000;
+
 /// A small XMPP server whose streams can be resumed. Everything is kept in memory.
 #[derive(Clone, Debug, Parser)]
 pub struct Options {
@@ -53,7 +56,7 @@ pub struct Options {
     #[arg(long, default_value = "60", value_name = "SECONDS")]
     pub ack_timeout: Seconds,
 
-    /// Seconds that a session waits for its client to come back; 0 or `none`: it does not
+    /// Seconds that a session waits for its client to come back; less than 1 or `none`: it does not
     #[arg(long, default_value = "600", value_name = "SECONDS")]
     pub resume_timeout: Seconds,
 
@@ -75,6 +78,7 @@ impl Options {
         let config = Config::default()
             .buffer_max(self.buffer_max)
             .buffer_max_bytes(self.buffer_max_bytes)
+            .receipts_max(NonZeroU32::new(MAX_OPEN).unwrap_or(NonZeroU32::MIN))
             .ack_timeout(self.ack_timeout.0)
             .resume_timeout(self.resume_timeout.0)
             .stale_h(StaleH { enabled: self.stale_h, ..StaleH::default() })

@@ -90,8 +90,8 @@ pub enum Action<'a, S> {
     /// A stanza: handle it, and then give the receipt to
     /// [`record_handled`](crate::StreamMgmt::record_handled).
     Deliver(Receipt),
-    /// Nothing to do for stream management: this is neither of it nor a stanza, and the host's own business; or it
-    /// is an `<r/>` that comes after [`finish`](crate::StreamMgmt::finish).
+    /// Nothing to do for stream management: this is neither of it nor a stanza, and the host's own business. After
+    /// [`finish`](crate::StreamMgmt::finish) it may be of it, and wants no answer.
     Other,
     /// Write this.
     Send(Nonza),
@@ -263,8 +263,9 @@ pub enum WhyNot {
     /// The buffer is full, and the policy is to end the stream now.
     #[error("the buffer of unacknowledged stanzas is full")]
     Full,
-    /// A client waits for the answer to its `<resume/>`, or to its `<enable/>` and the buffer is full: record the
-    /// stanza after it.
+    /// A client waits for the answer to its `<resume/>`; or the buffer is full, and it waits for the answer to its
+    /// `<enable/>` and cannot ask for room. Keep the stanza and all that follow it, and record them after the
+    /// answer, while [`has_room`](crate::StreamMgmt::has_room) is true.
     #[error("the server's answer is not there yet")]
     Unanswered,
 }
@@ -309,7 +310,8 @@ pub enum ResumeError<S> {
         /// The session, for its owner.
         session: Detached<S>,
     },
-    /// This is not the session that the request names, or not the stream that the request was made on.
+    /// This is not the session that the request names, or not the stream that the request was made on, or that was
+    /// finished since.
     #[error("the request does not belong to this stream or this session")]
     Mismatch {
         /// The request, still unanswered.
@@ -333,7 +335,7 @@ impl<S> ResumeError<S> {
 pub enum WhyRefused {
     /// The peer's `h` cannot be right.
     WrongH(WrongH),
-    /// The session's time is over.
+    /// The session's time was over when the `<resume/>` came.
     Expired,
 }
 

@@ -46,8 +46,9 @@ impl<S: Stanza> StreamMgmt<S> {
 
     /// Does what is due, which may be an `<r/>` to write. Calls at any other time change nothing.
     ///
-    /// The peer is not to blame for an answer that lies unread: while this side takes no stanza
-    /// ([`can_receive`](Self::can_receive) is false), its time starts anew instead of running out.
+    /// The peer is not to blame for an answer that lies unread: if this side took no more stanzas in its time,
+    /// for [`can_receive`](Self::can_receive) was false, then that starts anew instead of running out. A receipt
+    /// that is never settled may so keep a dead stream for ever.
     ///
     /// # Errors
     ///
@@ -57,19 +58,24 @@ impl<S: Stanza> StreamMgmt<S> {
         if !self.is_speaking() {
             return Ok(None);
         }
-        match (self.out_of_time(now), self.asking) {
-            (Some(error), _) if self.can_receive() => Err(error),
-            (Some(error), asking) => {
-                if let Asking::Awaiting(_) = asking {
-                    self.asking = Asking::Awaiting(now);
-                }
-                self.start_grace(now);
-                // No time at all is over when it starts.
-                if self.out_of_time(now).is_some() { Err(error) } else { Ok(None) }
-            }
-            (None, Asking::Again(at)) if at <= now => Ok(Some(self.ask(now))),
-            (None, _) => Ok(None),
+        let Some(error) = self.out_of_time(now) else {
+            return Ok(if matches!(self.asking, Asking::Again(at) if at <= now) { Some(self.ask(now)) } else { None });
+        };
+        if self.can_receive() && !self.was_blocked {
+            return Err(error);
         }
+        let before = (self.asking, self.full_until);
+        if let Asking::Awaiting(_) = self.asking {
+            self.asking = Asking::Awaiting(now);
+        }
+        self.start_grace(now);
+        // No time at all is over when it starts.
+        if let Some(error) = self.out_of_time(now) {
+            (self.asking, self.full_until) = before;
+            return Err(error);
+        }
+        self.was_blocked = !self.can_receive();
+        Ok(None)
     }
 
     /// What ends the stream if nothing has come by now.
@@ -100,6 +106,9 @@ impl<S: Stanza> StreamMgmt<S> {
     /// An `<a/>` has come. It may have left something out.
     #[inline]
     pub(super) fn note_answer(&mut self, now: Instant) {
+        if self.was_blocked {
+            self.was_blocked = !self.can_receive();
+        }
         self.asking = if self.session.queue.outstanding() == 0 { Asking::No } else { self.after_part(now) };
     }
 

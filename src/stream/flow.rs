@@ -17,8 +17,9 @@ impl<S: Stanza> StreamMgmt<S> {
     ///
     /// # Errors
     ///
-    /// [`NotRecorded`], with the stanza, which must not be written then: the buffer is full and the
-    /// policy is to end the stream at once, or a client waits for the server's answer.
+    /// [`NotRecorded`], with the stanza, which must not be written then: the buffer is full and
+    /// [`on_full`](crate::Config::on_full) has no more room, or [a client waits](WhyNot::Unanswered) for the
+    /// server's answer.
     #[inline(always)]
     pub fn record_sent(&mut self, stanza: S, now: Instant) -> Result<Sent<S>, NotRecorded<S>> {
         // What comes most. Here only the rhythm can ask: `full_until` is set only while the queue is over its bounds.
@@ -177,9 +178,12 @@ impl<S: Stanza> StreamMgmt<S> {
     #[inline(never)]
     pub(super) fn receive(&mut self, now: Instant) -> Result<Receipt, Error> {
         if !self.can_receive() {
+            self.was_blocked = true;
             return Err(Error::ReceiptsFull);
         }
-        Ok(self.session.handled.receive(now))
+        let receipt = self.session.handled.receive(now);
+        self.was_blocked |= !self.can_receive();
+        Ok(receipt)
     }
 
     /// The answer to an `<r/>`.

@@ -31,6 +31,11 @@ impl<S: Stanza> StreamMgmt<S> {
             Inbound::Other => Ok(Action::Other),
             // Where stream management is on, these two are taken before.
             Inbound::Nonza(nonza @ (Nonza::Ack(_) | Nonza::Request)) => Err(Error::NotEnabled(nonza.kind())),
+            // What would have to be written about these cannot be any more.
+            Inbound::Nonza(nonza @ (Nonza::Enable(_) | Nonza::Resume(_) | Nonza::Resumed(_))) if self.finished => {
+                self.admit(nonza.kind())?;
+                Ok(Action::Other)
+            }
             Inbound::Nonza(Nonza::Enable(enable)) => {
                 self.admit(Kind::Enable)?;
                 Ok(Action::Enable(self.request_enable(enable)))
@@ -174,7 +179,8 @@ impl<S: Stanza> StreamMgmt<S> {
         session: Detached<S>,
         now: Instant,
     ) -> Result<Resumption<'_, S>, ResumeError<S>> {
-        if request.stream != self.tag || *request.previd() != session.smid {
+        // A session on a stream that is finished would end with it.
+        if request.stream != self.tag || *request.previd() != session.smid || self.finished {
             return Err(ResumeError::Mismatch { request, session });
         }
         // The peer came in time if it asked in time.
@@ -329,6 +335,7 @@ impl<S: Stanza> StreamMgmt<S> {
         self.asking = Asking::No;
         self.asked = Counter::ZERO;
         self.full_until = None;
+        self.was_blocked = false;
         session.into_ended(ending, self.smid.take())
     }
 }

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use minidom::Element;
-use xmpp_sm::{Action, Disconnected, Ending, Error, Inbound, Nonza, OnFull, Refusal, StaleH, delay};
+use xmpp_sm::{
+    Action, Detached, Disconnected, Ending, Error, Inbound, Nonza, OnFull, Parts, Refusal, ResumeError, Resumed,
+    StaleH, StreamMgmt, delay,
+};
 
 use crate::support::{Conn, Net, Side, quiet, secs};
-use crate::support_raw::{deliver, enabled};
+use crate::support_raw::{authenticated, bound, deliver, element, enabled, smid};
 use crate::{JULIET, stanzas};
 
 const GRACE: OnFull = OnFull::EndAfter(Duration::from_secs(5));
@@ -190,6 +193,42 @@ fn a_stream_that_closes_in_good_order_says_nothing_more() {
         (ended.ending, ended.h.get(), ended.unacked.map(|back| back.stanza).collect()),
         (Ending::Closed, 2, vec!["m2"])
     );
+}
+
+/// A request that comes after all cannot be answered, and a session that waits is left to wait.
+#[test]
+fn a_stream_that_closes_before_it_is_enabled_takes_no_request() {
+    let (now, config) = (Instant::now(), Arc::new(quiet()));
+    let mut stream = bound::<&str>(&config);
+    assert_eq!(stream.finish(), None);
+    assert!(matches!(stream.handle(element("enable resume='true'"), now), Ok(Action::Other)));
+    let mut stream = authenticated::<&str>(&config);
+    assert_eq!(stream.finish(), None);
+    assert!(matches!(stream.handle(element("resume previd='x' h='0'"), now), Ok(Action::Other)));
+    // The host has the request in its hands.
+    let mut stream = authenticated::<&str>(&config);
+    let Ok(Action::Resume(request)) = stream.handle(element("resume previd='x' h='0'"), now) else { panic!() };
+    assert_eq!(stream.finish(), None);
+    let parts = Parts {
+        smid: request.previd().clone(),
+        deadline: None,
+        window: None,
+        h: 0.into(),
+        acked: 0.into(),
+        unacked: vec![],
+    };
+    let session = Detached::from_parts(config.clone(), parts).unwrap();
+    assert!(matches!(stream.accept_resume(request, session, now), Err(ResumeError::Mismatch { .. })));
+    // A client's session has been asked for, and is not any more.
+    let parts =
+        Parts { smid: smid(), deadline: None, window: None, h: 0.into(), acked: 0.into(), unacked: vec![("m1", now)] };
+    let session = Detached::from_parts(config.clone(), parts).unwrap();
+    let (mut client, _) = StreamMgmt::resume(config, session).unwrap();
+    assert_eq!(client.finish(), None);
+    let resumed = Inbound::Nonza(Nonza::Resumed(Resumed { previd: smid(), h: 0.into() }));
+    assert!(matches!(client.handle(resumed, now), Ok(Action::Other)));
+    let Disconnected::Ended(ended) = client.disconnect(now) else { panic!("it was closed") };
+    assert_eq!((ended.ending, ended.unacked.len()), (Ending::Closed, 1));
 }
 
 #[test]

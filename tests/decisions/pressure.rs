@@ -225,14 +225,38 @@ fn a_side_that_does_not_read_blames_nobody() {
         assert_eq!(stream.handle_timeout(now), Ok(None));
     }
     assert_eq!(stream.record_handled(receipt), Ok(None));
-    assert_eq!(stream.handle_timeout(now), Ok(None), "now it reads");
-    let mut ends = stream.poll_timeout().unwrap();
-    assert_eq!(ends, now + GRACE);
-    assert_eq!(stream.handle_timeout(ends), Err(Error::BufferFull));
-    // What was unread makes room; then only the silence counts.
-    assert!(matches!(stream.handle(Inbound::Nonza(Nonza::Ack(1.into())), now), Ok(Action::Acked(_))));
-    ends = stream.poll_timeout().unwrap();
-    assert_eq!(stream.handle_timeout(ends), Ok(Some(Nonza::Request)));
+    // Now it reads; it may have begun to just before the time is over.
+    now += GRACE;
+    assert_eq!(stream.handle_timeout(now), Ok(None));
+    now += GRACE;
+    assert_eq!(stream.handle_timeout(now), Err(Error::BufferFull));
+}
+
+#[test]
+fn a_side_that_has_begun_to_read_just_before_the_time_is_over_blames_nobody() {
+    let (start, two) = (Instant::now(), NonZeroU32::new(2).unwrap());
+    for (receipts, refused) in [(1, true), (2, false), (2, true)] {
+        let most = NonZeroU32::new(receipts).unwrap();
+        let config = Arc::new(Config::default().buffer_max(two).receipts_max(most).ack_timeout(Some(GRACE)));
+        let mut stream = enabled::<&str>(&config, start);
+        let mut open = Vec::new();
+        for _ in 0..receipts {
+            let Ok(Action::Deliver(receipt)) = stream.handle(Inbound::Stanza, start) else { panic!() };
+            open.push(receipt);
+        }
+        assert!(!refused || matches!(stream.handle(Inbound::Stanza, start), Err(Error::ReceiptsFull)));
+        assert!(stream.record_sent("x", start).unwrap().request);
+        assert_eq!(stream.record_handled(open.remove(0)), Ok(None));
+        assert_eq!(stream.handle_timeout(start + GRACE), Ok(None));
+        assert_eq!(stream.handle_timeout(start + 2 * GRACE), Err(Error::AckTimeout));
+        // An answer that is read shows that nothing lies unread.
+        let Ok(Action::Deliver(_open)) = stream.handle(Inbound::Stanza, start) else { panic!() };
+        open.clear();
+        assert_eq!(stream.give_up_all(), None);
+        assert!(matches!(stream.handle(Inbound::Nonza(Nonza::Ack(1.into())), start), Ok(Action::Acked(_))));
+        assert!(stream.record_sent("y", start).unwrap().request);
+        assert_eq!(stream.handle_timeout(start + GRACE), Err(Error::AckTimeout));
+    }
 }
 
 #[test]
@@ -246,7 +270,8 @@ fn a_side_that_neither_asks_nor_reads_blames_nobody() {
     assert_eq!(stream.handle_timeout(start + GRACE), Ok(None));
     assert_eq!(stream.poll_timeout(), Some(start + 2 * GRACE));
     assert_eq!(stream.record_handled(receipt), Ok(None));
-    assert_eq!(stream.handle_timeout(start + 2 * GRACE), Err(Error::BufferFull));
+    assert_eq!(stream.handle_timeout(start + 2 * GRACE), Ok(None));
+    assert_eq!(stream.handle_timeout(start + 3 * GRACE), Err(Error::BufferFull));
 }
 
 /// A host that does what is due until nothing is comes to an end.

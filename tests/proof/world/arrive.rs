@@ -73,6 +73,7 @@ impl Pair {
                 let half = session.map(|session| self.half(session, side));
                 let open = half.map_or(0, |half| half.settled.len() - half.h);
                 ensure!(open >= cx.options(side).receipts_max as usize, "{open} open receipts are too many");
+                self.end(at, side).was_blocked = true;
                 return Ok(Some(wire));
             }
             Err(error @ Error::Unsupported(_)) if cx.setting.disabled && side == Side::Server => {
@@ -117,6 +118,9 @@ impl Pair {
         let number = half.in_counter(position + 1);
         ensure!(receipt.number() == Some(number), "the receipt has {:?}, not {number}", receipt.number());
         half.settled.push(false);
+        // That one alone is as many as may be is noticed when the next comes.
+        let (blocked, alone) = (!half.takes_more(cx.options(side)), half.pending() == 1);
+        self.end(at, side).was_blocked |= blocked && !alone;
         self.open[side.index()].push(Open { session, position: position as u32, since: cx.now, receipt });
         Ok(())
     }
@@ -142,9 +146,11 @@ impl Pair {
         let over = self.is_over(cx, side, session);
         let Self { sessions, connections, .. } = self;
         let Some(end) = &mut connections[at].ends[side.index()] else { return Ok(()) };
+        let half = sessions[usize::from(session)].half(side);
+        end.was_blocked &= !half.takes_more(cx.options(side));
         end.asked = None;
         end.over = end.over.filter(|_| over);
-        end.again = end.asks_again(cx, side, sessions[usize::from(session)].half(side));
+        end.again = end.asks_again(cx, side, half);
         Ok(())
     }
 
@@ -215,7 +221,7 @@ impl Pair {
         let end = self.end(at, Side::Client);
         let ending = if matches!(end.step, Step::Enabling) { Ending::EnableRefused } else { Ending::ResumeRefused };
         end.step = if ending == Ending::EnableRefused { Step::Bound } else { Step::Open };
-        (end.asked, end.asked_at, end.again, end.over) = (None, 0, None, None);
+        (end.asked, end.asked_at, end.again, end.over, end.was_blocked) = (None, 0, None, None, false);
         let Some(session) = end.session.take() else { return Err(Violation(format!("{failed:?} of no session"))) };
         if let Some(h) = failed.h.filter(|_| ending == Ending::ResumeRefused) {
             self.sessions[usize::from(session)].acked(Side::Client, h)?;

@@ -65,7 +65,7 @@ impl End {
             Some(error) => error,
         };
         // The answer may lie unread: the peer is not to blame.
-        if half.takes_more(options) { Err(error) } else { Ok(None) }
+        if half.takes_more(options) && !self.was_blocked { Err(error) } else { Ok(None) }
     }
 
     /// Why the stream must end. What came first decides.

@@ -220,6 +220,7 @@ impl Pair {
         let Some(session) = self.end(at, side).session else { return Err(Violation("a timer for no session".into())) };
         let half = self.session(session).half(side);
         let wanted = self.connections[at].end(side).map(|end| end.told_by_timer(cx.options(side), half, now));
+        let blocked = !half.takes_more(cx.options(side));
         let end = self.end(at, side);
         let done = end.stream.handle_timeout(now);
         ensure!(Some(&done) == wanted.as_ref(), "a timer says {done:?}, not {wanted:?}");
@@ -227,6 +228,7 @@ impl Pair {
             Ok(request) => {
                 if request.is_none() {
                     (end.asked, end.over) = (end.asked.map(|_| now), end.over.map(|_| now));
+                    end.was_blocked = blocked;
                 }
                 request.map_or(Ok(()), |request| self.write_nonza(cx, at, side, request))?;
                 let next = self.end(at, side).stream.poll_timeout();

@@ -91,6 +91,8 @@ pub struct End {
     pub asked_at: usize,
     /// When another is due.
     pub again: Option<Instant>,
+    /// For a while no more stanzas were taken.
+    pub was_blocked: bool,
     /// Since when the queue has been over its bounds.
     pub over: Option<Instant>,
 }
@@ -151,6 +153,7 @@ impl End {
             asked: None,
             asked_at: 0,
             again: None,
+            was_blocked: false,
             over: None,
         }
     }

@@ -142,7 +142,15 @@ impl End {
                 5
             }
         };
-        (step, self.closing, self.bound, self.attempted, self.session.map(|session| labels.session(session))).hash(out);
+        (
+            step,
+            self.closing,
+            self.bound,
+            self.attempted,
+            self.was_blocked,
+            self.session.map(|session| labels.session(session)),
+        )
+            .hash(out);
         let times = [self.asked, self.again, self.over];
         times.map(|time| time.map(|at| labels.time(at))).hash(out);
         (self.asked_at, self.stream.is_resumable(), self.stream.has_feature(), Face::h(&self.stream)).hash(out);
