@@ -58,24 +58,28 @@ impl<S: Stanza> StreamMgmt<S> {
         if !self.is_speaking() {
             return Ok(None);
         }
-        let Some(error) = self.out_of_time(now) else {
-            return Ok(if matches!(self.asking, Asking::Again(at) if at <= now) { Some(self.ask(now)) } else { None });
-        };
-        if self.can_receive() && !self.was_blocked {
-            return Err(error);
+        if let Some(error) = self.out_of_time(now) {
+            if self.can_receive() && !self.was_blocked {
+                return Err(error);
+            }
+            self.start_anew(now)?;
         }
+        Ok(if matches!(self.asking, Asking::Again(at) if at <= now) { Some(self.ask(now)) } else { None })
+    }
+
+    /// The peer has its time once more, unless that is no time at all, which is over when it starts.
+    fn start_anew(&mut self, now: Instant) -> Result<(), Error> {
         let before = (self.asking, self.full_until);
         if let Asking::Awaiting(_) = self.asking {
             self.asking = Asking::Awaiting(now);
         }
         self.start_grace(now);
-        // No time at all is over when it starts.
         if let Some(error) = self.out_of_time(now) {
             (self.asking, self.full_until) = before;
             return Err(error);
         }
         self.was_blocked = !self.can_receive();
-        Ok(None)
+        Ok(())
     }
 
     /// What ends the stream if nothing has come by now.

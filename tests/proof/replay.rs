@@ -15,6 +15,12 @@ const FOUND: &[(&str, &str)] = &[
     ("from nothing, full: gives up resumability", "connect enable send:c deliver:s:0 send:c cut:s:0"),
     // The time of a full buffer ran while the server took its own over <enabled/>, and nothing could be asked for.
     ("from nothing, full: ends after a grace", "connect enable send:c send:c tick"),
+    // The time of a full buffer started anew, and the <r/> that was due as well did not go out.
+    (
+        "random 0.145.0.2.0.32.0.0.0.0.1.0.15.80.1.0.0.0.93.0.0.0.88.0.0.0.104.0.0.0",
+        "connect enable send:c deliver:s:0 deliver:s:0 send:s deliver:c:0 deliver:c:0 send:s deliver:c:0 deliver:s:0 \
+         send:c tick tick timeout:s:0",
+    ),
     // Here it was the ledger that was wrong: a session that nobody had ended was asked for when its h was too old.
     (
         "random 0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2",

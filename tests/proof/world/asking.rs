@@ -60,16 +60,15 @@ impl End {
 
     /// What a timer that is due must say.
     pub fn told_by_timer(&self, options: &Options, half: &Half, now: Instant) -> Result<Option<Nonza>, Error> {
-        let error = match self.out_of_time(options, now) {
-            None => return Ok(Some(Nonza::Request)),
-            Some(error) => error,
-        };
-        // The answer may lie unread: the peer is not to blame.
-        if half.takes_more(options) && !self.was_blocked { Err(error) } else { Ok(None) }
+        match self.out_of_time(options, now) {
+            Some(error) if half.takes_more(options) && !self.was_blocked => Err(error),
+            // The answer may lie unread: the peer is not to blame.
+            _ => Ok(self.again.is_some_and(|again| again <= now).then_some(Nonza::Request)),
+        }
     }
 
     /// Why the stream must end. What came first decides.
-    fn out_of_time(&self, options: &Options, now: Instant) -> Option<Error> {
+    pub fn out_of_time(&self, options: &Options, now: Instant) -> Option<Error> {
         let [dead, full] = self.limits(options).map(|limit| limit.filter(|limit| *limit <= now));
         match (dead, full) {
             (None, None) => None,

@@ -221,12 +221,13 @@ impl Pair {
         let half = self.session(session).half(side);
         let wanted = self.connections[at].end(side).map(|end| end.told_by_timer(cx.options(side), half, now));
         let blocked = !half.takes_more(cx.options(side));
+        let late = self.connections[at].end(side).and_then(|end| end.out_of_time(cx.options(side), now)).is_some();
         let end = self.end(at, side);
         let done = end.stream.handle_timeout(now);
         ensure!(Some(&done) == wanted.as_ref(), "a timer says {done:?}, not {wanted:?}");
         match done {
             Ok(request) => {
-                if request.is_none() {
+                if late {
                     (end.asked, end.over) = (end.asked.map(|_| now), end.over.map(|_| now));
                     end.was_blocked = blocked;
                 }
