@@ -153,7 +153,7 @@ fn the_grace_starts_when_the_server_can_be_asked() {
     let start = Instant::now();
     let mut stream = full_while_enabling(OnFull::EndAfter(GRACE), start);
     let slow = start + 2 * GRACE;
-    assert!(matches!(stream.handle(Inbound::Nonza(Nonza::Enabled(Enabled::default())), slow), Ok(Action::Enabled(_))));
+    is_enabled(&mut stream, slow);
     assert_eq!(stream.handle_timeout(slow), Ok(Some(Nonza::Request)));
     assert_eq!(stream.poll_timeout(), Some(slow + GRACE));
     assert_eq!(stream.handle_timeout(slow + GRACE), Err(Error::BufferFull));
@@ -164,8 +164,7 @@ fn the_grace_starts_when_the_server_can_be_asked() {
 fn a_host_that_is_late_to_ask_is_not_the_peers_fault() {
     let start = Instant::now();
     let mut stream = full_while_enabling(OnFull::EndAfter(GRACE), start);
-    let enabled = Nonza::Enabled(Enabled::default());
-    assert!(matches!(stream.handle(Inbound::Nonza(enabled), start), Ok(Action::Enabled(_))));
+    is_enabled(&mut stream, start);
     assert_eq!(stream.poll_timeout(), Some(start));
     let late = start + 2 * GRACE;
     assert_eq!(stream.handle_timeout(late), Ok(Some(Nonza::Request)));
@@ -177,8 +176,7 @@ fn a_host_that_is_late_to_ask_is_not_the_peers_fault() {
 fn what_has_filled_the_buffer_before_enabled_has_its_time_when_the_host_asks() {
     let start = Instant::now();
     let mut stream = full_while_enabling(OnFull::EndAfter(GRACE), start);
-    let enabled = Nonza::Enabled(Enabled::default());
-    assert!(matches!(stream.handle(Inbound::Nonza(enabled), start), Ok(Action::Enabled(_))));
+    is_enabled(&mut stream, start);
     assert_eq!(stream.request(start), Some(Nonza::Request));
     assert_eq!(stream.poll_timeout(), Some(start + GRACE));
 }
@@ -189,7 +187,7 @@ fn a_full_buffer_waits_for_enabled_instead_of_ending_the_stream() {
     let mut stream = full_while_enabling(OnFull::End, start);
     let no = stream.record_sent("y", start).unwrap_err();
     assert_eq!((no.answer(), no.why, no.stanza), (Answer::Nothing, WhyNot::Unanswered, "y"));
-    assert!(matches!(stream.handle(Inbound::Nonza(Nonza::Enabled(Enabled::default())), start), Ok(Action::Enabled(_))));
+    is_enabled(&mut stream, start);
     // From now on the peer could have been asked.
     assert_eq!(stream.record_sent("y", start).unwrap_err().why, WhyNot::Full);
 }
@@ -204,6 +202,12 @@ fn full_while_enabling(on_full: OnFull, now: Instant) -> StreamMgmt<&'static str
     let more = usize::from(on_full != OnFull::End);
     (0..=more).for_each(|_| assert!(!stream.record_sent("x", now).unwrap().request));
     stream
+}
+
+/// Now `<enabled/>` comes.
+fn is_enabled(stream: &mut StreamMgmt<&str>, now: Instant) {
+    let enabled = Nonza::Enabled(Enabled::default());
+    assert!(matches!(stream.handle(Inbound::Nonza(enabled), now), Ok(Action::Enabled(_))));
 }
 
 /// What the peer has answered may lie unread behind a stanza that this side does not take yet.

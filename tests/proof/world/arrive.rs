@@ -11,6 +11,7 @@ use super::event::Side;
 use super::ledger::{Checked, Life, Msg, Violation, ensure};
 use super::link::Wire;
 use super::pair::{Open, Pair, Shared, Step};
+use super::resume::failed;
 use super::setting::smid;
 
 /// An [`Action`] that borrows nothing.
@@ -112,9 +113,7 @@ impl Pair {
             (msg.session, msg.from, msg.position) == wanted,
             "{msg:?} is delivered to {side:?} where {wanted:?} was the next: a duplicate or a gap"
         );
-        let most = cx.options(side).receipts_max as usize;
-        let half = self.half(session, side);
-        ensure!(position - half.h < most, "more receipts than {most}");
+        ensure!(half.takes_more(cx.options(side)), "{} open receipts, and one more", half.pending());
         let number = half.in_counter(position + 1);
         ensure!(receipt.number() == Some(number), "the receipt has {:?}, not {number}", receipt.number());
         half.settled.push(false);
@@ -187,7 +186,7 @@ impl Pair {
     fn refuse_enable(&mut self, cx: &Shared, at: usize, request: EnableRequest) -> Checked {
         let why = Condition::ResourceConstraint;
         let refused = self.end(at, Side::Server).stream.refuse_enable(request, why);
-        let failed = Nonza::Failed(Failed { h: None, condition: Some(why) });
+        let failed = failed(None, why);
         ensure!(refused.as_ref() == Ok(&failed), "refused with {refused:?}, not {failed}");
         self.write_nonza(cx, at, Side::Server, failed)
     }

@@ -7,15 +7,15 @@ mod tokens;
 use std::time::{Duration, Instant};
 
 use xmpp_sm::{
-    Action, Condition, Counter, Detached, Epoch, Error, Failed, Inbound, Kind, Lookup, Nonza, ParseError, Parts,
-    Refusal, Resume, ResumeError, SessionStore, StoreError, StreamMgmt,
+    Action, Condition, Counter, Detached, Epoch, Error, Inbound, Kind, Lookup, Nonza, ParseError, Parts, Refusal,
+    Resume, ResumeError, SessionStore, StoreError, StreamMgmt,
 };
 
 use super::World;
 use super::event::Side;
-use super::ledger::{Checked, Face, Life, Msg, Violation, ensure};
+use super::ledger::{Checked, Life, Msg, Violation, ensure};
 use super::pair::{Pair, Parked, Place, Shared};
-use super::resume::Outcome;
+use super::resume::{Outcome, failed};
 use super::setting::{GERIATRIC, smid};
 
 /// The shortest time.
@@ -67,8 +67,8 @@ fn fresh(cx: &Shared) -> StreamMgmt<Msg> {
 }
 
 /// Counters that are no `h` for what is between `acked` and `sent`.
-fn wrong(face: &impl Face) -> [Counter; 3] {
-    [face.sent().next(), face.acked().advance(u32::MAX), face.sent().advance(1 << 31)]
+fn wrong(acked: Counter, sent: Counter) -> [Counter; 3] {
+    [sent.next(), acked.advance(u32::MAX), sent.advance(1 << 31)]
 }
 
 impl Pair {
@@ -108,7 +108,7 @@ impl Pair {
             Some(Place::On(at)) => {
                 let end = self.end(at, Side::Server);
                 let resumable = end.stream.is_resumable();
-                for h in wrong(&end.stream) {
+                for h in wrong(end.stream.acked(), end.stream.sent()) {
                     let refusal = if resumable { Refusal::Because(Condition::BadRequest) } else { Refusal::NotFound };
                     let checked = end.stream.check_resume(h);
                     ensure!(checked == Err(refusal), "h {h} is checked: {checked:?}");
@@ -121,7 +121,7 @@ impl Pair {
                     .into_iter()
                     .flat_map(|due| [due, due + GERIATRIC].map(|at| [at - NANOSECOND, at, at + NANOSECOND]));
                 for now in times.flatten().filter(|time| *time > cx.now).chain([cx.now]) {
-                    for h in wrong(&self.parked[i].detached) {
+                    for h in wrong(self.parked[i].detached.acked(), self.parked[i].detached.sent()) {
                         self.probe_resume(cx, i, h, now)?;
                     }
                 }
@@ -248,10 +248,9 @@ impl Pair {
 /// not well made is a refusal, too.
 fn probe_failed(cx: &Shared, parts: &Parts<Msg>) -> Checked {
     let sent = parts.acked.advance(parts.unacked.len() as u32);
-    let wrong = [sent.next(), parts.acked.advance(u32::MAX), sent.advance(1 << 31)];
-    let with_h = |h| Inbound::Nonza(Nonza::Failed(Failed { h, condition: Some(Condition::ItemNotFound) }));
+    let with_h = |h| Inbound::Nonza(failed(h, Condition::ItemNotFound));
     let malformed = ParseError::Invalid { element: Kind::Failed, attribute: "h" };
-    let refusals = [None].into_iter().chain(wrong.map(Some)).map(with_h);
+    let refusals = [None].into_iter().chain(wrong(parts.acked, sent).map(Some)).map(with_h);
     for failed in refusals.chain([Inbound::Malformed(malformed)]) {
         let (text, config) = (format!("{failed:?}"), &cx.setting.configs[Side::Client.index()]);
         let Ok(copy) = Detached::from_parts(config.clone(), parts.clone()) else {

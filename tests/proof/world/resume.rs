@@ -25,7 +25,8 @@ fn authenticated(stream: &mut StreamMgmt<Msg>, setting: &Setting) {
     if setting.binds { stream.authenticated() } else { stream.authenticated_without_bind() }
 }
 
-fn failed(h: Option<Counter>, condition: Condition) -> Nonza {
+/// A `<failed/>`.
+pub fn failed(h: Option<Counter>, condition: Condition) -> Nonza {
     Nonza::Failed(Failed { h, condition: Some(condition) })
 }
 

@@ -27,7 +27,8 @@ impl Pair {
         let Some(session) = session else { return Ok(()) };
         // An h that cannot be right, where an h may come.
         let previd = self.session(session).smid.map_or(smid(u16::MAX), smid);
-        for h in wrong(&self.end(at, side).stream) {
+        let stream = &self.end(at, side).stream;
+        for h in wrong(stream.acked(), stream.sent()) {
             let end = self.end(at, side);
             let (element, nonza) = match end.step {
                 Step::Enabled => (Kind::Ack, Nonza::Ack(h)),

@@ -1,26 +1,21 @@
 //! Requests of other streams and receipts of other sessions: whoever is shown one gives it back, and is as before.
 
 use xmpp_sm::{
-    Action, Condition, Enable, Inbound, Nonza, NotOpen, OtherStream, Receipt, ReceiptError, Refusal, Resume,
-    ResumeError, StreamMgmt,
+    Action, Condition, Enable, EnableRequest, Inbound, Nonza, NotOpen, OtherStream, Receipt, ReceiptError, Refusal,
+    Resume, ResumeError, StreamMgmt,
 };
 
 use super::fresh;
 use crate::world::event::Side;
-use crate::world::ledger::{Checked, Face, Msg, Violation, ensure};
+use crate::world::ledger::{Checked, Msg, Violation, ensure};
 use crate::world::pair::{Pair, Place, Shared, Spent};
 use crate::world::setting::smid;
 
 impl Pair {
     /// Shows a stream the requests of another.
     pub fn probe_requests(&mut self, cx: &Shared, at: usize, side: Side) -> Checked {
-        let mut other = fresh(cx);
-        other.bound();
+        let (mut other, request) = enabling(cx)?;
         let stream = &mut self.end(at, side).stream;
-        let request = match other.handle(Inbound::Nonza(Nonza::Enable(Enable::default())), cx.now) {
-            Ok(Action::Enable(request)) => request,
-            action => return Err(Violation(format!("<enable/> gives {action:?}"))),
-        };
         let request = back(stream.accept_enable(request, Some(smid(u16::MAX))))?;
         let request = back(stream.refuse_enable(request, Condition::Conflict))?;
         ensure!(other.accept_enable(request, None).is_ok(), "a stream does not know its own request");
@@ -65,13 +60,9 @@ impl Pair {
             };
             self.spent[side.index()] = Some(Spent { session, forgotten, receipt });
         }
-        let handled = match place {
-            Place::On(at) => Face::h(&self.end(at, side).stream),
-            Place::Off(i) => Face::h(&self.parked[i].detached),
-        };
-        let session = match place {
-            Place::On(at) => self.end(at, side).session,
-            Place::Off(i) => Some(self.parked[i].session),
+        let (handled, session) = match place {
+            Place::On(at) => (self.end(at, side).stream.h(), self.end(at, side).session),
+            Place::Off(i) => (self.parked[i].detached.h(), Some(self.parked[i].session)),
         };
         let pending = session.map_or(0, |session| self.half(session, side).pending());
         // The last that is handled, and the next that may come.
@@ -93,13 +84,20 @@ fn back<T>(answer: Result<Nonza, OtherStream<T>>) -> Checked<T> {
     }
 }
 
+/// A server's stream, and the `<enable/>` that it has got.
+fn enabling(cx: &Shared) -> Checked<(StreamMgmt<Msg>, EnableRequest)> {
+    let mut stream = fresh(cx);
+    stream.bound();
+    let request = match stream.handle(Inbound::Nonza(Nonza::Enable(Enable::default())), cx.now) {
+        Ok(Action::Enable(request)) => request,
+        action => return Err(Violation(format!("<enable/> gives {action:?}"))),
+    };
+    Ok((stream, request))
+}
+
 /// The receipt of a session that nobody else has to do with.
 fn foreign(cx: &Shared) -> Checked<Receipt> {
-    let mut stream: StreamMgmt<Msg> = fresh(cx);
-    stream.bound();
-    let Ok(Action::Enable(request)) = stream.handle(Inbound::Nonza(Nonza::Enable(Enable::default())), cx.now) else {
-        return Err(Violation("<enable/> is not to be answered".into()));
-    };
+    let (mut stream, request) = enabling(cx)?;
     ensure!(stream.accept_enable(request, None).is_ok(), "a stream does not know its own request");
     match stream.handle(Inbound::Stanza, cx.now) {
         Ok(Action::Deliver(receipt)) => Ok(receipt),
