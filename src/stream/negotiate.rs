@@ -313,15 +313,16 @@ impl<S: Stanza> StreamMgmt<S> {
     }
 
     fn failed(&mut self, failed: Failed) -> Action<'_, S> {
-        let ending = match (self.phase, failed.h) {
-            (Phase::Enabling, _) => Ending::EnableRefused,
-            (_, None) => Ending::ResumeRefused,
-            (_, Some(h)) => {
-                // The last h of the old session spares it stanzas that arrived; an h that cannot be, nothing.
-                let _ = self.session.queue.ack(h);
-                Ending::ResumeRefused
-            }
+        let ending = match self.phase {
+            Phase::Enabling => Ending::EnableRefused,
+            _ => Ending::ResumeRefused,
         };
+        // The last h of the old session spares it stanzas that arrived; an h that cannot be, nothing.
+        if let Some(h) = failed.h
+            && ending == Ending::ResumeRefused
+        {
+            let _ = self.session.queue.ack(h);
+        }
         // Whether a resource is bound makes no difference any more: a client asks once.
         self.phase = Phase::Authenticated;
         Action::Failed(failed, self.give_session_up(ending))
