@@ -7,6 +7,7 @@
 
 pub mod options;
 pub mod trace;
+pub mod xml;
 
 mod connected;
 mod deliver;
@@ -24,7 +25,6 @@ mod stanza;
 mod stream;
 mod takeover;
 mod tls;
-mod xml;
 
 use std::error::Error;
 use std::net::SocketAddr;

@@ -140,16 +140,19 @@ impl Session {
         let now = Instant::now();
         self.retire(&ended, now);
         let user = self.jid.to_bare();
-        let mut table = self.server.router.lock();
-        table.end(self.id, &self.jid);
+        // They are read before the table is locked: nothing that can fail is done under the lock.
+        let mut left = Vec::new();
         for returned in self.evicted.drain(..).chain(ended.unacked) {
-            let mut stanza = from_bytes(&returned.stanza);
+            let Ok(mut stanza) = from_bytes(&returned.stanza) else { continue };
             let queued = delay::wall_clock(returned.queued, now, SystemTime::now());
             delay::stamp(&mut stanza, self.server.domain.as_str(), queued);
-            table.reroute(Delivery::own(stanza), &user);
+            left.push(stanza);
         }
-        for stanza in self.backlog.drain(..) {
-            table.reroute(Delivery::own(from_bytes(&stanza)), &user);
+        left.extend(self.backlog.drain(..).filter_map(|stanza| from_bytes(&stanza).ok()));
+        let mut table = self.server.router.lock();
+        table.end(self.id, &self.jid);
+        for stanza in left {
+            table.reroute(Delivery::own(stanza), &user);
         }
         self.mailbox.close();
         while let Some(mail) = self.held.pop_front().or_else(|| self.mailbox.try_recv().ok()) {

@@ -1,5 +1,6 @@
 //! XML on the wire: `rxml` for the events, `minidom` for the elements.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use bytes::{Bytes, BytesMut};
@@ -49,12 +50,14 @@ pub struct XmlReader<R> {
     events: AsyncRawReader<BufReader<R>>,
     tree: TreeBuilder,
     bytes: usize,
+    /// Attributes and declarations of the start tag that is being read.
+    attributes: usize,
 }
 
 impl<R: AsyncRead + Unpin> XmlReader<R> {
     pub fn new(io: R) -> Self {
         let events = AsyncRawReader::wrap(BufReader::new(io), RawParser::default());
-        Self { events, tree: TreeBuilder::new(), bytes: 0 }
+        Self { events, tree: TreeBuilder::new(), bytes: 0, attributes: 0 }
     }
 
     /// Starts over, as after SASL; bytes that have been read and not parsed are kept.
@@ -90,8 +93,12 @@ impl<R: AsyncRead + Unpin> XmlReader<R> {
                 self.bytes = 0; // white space between stanzas keeps the connection alive, no more
                 continue;
             }
+            self.check(&event)?;
             let built = self.tree.process_event(event);
             built.map_err(|e| ReadError::NotWellFormed(e.to_string()))?;
+            if opened {
+                self.check_head()?;
+            }
             match self.tree.depth() {
                 0 if closed => return Ok(Incoming::Footer),
                 1 if opened => {
@@ -106,6 +113,48 @@ impl<R: AsyncRead + Unpin> XmlReader<R> {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// What `rxml` leaves to the layer above its raw events: <https://www.w3.org/TR/xml-names/#ns-decl>. An element
+    /// that breaks these rules could not be written so that others can read it.
+    fn check(&mut self, event: &RawEvent) -> Result<(), ReadError> {
+        let wrong = |what: &str| Err(ReadError::NotWellFormed(what.to_owned()));
+        match event {
+            RawEvent::ElementHeadOpen(_, (prefix, _)) => {
+                self.attributes = 0;
+                match prefix.as_deref().map(NcNameStr::as_str) {
+                    Some("xml" | "xmlns") => wrong("an element with a reserved prefix"),
+                    _ => Ok(()),
+                }
+            }
+            RawEvent::Attribute(_, (prefix, name), value) => {
+                self.attributes += 1;
+                let reserved = [rxml::XMLNS_XML, rxml::XMLNS_XMLNS].contains(&value.as_str());
+                match (prefix.as_deref().map(NcNameStr::as_str), name.as_str()) {
+                    (None, "xmlns") if reserved => wrong("a reserved namespace as the default"),
+                    (Some("xmlns"), "xml") if value == rxml::XMLNS_XML => Ok(()),
+                    (Some("xmlns"), "xml" | "xmlns") => wrong("a reserved prefix is declared"),
+                    (Some("xmlns"), _) if reserved => wrong("a reserved namespace with a prefix"),
+                    _ => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A start tag is complete: no attribute came twice, and the namespaces that it uses, which were declared once
+    /// and are kept and written for each element, are no way to make much of little.
+    fn check_head(&mut self) -> Result<(), ReadError> {
+        let Some(element) = self.tree.top() else { return Ok(()) };
+        if element.attrs().len() + element.prefixes.declared_prefixes().len() != self.attributes {
+            return Err(ReadError::NotWellFormed("an attribute is given twice".to_owned()));
+        }
+        self.bytes += element.ns().len();
+        self.bytes += element.attrs().iter().map(|((ns, _), _)| ns.len()).sum::<usize>();
+        match self.bytes > MAX_BYTES {
+            true => Err(ReadError::TooBig),
+            false => Ok(()),
         }
     }
 }
@@ -141,10 +190,11 @@ fn write(element: &Element, to: &mut Encoder<SimpleNamespaces>, out: &mut BytesM
     to.encode_into_bytes(Item::ElementFoot, out)
 }
 
-/// The element that [`to_bytes`] wrote.
-pub fn from_bytes(bytes: &[u8]) -> Element {
-    Element::from_reader_with_prefixes(bytes, Some(ns::JABBER_CLIENT.to_owned()))
-        .expect("what was written can be parsed")
+/// The element that [`to_bytes`] wrote. What came from an [`XmlReader`] is never an error.
+pub fn from_bytes(bytes: &[u8]) -> Result<Element, minidom::Error> {
+    let declared = [(None, ns::JABBER_CLIENT), (Some("stream"), ns::STREAM)];
+    let declared = declared.map(|(prefix, ns)| (prefix.map(str::to_owned), ns.to_owned()));
+    Element::from_reader_with_prefixes(bytes, BTreeMap::from(declared))
 }
 
 /// Sets an attribute, or takes it away.

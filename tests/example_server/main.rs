@@ -16,6 +16,7 @@ mod resuming;
 mod server;
 mod talking;
 mod tls;
+mod xml;
 
 use std::time::Duration;
 
