@@ -10,7 +10,6 @@ use xmpp_sm::{Ending, Nonza};
 use super::connected::Connected;
 use super::leave::{Flow, over};
 use super::router::Delivery;
-use super::xml::to_bytes;
 
 /// Bytes that may wait for a client where stream management does not bound them.
 const MAX_PENDING: usize = 64 * 1024 * 1024;
@@ -22,7 +21,7 @@ impl Connected {
         if !self.session.backlog.is_empty() {
             return self.put_off(delivery);
         }
-        self.write(to_bytes(&delivery.rest()))
+        self.write(delivery.rest().bytes())
     }
 
     pub(super) fn put_off(&mut self, delivery: Delivery) -> Flow {

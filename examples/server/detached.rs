@@ -1,15 +1,14 @@
 //! A session without a stream: it takes what comes, and waits for its client or its end.
 
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::time::sleep_until;
-use xmpp_sm::{Detached, Ending, delay};
+use xmpp_sm::{Detached, Ending};
 
 use super::router::Mail;
 use super::session::Session;
 use super::takeover::TakeOver;
-use super::xml::to_bytes;
 
 /// Owns the session until it is over or has moved on. A `taker` may be waiting for it already.
 pub async fn run(mut session: Session, mut detached: Detached<Bytes>, mut taker: Option<TakeOver>) {
@@ -28,10 +27,9 @@ pub async fn run(mut session: Session, mut detached: Detached<Bytes>, mut taker:
         let ending = tokio::select! {
             mail = session.next_mail() => match mail {
                 Mail::Deliver(delivery) if session.backlog.is_empty() => {
-                    let mut stanza = delivery.rest();
                     // It will be late, whenever that is.
-                    delay::stamp(&mut stanza, session.server.domain.as_str(), SystemTime::now());
-                    match detached.record_sent(to_bytes(&stanza), Instant::now()) {
+                    let stanza = delivery.rest().late(session.server.domain.as_str());
+                    match detached.record_sent(stanza, Instant::now()) {
                         Ok(_) => continue,
                         Err(full) => session.backlog.push_back(full.stanza),
                     }

@@ -1,7 +1,5 @@
 //! The server's own answers: every iq get and set gets one.
 
-use std::collections::HashMap;
-
 use jid::{BareJid, FullJid};
 use minidom::Element;
 use xmpp_parsers::disco::{DiscoInfoQuery, DiscoInfoResult, DiscoItemsResult, Identity};
@@ -9,22 +7,21 @@ use xmpp_parsers::ns;
 use xmpp_parsers::roster::{Item, Roster, Subscription};
 use xmpp_parsers::stanza_error::DefinedCondition;
 
-use super::router::Table;
+use super::offline::TooMuch;
+use super::router::Router;
 use super::stanza::{bounce, is_request, kind, reply};
+use super::xml::{from_bytes, to_bytes};
 
 const PRIVATE: &str = "jabber:iq:private";
 const SESSION: &str = "urn:ietf:params:xml:ns:xmpp-session";
 const VCARD: &str = "vcard-temp";
 
-/// What clients keep here for themselves, by user, name and namespace.
-pub type PrivateStorage = HashMap<(BareJid, String, String), Element>;
-
 /// Answers for the server and for its accounts. None: it was no question.
-pub(super) fn answer(iq: &Element, to: &BareJid, sender: &FullJid, table: &mut Table) -> Option<Element> {
+pub(super) fn answer(iq: &Element, to: &BareJid, sender: &FullJid, router: &Router) -> Option<Element> {
     if !is_request(iq) {
         return None;
     }
-    match payload(iq, to, sender, table) {
+    match payload(iq, to, sender, router) {
         Ok(payload) => {
             let mut result = reply(iq, "result");
             if let Some(payload) = payload {
@@ -38,7 +35,7 @@ pub(super) fn answer(iq: &Element, to: &BareJid, sender: &FullJid, table: &mut T
 
 type Payload = Result<Option<Element>, DefinedCondition>;
 
-fn payload(iq: &Element, to: &BareJid, sender: &FullJid, table: &mut Table) -> Payload {
+fn payload(iq: &Element, to: &BareJid, sender: &FullJid, router: &Router) -> Payload {
     let query = iq.children().next().ok_or(DefinedCondition::BadRequest)?;
     let user = sender.to_bare();
     let own = *to == user;
@@ -49,9 +46,9 @@ fn payload(iq: &Element, to: &BareJid, sender: &FullJid, table: &mut Table) -> P
         ("get", "query", ns::DISCO_ITEMS) if own || server => {
             Ok(Some(DiscoItemsResult { node: None, items: Vec::new(), rsm: None }.into()))
         }
-        ("get", "query", ns::ROSTER) if own => Ok(Some(roster(&user, table).into())),
+        ("get", "query", ns::ROSTER) if own => Ok(Some(roster(&user, router).into())),
         ("set", "query", ns::ROSTER) if own => Err(DefinedCondition::NotAllowed),
-        ("get" | "set", "query", PRIVATE) if own => private(kind(iq), query, user, &mut table.storage),
+        ("get" | "set", "query", PRIVATE) if own => private(kind(iq), query, &user, router),
         ("get", "vCard", VCARD) if own => Ok(Some(Element::bare("vCard", VCARD))),
         ("set", "session", SESSION) if own || server => Ok(None),
         _ => Err(DefinedCondition::ServiceUnavailable),
@@ -75,8 +72,8 @@ fn disco(query: &Element, server: bool) -> Payload {
 }
 
 /// Everybody has everybody else as a contact.
-fn roster(user: &BareJid, table: &Table) -> Roster {
-    let others = table.accounts.names().map(|name| table.domain.with_node(name));
+fn roster(user: &BareJid, router: &Router) -> Roster {
+    let others = router.accounts.names().map(|name| router.domain.with_node(name));
     let items = others.filter(|jid| jid != user).map(|jid| Item {
         jid,
         name: None,
@@ -88,13 +85,15 @@ fn roster(user: &BareJid, table: &Table) -> Roster {
     Roster { ver: None, items: items.collect() }
 }
 
-fn private(kind: &str, query: &Element, user: BareJid, storage: &mut PrivateStorage) -> Payload {
+fn private(kind: &str, query: &Element, user: &BareJid, router: &Router) -> Payload {
     let item = query.children().next().ok_or(DefinedCondition::BadRequest)?;
-    let key = (user, item.name().to_owned(), item.ns());
+    let key = (item.name().to_owned(), item.ns());
     if kind == "set" {
-        storage.insert(key, item.clone());
-        return Ok(None);
+        let written = to_bytes(item);
+        let put = router.storage.lock().put(user, key, written);
+        return put.map(|()| None).map_err(|TooMuch| DefinedCondition::ResourceConstraint);
     }
-    let kept = storage.get(&key).unwrap_or(item).clone();
+    let kept = router.storage.lock().get(user, &key);
+    let kept = kept.and_then(|written| from_bytes(&written).ok()).unwrap_or_else(|| item.clone());
     Ok(Some(Element::builder("query", PRIVATE).append(kept).build()))
 }

@@ -6,6 +6,9 @@
 //! other through the [`router`] alone.
 
 pub mod options;
+pub mod router;
+pub mod sasl;
+pub mod stanza;
 pub mod trace;
 pub mod xml;
 
@@ -18,10 +21,7 @@ mod login;
 mod negotiate;
 mod offline;
 mod presence;
-mod router;
-mod sasl;
 mod session;
-mod stanza;
 mod stream;
 mod takeover;
 mod tls;
@@ -98,7 +98,7 @@ impl Server {
         let (stop, stopping) = watch::channel(false);
         let (_alive, alive) = mpsc::channel(1);
         let server = Arc::new(Self {
-            router: Router::new(options.domain.clone(), accounts.clone()),
+            router: Router::new(options, accounts.clone()),
             tls: options.tls.then(|| tls::self_signed(options.domain.as_str())).transpose()?,
             domain: options.domain.clone(),
             mechanisms: options.mechanisms.clone(),

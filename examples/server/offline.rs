@@ -1,32 +1,90 @@
-//! Messages for users who are not there.
+//! What waits for users who are not there, and what they keep here for themselves: as bytes, and not without bound.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use jid::BareJid;
-use minidom::Element;
-use xmpp_sm::delay;
 
-/// Messages kept for one user.
-pub const MAX: usize = 10_000;
+use super::stanza::{OVERHEAD, Written};
+
+/// Stanzas for users who are not there.
+pub struct Offline {
+    max_bytes: usize,
+    users: HashMap<BareJid, Kept>,
+}
 
 #[derive(Default)]
-pub struct Offline(HashMap<BareJid, Vec<Element>>);
+struct Kept {
+    stanzas: Vec<Written>,
+    bytes: usize,
+}
 
 impl Offline {
-    /// Keeps a message, and notes the time unless it carries one; a user who has too many gets it back.
-    pub fn put(&mut self, user: &BareJid, mut message: Element, domain: &str) -> Result<(), Element> {
-        let kept = self.0.entry(user.clone()).or_default();
-        if kept.len() >= MAX {
-            return Err(message);
+    /// `max_bytes`: what may be kept for one user.
+    pub fn new(max_bytes: usize) -> Self {
+        Self { max_bytes, users: HashMap::new() }
+    }
+
+    /// Keeps a stanza that comes now, unless it has waited before. It is given back if that is too much.
+    pub fn put(&mut self, user: &BareJid, mut stanza: Written, now: SystemTime) -> Result<(), Written> {
+        let kept = self.users.entry(user.clone()).or_default();
+        let bytes = kept.bytes.saturating_add(stanza.cost());
+        if bytes > self.max_bytes {
+            return Err(stanza);
         }
-        delay::stamp(&mut message, domain, SystemTime::now());
-        kept.push(message);
+        stanza.since.get_or_insert(now);
+        kept.bytes = bytes;
+        kept.stanzas.push(stanza);
         Ok(())
     }
 
-    /// All of a user's messages, oldest first.
-    pub fn take(&mut self, user: &BareJid) -> Vec<Element> {
-        self.0.remove(user).unwrap_or_default()
+    /// All that is kept for a user, oldest first.
+    pub fn take(&mut self, user: &BareJid) -> Vec<Written> {
+        self.users.remove(user).unwrap_or_default().stanzas
     }
+}
+
+/// Private storage (XEP-0049).
+pub struct Storage {
+    max_bytes: usize,
+    users: HashMap<BareJid, Private>,
+}
+
+#[derive(Default)]
+struct Private {
+    /// By name and namespace.
+    elements: HashMap<(String, String), Bytes>,
+    bytes: usize,
+}
+
+/// That would be more than a user may keep.
+pub struct TooMuch;
+
+impl Storage {
+    /// `max_bytes`: what one user may keep.
+    pub fn new(max_bytes: usize) -> Self {
+        Self { max_bytes, users: HashMap::new() }
+    }
+
+    /// Keeps an element in the place of one with the same name.
+    pub fn put(&mut self, user: &BareJid, key: (String, String), element: Bytes) -> Result<(), TooMuch> {
+        let private = self.users.entry(user.clone()).or_default();
+        let replaced = private.elements.get(&key).map_or(0, |element| cost(&key, element));
+        let bytes = (private.bytes - replaced).saturating_add(cost(&key, &element));
+        if bytes > self.max_bytes {
+            return Err(TooMuch);
+        }
+        private.bytes = bytes;
+        private.elements.insert(key, element);
+        Ok(())
+    }
+
+    pub fn get(&self, user: &BareJid, key: &(String, String)) -> Option<Bytes> {
+        self.users.get(user)?.elements.get(key).cloned()
+    }
+}
+
+fn cost((name, ns): &(String, String), element: &Bytes) -> usize {
+    name.len() + ns.len() + element.len() + OVERHEAD
 }

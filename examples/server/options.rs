@@ -48,6 +48,14 @@ pub struct Options {
     #[arg(long, default_value = "1048576", value_name = "BYTES")]
     pub buffer_max_bytes: NonZeroUsize,
 
+    /// Bytes kept of messages for each user who is not there
+    #[arg(long, default_value = "1048576", value_name = "BYTES")]
+    pub offline_max_bytes: usize,
+
+    /// Bytes that each user may keep in private storage
+    #[arg(long, default_value = "65536", value_name = "BYTES")]
+    pub private_max_bytes: usize,
+
     /// Ask for an acknowledgement after so many stanzas, `self-clocked`, or `never`
     #[arg(long, default_value = "1", value_name = "STANZAS")]
     pub ack_freq: Freq,

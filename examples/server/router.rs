@@ -1,22 +1,27 @@
 //! Who is here, and where a stanza goes.
 //!
 //! Everything is decided under one lock and nothing under it waits: that a user goes while a message for them comes
-//! cannot fall between two decisions.
+//! cannot fall between two decisions. What is decided goes into the mailboxes under the lock, too, or an older
+//! presence could overtake a newer one. What takes time, and what can fail, is done before or after: stanzas are
+//! read and written without the lock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use jid::{BareJid, DomainPart, FullJid};
+use jid::{BareJid, DomainPart, FullJid, Jid};
 use minidom::Element;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use xmpp_parsers::stanza_error::DefinedCondition;
 use xmpp_sm::Receipt;
 
-use super::iq::{self, PrivateStorage};
-use super::offline::Offline;
+use super::iq;
+use super::offline::{Offline, Storage};
+use super::options::Options;
+use super::presence::unavailable;
 use super::sasl::Accounts;
-use super::stanza::{self, bounce};
+use super::stanza::{self, Class, Written, bounce};
 use super::takeover::TakeOver;
 
 /// The way to a session: whoever owns it reads the other end.
@@ -38,23 +43,23 @@ pub enum Mail {
 
 /// A stanza on its way inside of the server.
 pub struct Delivery {
-    stanza: Element,
+    stanza: Written,
     receipt: Option<(Receipt, Handle)>,
 }
 
 impl Delivery {
     /// What a client sent; `receipt` returns to its session once somebody else answers for the stanza.
-    pub fn new(stanza: Element, receipt: Receipt, sender: Handle) -> Self {
-        Self { stanza, receipt: Some((receipt, sender)) }
+    pub fn new(stanza: &Element, receipt: Receipt, sender: Handle) -> Self {
+        Self { stanza: Written::new(stanza), receipt: Some((receipt, sender)) }
     }
 
     /// What the server itself has to say, or says again.
-    pub fn own(stanza: Element) -> Self {
+    pub fn own(stanza: Written) -> Self {
         Self { stanza, receipt: None }
     }
 
     /// The stanza has come to rest: it is in its recipient's session, kept for later, answered, or of no use.
-    pub fn rest(self) -> Element {
+    pub fn rest(self) -> Written {
         if let Some((receipt, sender)) = self.receipt {
             // A session that is over needs its receipts no more.
             let _ = sender.send(Mail::Handled(receipt));
@@ -71,130 +76,161 @@ pub(super) struct Entry {
     /// Whether there is a stream, or only the hope of one.
     pub(super) connected: bool,
     /// Its last presence, if that was not `unavailable`.
-    pub(super) presence: Option<Element>,
+    pub(super) presence: Option<Written>,
     pub(super) priority: i8,
+    /// The sessions that it has sent presence to by name.
+    pub(super) directed: HashSet<u64>,
 }
 
-/// The lock is one that is not poisoned: a mistake costs the session that makes it, and not all others with it.
-pub struct Router(Mutex<Table>);
-
-pub struct Table {
+pub struct Router {
     pub(super) domain: DomainPart,
     pub(super) accounts: Arc<Accounts>,
-    pub(super) sessions: HashMap<BareJid, Vec<Entry>>,
-    pub(super) offline: Offline,
-    pub(super) storage: PrivateStorage,
+    pub(super) storage: Mutex<Storage>,
+    /// The lock is one that is not poisoned: a mistake costs the session that makes it, and not all others with it.
+    pub(super) table: Mutex<Table>,
 }
 
+pub(super) struct Table {
+    pub(super) sessions: HashMap<BareJid, Vec<Entry>>,
+    pub(super) offline: Offline,
+}
+
+/// A stanza that goes nowhere, and why.
+type Undelivered = (Delivery, DefinedCondition);
+
 impl Router {
-    pub fn new(domain: DomainPart, accounts: Arc<Accounts>) -> Self {
-        let (sessions, offline, storage) = Default::default();
-        Self(Mutex::new(Table { domain, accounts, sessions, offline, storage }))
+    pub fn new(options: &Options, accounts: Arc<Accounts>) -> Self {
+        let table = Table { sessions: HashMap::new(), offline: Offline::new(options.offline_max_bytes) };
+        Self {
+            domain: options.domain.clone(),
+            accounts,
+            storage: Mutex::new(Storage::new(options.private_max_bytes)),
+            table: Mutex::new(table),
+        }
     }
 
-    pub fn lock(&self) -> MutexGuard<'_, Table> {
-        self.0.lock()
+    /// A session begins. One that has the resource already is told to end.
+    pub fn bind(&self, id: u64, jid: FullJid, handle: Handle) {
+        let gone = unavailable(&jid);
+        let mut table = self.table.lock();
+        if let Some(replaced) = table.remove(&jid, &gone, |_| true) {
+            let _ = replaced.handle.send(Mail::Replaced);
+        }
+        let (presence, directed) = Default::default();
+        let entry = Entry { id, handle, connected: true, presence, priority: 0, directed, jid };
+        table.sessions.entry(entry.jid.to_bare()).or_default().push(entry);
+    }
+
+    /// A session is over: what is for it goes elsewhere from now on, and what its client did not get, `left`, goes
+    /// before that. `left` is asked under the lock, when no more can come.
+    pub fn end(&self, id: u64, jid: &FullJid, left: impl Iterator<Item = Delivery>) {
+        let (gone, user, now) = (unavailable(jid), jid.to_bare(), SystemTime::now());
+        let mut undelivered = Vec::new();
+        let mut table = self.table.lock();
+        table.remove(jid, &gone, |entry| entry.id == id);
+        for delivery in left {
+            undelivered.extend(table.message(delivery, &user, Mail::Late, now).err());
+        }
+        drop(table);
+        undelivered.into_iter().for_each(|undelivered| self.refuse(undelivered));
+    }
+
+    pub fn set_connected(&self, id: u64, jid: &FullJid, connected: bool) {
+        if let Some(entry) = self.table.lock().entry(jid).filter(|entry| entry.id == id) {
+            entry.connected = connected;
+        }
+    }
+
+    /// Sends a stanza on its way. It is stamped with who sent it.
+    pub fn route(&self, stanza: &Element, delivery: Delivery, sender: &FullJid) {
+        let Some(to) = stanza::to(stanza, &sender.to_bare()) else {
+            return self.refuse((delivery, DefinedCondition::JidMalformed));
+        };
+        if *to.domain() != *self.domain {
+            return self.refuse((delivery, DefinedCondition::RemoteServerNotFound));
+        }
+        match stanza.name() {
+            "presence" => self.presence(stanza, &delivery.rest(), &to, sender),
+            "iq" if !to.is_full() => {
+                delivery.rest();
+                if let Some(answer) = iq::answer(stanza, &to.to_bare(), sender, self) {
+                    self.answer(&answer);
+                }
+            }
+            _ => {
+                let known = self.accounts.contains(&to.to_bare());
+                let delivered = self.table.lock().deliver(delivery, &to, known, SystemTime::now());
+                if let Err(undelivered) = delivered {
+                    self.refuse(undelivered);
+                }
+            }
+        }
+    }
+
+    fn refuse(&self, (delivery, condition): Undelivered) {
+        if let Some(answer) = delivery.rest().element().and_then(|stanza| bounce(&stanza, condition)) {
+            self.answer(&answer);
+        }
+    }
+
+    /// Something of our own, for one session. Unless it is kept for its user it is of no use to another.
+    pub(super) fn answer(&self, answer: &Element) {
+        let Some(to) = answer.attr("to").and_then(|to| FullJid::new(to).ok()) else { return };
+        let delivery = Delivery::own(Written::new(answer));
+        // What cannot be delivered is not answered: it is an answer.
+        let _ = self.table.lock().deliver(delivery, &to.into(), true, SystemTime::now());
     }
 }
 
 impl Table {
-    /// A session begins. One that has the resource already is told to end.
-    pub fn bind(&mut self, id: u64, jid: FullJid, handle: Handle) {
-        self.unbind(&jid);
-        let entry = Entry { id, handle, connected: true, presence: None, priority: 0, jid };
-        self.sessions.entry(entry.jid.to_bare()).or_default().push(entry);
-    }
-
-    fn unbind(&mut self, jid: &FullJid) {
-        if let Some(replaced) = self.remove(jid, |_| true) {
-            let _ = replaced.handle.send(Mail::Replaced);
-        }
-    }
-
-    /// A session is over: what is for it goes elsewhere from now on.
-    pub fn end(&mut self, id: u64, jid: &FullJid) {
-        self.remove(jid, |entry| entry.id == id);
-    }
-
-    fn remove(&mut self, jid: &FullJid, which: impl Fn(&Entry) -> bool) -> Option<Entry> {
+    /// Takes a session out, and says so with `gone`.
+    fn remove(&mut self, jid: &FullJid, gone: &Written, which: impl Fn(&Entry) -> bool) -> Option<Entry> {
         let entries = self.sessions.get_mut(&jid.to_bare())?;
         let index = entries.iter().position(|entry| entry.jid == *jid && which(entry))?;
         let entry = entries.remove(index);
-        self.left(&entry);
+        self.left(&entry, gone);
         Some(entry)
-    }
-
-    pub fn set_connected(&mut self, id: u64, jid: &FullJid, connected: bool) {
-        if let Some(entry) = self.entry(jid).filter(|entry| entry.id == id) {
-            entry.connected = connected;
-        }
     }
 
     pub(super) fn entry(&mut self, jid: &FullJid) -> Option<&mut Entry> {
         self.sessions.get_mut(&jid.to_bare())?.iter_mut().find(|entry| entry.jid == *jid)
     }
 
-    /// Sends a stanza on its way. It is stamped with who sent it.
-    pub fn route(&mut self, delivery: Delivery, sender: &FullJid) {
-        let Some(to) = stanza::to(&delivery.stanza, &sender.to_bare()) else {
-            return self.refuse(delivery, DefinedCondition::JidMalformed);
-        };
-        if *to.domain() != *self.domain {
-            return self.refuse(delivery, DefinedCondition::RemoteServerNotFound);
-        }
+    /// To the session that is named, or else, if it is a message, to another of its user's.
+    fn deliver(&mut self, delivery: Delivery, to: &Jid, known: bool, now: SystemTime) -> Result<(), Undelivered> {
         if let Ok(full) = to.try_as_full()
-            && delivery.stanza.name() != "presence"
             && let Some(entry) = self.entry(full)
         {
             let _ = entry.handle.send(Mail::Deliver(delivery));
-            return;
+            return Ok(());
         }
-        match delivery.stanza.name() {
-            "message" => self.message(delivery, &to.to_bare(), Mail::Deliver),
-            "presence" => self.presence(delivery, sender),
-            _ if to.is_full() => self.refuse(delivery, DefinedCondition::ServiceUnavailable),
-            _ => {
-                let answer = iq::answer(&delivery.rest(), &to.to_bare(), sender, self);
-                self.answer(answer);
-            }
-        }
-    }
-
-    /// A stanza that its session could not bring to its client.
-    pub fn reroute(&mut self, delivery: Delivery, user: &BareJid) {
-        match delivery.stanza.name() {
-            "message" => self.message(delivery, user, Mail::Late),
-            _ => self.refuse(delivery, DefinedCondition::ServiceUnavailable),
+        match known {
+            true => self.message(delivery, &to.to_bare(), Mail::Deliver, now),
+            false => Err((delivery, DefinedCondition::ServiceUnavailable)),
         }
     }
 
     /// A message for a user: to the best of their sessions, or kept until there is one.
-    fn message(&mut self, delivery: Delivery, user: &BareJid, mail: fn(Delivery) -> Mail) {
-        let kind = stanza::kind(&delivery.stanza);
-        if matches!(kind, "error" | "groupchat") || !self.accounts.contains(user) {
-            return self.refuse(delivery, DefinedCondition::ServiceUnavailable);
+    fn message(
+        &mut self,
+        delivery: Delivery,
+        user: &BareJid,
+        mail: fn(Delivery) -> Mail,
+        now: SystemTime,
+    ) -> Result<(), Undelivered> {
+        let class = delivery.stanza.class;
+        if class == Class::Refused {
+            return Err((delivery, DefinedCondition::ServiceUnavailable));
         }
         let present = self.sessions.get(user).into_iter().flatten();
         let present = present.filter(|entry| entry.presence.is_some() && entry.priority >= 0);
         if let Some(best) = present.max_by_key(|entry| (entry.connected, entry.priority, entry.id)) {
             let _ = best.handle.send(mail(delivery));
-        } else if kind == "headline" {
+        } else if class == Class::Passing {
             delivery.rest();
-        } else if let Err(message) = self.offline.put(user, delivery.rest(), self.domain.as_str()) {
-            self.answer(bounce(&message, DefinedCondition::ServiceUnavailable));
+        } else if let Err(stanza) = self.offline.put(user, delivery.rest(), now) {
+            return Err((Delivery::own(stanza), DefinedCondition::ResourceConstraint));
         }
-    }
-
-    fn refuse(&mut self, delivery: Delivery, condition: DefinedCondition) {
-        self.answer(bounce(&delivery.rest(), condition));
-    }
-
-    /// Something of our own, for one session; it is of no use to another.
-    pub(super) fn answer(&mut self, answer: Option<Element>) {
-        let Some(answer) = answer else { return };
-        let to = answer.attr("to").and_then(|to| FullJid::new(to).ok());
-        if let Some(entry) = to.and_then(|to| self.entry(&to)) {
-            let _ = entry.handle.send(Mail::Deliver(Delivery::own(answer)));
-        }
+        Ok(())
     }
 }

@@ -12,14 +12,14 @@ use tokio::time::timeout;
 use xmpp_sm::{Counter, Ended, Ending, Epoch, Lost, Receipt, Returned, SessionStore, SmId, delay};
 
 use super::Server;
-use super::offline;
 use super::router::{Delivery, Handle, Mail};
-use super::xml::{from_bytes, set, to_bytes};
+use super::stanza::Written;
+use super::xml::set;
 
 /// How long a session waits for its client's last stanzas to come to rest. Nobody here takes that long.
 const SETTLE: Duration = Duration::from_secs(5);
-/// Stanzas that may wait for a client beside those that are on their way: all that was kept, and as many again.
-const MAX_BACKLOG: usize = 2 * offline::MAX;
+/// Stanzas that may wait for a client beside those that are on their way.
+const MAX_BACKLOG: usize = 20_000;
 
 /// It is owned by one task at a time, and moves to another when its client comes back: with it moves the mailbox,
 /// so that mail which comes late comes in order all the same, to whoever owns the session then.
@@ -45,7 +45,7 @@ impl Session {
     pub fn bind(server: Arc<Server>, jid: FullJid) -> Self {
         let (handle, mailbox) = mpsc::unbounded_channel();
         let id = server.next_id();
-        server.router.lock().bind(id, jid.clone(), handle.clone());
+        server.router.bind(id, jid.clone(), handle.clone());
         let (backlog, evicted, held) = Default::default();
         Self { server, jid, id, handle, mailbox, backlog, evicted, held, open: 0, registered: None }
     }
@@ -66,7 +66,7 @@ impl Session {
     }
 
     pub fn set_connected(&self, connected: bool) {
-        self.server.router.lock().set_connected(self.id, &self.jid, connected);
+        self.server.router.set_connected(self.id, &self.jid, connected);
     }
 
     pub async fn next_mail(&mut self) -> Mail {
@@ -79,9 +79,7 @@ impl Session {
     /// Puts a stanza behind all that waits already. False: that is too much, and the session cannot go on.
     #[must_use]
     pub fn put_off(&mut self, delivery: Delivery) -> bool {
-        let mut stanza = delivery.rest();
-        delay::stamp(&mut stanza, self.server.domain.as_str(), SystemTime::now());
-        self.backlog.push_back(to_bytes(&stanza));
+        self.backlog.push_back(delivery.rest().late(self.server.domain.as_str()));
         self.backlog.len() <= MAX_BACKLOG
     }
 
@@ -105,8 +103,8 @@ impl Session {
     pub fn route(&mut self, mut stanza: Element, receipt: Receipt) {
         set(&mut stanza, "from", self.jid.as_str());
         self.open += 1;
-        let delivery = Delivery::new(stanza, receipt, self.handle.clone());
-        self.server.router.lock().route(delivery, &self.jid);
+        let delivery = Delivery::new(&stanza, receipt, self.handle.clone());
+        self.server.router.route(&stanza, delivery, &self.jid);
     }
 
     /// A receipt has come back.
@@ -139,28 +137,20 @@ impl Session {
     pub fn end(mut self, ended: Ended<Bytes>) {
         let now = Instant::now();
         self.retire(&ended, now);
-        let user = self.jid.to_bare();
-        // They are read before the table is locked: nothing that can fail is done under the lock.
+        // They are read before the router is locked.
         let mut left = Vec::new();
         for returned in self.evicted.drain(..).chain(ended.unacked) {
-            let Ok(mut stanza) = from_bytes(&returned.stanza) else { continue };
             let queued = delay::wall_clock(returned.queued, now, SystemTime::now());
-            delay::stamp(&mut stanza, self.server.domain.as_str(), queued);
-            left.push(stanza);
+            left.extend(Written::kept(returned.stanza, Some(queued)));
         }
-        left.extend(self.backlog.drain(..).filter_map(|stanza| from_bytes(&stanza).ok()));
-        let mut table = self.server.router.lock();
-        table.end(self.id, &self.jid);
-        for stanza in left {
-            table.reroute(Delivery::own(stanza), &user);
-        }
-        self.mailbox.close();
-        while let Some(mail) = self.held.pop_front().or_else(|| self.mailbox.try_recv().ok()) {
-            if let Mail::Deliver(delivery) | Mail::Late(delivery) = mail {
-                table.reroute(delivery, &user);
-            }
+        left.extend(self.backlog.drain(..).filter_map(|stanza| Written::kept(stanza, None)));
+        let waiting = std::iter::from_fn(|| self.held.pop_front().or_else(|| self.mailbox.try_recv().ok()));
+        let waiting = waiting.filter_map(|mail| match mail {
+            Mail::Deliver(delivery) | Mail::Late(delivery) => Some(delivery),
             // A client that asks for the session, in a `TakeOver`, is left without an answer and looks again.
-        }
+            _ => None,
+        });
+        self.server.router.end(self.id, &self.jid, left.into_iter().map(Delivery::own).chain(waiting));
     }
 
     fn retire(&self, ended: &Ended<Bytes>, now: Instant) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use minidom::tree_builder::TreeBuilder;
 use minidom::{Element, Node};
 use rxml::writer::{SimpleNamespaces, TrackNamespace};
@@ -167,27 +167,28 @@ pub fn to_bytes(element: &Element) -> Bytes {
     names.declare_fixed(None, ns::JABBER_CLIENT.into());
     names.declare_fixed(Some(ncname("stream").as_ref()), ns::STREAM.into());
     names.push();
-    let mut out = BytesMut::with_capacity(256);
+    let mut out = Vec::with_capacity(256);
     write(element, &mut Encoder::from(names), &mut out).expect("what was parsed can be written");
-    out.freeze()
+    // It may be kept for long: not with room for more.
+    out.into_boxed_slice().into()
 }
 
-fn write(element: &Element, to: &mut Encoder<SimpleNamespaces>, out: &mut BytesMut) -> rxml::Result<()> {
+fn write(element: &Element, to: &mut Encoder<SimpleNamespaces>, out: &mut Vec<u8>) -> rxml::Result<()> {
     let name = ncname(element.name());
-    to.encode_into_bytes(Item::ElementHeadStart(element.ns().into(), &name), out)?;
+    to.encode(Item::ElementHeadStart(element.ns().into(), &name), out)?;
     for ((ns, name), value) in element.attrs() {
-        to.encode_into_bytes(Item::Attribute(ns.clone(), name, value), out)?;
+        to.encode(Item::Attribute(ns.clone(), name, value), out)?;
     }
     if element.nodes().next().is_some() {
-        to.encode_into_bytes(Item::ElementHeadEnd, out)?;
+        to.encode(Item::ElementHeadEnd, out)?;
     }
     for node in element.nodes() {
         match node {
             Node::Element(child) => write(child, to, out)?,
-            Node::Text(text) => to.encode_into_bytes(Item::Text(text), out)?,
+            Node::Text(text) => to.encode(Item::Text(text), out)?,
         }
     }
-    to.encode_into_bytes(Item::ElementFoot, out)
+    to.encode(Item::ElementFoot, out)
 }
 
 /// The element that [`to_bytes`] wrote. What came from an [`XmlReader`] is never an error.

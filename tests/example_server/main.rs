@@ -11,9 +11,11 @@ mod client;
 mod ending;
 mod errors;
 mod full;
+mod presence;
 mod resuming;
 #[path = "../../examples/server/mod.rs"]
 mod server;
+mod storage;
 mod talking;
 mod tls;
 mod xml;

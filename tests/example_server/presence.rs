@@ -1,0 +1,158 @@
+//! Who is told that a session is there, and that it is gone.
+
+use std::sync::Arc;
+
+use clap::Parser;
+use jid::FullJid;
+use minidom::Element;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::client::Client;
+use super::server::options::Options;
+use super::server::router::{Delivery, Mail, Router};
+use super::server::sasl::Accounts;
+use super::server::stanza::Written;
+use super::{OPTIONS, Running, start};
+
+const TO_JULIET: &str = "<presence to='juliet@localhost/balcony'/>";
+const GONE: &str = "<presence from='romeo@localhost/orchard' type='unavailable'/>";
+
+/// Romeo, seen by nobody, and Juliet, who shows herself to nobody.
+async fn hidden(server: &Running) -> (Client, Client) {
+    let mut romeo = Client::login(server, "romeo").await;
+    romeo.bind("orchard").await;
+    romeo.enable().await;
+    let mut juliet = Client::login(server, "juliet").await;
+    juliet.bind("balcony").await;
+    (romeo, juliet)
+}
+
+async fn close(mut client: Client) {
+    client.send("</stream:stream>").await;
+    client.rest().await;
+}
+
+#[tokio::test]
+async fn who_was_told_by_name_is_told_that_the_session_has_expired() {
+    for before in ["", "<presence/>"] {
+        let server = start(&["--resume-timeout=1"]).await;
+        let (mut romeo, mut juliet) = hidden(&server).await;
+        juliet.send(before).await;
+        romeo.send(&(before.to_owned() + TO_JULIET)).await;
+        juliet.upto("to='juliet@localhost/balcony'/>").await;
+        romeo.cut(&mut juliet).await;
+        juliet.upto(GONE).await;
+        assert!(!juliet.ping().await.contains("unavailable"), "once");
+    }
+}
+
+#[tokio::test]
+async fn who_was_told_by_name_is_told_that_the_session_is_closed() {
+    let server = start(&[]).await;
+    let (mut romeo, mut juliet) = hidden(&server).await;
+    romeo.send(TO_JULIET).await;
+    romeo.ping().await;
+    close(romeo).await;
+    let seen = juliet.ping().await;
+    assert_eq!(seen.matches(GONE).count(), 1, "{seen}");
+}
+
+#[tokio::test]
+async fn who_knows_already_is_not_told_again() {
+    let server = start(&[]).await;
+    for gone in ["<presence type='unavailable' to='juliet@localhost/balcony'/>", "<presence type='unavailable'/>"] {
+        let (mut romeo, mut juliet) = hidden(&server).await;
+        romeo.send(&(TO_JULIET.to_owned() + gone)).await;
+        romeo.ping().await;
+        let seen = juliet.ping().await;
+        assert_eq!(seen.matches("unavailable").count(), 1, "{gone}: {seen}");
+        close(romeo).await;
+        let seen = juliet.ping().await;
+        assert!(!seen.contains("unavailable"), "{gone}: {seen}");
+    }
+}
+
+#[tokio::test]
+async fn presence_about_a_subscription_is_not_lost_with_a_session() {
+    let server = start(&["--resume-timeout=1"]).await;
+    let mut romeo = Client::session(&server, "romeo", "orchard").await;
+    let mut juliet = Client::session(&server, "juliet", "balcony").await;
+    romeo.send("<presence to='juliet@localhost' type='subscribe'/>").await;
+    romeo.upto(" type='subscribed'/>").await;
+    romeo.cut(&mut juliet).await;
+    juliet.upto(GONE).await;
+
+    let mut again = Client::simple(&server, "romeo", "garden").await;
+    let seen = again.upto("</presence>").await + &again.ping().await;
+    assert_eq!(seen.matches(" type='subscribed'><delay ").count(), 1, "{seen}");
+}
+
+fn sessions(router: &Router, user: &str, count: u64) -> Vec<(FullJid, UnboundedReceiver<Mail>)> {
+    let session = |number| {
+        let jid: FullJid = format!("{user}@localhost/{number}").parse().expect("a full JID");
+        let (handle, mailbox) = unbounded_channel();
+        router.bind(number, jid.clone(), handle);
+        (jid, mailbox)
+    };
+    (1..=count).map(session).collect()
+}
+
+fn router() -> Router {
+    let options = Options::parse_from(OPTIONS);
+    Router::new(&options, Arc::new(Accounts::new(options.users.iter().cloned())))
+}
+
+fn send(router: &Router, from: &FullJid, presence: &str) {
+    let presence: Element = presence.replace("<presence", "<presence xmlns='jabber:client'").parse().expect("XML");
+    router.route(&presence, Delivery::own(Written::new(&presence)), from);
+}
+
+fn next(mailbox: &mut UnboundedReceiver<Mail>) -> Option<Written> {
+    match mailbox.try_recv().ok()? {
+        Mail::Deliver(delivery) => Some(delivery.rest()),
+        _ => panic!("something else"),
+    }
+}
+
+/// However many it goes to, it takes its memory once.
+#[test]
+fn a_presence_is_written_once_for_all() {
+    let router = router();
+    let mut all = sessions(&router, "juliet", 100);
+    for (jid, _) in &all {
+        send(&router, jid, "<presence/>");
+    }
+    all.iter_mut().for_each(|(_, mailbox)| while next(mailbox).is_some() {});
+    let sender = all[0].0.clone();
+    send(&router, &sender, "<presence><status>here</status></presence>");
+    let written = all.iter_mut().map(|(_, mailbox)| next(mailbox).expect("a presence").bytes().as_ptr());
+    let written: Vec<_> = written.collect();
+    assert!(written.len() == 100 && written.iter().all(|bytes| *bytes == written[0]), "{written:?}");
+}
+
+/// All of them have to be told in the end.
+#[test]
+fn there_is_a_bound_to_who_is_told_by_name() {
+    let router = router();
+    let mut juliet = sessions(&router, "juliet", 101);
+    let (handle, mut mailbox) = unbounded_channel();
+    let romeo: FullJid = "romeo@localhost/orchard".parse().expect("a full JID");
+    router.bind(0, romeo.clone(), handle);
+    for (jid, _) in &juliet {
+        send(&router, &romeo, &format!("<presence from='{romeo}' to='{jid}'/>"));
+    }
+    let told = juliet.iter_mut().filter_map(|(_, mailbox)| next(mailbox)).count();
+    assert_eq!(told, 100);
+    let refused = next(&mut mailbox).and_then(|error| error.element()).expect("an error");
+    let refused = String::from(&refused);
+    assert!(refused.contains("type='error'") && refused.contains("<resource-constraint "), "{refused}");
+
+    // One goes, and there is room for another.
+    let (gone, _) = juliet.remove(0);
+    router.end(1, &gone, std::iter::empty());
+    let last = juliet[99].0.clone();
+    send(&router, &romeo, &format!("<presence from='{romeo}' to='{last}'/>"));
+    assert!(next(&mut juliet[99].1).is_some() && next(&mut mailbox).is_none());
+    router.end(0, &romeo, std::iter::empty());
+    assert!(juliet.iter_mut().all(|(_, mailbox)| next(mailbox).is_some() && next(mailbox).is_none()), "each once");
+}
