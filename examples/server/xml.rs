@@ -134,7 +134,6 @@ impl<R: AsyncRead + Unpin> XmlReader<R> {
                 match (prefix.as_deref().map(NcNameStr::as_str), name.as_str()) {
                     (None, "xmlns") if reserved => wrong("a reserved namespace as the default"),
                     (Some("xmlns"), "xml") if value == rxml::XMLNS_XML => Ok(()),
-                    (Some("xmlns"), "xml" | "xmlns") => wrong("a reserved prefix is declared"),
                     (Some("xmlns"), _) if reserved => wrong("a reserved namespace with a prefix"),
                     _ => Ok(()),
                 }
