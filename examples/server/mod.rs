@@ -99,7 +99,7 @@ impl Server {
         let (_alive, alive) = mpsc::channel(1);
         let server = Arc::new(Self {
             router: Router::new(options, accounts.clone()),
-            tls: options.tls.then(|| tls::self_signed(options.domain.as_str())).transpose()?,
+            tls: options.tls.then(|| tls::acceptor(options)).transpose()?,
             domain: options.domain.clone(),
             mechanisms: options.mechanisms.clone(),
             sm: options.sm == Switch::On,

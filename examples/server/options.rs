@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -32,9 +33,21 @@ pub struct Options {
     #[arg(long = "mechanism", value_name = "NAME", default_values = MECHANISMS, value_parser = MECHANISMS)]
     pub mechanisms: Vec<String>,
 
-    /// Require STARTTLS, with a self-signed certificate
+    /// Require STARTTLS, with a certificate that is made at the start and signed by itself, unless one is given
     #[arg(long)]
     pub tls: bool,
+
+    /// The certificate, and those that vouch for it, as PEM
+    #[arg(long, value_name = "FILE", requires_all = ["tls", "tls_key"])]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The key of the certificate, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Write the certificate that is made at the start to this file, as PEM, for clients to trust
+    #[arg(long, value_name = "FILE", requires = "tls", conflicts_with = "tls_cert")]
+    pub tls_cert_out: Option<PathBuf>,
 
     /// Whether stream management is offered
     #[arg(long, default_value = "on")]
