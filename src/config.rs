@@ -79,7 +79,8 @@ pub enum OnFull {
 /// [learns](https://xmpp.org/extensions/xep-0198.html#resumption) which of its stanzas were handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StaleH {
-    /// Whether it is remembered at all.
+    /// Whether it is remembered at all. Two clients need it: after a `<failed/>` without `h`, tokio-xmpp 6 connects
+    /// again without end, and strophe.js sends everything again that it could not see acknowledged.
     pub enabled: bool,
     /// How often old records shall be swept out; `None`: never, by themselves.
     pub repeat_after: Option<Duration>,

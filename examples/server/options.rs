@@ -81,9 +81,10 @@ pub struct Options {
     #[arg(long, default_value = "600", value_name = "SECONDS")]
     pub resume_timeout: Seconds,
 
-    /// Remember how many stanzas were handled in sessions that are gone
-    #[arg(long)]
-    pub stale_h: bool,
+    /// Whether `<failed/>` tells how many stanzas were handled in a session that is gone. Without that tokio-xmpp 6
+    /// connects again for ever, and strophe.js sends everything again
+    #[arg(long, default_value = "on")]
+    pub stale_h: Switch,
 
     /// When a session's buffer is full: `end-after[=SECONDS]`, `end`, or `give-up` (that it can be resumed)
     #[arg(long, default_value = "end-after=5", value_name = "POLICY")]
@@ -102,7 +103,7 @@ impl Options {
             .receipts_max(NonZeroU32::new(MAX_OPEN).unwrap_or(NonZeroU32::MIN))
             .ack_timeout(self.ack_timeout.0)
             .resume_timeout(self.resume_timeout.0)
-            .stale_h(StaleH { enabled: self.stale_h, ..StaleH::default() })
+            .stale_h(StaleH { enabled: self.stale_h == Switch::On, ..StaleH::default() })
             .on_full(self.on_full.0);
         match self.ack_freq.0 {
             Some(freq) => config.ack_freq(freq),

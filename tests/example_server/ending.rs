@@ -9,7 +9,7 @@ use super::{message, start};
 
 #[tokio::test]
 async fn a_session_expires_and_its_h_is_remembered() {
-    let server = start(&["--resume-timeout=1", "--stale-h"]).await;
+    let server = start(&["--resume-timeout=1"]).await;
     let mut romeo = Client::session(&server, "romeo", "orchard").await;
     let mut juliet = Client::login(&server, "juliet").await;
     juliet.bind("balcony").await;
@@ -35,6 +35,17 @@ async fn a_session_expires_and_its_h_is_remembered() {
     let received = again.upto("queued").await + &again.upto("</message>").await;
     assert_eq!(received.matches("<delay ").count(), 2, "{received}");
     assert!(received.find("sent") < received.find("queued"), "{received}");
+}
+
+#[tokio::test]
+async fn switched_off_its_h_is_not_remembered() {
+    let server = start(&["--resume-timeout=1", "--stale-h=off"]).await;
+    let mut romeo = Client::session(&server, "romeo", "orchard").await;
+    let mut juliet = Client::session(&server, "juliet", "balcony").await;
+    juliet.cut(&mut romeo).await;
+    romeo.upto(" type='unavailable'/>").await;
+    let (_, failed) = Client::resume(&server, "juliet", &juliet, 0).await;
+    assert!(failed.contains("<item-not-found ") && !failed.contains(" h="), "{failed}");
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ impl Server for ExampleServer {
 
     fn prepare(&self, port: u16, options: &Options, _: &Place) -> Result<Command, String> {
         let mut command = Command::new(example("server"));
-        command.args(["--listen", &format!("127.0.0.1:{port}"), "--domain", DOMAIN, "--stale-h", "--trace"]);
+        command.args(["--listen", &format!("127.0.0.1:{port}"), "--domain", DOMAIN, "--trace"]);
         command.args(["--resume-timeout", &options.resume_timeout.to_string()]);
         command.args(["--buffer-max", &options.buffer_max.to_string()]);
         command.args(["--on-full", &format!("end-after={}", options.grace)]);
