@@ -82,6 +82,13 @@ pub(super) struct Entry {
     pub(super) directed: HashSet<u64>,
 }
 
+impl Entry {
+    /// False: its task has ended by a mistake, and reads no mail.
+    fn is_alive(&self) -> bool {
+        !self.handle.is_closed()
+    }
+}
+
 pub struct Router {
     pub(super) domain: DomainPart,
     pub(super) accounts: Arc<Accounts>,
@@ -199,7 +206,7 @@ impl Table {
     /// To the session that is named, or else, if it is a message, to another of its user's.
     fn deliver(&mut self, delivery: Delivery, to: &Jid, known: bool, now: SystemTime) -> Result<(), Undelivered> {
         if let Ok(full) = to.try_as_full()
-            && let Some(entry) = self.entry(full)
+            && let Some(entry) = self.entry(full).filter(|entry| entry.is_alive())
         {
             let _ = entry.handle.send(Mail::Deliver(delivery));
             return Ok(());
@@ -223,7 +230,7 @@ impl Table {
             return Err((delivery, DefinedCondition::ServiceUnavailable));
         }
         let present = self.sessions.get(user).into_iter().flatten();
-        let present = present.filter(|entry| entry.presence.is_some() && entry.priority >= 0);
+        let present = present.filter(|entry| entry.presence.is_some() && entry.priority >= 0 && entry.is_alive());
         if let Some(best) = present.max_by_key(|entry| (entry.connected, entry.priority, entry.id)) {
             let _ = best.handle.send(mail(delivery));
         } else if class == Class::Passing {

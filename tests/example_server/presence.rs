@@ -114,6 +114,27 @@ fn next(mailbox: &mut UnboundedReceiver<Mail>) -> Option<Written> {
     }
 }
 
+/// A task that ends by a mistake does not say so to the router.
+#[test]
+fn nothing_is_lost_with_a_session_that_reads_no_mail() {
+    let router = router();
+    let mut dead = sessions(&router, "juliet", 1);
+    let (balcony, mailbox) = dead.remove(0);
+    send(&router, &balcony, "<presence/>");
+    drop(mailbox);
+    let (romeo, _mailbox) = sessions(&router, "romeo", 1).remove(0);
+    for to in ["juliet@localhost", balcony.as_str()] {
+        let message: Element = format!("<message xmlns='jabber:client' to='{to}'/>").parse().expect("XML");
+        router.route(&message, Delivery::own(Written::new(&message)), &romeo);
+    }
+    let (handle, mut mailbox) = unbounded_channel();
+    let garden: FullJid = "juliet@localhost/garden".parse().expect("a full JID");
+    router.bind(2, garden.clone(), handle);
+    send(&router, &garden, "<presence/>");
+    let late = std::iter::from_fn(|| mailbox.try_recv().ok()).filter(|mail| matches!(mail, Mail::Late(_)));
+    assert_eq!(late.count(), 2);
+}
+
 /// However many it goes to, it takes its memory once.
 #[test]
 fn a_presence_is_written_once_for_all() {
