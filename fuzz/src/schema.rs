@@ -77,15 +77,17 @@ pub fn nonza(name: &str, attrs: &[(&str, &str)], child: Option<&str>) -> Result<
     let value = |name: &str| attrs.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
     let errors = schema.iter().filter_map(|(attribute, of, required)| match value(attribute) {
         None => required.then_some(ParseError::Missing { element, attribute }),
-        Some(value) => (!of.has(value)).then_some(ParseError::Invalid { element, attribute }),
+        // In `<enabled/>` what is malformed counts as absent.
+        Some(value) => (element != Kind::Enabled && !of.has(value)).then_some(ParseError::Invalid { element, attribute }),
     });
     let errors: Vec<_> = errors.collect();
     if !errors.is_empty() {
         return Err(errors);
     }
-    // What is required is there, and all of it is of its type.
+    // What is required is there and of its type.
     let h = || value("h").and_then(unsigned_int).map(Counter::new);
-    let smid = |name: &str| value(name).map(|text| SmId::new(text).expect("a text"));
+    let text = |name: &str| value(name).filter(|value| is_text(value));
+    let smid = |name: &str| text(name).map(|text| SmId::new(text).expect("a text"));
     let (required_h, previd) = (|| h().expect("required"), || smid("previd").expect("required"));
     let resume = || value("resume").and_then(boolean).unwrap_or(false);
     let max = || value("max").and_then(positive_integer);
@@ -93,7 +95,7 @@ pub fn nonza(name: &str, attrs: &[(&str, &str)], child: Option<&str>) -> Result<
         Kind::Ack => Nonza::Ack(required_h()),
         Kind::Enable => Nonza::Enable(Enable { resume: resume(), max: max() }),
         Kind::Enabled => {
-            let location = value("location").map(|text| Location::new(text).expect("a text"));
+            let location = text("location").map(|text| Location::new(text).expect("a text"));
             Nonza::Enabled(Enabled { id: smid("id"), resume: resume(), max: max(), location })
         }
         Kind::Failed => Nonza::Failed(Failed { h: h(), condition: child.and_then(condition) }),

@@ -52,9 +52,14 @@ impl Nonza {
     /// ignored, a number may have a leading `+` and zeros, a boolean is one of `true`, `false`, `1`, `0`.
     /// Attributes that the schema does not have are ignored.
     ///
+    /// `<enabled/>` never fails: a malformed attribute of it counts as absent, because servers in use write some
+    /// (Prosody 0.12.3 can send `max='43200.0'`). Without an `id` or a `resume` that can be read the session is not
+    /// resumable; nothing else depends on them.
+    ///
     /// # Errors
     ///
-    /// [`ParseError`] if the element is unknown, or a required attribute is missing, or one is malformed.
+    /// [`ParseError`] if the element is unknown, if a required attribute is missing, or, in any element but
+    /// `<enabled/>`, if an attribute is malformed.
     pub fn parse<'a>(
         name: &str,
         attrs: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -126,10 +131,11 @@ impl Attributes<'_> {
             Kind::Request => Nonza::Request,
             Kind::Enable => Nonza::Enable(Enable { resume: resume()?, max: max()? }),
             Kind::Enabled => Nonza::Enabled(Enabled {
-                id: self.id.map(SmId::new).transpose().map_err(|_| invalid("id"))?,
-                resume: resume()?,
-                max: max()?,
-                location: self.location.map(Location::new).transpose().map_err(|_| invalid("location"))?,
+                // A server has granted it: not even an answer that is half unreadable takes that back.
+                id: self.id.and_then(|id| SmId::new(id).ok()),
+                resume: resume().unwrap_or(false),
+                max: max().unwrap_or(None),
+                location: self.location.and_then(|location| Location::new(location).ok()),
             }),
             Kind::Resume => Nonza::Resume(Resume { previd: previd()?, h: required_h()? }),
             Kind::Resumed => Nonza::Resumed(Resumed { previd: previd()?, h: required_h()? }),
@@ -260,6 +266,29 @@ mod tests {
         assert_eq!(Nonza::parse("enabled", [], None), Ok(Nonza::Enabled(Enabled::default())));
         assert_eq!(Nonza::parse("failed", [], None), Ok(Nonza::Failed(Failed::default())));
         assert_eq!(Nonza::parse("r", [("h", "junk")], None), Ok(Nonza::Request));
+    }
+
+    #[test]
+    fn what_is_malformed_in_enabled_counts_as_absent() {
+        let enabled = |attrs: &[(&str, &str)]| match Nonza::parse("enabled", attrs.iter().copied(), None) {
+            Ok(Nonza::Enabled(enabled)) => enabled,
+            other => panic!("{attrs:?}: {other:?}"),
+        };
+        let good = [("id", "x"), ("resume", "1"), ("max", "60"), ("location", "example.net")];
+        let granted = enabled(&good);
+        assert!(granted.resume && granted.id.is_some() && granted.max.is_some() && granted.location.is_some());
+        for (attribute, values) in [
+            ("id", &["", "\u{b}"][..]),
+            ("resume", &["", "yes", "TRUE", "2"]),
+            ("max", &["", "0", "-1", "43200.0", "43200,0", "4e4", "ten"]),
+            ("location", &["", "a\u{ffff}b"]),
+        ] {
+            for value in values {
+                let wrong = good.map(|(name, good)| (name, if name == attribute { value } else { good }));
+                let absent: Vec<_> = good.into_iter().filter(|(name, _)| *name != attribute).collect();
+                assert_eq!(enabled(&wrong), enabled(&absent), "{attribute}={value:?}");
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Every attribute of every element: missing, empty, negative, fractional, hexadecimal, too large, with
 //! white space around it.
 
-use xmpp_sm::{Action, Condition, Error, Kind, ParseError, StreamMgmt};
+use xmpp_sm::{Action, Condition, Disconnected, Error, Kind, ParseError, StreamMgmt};
 
 use super::*;
 
@@ -102,6 +102,9 @@ fn check(kind: Kind, attribute: &'static str, others: &str, value: Option<&str>,
             let read = nonza.to_element().attr(attribute).map(str::to_owned);
             // A boolean that is false is written by leaving it out.
             assert_eq!(read.as_deref(), as_if.filter(|value| *value != "false"), "{text}");
+            if kind == Kind::Enabled {
+                assert!(matches!(action(&mut waiting_for(kind), &text), Action::Enabled(_)), "{text}");
+            }
             return;
         }
         Outcome::Missing => ParseError::Missing { element: kind, attribute },
@@ -124,7 +127,50 @@ fn every_attribute_of_every_element() {
         let missing = if required { Outcome::Missing } else { Outcome::Taken(None) };
         check(kind, attribute, others, None, &missing);
         for (value, outcomes) in &WRONG {
-            check(kind, attribute, others, Some(value), &outcomes[type_ as usize]);
+            let outcome = match &outcomes[type_ as usize] {
+                // A client takes what it can of the answer to its <enable/>.
+                Outcome::Invalid if kind == Kind::Enabled => &Outcome::Taken(None),
+                outcome => outcome,
+            };
+            check(kind, attribute, others, Some(value), outcome);
+        }
+    }
+}
+
+#[test]
+fn a_client_takes_what_it_can_of_enabled() {
+    for (attributes, resumable, window) in [
+        // Prosody 0.12.3, where its hibernation time is given as a fraction.
+        ("id='x' resume='true' max='43200.0'", true, None),
+        ("id='x' resume='true' max='0'", true, None),
+        ("id='x' resume='true' max='-1'", true, None),
+        ("id='x' resume='true' max=''", true, None),
+        ("id='x' resume='true' max='43200'", true, Some(43_200)),
+        ("id='x' resume='true' max='+43200'", true, Some(43_200)),
+        ("id='x' resume='true' max='60' location=''", true, Some(60)),
+        ("id='x' resume='perhaps' max='60'", false, None),
+        ("id='x' resume='' max='60'", false, None),
+        ("id='' resume='true' max='60'", false, None),
+        ("id=''", false, None),
+        ("id='' resume='no' max='1.5' location=''", false, None),
+    ] {
+        let mut stream = waiting_for(Kind::Enabled);
+        let Action::Enabled(enabled) = action(&mut stream, &format!("<enabled {attributes}/>")) else { panic!() };
+        assert_eq!(enabled.location, None, "{attributes}");
+        // It is on, and counts.
+        assert!(stream.is_enabled(), "{attributes}");
+        assert_eq!(stream.is_resumable(), resumable, "{attributes}");
+        let sent = stream.record_sent("<message/>".into(), *NOW).unwrap();
+        assert_eq!(sent.number, Some(1.into()), "{attributes}");
+        let Action::Acked(acked) = action(&mut stream, "<a h='1'/>") else { panic!() };
+        assert_eq!(acked.count, 1);
+        // An unreadable max is no max: the server is asked each time.
+        match stream.disconnect(*NOW) {
+            Disconnected::Resumable(session) if resumable => {
+                assert_eq!(session.deadline(), window.map(|window| *NOW + support::secs(window)), "{attributes}");
+            }
+            Disconnected::Ended(_) if !resumable => {}
+            other => panic!("{attributes}: {other:?}"),
         }
     }
 }

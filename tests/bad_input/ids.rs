@@ -79,8 +79,8 @@ fn what_xml_cannot_carry_is_no_id_even_if_a_parser_lets_it_through() {
         assert_eq!(SmId::new(&previd), Err(InvalidText::NotXml));
         let parsed = Nonza::parse("resume", [("previd", &*previd), ("h", "0")], None);
         assert_eq!(parsed, Err(ParseError::Invalid { element: Kind::Resume, attribute: "previd" }), "{c:?}");
-        let parsed = Nonza::parse("enabled", [("location", &*previd)], None);
-        assert_eq!(parsed, Err(ParseError::Invalid { element: Kind::Enabled, attribute: "location" }), "{c:?}");
+        let parsed = Nonza::parse("enabled", [("id", &*previd), ("location", &*previd)], None);
+        assert_eq!(parsed, Ok(Nonza::Enabled(Enabled::default())), "{c:?}");
     }
 }
 
