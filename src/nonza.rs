@@ -1,5 +1,6 @@
 //! The elements of the stream-management namespace, as types.
 
+mod bytes;
 mod condition;
 mod parse;
 mod write;

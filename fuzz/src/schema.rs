@@ -78,7 +78,9 @@ pub fn nonza(name: &str, attrs: &[(&str, &str)], child: Option<&str>) -> Result<
     let errors = schema.iter().filter_map(|(attribute, of, required)| match value(attribute) {
         None => required.then_some(ParseError::Missing { element, attribute }),
         // In `<enabled/>` what is malformed counts as absent.
-        Some(value) => (element != Kind::Enabled && !of.has(value)).then_some(ParseError::Invalid { element, attribute }),
+        Some(value) => {
+            (element != Kind::Enabled && !of.has(value)).then_some(ParseError::Invalid { element, attribute })
+        }
     });
     let errors: Vec<_> = errors.collect();
     if !errors.is_empty() {

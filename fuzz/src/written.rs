@@ -2,16 +2,45 @@
 
 use bytes::BytesMut;
 use minidom::Element;
+use minidom::tree_builder::TreeBuilder;
+use rxml::{Parse, RawEvent, RawParser};
 use xmpp_sm::{End, Nonza, StreamError};
 
 use crate::CLIENT;
 
 const STREAM: &str = "http://etherx.jabber.org/streams";
 
+fn header() -> String {
+    format!("<stream:stream xmlns='{CLIENT}' xmlns:stream='{STREAM}'>")
+}
+
 /// The elements of this text, as they would arrive on a stream; nothing if it is not well-formed.
 pub fn read(text: &str) -> Option<Vec<Element>> {
-    let stream = format!("<stream:stream xmlns='{CLIENT}' xmlns:stream='{STREAM}'>{text}</stream:stream>");
+    let stream = header() + text + "</stream:stream>";
     Some(stream.parse::<Element>().ok()?.children().cloned().collect())
+}
+
+/// The element that these bytes of a stream begin with, and how many of them it takes; nothing if they begin with
+/// something else, or it is not well-formed or not complete.
+pub fn read_first(bytes: &[u8]) -> Option<(Element, usize)> {
+    let (mut parser, mut tree) = (RawParser::new(), TreeBuilder::new());
+    let header = header();
+    let mut left = header.as_bytes();
+    while let Ok(Some(event)) = parser.parse(&mut left, false) {
+        tree.process_event(event).ok()?;
+    }
+    left = bytes;
+    while let Ok(Some(event)) = parser.parse(&mut left, false) {
+        let begins_with_text = tree.depth() == 1 && matches!(event, RawEvent::Text(..));
+        let ends = matches!(event, RawEvent::ElementFoot(_));
+        tree.process_event(event).ok()?;
+        match tree.depth() {
+            _ if begins_with_text => return None,
+            1 if ends => return Some((tree.unshift_child()?, bytes.len() - left.len())),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// The one element of this text.
