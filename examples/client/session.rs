@@ -1,5 +1,6 @@
 //! The session: what the crate is told, and what it tells.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use crate::elements::{answer, hear, message, take, write};
 use crate::lines::{Line, print};
 use crate::login;
 use crate::stream::{Connection, LINGER};
-use crate::xml::{self, Incoming, ReadError};
+use crate::xml::{self, Incoming};
 
 pub struct Client {
     options: Options,
@@ -116,14 +117,14 @@ impl Client {
         connection.outbox.push(b"</stream:stream>");
         let farewell = async {
             connection.outbox.drain().await?;
-            while let Incoming::Element(element) = connection.reader.next().await? {
+            while let Ok(element) = connection.next_element().await {
                 // What the server has acknowledged by its own end is not sent again. A stanza comes too late: our last
                 // acknowledgement leaves it out.
                 if let ack @ Inbound::Nonza(Nonza::Ack(_)) = Inbound::from_element(&element, ns::JABBER_CLIENT) {
                     let _ = sm.handle(ack, Instant::now());
                 }
             }
-            Ok::<(), ReadError>(())
+            Ok::<(), io::Error>(())
         };
         let _ = timeout(LINGER, farewell).await;
         self.keep(sm.disconnect(Instant::now()));
@@ -231,6 +232,7 @@ impl Client {
             tokio::select! {
                 incoming = connection.reader.next(), if self.reading && kept.is_none() && sm.can_receive() => match incoming? {
                     Incoming::Element(element) => kept = hear(connection, sm, element)?,
+                    Incoming::Nonza(nonza) => kept = hear(connection, sm, nonza.to_element())?,
                     Incoming::Header | Incoming::Footer => {
                         return Err(Stop::Lost("the server closes the stream".to_owned()));
                     }

@@ -124,6 +124,7 @@ impl Connected {
     fn read(&mut self, read: Result<Incoming, ReadError>) -> Flow {
         match read {
             Ok(Incoming::Element(element)) => self.element(element),
+            Ok(Incoming::Nonza(nonza)) => self.nonza(nonza),
             Ok(Incoming::Footer) => Break(Leave::Over { ending: Ending::Closed, error: Bytes::new() }),
             Ok(Incoming::Header) => over(Ending::PeerFault, DefinedCondition::BadFormat, "a second header"),
             Err(ReadError::Gone(_)) => Break(Leave::Lost),
@@ -159,6 +160,21 @@ impl Connected {
             Ok(Action::Enabled(_) | Action::Resumed(_) | Action::Failed(..)) => {} // only clients are told
             Err(error) => match error.answer() {
                 Answer::Later => self.kept = Some(element),
+                answer => return self.answer(answer),
+            },
+        }
+        Continue(())
+    }
+
+    /// `<r/>` or `<a/>`. No other element comes as often.
+    fn nonza(&mut self, nonza: Nonza) -> Flow {
+        self.session.server.trace(self.session.jid.as_str(), true, &nonza);
+        match self.sm.handle(Inbound::Nonza(nonza.clone()), Instant::now()) {
+            Ok(Action::Send(ack)) => self.send(&ack),
+            Ok(Action::Acked(acked)) => self.session.acknowledged(acked.h, self.sm.sent()),
+            Ok(_) => {}
+            Err(error) => match error.answer() {
+                Answer::Later => self.kept = Some(nonza.to_element()),
                 answer => return self.answer(answer),
             },
         }

@@ -63,6 +63,7 @@ impl Connection {
     pub async fn next_element(&mut self) -> Result<Element, ReadError> {
         match self.reader.next().await? {
             Incoming::Element(element) => Ok(element),
+            Incoming::Nonza(nonza) => Ok(nonza.to_element()),
             Incoming::Header => Err(ReadError::NotWellFormed("a header in a stream".to_owned())),
             Incoming::Footer => Err(ReadError::Gone(io::ErrorKind::UnexpectedEof.into())),
         }

@@ -8,8 +8,9 @@ use minidom::tree_builder::TreeBuilder;
 use minidom::{Element, Node};
 use rxml::writer::{SimpleNamespaces, TrackNamespace};
 use rxml::{AsyncRawReader, Encoder, Item, Namespace, NcName, NcNameStr, RawEvent, RawParser};
-use tokio::io::{AsyncRead, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use xmpp_parsers::ns;
+use xmpp_sm::Nonza;
 
 /// A stanza larger or deeper than this ends its stream: what a client sends is not to be trusted.
 const MAX_BYTES: usize = 256 * 1024;
@@ -19,8 +20,10 @@ const MAX_DEPTH: usize = 64;
 pub enum Incoming {
     /// `<stream:stream>`, at the start and after each restart.
     Header,
-    /// A child of the stream: a stanza, a nonza, a part of the negotiation.
+    /// A child of the stream: a stanza, a part of the negotiation, a nonza.
     Element(Element),
+    /// `<r/>` or `<a/>`, recognized without the parser.
+    Nonza(Nonza),
     /// `</stream:stream>`
     Footer,
 }
@@ -52,12 +55,14 @@ pub struct XmlReader<R> {
     bytes: usize,
     /// Attributes and declarations of the start tag that is being read.
     attributes: usize,
+    /// The last element has ended, and the parser has seen nothing of what follows it.
+    between: bool,
 }
 
 impl<R: AsyncRead + Unpin> XmlReader<R> {
     pub fn new(io: R) -> Self {
         let events = AsyncRawReader::wrap(BufReader::new(io), RawParser::default());
-        Self { events, tree: TreeBuilder::new(), bytes: 0, attributes: 0 }
+        Self { events, tree: TreeBuilder::new(), bytes: 0, attributes: 0, between: false }
     }
 
     /// Starts over, as after SASL; bytes that have been read and not parsed are kept.
@@ -65,6 +70,7 @@ impl<R: AsyncRead + Unpin> XmlReader<R> {
         *self.events.parser_mut() = RawParser::default();
         self.tree = TreeBuilder::new();
         self.bytes = 0;
+        self.between = false;
     }
 
     /// The connection itself, for TLS. Bytes that have been read and not parsed are lost.
@@ -79,6 +85,12 @@ impl<R: AsyncRead + Unpin> XmlReader<R> {
 
     /// The next piece of the stream. Dropping the future loses nothing: all state is in `self`.
     pub async fn next(&mut self) -> Result<Incoming, ReadError> {
+        if self.between {
+            if let Some(nonza) = self.nonza().await? {
+                return Ok(Incoming::Nonza(nonza));
+            }
+            self.between = false;
+        }
         loop {
             let Some(event) = self.events.read().await? else {
                 return Err(ReadError::Gone(io::ErrorKind::UnexpectedEof.into()));
@@ -108,6 +120,7 @@ impl<R: AsyncRead + Unpin> XmlReader<R> {
                 1 if closed => {
                     self.bytes = 0;
                     if let Some(element) = self.tree.unshift_child() {
+                        self.between = true;
                         return Ok(Incoming::Element(element));
                     }
                 }
@@ -154,6 +167,24 @@ impl<R: AsyncRead + Unpin> XmlReader<R> {
         match self.bytes > MAX_BYTES {
             true => Err(ReadError::TooBig),
             false => Ok(()),
+        }
+    }
+
+    /// Between two elements: skips white space and returns `<r/>` or `<a/>`, if that comes next. `None`: the parser has
+    /// to look.
+    async fn nonza(&mut self) -> io::Result<Option<Nonza>> {
+        let input = self.events.inner_mut();
+        loop {
+            let bytes = input.fill_buf().await?;
+            if let Some((nonza, length)) = Nonza::from_bytes(bytes) {
+                input.consume(length);
+                return Ok(Some(nonza));
+            }
+            let blank = bytes.iter().take_while(|byte| b" \t\r\n".contains(byte)).count();
+            if blank == 0 {
+                return Ok(None);
+            }
+            input.consume(blank);
         }
     }
 }

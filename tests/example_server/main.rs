@@ -12,6 +12,7 @@ mod ending;
 mod errors;
 mod full;
 mod presence;
+mod reader;
 mod resuming;
 #[path = "../../examples/server/mod.rs"]
 mod server;
