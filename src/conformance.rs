@@ -42,7 +42,7 @@
 //! | 19 | If a stream ends and it is not resumed within the time specified in the original `<enabled/>` element, the sequence number and any associated state **MAY** be discarded by both parties. | both | [`Detached::deadline`] is that time; [`expire`] is only then. The last `h` is remembered as [`stale_h`] says. | `the_deadline_is_the_time_of_the_original_enabled`, `wait_for_resumption` |
 //! | 20 | Before the session state is discarded, implementations **SHOULD** take alternative action regarding any unhandled stanzas (i.e., stanzas sent after the most recent 'h' value received): | both | State cannot be discarded but as a whole, and its [`Ended`] is `must_use`: it holds each of these stanzas once, oldest first. | `p28_a_session_that_is_given_up_is_given_up_whole`, `the_deadline_is_the_time_of_the_original_enabled` |
 //! | 21 | A server **SHOULD** treat unacknowledged stanzas in the same way that it would treat a stanza sent to an unavailable resource, by either returning an error to the sender, delivery to an alternate resource, or committing the stanza to offline storage. | host | [`Ended`] says how the session ended, and gives each stanza with its number and the time of its queueing. | `resend_unacked_on_reconnection`, `unacknowledged_message_hook_bounce`, `resend_unacked_to_different_res_after_resume_timeout`, `unacknowledged_message_hook_offline` |
-//! | 22 | (Note that servers **SHOULD** add a delay element with the original (failed) delivery timestamp, as per XEP-0203). | both | [`delay::stamp`] with the [`queued`] time of the stanza. | `only_what_may_carry_a_stamp_gets_one_and_only_one`, `the_wall_clock_goes_back_by_the_time_in_the_queue` |
+//! | 22 | (Note that servers **SHOULD** add a delay element with the original (failed) delivery timestamp, as per XEP-0203). | both | [`delay::stamp`] or [`delay::stamp_bytes`] with the [`queued`] time of the stanza. | `only_what_may_carry_a_stamp_gets_one_and_only_one`, `the_wall_clock_goes_back_by_the_time_in_the_queue` |
 //! | 23 | A user-oriented client **SHOULD** try to silently resend the stanzas upon reconnection or inform the user of the failure via appropriate user-interface elements. | host | [`Action::Failed`] hands them back, without those that the `h` of `<failed/>` covers; `record_sent` takes them into the next session. | `a_client_that_is_refused_gets_back_what_the_server_did_not_handle` |
 //! | 24 | Clients **SHOULD** also add a delay element with the original (failed) send timestamp, so that the original send date is preserved. | both | As for servers. | `only_what_may_carry_a_stamp_gets_one_and_only_one` |
 //!
@@ -139,6 +139,7 @@
 //! [`Config::location`]: crate::Config::location
 //! [`Counter`]: crate::Counter
 //! [`delay::stamp`]: crate::delay::stamp
+//! [`delay::stamp_bytes`]: crate::delay::stamp_bytes
 //! [`Detached::deadline`]: crate::Detached::deadline
 //! [`disconnect`]: crate::StreamMgmt::disconnect
 //! [`Disconnected::Resumable`]: crate::Disconnected::Resumable

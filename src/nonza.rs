@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 pub use condition::Condition;
 pub use parse::ParseError;
+pub(crate) use write::escape;
 
 use crate::counter::Counter;
 use crate::smid::{InvalidText, SmId, check_text};

@@ -118,8 +118,8 @@ impl Nonza {
     }
 }
 
-/// White space goes out as character references, or the reader's attribute normalization would change it.
-fn escape<E>(text: &str, mut piece: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+/// A value between quotes. White space goes out as character references, or the reader's attribute normalization would change it.
+pub(crate) fn escape<E>(text: &str, mut piece: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
     // Seldom is there anything to escape. Not to stop at the first lets many bytes be looked at at once.
     let is_special = |byte| matches!(byte, b'&' | b'<' | b'>' | b'\'' | b'"' | b'\t' | b'\n' | b'\r');
     if !text.bytes().fold(false, |found, byte| found | is_special(byte)) {
