@@ -254,6 +254,9 @@ mod tests {
         for xml in [
             "<message/>",
             "<message />",
+            "<message\tid='1'/>",
+            "<message\nid='1'/>",
+            "<message\rid='1'/>",
             "<message></message>",
             "<message\n\ttype = \"chat\"\r\n></message\n>",
             "<message to='a/>b' id='>'/>",
