@@ -20,9 +20,9 @@ use crate::nonza::Location;
 ///
 /// let config = Config::default()
 ///     .buffer_max(const { NonZeroU32::new(500).unwrap() })
-///     .ack_freq(AckFreq::SelfClocked { idle: Duration::from_secs(30) })
+///     .ack_freq(AckFreq::SelfClocked)
 ///     .resume_timeout(Some(Duration::from_secs(300)))
-///     .on_full(OnFull::GiveUpResumability);
+///     .on_full(OnFull::EvictOldest);
 /// let config = Arc::new(config);
 /// # let _ = config;
 /// ```
@@ -33,49 +33,64 @@ pub struct Config {
     pub(crate) buffer_max_bytes: NonZeroUsize,
     pub(crate) on_full: OnFull,
     pub(crate) receipts_max: NonZeroU32,
-    pub(crate) ack: bool,
+    pub(crate) receipts_max_bytes: NonZeroUsize,
+    pub(crate) request_acks: bool,
     pub(crate) ack_freq: AckFreq,
+    pub(crate) ack_idle: Option<Duration>,
     pub(crate) ack_timeout: Option<Duration>,
+    pub(crate) request_timeout: Duration,
     pub(crate) resume_timeout: Option<Duration>,
+    pub(crate) resume_timeout_max: Option<Duration>,
     pub(crate) location: Option<Location>,
+    pub(crate) stanza_ns: &'static str,
     pub(crate) stale_h: StaleH,
+    pub(crate) backlog_max: NonZeroU32,
+    pub(crate) backlog_max_bytes: NonZeroUsize,
+    pub(crate) evicted_max_bytes: usize,
+    pub(crate) settle_timeout: Duration,
+    pub(crate) close_timeout: Duration,
+    pub(crate) reply_timeout: Duration,
     serial: Serial,
 }
 
 /// When to ask the peer for an acknowledgement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AckFreq {
-    /// With every so many stanzas sent.
-    Every(NonZeroU32),
-    /// With the first stanza after an answer, so that one `<r/>` is on its way at a time; and once more
-    /// when the peer has left something unacknowledged for `idle`. It costs
-    /// [mobile links](https://xmpp.org/extensions/xep-0198.html#scenarios-efficient) least.
-    SelfClocked {
-        /// How long after an answer the rest is asked for, if nothing else was sent.
-        idle: Duration,
-    },
-}
-
-/// What happens when a stanza does not fit into the buffer of unacknowledged ones any more.
 ///
-/// Before it comes to that, from the half of either bound on, the peer is asked to acknowledge whatever
-/// the rhythm of [`ack_freq`](Config::ack_freq).
+/// Whichever is chosen, what was sent and not asked about is asked about after [`ack_idle`](Config::ack_idle).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFull {
-    /// Keep it, and end the stream with `resource-constraint` if the peer has not made room within so
-    /// long. The time starts with the first stanza that is too many, but not before the peer can be asked: for
-    /// a client not before `<enabled/>`, and anew where a session is resumed. Stanzas that follow do not start it
-    /// again. It does not run while this side [reads nothing](crate::StreamMgmt::handle_timeout). Within it the
-    /// buffer holds any number of stanzas, up to twice its bytes.
-    EndAfter(Duration),
-    /// End the stream with `resource-constraint` at once; a client before `<enabled/>` [waits](crate::WhyNot::Unanswered).
-    End,
-    /// Keep the stream, and give up that it can be resumed: the oldest stanzas leave the buffer and are
-    /// handed to the host.
-    GiveUpResumability,
+#[non_exhaustive]
+pub enum AckFreq {
+    /// After every so many stanzas.
+    Every(NonZeroU32),
+    /// After the first stanza that follows an answer, so that one `<r/>` is on its way at a time. It costs
+    /// [mobile links](https://xmpp.org/extensions/xep-0198.html#scenarios-efficient) least.
+    SelfClocked,
 }
 
-/// How the last `h` of a session that is gone is remembered, so that a client who comes too late still
+/// What happens when a stanza does not fit into the buffer of unacknowledged stanzas.
+///
+/// Before it comes to that, from the half of either bound on, the peer is asked to acknowledge, whatever
+/// [`ack_freq`](Config::ack_freq) says.
+///
+/// A [`Session`](crate::Session) lets what does not fit wait in its [backlog](Config::backlog_max); `EvictOldest` evicts
+/// from the buffer instead. A full backlog ends the session under each policy; only `EndAfter` gives it time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnFull {
+    /// Keep it, and end the stream with `resource-constraint` if the peer has not made room after this time.
+    ///
+    /// The time starts with the first stanza that is too many, but not before the peer can be asked: for a client not
+    /// before `<enabled/>`, and once more when a session is resumed. Stanzas that follow do not restart it. Within it the
+    /// buffer holds up to twice its stanzas and twice its bytes.
+    EndAfter(Duration),
+    /// End the stream with `resource-constraint` at once. A client that waits for `<enabled/>`
+    /// [keeps the stanza](crate::NotRecordedWhy::AwaitingServer).
+    End,
+    /// Keep the stream: the oldest stanzas leave the buffer. Until the peer has acknowledged past them, the session
+    /// cannot be resumed.
+    EvictOldest,
+}
+
+/// How the last `h` of a session that is gone is remembered, so that a client that comes too late still
 /// [learns](https://xmpp.org/extensions/xep-0198.html#resumption) which of its stanzas were handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StaleH {
@@ -95,7 +110,8 @@ impl Default for StaleH {
 }
 
 const HUNDRED: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
-const TEN_THOUSAND: NonZeroU32 = NonZeroU32::MIN.saturating_add(9_999);
+const THOUSAND: NonZeroU32 = NonZeroU32::MIN.saturating_add(999);
+const HALF_MEBIBYTE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(512 * 1024 - 1);
 const MEBIBYTE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1024 * 1024 - 1);
 
 impl Default for Config {
@@ -105,20 +121,31 @@ impl Default for Config {
             buffer_max: HUNDRED,
             buffer_max_bytes: MEBIBYTE,
             on_full: OnFull::EndAfter(Duration::from_secs(5)),
-            receipts_max: TEN_THOUSAND,
-            ack: true,
+            receipts_max: THOUSAND,
+            receipts_max_bytes: HALF_MEBIBYTE,
+            request_acks: true,
             ack_freq: AckFreq::Every(NonZeroU32::MIN),
+            ack_idle: Some(Duration::from_secs(30)),
             ack_timeout: Some(Duration::from_secs(60)),
+            request_timeout: Duration::from_secs(30),
             resume_timeout: Some(Duration::from_secs(600)),
+            resume_timeout_max: None,
             location: None,
+            stanza_ns: "jabber:client",
             stale_h: StaleH::default(),
+            backlog_max: THOUSAND,
+            backlog_max_bytes: HALF_MEBIBYTE,
+            evicted_max_bytes: 0,
+            settle_timeout: Duration::from_secs(5),
+            close_timeout: Duration::from_secs(2),
+            reply_timeout: Duration::from_secs(30),
             serial: Serial::somewhere(),
         }
     }
 }
 
 impl Config {
-    /// Whether unacknowledged stanzas are kept. Without it nothing can be resumed and nothing comes back
+    /// Whether unacknowledged stanzas are kept. Without it no session can be resumed and no stanza comes back
     /// to the host; an `<a/>` is still checked against what was sent. Default: on.
     #[must_use]
     pub fn buffer(mut self, on: bool) -> Self {
@@ -133,7 +160,7 @@ impl Config {
         self
     }
 
-    /// How many bytes of them are kept, as [`Stanza::bytes`](crate::Stanza::bytes) tells. Default: 1 MiB.
+    /// How many bytes of them are kept, as [`Stanza::bytes`](crate::Stanza::bytes) counts them. Default: 1 MiB.
     #[must_use]
     pub fn buffer_max_bytes(mut self, bytes: NonZeroUsize) -> Self {
         self.buffer_max_bytes = bytes;
@@ -147,46 +174,78 @@ impl Config {
         self
     }
 
-    /// How far the host may be behind with the peer's stanzas: how many may be delivered after the oldest
-    /// one that is not settled, itself included. Default: 10 000. A host that stops reading earlier than that
-    /// should say so here: the peer's time to answer runs on unless it is known that its answer may lie unread.
+    /// The most stanzas that may be delivered from the oldest unsettled one on. Reading stops there. Default: 1000.
     #[must_use]
     pub fn receipts_max(mut self, receipts: NonZeroU32) -> Self {
         self.receipts_max = receipts;
         self
     }
 
-    /// Whether acknowledgements are asked for. Default: on.
+    /// The most bytes that unsettled stanzas may have together. Reading stops there; a stanza is taken in any case if
+    /// no other is unsettled. Default: 512 KiB.
     #[must_use]
-    pub fn ack(mut self, on: bool) -> Self {
-        self.ack = on;
+    pub fn receipts_max_bytes(mut self, bytes: NonZeroUsize) -> Self {
+        self.receipts_max_bytes = bytes;
         self
     }
 
-    /// When they are asked for. Default: with every stanza.
+    /// Whether the peer is asked for acknowledgements. Default: on.
+    #[must_use]
+    pub fn request_acks(mut self, on: bool) -> Self {
+        self.request_acks = on;
+        self
+    }
+
+    /// When the peer is asked. Default: after every stanza.
     #[must_use]
     pub fn ack_freq(mut self, freq: AckFreq) -> Self {
         self.ack_freq = freq;
         self
     }
 
-    /// How long the peer may leave an `<r/>` unanswered before its connection counts as dead; `None`: for
-    /// ever. Default: 60 seconds. The time does not run while this side
-    /// [reads nothing](crate::StreamMgmt::handle_timeout).
+    /// How long a stanza may be unacknowledged before the peer is asked about it, whatever
+    /// [`ack_freq`](Self::ack_freq) says: the last stanzas before a silence, and what an answer has left out.
+    /// `None`: such stanzas wait for the next `<r/>`. Default: 30 seconds.
+    #[must_use]
+    pub fn ack_idle(mut self, idle: Option<Duration>) -> Self {
+        self.ack_idle = idle;
+        self
+    }
+
+    /// How long the peer may leave an `<r/>` unanswered before its connection counts as dead. `None`: indefinitely.
+    /// Default: 60 seconds. The time stands still while this side
+    /// [does not read](crate::StreamMgmt::hearing).
     #[must_use]
     pub fn ack_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.ack_timeout = timeout;
         self
     }
 
-    /// How long a session waits, detached, to be resumed; `None`, or less than a second: sessions end with
-    /// their stream. Default: 600 seconds.
+    /// How long the host may take to answer the peer's `<enable/>` or `<resume/>`. After that
+    /// [`handle_timeout`](crate::StreamMgmt::handle_timeout) refuses it with `internal-server-error`. Default: 30 seconds.
+    #[must_use]
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// How long a detached session waits to be resumed, unless its client asks for less, or for
+    /// [more](Self::resume_timeout_max). `None`, or less than a second: sessions end with their stream.
+    /// Default: 600 seconds.
     ///
-    /// What is advertised as [`max`](https://xmpp.org/extensions/xep-0198.html#enable) is this or, if it
-    /// is less, what the client asked for, in whole seconds.
+    /// The time that is granted is advertised as [`max`](https://xmpp.org/extensions/xep-0198.html#enable), in whole
+    /// seconds.
     #[must_use]
     pub fn resume_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.resume_timeout = timeout;
+        self
+    }
+
+    /// The longest time for which a client may ask. `None`, or less than
+    /// [`resume_timeout`](Self::resume_timeout): a client gets no more than that. Default: `None`.
+    #[must_use]
+    pub fn resume_timeout_max(mut self, timeout: Option<Duration>) -> Self {
+        self.resume_timeout_max = timeout;
         self
     }
 
@@ -198,11 +257,67 @@ impl Config {
         self
     }
 
+    /// The namespace of the streams' stanzas: `jabber:client`, `jabber:server` between servers, or
+    /// `jabber:component:accept`. Default: `jabber:client`.
+    #[must_use]
+    pub fn stanza_ns(mut self, ns: &'static str) -> Self {
+        self.stanza_ns = ns;
+        self
+    }
+
     /// How the last `h` of a session that is gone is remembered, by a store made from these options.
     /// Default: not at all.
     #[must_use]
     pub fn stale_h(mut self, stale_h: StaleH) -> Self {
         self.stale_h = stale_h;
+        self
+    }
+
+    /// How many stanzas may wait in a [`Session`](crate::Session) for room in the buffer, or for a connection.
+    /// Default: 1000.
+    #[must_use]
+    pub fn backlog_max(mut self, stanzas: NonZeroU32) -> Self {
+        self.backlog_max = stanzas;
+        self
+    }
+
+    /// How many bytes of them may wait. Default: 512 KiB.
+    #[must_use]
+    pub fn backlog_max_bytes(mut self, bytes: NonZeroUsize) -> Self {
+        self.backlog_max_bytes = bytes;
+        self
+    }
+
+    /// How many bytes of evicted stanzas a [`Session`](crate::Session) keeps until they are acknowledged, to hand them
+    /// back at its end. Default: 0, which forgets them, as without stream management.
+    #[must_use]
+    pub fn evicted_max_bytes(mut self, bytes: usize) -> Self {
+        self.evicted_max_bytes = bytes;
+        self
+    }
+
+    /// How long a [`Session`](crate::Session) waits for open receipts before it is resumed, closed or ended without
+    /// them. Default: 5 seconds.
+    #[must_use]
+    pub fn settle_timeout(mut self, timeout: Duration) -> Self {
+        self.settle_timeout = timeout;
+        self
+    }
+
+    /// How long a [`Session`](crate::Session) that has closed its stream takes the peer's last acknowledgements.
+    /// Default: 2 seconds.
+    #[must_use]
+    pub fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.close_timeout = timeout;
+        self
+    }
+
+    /// How long a client's [`Session`](crate::Session) waits for the reply to `<enable/>` or `<resume/>`, and for its host
+    /// to bind.
+    /// Default: 30 seconds.
+    #[must_use]
+    pub fn reply_timeout(mut self, timeout: Duration) -> Self {
+        self.reply_timeout = timeout;
         self
     }
 
@@ -212,8 +327,15 @@ impl Config {
     }
 
     pub(crate) fn can_resume(&self) -> bool {
-        // What is less cannot be told to a client, for whom no time at all means for ever.
+        // What is less cannot be told to a client: without `max` it takes the time for unlimited.
         self.buffer && self.resume_timeout.is_some_and(|timeout| timeout >= Duration::from_secs(1))
+    }
+
+    /// The time that a client gets that asks for `wanted`.
+    pub(crate) fn grant(&self, wanted: Option<Duration>) -> Option<Duration> {
+        let usual = self.resume_timeout.filter(|_| self.can_resume())?;
+        let longest = self.resume_timeout_max.map_or(usual, |max| max.max(usual));
+        Some(wanted.map_or(usual, |wanted| wanted.min(longest)))
     }
 }
 
@@ -221,21 +343,21 @@ impl Config {
 struct Serial(AtomicU64);
 
 impl Serial {
-    /// Starts anywhere among the numbers, so that sessions of different options are told apart, too.
-    /// Nothing secret hangs on it: the hasher's keys are random enough.
+    /// Starts at a random number, so that sessions of different options are told apart, too. It is no secret: the
+    /// randomness of the hasher's keys is enough.
     fn somewhere() -> Self {
         Self(AtomicU64::new(RandomState::new().build_hasher().finish()))
     }
 }
 
-/// It is no option, and moves with every session.
+/// It is no option, and changes with every session.
 impl fmt::Debug for Serial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("..")
     }
 }
 
-/// The same options, for sessions that are told apart anew.
+/// The same options, with a serial number of their own.
 impl Clone for Config {
     fn clone(&self) -> Self {
         Self { location: self.location.clone(), serial: Serial::somewhere(), ..*self }
@@ -249,7 +371,7 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_users_configuration_files() {
         let config = Config::default();
-        assert!(config.buffer && config.ack && config.location.is_none());
+        assert!(config.buffer && config.request_acks && config.location.is_none());
         assert_eq!(config.buffer_max.get(), 100);
         assert_eq!(config.buffer_max_bytes.get(), 1 << 20);
         assert_eq!(config.ack_freq, AckFreq::Every(NonZeroU32::MIN));
@@ -272,7 +394,7 @@ mod tests {
             .buffer_max_bytes(NonZeroUsize::MIN)
             .on_full(OnFull::End)
             .receipts_max(NonZeroU32::MIN)
-            .ack(false)
+            .request_acks(false)
             .ack_freq(AckFreq::Every(HUNDRED))
             .ack_timeout(None)
             .resume_timeout(None)

@@ -263,7 +263,7 @@ mod tests {
             "<presence><priority>1</priority></presence>",
             "<presence type='unavailable'/>",
             "<message xmlns='jabber:client'><body>ciao!</body></message>",
-            // Namespaces are declared anew within, or borrowed from the stream.
+            // Namespaces are declared within, or borrowed from the stream.
             "<message><x xmlns='urn:x'><message/><y xmlns=''/></x></message>",
             "<message xmlns:x='urn:x' x:type='error'><x:a xmlns:x='urn:y'><x:b/></x:a></message>",
             "<c:message xmlns:c='jabber:client'><c:body>ciao!</c:body></c:message>",

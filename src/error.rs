@@ -2,21 +2,21 @@
 
 use bytes::BytesMut;
 
+use crate::detached::EndReason;
 use crate::nonza::{Condition, Kind, Nonza, ParseError};
 use crate::queue::WrongH;
-use crate::session::Ending;
 use crate::stream_error::StreamError;
 
 /// What [`handle`](crate::StreamMgmt::handle) and [`handle_timeout`](crate::StreamMgmt::handle_timeout)
 /// could not do. The state is as it was before the call.
 ///
-/// [`answer`](Error::answer) says what the host has to do about it; matching on the variants is for
+/// [`reaction`](Error::reaction) says what the host has to do about it; matching on the variants is for
 /// logs and counters, and for the two that are the host's own [`fault`](Error::fault).
 ///
 /// ```
 /// use std::sync::Arc;
 /// use std::time::Instant;
-/// use xmpp_sm::{Answer, Config, Fault, Inbound, StreamMgmt};
+/// use xmpp_sm::{Config, Fault, Inbound, Reaction, StreamMgmt};
 ///
 /// let mut stream = StreamMgmt::<String>::server(Arc::new(Config::default()));
 /// stream.authenticated();
@@ -26,11 +26,12 @@ use crate::stream_error::StreamError;
 /// };
 /// assert_eq!(error.to_string(), "malformed element: h of <resume/> is malformed");
 /// assert_eq!(error.fault(), Fault::Peer);
-/// let Answer::Reply(failed) = error.answer() else { unreachable!() };
+/// let Reaction::Write(failed) = error.reaction() else { unreachable!() };
 /// assert!(failed.to_string().contains("<bad-request "));
 /// # Ok::<(), minidom::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// An element of the namespace is not what the schema says.
     #[error("malformed element: {0}")]
@@ -52,7 +53,7 @@ pub enum Error {
     /// An element that only the other role sends.
     #[error("{0} from the wrong side")]
     WrongRole(Kind),
-    /// `<enabled/>`, `<resumed/>` or `<failed/>` that nobody waits for.
+    /// `<enabled/>`, `<resumed/>` or `<failed/>` that was not asked for.
     #[error("{0} without a request")]
     NotRequested(Kind),
     /// The `h` of `<a/>` or `<resumed/>` cannot be right.
@@ -66,75 +67,82 @@ pub enum Error {
     },
     /// `<resumed/>` for another session than was asked for.
     #[error("<resumed/> for another session")]
-    OtherSession,
+    ForeignSession,
     /// The peer left too much unacknowledged for too long.
     #[error("the buffer of unacknowledged stanzas is full")]
     BufferFull,
     /// The peer did not answer `<r/>` in [`ack_timeout`](crate::Config::ack_timeout).
     #[error("no answer to <r/>")]
     AckTimeout,
-    /// A request is not answered yet: keep the element, call `accept_*` or `refuse_*`, and then give it
-    /// again.
-    #[error("a request is not answered yet")]
-    Unanswered,
-    /// [`receipts_max`](crate::Config::receipts_max) stanzas are in the host's hands. This one is not
-    /// counted: keep it, read nothing more, and give it again once the
-    /// [oldest](crate::StreamMgmt::oldest_open) is settled. The peer has counted it, so that dropping it
-    /// would put `h` wrong for good.
-    #[error("too many stanzas are not handled yet")]
+    /// The host has not answered the peer's request: keep the element, call `accept_*` or `refuse_*`, and give
+    /// it once more.
+    #[error("the host has not answered a request")]
+    RequestPending,
+    /// [`receipts_max`](crate::Config::receipts_max) or [`receipts_max_bytes`](crate::Config::receipts_max_bytes) is
+    /// reached. This stanza is not counted: keep it, stop reading, and give it once more when a receipt is settled. The
+    /// peer has counted it, so dropping it would make `h` wrong.
+    #[error("too many stanzas are not settled")]
     ReceiptsFull,
 }
 
 /// Whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Fault {
     /// The peer broke the protocol.
     Peer,
-    /// The host did not keep the order of calls. Once it has, the same input can be fed again.
+    /// The host did not keep the order of calls. Once it has, it can feed the same input.
     Host,
-    /// Nobody's: the connection is gone.
+    /// The connection is gone.
     Connection,
 }
 
-/// What the host does about an [`Error`].
+/// What the host does about an [`Error`] or a stanza that was [not recorded](crate::NotRecorded).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Answer {
+pub enum Reaction {
     /// Nothing. The stream goes on.
     Nothing,
     /// Keep the element and read no other: it was not taken. Settle a stanza or answer the request, as the
-    /// [`Error`] says, and give the same element again.
+    /// [`Error`] says, and give the same element once more.
     Later,
     /// Write this. The stream goes on.
-    Reply(Nonza),
+    Write(Nonza),
     /// Write this, close the stream, and [`end`](crate::StreamMgmt::end) its session.
-    End(End),
+    Close(LastWords),
     /// Drop the connection and [`disconnect`](crate::StreamMgmt::disconnect): the session may be resumed.
     Detach,
 }
 
-/// How a stream is ended.
+/// What is written at the end of a stream.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use xmpp_sm::{EndReason, LastWords, StreamError};
+///
+/// let last = LastWords { write: None, error: Some(StreamError::Conflict), reason: EndReason::Replaced };
+/// let mut out = BytesMut::new();
+/// last.write_to(&mut out);
+/// out.extend_from_slice(b"</stream:stream>");
+/// # assert!(out.starts_with(b"<stream:error><conflict "));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct End {
-    /// What is answered first, if anything.
-    pub reply: Option<Nonza>,
+pub struct LastWords {
+    /// An element of stream management to write first, if any.
+    pub write: Option<Nonza>,
     /// The stream error, if there is one.
     pub error: Option<StreamError>,
     /// What to give to [`end`](crate::StreamMgmt::end).
-    pub ending: Ending,
+    pub reason: EndReason,
 }
 
-impl End {
-    fn with(error: StreamError, ending: Ending) -> Answer {
-        Answer::End(Self { reply: None, error: Some(error), ending })
-    }
-
-    /// Appends the reply and the error, for which the stream's header has to declare the prefix `stream`.
-    /// What closes the stream after them is the host's to write: `</stream:stream>` or, over
+impl LastWords {
+    /// Appends the element and the error, for which the stream's header has to declare the prefix `stream`.
+    /// The host writes what closes the stream after them: `</stream:stream>` or, over
     /// [WebSockets](https://www.rfc-editor.org/rfc/rfc7395#section-3.6), something else.
     pub fn write_to(&self, out: &mut BytesMut) {
-        if let Some(reply) = &self.reply {
-            reply.write_to(out);
+        if let Some(nonza) = &self.write {
+            nonza.write_to(out);
         }
         if let Some(error) = &self.error {
             error.write_to(out);
@@ -142,10 +150,14 @@ impl End {
     }
 }
 
-impl Answer {
-    /// The answer where a stanza does not fit any more.
+impl Reaction {
+    fn close(error: StreamError, reason: EndReason) -> Self {
+        Self::Close(LastWords { write: None, error: Some(error), reason })
+    }
+
+    /// The reaction where a stanza does not fit.
     pub(crate) fn buffer_full() -> Self {
-        End::with(StreamError::ResourceConstraint, Ending::BufferFull)
+        Self::close(StreamError::ResourceConstraint, EndReason::BufferFull)
     }
 }
 
@@ -154,32 +166,32 @@ impl Error {
     pub const fn fault(&self) -> Fault {
         match self {
             Self::AckTimeout => Fault::Connection,
-            Self::Unanswered | Self::ReceiptsFull => Fault::Host,
+            Self::RequestPending | Self::ReceiptsFull => Fault::Host,
             _ => Fault::Peer,
         }
     }
 
     /// What to do about it.
-    pub fn answer(&self) -> Answer {
+    pub fn reaction(&self) -> Reaction {
         match self {
             Self::Malformed(error) => match error.element() {
-                Some(Kind::Enable | Kind::Resume) => Answer::Reply(Nonza::failed(Condition::BadRequest)),
-                Some(_) => End::with(StreamError::PolicyViolation, Ending::PeerFault),
-                None => Answer::Nothing,
+                Some(Kind::Enable | Kind::Resume) => Reaction::Write(Nonza::failed(Condition::BadRequest)),
+                Some(_) => Reaction::close(StreamError::PolicyViolation, EndReason::PeerFault),
+                None => Reaction::Nothing,
             },
-            Self::Unexpected(_) => Answer::Reply(Nonza::failed(Condition::UnexpectedRequest)),
-            Self::Unsupported(_) => Answer::Reply(Nonza::failed(Condition::FeatureNotImplemented)),
-            Self::AlreadyEnabled => Answer::End(End {
-                reply: Some(Nonza::failed(Condition::UnexpectedRequest)),
+            Self::Unexpected(_) => Reaction::Write(Nonza::failed(Condition::UnexpectedRequest)),
+            Self::Unsupported(_) => Reaction::Write(Nonza::failed(Condition::FeatureNotImplemented)),
+            Self::AlreadyEnabled => Reaction::Close(LastWords {
+                write: Some(Nonza::failed(Condition::UnexpectedRequest)),
                 error: None,
-                ending: Ending::PeerFault,
+                reason: EndReason::PeerFault,
             }),
-            Self::WrongH { why, .. } => End::with((*why).into(), Ending::PeerFault),
-            Self::OtherSession => End::with(StreamError::OtherSession, Ending::PeerFault),
-            Self::BufferFull => Answer::buffer_full(),
-            Self::AckTimeout => Answer::Detach,
-            Self::NotEnabled(_) | Self::WrongRole(_) | Self::NotRequested(_) => Answer::Nothing,
-            Self::Unanswered | Self::ReceiptsFull => Answer::Later,
+            Self::WrongH { why, .. } => Reaction::close((*why).into(), EndReason::PeerFault),
+            Self::ForeignSession => Reaction::close(StreamError::ForeignSession, EndReason::PeerFault),
+            Self::BufferFull => Reaction::buffer_full(),
+            Self::AckTimeout => Reaction::Detach,
+            Self::NotEnabled(_) | Self::WrongRole(_) | Self::NotRequested(_) => Reaction::Nothing,
+            Self::RequestPending | Self::ReceiptsFull => Reaction::Later,
         }
     }
 }

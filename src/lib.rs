@@ -1,4 +1,12 @@
 #![doc = include_str!("lib.md")]
+#![doc = "```"]
+#![doc = include_str!("host/server.rs")]
+#![doc = "```"]
+#![doc = include_str!("doc/server.md")]
+#![doc = "```"]
+#![doc = include_str!("host/client.rs")]
+#![doc = "```"]
+#![doc = include_str!("doc/engine.md")]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![deny(clippy::disallowed_methods)]
@@ -20,30 +28,39 @@
 
 mod config;
 pub mod conformance;
+pub mod costs;
 mod counter;
 pub mod delay;
+mod detached;
 mod error;
-mod handled;
 mod nonza;
+pub mod phases;
 mod queue;
+mod receipts;
 mod session;
 mod smid;
+mod stanza;
 mod store;
 mod stream;
 mod stream_error;
 
 pub use config::{AckFreq, Config, OnFull, StaleH};
 pub use counter::Counter;
-pub use error::{Answer, End, Error, Fault};
-pub use handled::{NotOpen, OpenReceipt, Receipt, ReceiptError};
+pub use detached::{Detached, EndReason, Ended, Parts, ReceiptsOpen, TooMuch};
+pub use error::{Error, Fault, LastWords, Reaction};
 pub use nonza::{Condition, Enable, Enabled, FEATURE, Failed, Kind, Location, NS, Nonza, ParseError, Resume, Resumed};
-pub use queue::{Lost, Measured, Queued, Returned, Stanza, Unacked, WrongH};
-pub use session::{Detached, Ended, Ending, Parts, QueueFull, ReceiptsOpen};
+pub use queue::{Queued, Returned, Unacked, Undelivered, WrongH};
+pub use receipts::{NotOpen, OpenReceipt, Receipt, ReceiptError};
+pub use session::{
+    Arrival, Early, Event, Fate, Leftover, Leftovers, MustBind, NotNow, NotSent, NotSentWhy, NotTaken, Offer, Parting,
+    Refused, Session, SessionEnded, Taker, Unbound, Write, WrongAccount,
+};
 pub use smid::{InvalidText, RandomError, SmId};
-pub use store::{AtCap, Epoch, Evicted, Lookup, MemoryStore, Registered, SessionStore, StoreError};
+pub use stanza::{Measured, Stanza};
+pub use store::{AtCap, Displaced, Epoch, Lookup, MemoryStore, Registered, SessionStore, StoreError, Swept};
 pub use stream::{
-    Acked, Action, CannotEnable, Disconnected, EnableRequest, Inbound, NotRecorded, OtherStream, Refusal, Resend,
-    ResumeError, ResumeRequest, Resumption, Sent, StreamMgmt, WhyNot, WhyRefused,
+    Acked, Action, CannotEnable, Closing, Disconnected, EnableRequest, Foreign, Inbound, NotRecorded, NotRecordedWhy,
+    NotResumed, NotResumedWhy, Refusal, ResumeRequest, Resumption, Sent, StreamMgmt,
 };
 pub use stream_error::StreamError;
 

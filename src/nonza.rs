@@ -58,7 +58,7 @@ pub enum Nonza {
     /// `<a/>`: so many stanzas were handled.
     Ack(Counter),
     /// `<r/>`: how many were handled?
-    Request,
+    AckRequest,
 }
 
 /// What [`<enable/>`](https://xmpp.org/extensions/xep-0198.html#enable) asks for.
@@ -148,7 +148,7 @@ pub enum Kind {
     /// `<a/>`
     Ack,
     /// `<r/>`
-    Request,
+    AckRequest,
 }
 
 impl Kind {
@@ -161,14 +161,14 @@ impl Kind {
             Self::Resumed => "resumed",
             Self::Failed => "failed",
             Self::Ack => "a",
-            Self::Request => "r",
+            Self::AckRequest => "r",
         }
     }
 
     fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "a" => Self::Ack,
-            "r" => Self::Request,
+            "r" => Self::AckRequest,
             "enable" => Self::Enable,
             "enabled" => Self::Enabled,
             "resume" => Self::Resume,
@@ -195,7 +195,7 @@ impl Nonza {
             Self::Resumed(_) => Kind::Resumed,
             Self::Failed(_) => Kind::Failed,
             Self::Ack(_) => Kind::Ack,
-            Self::Request => Kind::Request,
+            Self::AckRequest => Kind::AckRequest,
         }
     }
 

@@ -1,85 +1,15 @@
 //! The stanzas that were sent and not yet acknowledged. It knows no role and no element's name.
 
 use std::collections::{VecDeque, vec_deque};
+use std::fmt;
 use std::iter::FusedIterator;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
 use crate::config::Config;
 use crate::counter::Counter;
-
-/// What is kept of a stanza until it is acknowledged: its bytes, or whatever else the host can send again.
-///
-/// It must tell how many bytes it holds, quickly and always the same. Bytes and strings do, as does
-/// [`Measured`]; a type of the host's own may carry what it wants to find again when a stanza comes back:
-///
-/// ```
-/// use bytes::Bytes;
-/// use xmpp_sm::Stanza;
-///
-/// struct Outgoing {
-///     wire: Bytes,
-///     rerouted: u8, // how often: a stanza that nobody takes must not go round for ever
-/// }
-///
-/// impl Stanza for Outgoing {
-///     fn bytes(&self) -> usize {
-///         self.wire.len() + size_of::<Self>()
-///     }
-/// }
-/// ```
-pub trait Stanza {
-    /// How much it counts against [`buffer_max_bytes`](crate::Config::buffer_max_bytes).
-    fn bytes(&self) -> usize;
-}
-
-macro_rules! stanza_by_len {
-    ($($of:ty),*) => {$(
-        impl Stanza for $of {
-            fn bytes(&self) -> usize {
-                self.len()
-            }
-        }
-    )*};
-}
-
-stanza_by_len!(Bytes, BytesMut, Vec<u8>, String, Box<[u8]>, Box<str>, &[u8], &str);
-
-impl<T: Stanza + ?Sized> Stanza for std::sync::Arc<T> {
-    fn bytes(&self) -> usize {
-        (**self).bytes()
-    }
-}
-
-impl Stanza for str {
-    fn bytes(&self) -> usize {
-        self.len()
-    }
-}
-
-impl Stanza for [u8] {
-    fn bytes(&self) -> usize {
-        self.len()
-    }
-}
-
-/// Any value as a [`Stanza`], with the size that it had when it was measured: a `minidom::Element`, a
-/// message with the host's own notes on it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Measured<T> {
-    /// The value itself.
-    pub value: T,
-    /// How many bytes it counts for.
-    pub bytes: usize,
-}
-
-impl<T> Stanza for Measured<T> {
-    fn bytes(&self) -> usize {
-        self.bytes
-    }
-}
+use crate::stanza::Stanza;
 
 /// Why an `h` cannot be right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -110,12 +40,28 @@ struct Entry<S> {
 
 /// The newest of the stanzas between `acked` and `sent`: all of them, unless the buffer is off or some
 /// were evicted.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub(crate) struct Queue<S> {
     ring: VecDeque<Entry<S>>,
     bytes: usize,
     acked: Counter,
     sent: Counter,
+}
+
+/// Counts and sizes: what people wrote to each other is not for logs.
+impl<S> fmt::Debug for Queue<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ring, bytes, acked, sent } = self;
+        write!(f, "Queue {{ acked: {acked}, sent: {sent}, kept: {}, bytes: {bytes} }}", ring.len())
+    }
+}
+
+/// An `h` that can be right.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Checked {
+    h: Counter,
+    count: u32,
 }
 
 impl<S: Stanza> Queue<S> {
@@ -163,8 +109,13 @@ impl<S: Stanza> Queue<S> {
             && self.bytes.saturating_add(bytes) <= config.buffer_max_bytes.get()
     }
 
-    /// Whether there is nothing to think about with one more stanza of so many bytes: the queue is kept, less
-    /// than half full with it, and need not grow, which would be in the way even where it does not happen.
+    /// Whether the queue would be within its bounds with these stanzas and nothing else.
+    pub(crate) fn would_fit(&self, stanzas: usize, bytes: usize, config: &Config) -> bool {
+        stanzas <= count(config.buffer_max.get()) && bytes <= config.buffer_max_bytes.get()
+    }
+
+    /// Whether the fast path applies: buffering is on, the queue stays under half full, and the ring need not grow.
+    /// (Growth code costs even when it is not taken, so it is kept off this path.)
     #[inline(always)]
     pub(crate) fn is_calm(&self, bytes: usize, config: &Config) -> bool {
         let (half, half_of_bytes) = half(config);
@@ -205,13 +156,13 @@ impl<S: Stanza> Queue<S> {
         self.sent
     }
 
-    /// How many stanzas `h` acknowledges, or why it cannot.
+    /// Whether `h` can be right: it acknowledges stanzas that were sent and not acknowledged before.
     ///
-    /// Modulo 2^32 every `h` that is not in the window could be either; it is called what is nearer.
+    /// Modulo 2^32 every other `h` could be too high or too low; the nearer bound names the error.
     #[inline]
-    pub(crate) fn check(&self, h: Counter) -> Result<u32, WrongH> {
-        let acknowledged = h.since(self.acked);
-        if acknowledged <= self.outstanding() { Ok(acknowledged) } else { Err(self.wrong(h)) }
+    pub(crate) fn check(&self, h: Counter) -> Result<Checked, WrongH> {
+        let count = h.since(self.acked);
+        if count <= self.outstanding() { Ok(Checked { h, count }) } else { Err(self.wrong(h)) }
     }
 
     #[cold]
@@ -223,25 +174,79 @@ impl<S: Stanza> Queue<S> {
         }
     }
 
-    /// Forgets what `h` acknowledges, and tells how many stanzas that were.
+    /// Drops what is acknowledged, and returns how many stanzas that were.
     #[inline]
-    pub(crate) fn ack(&mut self, h: Counter) -> Result<u32, WrongH> {
-        let acknowledged = self.check(h)?;
-        let gone = count(acknowledged).saturating_sub(self.not_kept());
+    pub(crate) fn acknowledge(&mut self, checked: Checked) -> u32 {
         let mut freed = 0_usize;
-        for _ in 0..gone {
+        for _ in 0..self.kept_of(&checked) {
             if let Some(entry) = self.ring.pop_front() {
                 freed = freed.saturating_add(entry.stanza.bytes());
             }
         }
+        self.advance(checked, freed)
+    }
+
+    /// The same, with what was kept of those stanzas given to `into`.
+    pub(crate) fn acknowledge_into(&mut self, checked: Checked, into: &mut impl Extend<Returned<S>>) -> u32 {
+        let (mut number, kept) = (self.first_kept(), self.kept_of(&checked));
+        let mut freed = 0_usize;
+        into.extend(self.ring.drain(..kept).map(|Entry { stanza, queued }| {
+            freed = freed.saturating_add(stanza.bytes());
+            let returned = Returned { stanza, queued, number };
+            number = number.next();
+            returned
+        }));
+        self.advance(checked, freed)
+    }
+
+    /// How many of the acknowledged stanzas are kept.
+    #[inline]
+    fn kept_of(&self, checked: &Checked) -> usize {
+        count(checked.count).saturating_sub(self.not_kept()).min(self.ring.len())
+    }
+
+    #[inline]
+    fn advance(&mut self, Checked { h, count }: Checked, freed: usize) -> u32 {
         self.bytes = self.bytes.saturating_sub(freed);
         self.acked = h;
-        give_back(&mut self.ring);
-        Ok(acknowledged)
+        shrink(&mut self.ring);
+        count
+    }
+
+    /// Puts another stanza under the number of one that is kept, and returns the one that was there. One that is
+    /// larger has to fit.
+    pub(crate) fn replace(&mut self, number: Counter, stanza: S, config: &Config) -> Result<S, S> {
+        let place = self.place(number);
+        let Some(entry) = place.and_then(|place| self.ring.get_mut(place)) else { return Err(stanza) };
+        let (before, after) = (entry.stanza.bytes(), stanza.bytes());
+        let bytes = self.bytes.saturating_sub(before).saturating_add(after);
+        if after > before && bytes > config.buffer_max_bytes.get() {
+            return Err(stanza);
+        }
+        self.bytes = bytes;
+        Ok(std::mem::replace(&mut entry.stanza, stanza))
+    }
+
+    /// The stanza of that number, if it is kept.
+    #[inline]
+    pub(crate) fn get(&self, number: Counter) -> Option<Queued<'_, S>> {
+        let entry = self.ring.get(self.place(number)?)?;
+        Some(Queued { stanza: &entry.stanza, queued: entry.queued, number })
+    }
+
+    /// The stanza that was pushed last.
+    #[inline]
+    pub(crate) fn newest(&self) -> Option<&S> {
+        self.ring.back().map(|entry| &entry.stanza)
+    }
+
+    fn place(&self, number: Counter) -> Option<usize> {
+        let place = count(number.since(self.first_kept()));
+        (place < self.ring.len()).then_some(place)
     }
 
     /// Takes the oldest out until no more than so many, with so many bytes, are left.
-    pub(crate) fn evict(&mut self, stanzas: usize, bytes: usize) -> Lost<S> {
+    pub(crate) fn evict(&mut self, stanzas: usize, bytes: usize) -> Undelivered<S> {
         let (mut gone, mut left) = (0_usize, self.bytes);
         for entry in &self.ring {
             if self.ring.len().saturating_sub(gone) <= stanzas && left <= bytes {
@@ -252,16 +257,16 @@ impl<S: Stanza> Queue<S> {
         }
         let first = self.first_kept();
         self.bytes = left;
-        Lost { ring: self.ring.drain(..gone).collect(), next: first }
+        Undelivered { ring: self.ring.drain(..gone).collect(), next: first }
     }
 
     pub(crate) fn unacked(&self) -> Unacked<'_, S> {
         Unacked { entries: self.ring.iter(), next: self.first_kept() }
     }
 
-    pub(crate) fn into_lost(self) -> Lost<S> {
+    pub(crate) fn into_undelivered(self) -> Undelivered<S> {
         let next = self.first_kept();
-        Lost { ring: self.ring, next }
+        Undelivered { ring: self.ring, next }
     }
 
     /// How many stanzas are outstanding and were not kept.
@@ -284,7 +289,7 @@ fn half(config: &Config) -> (usize, usize) {
 
 /// Gives memory back after a burst. What a steady exchange needs stays, so that it allocates nothing.
 #[inline]
-pub(crate) fn give_back<T>(ring: &mut VecDeque<T>) {
+pub(crate) fn shrink<T>(ring: &mut VecDeque<T>) {
     const STAYS: usize = 64;
     if ring.capacity() > STAYS && ring.len() <= ring.capacity() / 8 {
         ring.shrink_to(STAYS.max(ring.len().saturating_mul(2)));
@@ -340,7 +345,7 @@ impl<S> FusedIterator for Unacked<'_, S> {}
 
 /// A stanza that comes back to the host: sent, not acknowledged, and not kept any longer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "nobody else holds this stanza any more"]
+#[must_use = "this stanza is kept nowhere else"]
 pub struct Returned<S> {
     /// The stanza as it was given to [`record_sent`](crate::StreamMgmt::record_sent).
     pub stanza: S,
@@ -355,20 +360,39 @@ pub struct Returned<S> {
 /// The peer may have received some of them. What a server
 /// [should do](https://xmpp.org/extensions/xep-0198.html#acking) with them is what it does for a resource
 /// that is not there: another resource, offline storage, or an error to the sender.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "nobody else holds these stanzas any more"]
-pub struct Lost<S> {
+#[derive(PartialEq, Eq)]
+#[must_use = "these stanzas are kept nowhere else"]
+pub struct Undelivered<S> {
     ring: VecDeque<Entry<S>>,
     next: Counter,
 }
 
-impl<S> Default for Lost<S> {
+/// How many there are: what people wrote to each other is not for logs.
+impl<S> fmt::Debug for Undelivered<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Undelivered({})", self.ring.len())
+    }
+}
+
+impl<S> Default for Undelivered<S> {
     fn default() -> Self {
         Self { ring: VecDeque::new(), next: Counter::ZERO }
     }
 }
 
-impl<S> Iterator for Lost<S> {
+impl<S> Undelivered<S> {
+    /// Takes the newest out, if it has this number.
+    pub(crate) fn take_newest(&mut self, number: Option<Counter>) -> Option<Returned<S>> {
+        let newest = self.next.advance(u32::try_from(self.ring.len()).ok()?.checked_sub(1)?);
+        if number != Some(newest) {
+            return None;
+        }
+        let Entry { stanza, queued } = self.ring.pop_back()?;
+        Some(Returned { stanza, queued, number: newest })
+    }
+}
+
+impl<S> Iterator for Undelivered<S> {
     type Item = Returned<S>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -383,14 +407,20 @@ impl<S> Iterator for Lost<S> {
     }
 }
 
-impl<S> ExactSizeIterator for Lost<S> {}
-impl<S> FusedIterator for Lost<S> {}
+impl<S> ExactSizeIterator for Undelivered<S> {}
+impl<S> FusedIterator for Undelivered<S> {}
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     impl<S: Stanza> Queue<S> {
+        fn ack(&mut self, h: Counter) -> Result<u32, WrongH> {
+            self.check(h).map(|checked| self.acknowledge(checked))
+        }
+
         /// A queue in which as many stanzas are outstanding as can be told apart, and none is kept.
         pub(crate) fn without_a_number_left() -> Self {
             Self { sent: Counter::new(u32::MAX), ..Self::starting_at(Counter::ZERO) }
@@ -450,7 +480,8 @@ mod tests {
         for stanza in ["aa", "b", "c", "dddd"] {
             queue.push(stanza, stanza.len(), Instant::now());
         }
-        let evicted = |lost: Lost<&'static str>| -> Vec<_> { lost.map(|r| (r.number.get(), r.stanza)).collect() };
+        let evicted =
+            |lost: Undelivered<&'static str>| -> Vec<_> { lost.map(|r| (r.number.get(), r.stanza)).collect() };
         assert_eq!(evicted(queue.evict(4, 8)), []);
         assert_eq!(evicted(queue.evict(3, 100)), [(1, "aa")]);
         assert_eq!(evicted(queue.evict(3, 4)), [(2, "b"), (3, "c")]);

@@ -1,300 +1,467 @@
-//! What outlives a stream: the session, its detached life, and its end.
+//! A session for its whole life: with a connection, without one, and at its end.
 
+mod backlog;
+mod client;
+mod closing;
+mod event;
+mod evicted;
+mod receive;
+mod take;
+mod timers;
+mod unbound;
+mod write;
+
+use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use thiserror::Error;
+pub use client::{MustBind, Offer, WrongAccount};
+pub use closing::{Fate, Leftover, Leftovers, SessionEnded};
+pub use event::{Arrival, Event, NotNow, NotSent, NotSentWhy, Parting};
+pub use take::{Refused, Taker};
+pub use unbound::{Early, NotTaken, Unbound};
+pub use write::Write;
 
 use crate::config::Config;
 use crate::counter::Counter;
-use crate::handled::{Handled, NotOpen, OpenReceipt, Receipt, ReceiptError, Tag};
-use crate::queue::{Lost, Queue, Stanza, Unacked, count};
+use crate::detached::Detached;
+use crate::nonza::Condition;
+use crate::receipts::{NotOpen, OpenReceipt, Receipt, ReceiptError};
 use crate::smid::SmId;
+use crate::stanza::Stanza;
+use crate::stream::{Closing, EnableRequest, Foreign, StreamMgmt};
+use backlog::Backlog;
+use client::Client;
+use closing::Ending;
+use evicted::Evicted;
+use write::Front;
 
-/// Both directions of a session. It knows no role and no phase.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Session<S> {
-    pub(crate) handled: Handled,
-    pub(crate) queue: Queue<S>,
-}
-
-impl<S: Stanza> Session<S> {
-    pub(crate) fn new(tag: Tag) -> Self {
-        Self { handled: Handled::starting_at(Counter::ZERO, tag), queue: Queue::starting_at(Counter::ZERO) }
-    }
-
-    pub(crate) fn into_ended(self, ending: Ending, smid: Option<SmId>) -> Ended<S> {
-        Ended { ending, smid, h: self.handled.h(), open_receipts: self.handled.open(), unacked: self.queue.into_lost() }
-    }
-}
-
-/// A session without a stream, still resumable. It comes from
-/// [`disconnect`](crate::StreamMgmt::disconnect) and goes, whole, into
-/// [`accept_resume`](crate::StreamMgmt::accept_resume) (a server) or
-/// [`resume`](crate::StreamMgmt::resume) (a client), or ends with [`expire`](Detached::expire) or
-/// [`end`](Detached::end).
+/// A session, from bind to its end, with or without a connection. Its host owns it in one place (a task, a thread, an
+/// actor), feeds it what happens, and does what it returns.
 ///
-/// In between its owner feeds it: stanzas for the peer go to [`record_sent`](Detached::record_sent), and
-/// what the host was still handling when the stream was lost goes to
-/// [`record_handled`](Detached::record_handled).
+/// `S` is what the host keeps of a [`Stanza`]; `C` is the host's own connection, whatever that is. A connection comes and
+/// goes; the session, its mailbox and its place in the store stay.
+///
+/// # The order of calls
+///
+/// | when | call |
+/// | --- | --- |
+/// | a server has bound a resource | [`Unbound::bind`] makes the session |
+/// | a client starts | [`client`](Self::client), and [`connect`](Self::connect) for each connection |
+/// | after each call below | [`poll`](Self::poll) until it returns `None`; and [`next_write`](Self::next_write) while the connection has room |
+/// | an element has arrived, any element, while [`wants_read`](Self::wants_read) | [`handle`](Self::handle) |
+/// | the peer's `</stream:stream>` has arrived | [`peer_closed`](Self::peer_closed) |
+/// | the connection is lost | [`lost`](Self::lost) |
+/// | somebody has a stanza for the peer | [`send`](Self::send) |
+/// | a delivered stanza is handled | [`settle`](Self::settle) |
+/// | the peer asks for stream management | [`accept_enable`](Self::accept_enable) or [`refuse_enable`](Self::refuse_enable) |
+/// | another connection asks for the session | [`take`](Self::take) |
+/// | [`deadline`](Self::deadline) has come | [`timeout`](Self::timeout) |
+/// | the host ends the session | [`close`](Self::close) |
+///
+/// Every `now` is the host's: a monotonic clock that does not go backwards between calls.
 ///
 /// # Example
 ///
 /// ```
 /// use std::sync::Arc;
-/// use std::time::{Duration, Instant};
-/// use xmpp_sm::{Config, Counter, Detached, Ending, Parts, SmId};
+/// use std::time::Instant;
+/// use xmpp_sm::{Arrival, Config, Enable, Event, Inbound, Nonza, Parting, Session, SmId, Unbound, Write};
 ///
 /// let now = Instant::now();
-/// let deadline = Some(now + Duration::from_secs(600));
-/// let parts = Parts { smid: SmId::new("x")?, deadline, window: None, h: 3.into(), acked: 7.into(), unacked: vec![] };
-/// let mut session = Detached::from_parts(Arc::new(Config::default()), parts).map_err(|_| "too many")?;
-/// session.record_sent("<message/>", now).map_err(|full| full.to_string())?;
+/// let stream = Unbound::new(Arc::new(Config::default()), "juliet@example.com");
+/// // ... a resource is bound ...
+/// let mut session: Session<&'static str, Vec<String>> = stream.bind(Vec::new());
+/// let enable = Nonza::Enable(Enable { resume: true, max: None });
+/// let Ok(Arrival::Enable(request)) = session.handle(enable.into(), now) else { unreachable!() };
+/// session.accept_enable(request, Some(SmId::new("x")?), now)?;
+/// session.send("<message/>", now).map_err(|no| no.to_string())?;
+/// while let Some((connection, item)) = session.next_write(now) {
+///     connection.push(match item {
+///         Write::Stanza { stanza, .. } => stanza.to_string(),
+///         Write::Nonza(nonza) => nonza.to_string(),
+///         Write::Flush => "(flush)".to_string(),
+///         other => unreachable!("{other:?}"),
+///     });
+/// }
+/// let written = session.connection().cloned().unwrap_or_default().concat();
+/// assert_eq!(
+///     written,
+///     "(flush)<enabled xmlns='urn:xmpp:sm:3' id='x' resume='true' max='600'/>(flush)\
+///      <message/><r xmlns='urn:xmpp:sm:3'/>",
+/// );
 ///
-/// let session = session.expire(now).expect_err("it is not time yet");
-/// let Ok(ended) = session.expire(now + Duration::from_secs(600)) else { unreachable!() };
-/// assert_eq!(ended.ending, Ending::Expired);
-/// assert_eq!(ended.h, Counter::new(3));
-/// let lost: Vec<_> = ended.unacked.map(|returned| (returned.number.get(), returned.stanza)).collect();
-/// assert_eq!(lost, [(8, "<message/>")]);
+/// session.lost(now); // and the message waits for the client to come back
+/// let Some(Event::Left { parting: Parting::Drop, .. }) = session.poll() else { unreachable!() };
+/// assert_eq!(session.unacked(), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 #[must_use = "the session and its stanzas live nowhere else"]
-pub struct Detached<S> {
-    pub(crate) config: Arc<Config>,
-    pub(crate) session: Session<S>,
-    pub(crate) smid: SmId,
-    /// How long it waits, each time its stream is lost.
-    pub(crate) window: Option<Duration>,
-    pub(crate) deadline: Option<Instant>,
+pub struct Session<S, C> {
+    config: Arc<Config>,
+    owner: Arc<str>,
+    state: State<S>,
+    connection: Option<C>,
+    /// What the host has to know.
+    events: VecDeque<Event<S, C>>,
+    /// What is written before anything else.
+    front: VecDeque<Front>,
+    /// How many `<a/>` are to be written.
+    acks: u32,
+    /// Whether an `<r/>` is to be written.
+    request: bool,
+    /// The number of the stanza that is resent next.
+    resend: Option<Counter>,
+    /// Where an `<r/>` follows what is resent.
+    request_resent: bool,
+    backlog: Backlog<S>,
+    /// A stanza on its way out where stream management is off.
+    passing: Option<S>,
+    evicted: Option<Box<Evicted<S>>>,
+    /// Another connection that waits for the session.
+    taker: Option<Box<Taker<C>>>,
+    /// The newest stream that has asked for the session.
+    newest: Option<u64>,
+    /// How the session is being ended.
+    ending: Option<Box<Ending>>,
+    /// Until when open receipts are waited for.
+    settle_until: Option<Instant>,
+    /// When a timeout that is due may be judged.
+    verdict: Option<timers::Verdict>,
+    /// What only a client's session has.
+    client: Option<Box<Client>>,
+    /// When the session was resumed last: what is older goes out late.
+    resumed: Option<Instant>,
+    /// Whether acknowledged stanzas are wanted.
+    returns_acknowledged: bool,
 }
 
-impl<S: Stanza> Detached<S> {
-    /// The session's SM-ID.
-    pub fn smid(&self) -> &SmId {
-        &self.smid
-    }
+#[derive(Debug)]
+enum State<S> {
+    /// There is a stream.
+    Live(StreamMgmt<S>),
+    /// The stream is lost, and the session can be resumed.
+    Detached(Detached<S>),
+    /// Our `</stream:stream>` is on its way, and the peer's last acknowledgements count.
+    Closing(Closing<S>),
+    /// A client that has no session, and no stream.
+    Offline,
+    Over,
+}
 
-    /// When it expires. Nothing: never by itself, as for a client that the server gave no `max`.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
-    }
+/// The most `<a/>` that are owed at a time. A peer that asks more often than it reads gets no more.
+const ACKS_MAX: u32 = 64;
+/// The most replies that wait to be written while the session reads on. A peer that takes none gets no more.
+const FRONT_MAX: usize = 64;
 
-    /// How many stanzas of the peer were handled.
-    pub fn h(&self) -> Counter {
-        self.session.handled.h()
-    }
-
-    /// How many stanzas the peer has acknowledged.
-    pub fn acked(&self) -> Counter {
-        self.session.queue.acked()
-    }
-
-    /// How many stanzas were sent, or recorded to be.
-    pub fn sent(&self) -> Counter {
-        self.session.queue.sent()
-    }
-
-    /// What the peer has not acknowledged, oldest first.
-    pub fn unacked(&self) -> Unacked<'_, S> {
-        self.session.queue.unacked()
-    }
-
-    /// Records a stanza that will be sent when the session is resumed, and gives its number.
-    ///
-    /// # Errors
-    ///
-    /// [`QueueFull`], with the stanza, where [`buffer_max`](Config::buffer_max) or
-    /// [`buffer_max_bytes`](Config::buffer_max_bytes) is reached: nobody is there to make room, so no
-    /// policy helps.
-    pub fn record_sent(&mut self, stanza: S, now: Instant) -> Result<Counter, QueueFull<S>> {
-        let (queue, bytes) = (&mut self.session.queue, stanza.bytes());
-        if !queue.fits(bytes, &self.config) {
-            return Err(QueueFull { stanza });
+impl<S: Stanza, C> Session<S, C> {
+    fn new(config: Arc<Config>, owner: Arc<str>, state: State<S>, connection: Option<C>) -> Self {
+        Self {
+            config,
+            owner,
+            state,
+            connection,
+            events: VecDeque::new(),
+            front: VecDeque::new(),
+            acks: 0,
+            request: false,
+            resend: None,
+            request_resent: false,
+            backlog: Backlog::new(),
+            passing: None,
+            evicted: None,
+            taker: None,
+            newest: None,
+            ending: None,
+            settle_until: None,
+            verdict: None,
+            client: None,
+            resumed: None,
+            returns_acknowledged: false,
         }
-        Ok(queue.push(stanza, bytes, now))
     }
 
-    /// Settles a stanza that was delivered before the stream was lost.
+    /// Has each acknowledged stanza that was still in the buffer come back as [`Event::Acknowledged`]: to report its delivery,
+    /// or to delete its row.
+    /// Off by default, and then it costs nothing.
+    pub fn return_acknowledged(&mut self, on: bool) {
+        self.returns_acknowledged = on;
+    }
+
+    /// What the host has to know or to do. Call it after every other call until it returns `None`.
+    pub fn poll(&mut self) -> Option<Event<S, C>> {
+        let event = self.events.pop_front();
+        if self.events.is_empty() {
+            // Most sessions wait for most of their time: they keep no memory for it.
+            self.events = VecDeque::new();
+        }
+        event
+    }
+
+    /// Sends a stanza to the peer: now, when there is room, or when the session has a connection. The
+    /// [backlog](Config::backlog_max) is bounded; what happens at its bound is [`on_full`](Config::on_full).
+    ///
+    /// A server's session keeps nothing that is written while stream management [is not on](Self::is_enabled): before
+    /// [`accept_enable`](Self::accept_enable), or without it. If the connection is lost, such a stanza does not come back.
     ///
     /// # Errors
     ///
-    /// [`ReceiptError`], with the receipt, if it is of another session or was given up before.
-    pub fn record_handled(&mut self, receipt: Receipt) -> Result<(), ReceiptError> {
-        self.session.handled.settle(receipt).map(drop)
+    /// [`NotSent`], with the stanza: the session [is over](Self::is_over), or a client's backlog [is full](Self::has_room), or the stanza
+    /// is larger than the buffer.
+    #[inline]
+    pub fn send(&mut self, stanza: S, now: Instant) -> Result<(), NotSent<S>> {
+        if self.is_over() {
+            return Err(NotSent { stanza, why: NotSentWhy::Over });
+        }
+        if self.client.is_some() && !self.can_keep(stanza.bytes()) {
+            return Err(NotSent { stanza, why: NotSentWhy::TooLarge });
+        }
+        let has_replaced = self.connection.is_none() && self.backlog.drop_replaced(&stanza, &self.config);
+        if self.client.is_some() && !has_replaced && !self.backlog.has_room(&self.config) {
+            return Err(NotSent { stanza, why: NotSentWhy::Full });
+        }
+        self.backlog.push(stanza, now);
+        if !self.backlog.is_within(&self.config) && self.client.is_none() {
+            self.on_backlog_full(now);
+        } else if has_replaced {
+            // What it has replaced may have been larger.
+            self.backlog.full_until = None;
+        }
+        Ok(())
     }
 
-    /// How many delivered stanzas the host has not settled yet. A session can be resumed when there are
-    /// none.
-    pub fn open_receipts(&self) -> usize {
-        self.session.handled.open()
+    /// Settles a delivered stanza: the host has
+    /// [accepted responsibility](https://xmpp.org/extensions/xep-0198.html#acking) for it, and `h` covers it. In
+    /// whatever order, with or without a connection.
+    ///
+    /// # Errors
+    ///
+    /// [`ReceiptError`], with the receipt, if it is another session's, or if the session could not wait for it any
+    /// longer and has settled its stanza without it.
+    pub fn settle(&mut self, receipt: Receipt, now: Instant) -> Result<(), ReceiptError> {
+        let ack = match &mut self.state {
+            State::Live(stream) => stream.record_handled(receipt)?,
+            State::Detached(session) => session.record_handled(receipt).map(|()| None)?,
+            State::Closing(_) | State::Offline | State::Over if receipt.number().is_none() => None,
+            State::Closing(_) | State::Offline | State::Over => return Err(ReceiptError::SettledBefore(receipt)),
+        };
+        if ack.is_some() {
+            self.owe_ack();
+        }
+        self.advance(now);
+        Ok(())
     }
 
-    /// The oldest of them.
-    pub fn oldest_open(&self) -> Option<OpenReceipt> {
-        self.session.handled.oldest()
-    }
-
-    /// Settles a stanza without its receipt: the host takes responsibility for it, and `h` covers it.
+    /// Settles a delivered stanza whose receipt is lost: the host takes responsibility for it, and `h` covers it.
+    /// [`oldest_open`](Self::oldest_open) shows the stanza that `h` waits for.
     ///
     /// # Errors
     ///
     /// [`NotOpen`] if that stanza has no open receipt.
-    pub fn give_up(&mut self, number: Counter) -> Result<(), NotOpen> {
-        self.session.handled.settle_number(number).map(drop)
+    pub fn settle_without_receipt(&mut self, number: Counter, now: Instant) -> Result<(), NotOpen> {
+        let ack = match &mut self.state {
+            State::Live(stream) => stream.settle_without_receipt(number)?,
+            State::Detached(session) => session.settle_without_receipt(number).map(|()| None)?,
+            State::Closing(_) | State::Offline | State::Over => return Err(NotOpen(number)),
+        };
+        if ack.is_some() {
+            self.owe_ack();
+        }
+        self.advance(now);
+        Ok(())
     }
 
-    /// Settles all delivered stanzas that are still open, as [`give_up`](Self::give_up) does for one.
-    pub fn give_up_all(&mut self) {
-        self.session.handled.settle_all();
-    }
-
-    /// Ends the session if its deadline has come. Settle open receipts first: [`Ended::h`] is final.
+    /// Switches stream management on, with an SM-ID that is registered with the store: see
+    /// [`StreamMgmt::accept_enable`].
     ///
     /// # Errors
     ///
-    /// The session itself, if it has not.
-    #[expect(clippy::result_large_err, reason = "it is the session that comes back")]
-    pub fn expire(self, now: Instant) -> Result<Ended<S>, Self> {
-        if self.is_expired(now) { Ok(self.end(Ending::Expired)) } else { Err(self) }
+    /// [`Foreign`], with the request, if the session does not wait for it.
+    pub fn accept_enable(
+        &mut self,
+        request: EnableRequest,
+        smid: Option<SmId>,
+        now: Instant,
+    ) -> Result<(), Foreign<EnableRequest>> {
+        let State::Live(stream) = &mut self.state else { return Err(Foreign(request)) };
+        let enabled = stream.accept_enable(request, smid)?;
+        self.front.extend([Front::Flush, Front::Nonza(enabled), Front::Flush]);
+        self.tell_hearing(now);
+        Ok(())
     }
 
-    /// Ends the session.
-    pub fn end(self, ending: Ending) -> Ended<S> {
-        self.session.into_ended(ending, Some(self.smid))
-    }
-
-    /// Whether its deadline has come.
-    pub fn is_expired(&self, now: Instant) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= now)
-    }
-
-    /// Takes the session apart, to be written down.
+    /// Refuses stream management. The session goes on without it.
     ///
     /// # Errors
     ///
-    /// [`ReceiptsOpen`], with the session, while the host still handles some of its stanzas.
-    #[expect(clippy::result_large_err, reason = "it is the session that comes back")]
-    pub fn into_parts(self) -> Result<Parts<S>, ReceiptsOpen<S>> {
-        if self.open_receipts() > 0 {
-            return Err(ReceiptsOpen { session: self });
-        }
-        Ok(Parts {
-            h: self.h(),
-            acked: self.acked(),
-            smid: self.smid,
-            deadline: self.deadline,
-            window: self.window,
-            unacked: self.session.queue.into_lost().map(|returned| (returned.stanza, returned.queued)).collect(),
-        })
+    /// [`Foreign`], with the request, if the session does not wait for it.
+    pub fn refuse_enable(&mut self, request: EnableRequest, why: Condition) -> Result<(), Foreign<EnableRequest>> {
+        let State::Live(stream) = &mut self.state else { return Err(Foreign(request)) };
+        let failed = stream.refuse_enable(request, why)?;
+        self.front.push_back(Front::Nonza(failed));
+        Ok(())
     }
 
-    /// Puts a session together again.
-    ///
-    /// # Errors
-    ///
-    /// The parts, if there are more unacknowledged stanzas than a counter of 32 bits can tell apart.
-    pub fn from_parts(config: Arc<Config>, parts: Parts<S>) -> Result<Self, Parts<S>> {
-        if parts.unacked.len() > count(u32::MAX) {
-            return Err(parts);
+    /// Asks the peer for an acknowledgement, of the host's own accord.
+    pub fn request_ack(&mut self, now: Instant) {
+        if let State::Live(stream) = &mut self.state
+            && self.ending.is_none()
+        {
+            self.request |= stream.request_ack(now).is_some();
         }
-        let mut queue = Queue::starting_at(parts.acked);
-        for (stanza, queued) in parts.unacked {
-            let bytes = stanza.bytes();
-            queue.push(stanza, bytes, queued);
+    }
+
+    /// Sends the peer an acknowledgement, of the host's own accord.
+    pub fn send_ack(&mut self) {
+        if let State::Live(stream) = &self.state
+            && stream.is_enabled()
+        {
+            self.owe_ack();
         }
-        let handled = Handled::starting_at(parts.h, Tag::new(&config));
-        let session = Session { handled, queue };
-        Ok(Self { config, session, smid: parts.smid, window: parts.window, deadline: parts.deadline })
+    }
+
+    fn owe_ack(&mut self) {
+        self.acks = self.acks.saturating_add(1).min(ACKS_MAX);
     }
 }
 
-/// Equal in all that matters to either peer; the options are not compared.
-impl<S: PartialEq> PartialEq for Detached<S> {
-    fn eq(&self, other: &Self) -> bool {
-        self.session == other.session
-            && self.smid == other.smid
-            && self.window == other.window
-            && self.deadline == other.deadline
+/// What can be seen.
+impl<S: Stanza, C> Session<S, C> {
+    /// The authenticated bare JID that the session belongs to.
+    pub fn owner(&self) -> &str {
+        &self.owner
     }
-}
 
-/// All that a [`Detached`] session is, to be kept by the host.
-///
-/// An `Instant` means nothing to another process: write the times down as
-/// [wall-clock time](crate::delay::wall_clock), the deadline as what is left of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parts<S> {
-    /// Its SM-ID.
-    pub smid: SmId,
-    /// When it expires, if it does.
-    pub deadline: Option<Instant>,
-    /// How long it waits after the next loss of its stream; nothing: without end.
-    pub window: Option<Duration>,
+    /// The present connection.
+    pub fn connection(&self) -> Option<&C> {
+        self.connection.as_ref()
+    }
+
+    /// The present connection.
+    pub fn connection_mut(&mut self) -> Option<&mut C> {
+        self.connection.as_mut()
+    }
+
+    /// The session's SM-ID, if it has one.
+    pub fn smid(&self) -> Option<&SmId> {
+        match &self.state {
+            State::Live(stream) => stream.smid(),
+            State::Detached(session) => Some(session.smid()),
+            State::Closing(_) | State::Offline | State::Over => None,
+        }
+    }
+
+    /// Whether stream management is on.
+    pub fn is_enabled(&self) -> bool {
+        matches!(&self.state, State::Live(stream) if stream.is_enabled())
+    }
+
+    /// Whether the session has no connection and waits to be resumed.
+    pub fn is_detached(&self) -> bool {
+        matches!(self.state, State::Detached(_))
+    }
+
+    /// Whether the session is over: [`Event::Ended`] has come, or comes from [`poll`](Self::poll). Any other call may end
+    /// it: a host that drops what [`send`](Self::send) returns polls before each call.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, State::Over)
+    }
+
+    /// How many stanzas were sent and not acknowledged.
+    pub fn unacked(&self) -> usize {
+        match &self.state {
+            State::Live(stream) => stream.unacked().len(),
+            State::Detached(session) => session.unacked().len(),
+            State::Closing(_) | State::Offline | State::Over => 0,
+        }
+    }
+
+    /// Whether one more stanza may be sent: the backlog is not full, and the session not ending. A client that takes
+    /// stanzas from a queue of its own leaves them there until then.
+    pub fn has_room(&self) -> bool {
+        let ends = self.ending.as_ref().is_some_and(|ending| !ending.goes_on);
+        !ends && !self.is_over() && self.backlog.has_room(&self.config)
+    }
+
+    /// How many stanzas wait to be sent.
+    pub fn waiting(&self) -> usize {
+        self.backlog.len()
+    }
+
+    /// How many delivered stanzas the host has not settled.
+    pub fn open_receipts(&self) -> usize {
+        match &self.state {
+            State::Live(stream) => stream.open_receipts(),
+            State::Detached(session) => session.open_receipts(),
+            State::Closing(_) | State::Offline | State::Over => 0,
+        }
+    }
+
+    /// The oldest of them: `h` waits for it.
+    pub fn oldest_open(&self) -> Option<OpenReceipt> {
+        match &self.state {
+            State::Live(stream) => stream.oldest_open(),
+            State::Detached(session) => session.oldest_open(),
+            State::Closing(_) | State::Offline | State::Over => None,
+        }
+    }
+
     /// How many stanzas of the peer were handled.
-    pub h: Counter,
-    /// How many stanzas the peer has acknowledged.
-    pub acked: Counter,
-    /// What it has not, oldest first, with the times of their queueing.
-    pub unacked: Vec<(S, Instant)>,
+    pub fn h(&self) -> Option<Counter> {
+        match &self.state {
+            State::Live(stream) => Some(stream.h()),
+            State::Detached(session) => Some(session.h()),
+            State::Closing(_) | State::Offline | State::Over => None,
+        }
+    }
+
+    /// How many evicted stanzas were forgotten: see [`evicted_max_bytes`](Config::evicted_max_bytes).
+    pub fn evicted_forgotten(&self) -> u64 {
+        self.evicted.as_ref().map_or(0, |evicted| evicted.forgotten())
+    }
+
+    /// While the session is detached: moves the time at which it expires. Returns whether it is detached.
+    pub fn set_deadline(&mut self, deadline: Option<Instant>) -> bool {
+        let State::Detached(session) = &mut self.state else { return false };
+        session.set_deadline(deadline);
+        true
+    }
+
+    /// Puts another stanza in the place of one that is unacknowledged, and returns the one that was there: a message
+    /// that its author has taken back must not be resent.
+    ///
+    /// # Errors
+    ///
+    /// The new stanza, if there is none of that number.
+    pub fn replace(&mut self, number: Counter, stanza: S) -> Result<S, S> {
+        match &mut self.state {
+            State::Live(stream) => stream.replace(number, stanza),
+            State::Detached(session) => session.replace(number, stanza),
+            State::Closing(_) | State::Offline | State::Over => Err(stanza),
+        }
+    }
 }
 
-/// A stanza did not fit any more. It comes back.
-#[derive(Debug, PartialEq, Eq, Error)]
-#[error("the buffer of unacknowledged stanzas is full")]
-pub struct QueueFull<S> {
-    /// The stanza, unrecorded.
-    pub stanza: S,
-}
-
-/// The host still handles stanzas of the session: `h` would leave them out, the peer would send them
-/// again, and they would be handled twice. Settle them and ask again.
-#[derive(Debug, PartialEq, Error)]
-#[error("stanzas of the session are not settled yet")]
-pub struct ReceiptsOpen<S> {
-    /// The session, as it was.
-    pub session: Detached<S>,
-}
-
-/// What a session leaves behind.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "nobody else holds its stanzas any more"]
-pub struct Ended<S> {
-    /// How it ended.
-    pub ending: Ending,
-    /// Its SM-ID, if it had one: the store still knows it.
-    pub smid: Option<SmId>,
-    /// How many stanzas of the peer were handled: what
-    /// [`retire`](crate::SessionStore::retire) remembers.
-    pub h: Counter,
-    /// How many more were delivered and not settled. Their receipts settle nothing any more, and `h`
-    /// leaves them out: a client that learns this `h` sends them again. To prevent it, settle them before
-    /// the session ends.
-    pub open_receipts: usize,
-    /// What the peer has not acknowledged, oldest first, each once.
-    pub unacked: Lost<S>,
-}
-
-/// How a session ended. It is never a resumption: then the session lives on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Ending {
-    /// The stream was closed in good order.
-    Closed,
-    /// The connection was lost and the session is not resumable.
-    NotResumable,
-    /// The connection was lost and nobody resumed in time.
-    Expired,
-    /// Another session took its place: the same resource was bound again, or a store made room.
-    Replaced,
-    /// The peer broke the protocol.
-    PeerFault,
-    /// The peer did not acknowledge and the buffer is full.
-    BufferFull,
-    /// The host stopped it: it shuts down, or an administrator said so.
-    Stopped,
-    /// The server refused `<enable/>`; the stream lives on without stream management.
-    EnableRefused,
-    /// The server refused `<resume/>`; the stream lives on and wants a new session.
-    ResumeRefused,
+/// Counts and times: what people wrote to each other is not for logs.
+impl<S: fmt::Debug, C> fmt::Debug for Session<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("state", &self.state)
+            .field("connected", &self.connection.is_some())
+            .field("waiting", &self.backlog)
+            .field("events", &self.events.len())
+            .field("front", &self.front)
+            .field("acks", &self.acks)
+            .field("request", &self.request)
+            .field("resend", &self.resend)
+            .field("request_resent", &self.request_resent)
+            .field("evicted", &self.evicted)
+            .field("taker", &self.taker)
+            .field("ending", &self.ending)
+            .field("settle_until", &self.settle_until)
+            .field("verdict", &self.verdict)
+            .field("client", &self.client)
+            .finish_non_exhaustive()
+    }
 }

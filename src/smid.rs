@@ -62,7 +62,7 @@ impl SmId {
         Self(Text::Inline { len: 22, bytes })
     }
 
-    /// An SM-ID of the host's own making, or one that was kept somewhere. Whoever knows it can ask for
+    /// An SM-ID of the host's own making, or one that was kept somewhere. A peer that knows it can ask for
     /// the session: it must not be guessable.
     ///
     /// # Errors
@@ -165,6 +165,20 @@ mod tests {
         assert_eq!(SmId::new(&"x".repeat(4001)), Err(InvalidText::TooLong));
         assert_eq!(SmId::new("a\0b"), Err(InvalidText::NotXml));
         assert_eq!(SmId::new("ßé日本'\"<&\t\n").unwrap().as_str(), "ßé日本'\"<&\t\n");
+    }
+
+    /// Clients choose what is looked up: hashes that leave bytes out could be made to collide.
+    #[test]
+    fn every_byte_of_an_id_counts_for_its_hash() {
+        use std::hash::{BuildHasher, RandomState};
+        let hash = RandomState::new();
+        for len in [4, 22, 23, 500] {
+            let all_x = SmId::new(&"x".repeat(len)).unwrap();
+            for at in 0..len {
+                let one_y = format!("{}y{}", "x".repeat(at), "x".repeat(len - at - 1));
+                assert_ne!(hash.hash_one(SmId::new(&one_y).unwrap()), hash.hash_one(&all_x), "byte {at} of {len}");
+            }
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod memory;
 
+use std::num::NonZeroU64;
 use std::time::Instant;
 
 pub use memory::{AtCap, MemoryStore, StoreError};
@@ -17,25 +18,28 @@ use crate::smid::SmId;
 ///
 /// # Contract
 ///
+/// - A record belongs to an owner and an SM-ID. Two owners with the same SM-ID have two records that have
+///   nothing to do with each other.
 /// - Every method is atomic: of two calls, one sees all that the other did or nothing.
 /// - SM-IDs are untrusted, those given to [`lookup`](Self::lookup) at least: any text of 1 to 4000 bytes.
 ///   The `owner` is trusted: the authenticated bare JID, normalized by the host.
 /// - An answer never tells a stranger that an SM-ID exists: what is not the `owner`'s is
-///   [`NotFound`](Lookup::NotFound), as what never was.
-/// - Every [`register`](Self::register) gives a new [`Epoch`]. `retire` and `remove` act only if the
-///   record is still of the epoch that they name, and are no errors otherwise: a session that dies late
-///   does not take its successor's record with it.
+///   [`NotFound`](Lookup::NotFound), as what never was, and takes as long to look up.
+/// - Every [`register`](Self::register) gives a new [`Epoch`], higher than those that its owner got before. `retire` and
+///   `remove` act only on the record of the epoch that they name, and are no errors otherwise: a session
+///   that dies late does not take its successor's record with it. A store that is built again gives epochs
+///   that the one before it has not given.
 /// - A stale `h` is answered as often as it is asked for, and never when it is older than the store's
-///   limit, swept or not. It may be lost at any time (a cap, a restart): the answer is then `NotFound`.
-///   A registration may be lost only with the session itself.
+///   limit, swept or not. Its age counts from `retire`. It may be lost at any time (a cap, a restart): the
+///   answer is then `NotFound`. A registration may be lost only with the session itself.
 /// - `now` is the host's monotonic clock.
 ///
-/// The trait can be made into an object, `dyn SessionStore<Sid = ..., Error = ...>`.
+/// The trait can be made into an object, `dyn SessionStore<Handle = ..., Error = ...>`.
 ///
 /// [`MemoryStore`] is the reference; `tests/store_conformance.rs` checks any store against this.
 pub trait SessionStore: Send + Sync {
-    /// The host's handle for the owner of a session, whatever reaches it: a channel, a node and a number.
-    type Sid;
+    /// How the host reaches the task that has a session: a channel, a node and a number.
+    type Handle;
     /// What can go wrong in the store itself.
     type Error;
 
@@ -44,35 +48,44 @@ pub trait SessionStore: Send + Sync {
     ///
     /// # Errors
     ///
-    /// The SM-ID is another owner's, a cap is reached, or the store failed. Nothing has changed then.
-    fn register(&self, smid: &SmId, owner: &str, sid: Self::Sid) -> Result<Registered<Self::Sid>, Self::Error>;
+    /// A cap is reached, or the store failed. Nothing has changed then.
+    fn register(
+        &self,
+        smid: &SmId,
+        owner: &str,
+        handle: Self::Handle,
+        now: Instant,
+    ) -> Result<Registered<Self::Handle>, Self::Error>;
 
-    /// What is known about an SM-ID that this owner asks for.
+    /// Returns what is known about an SM-ID that this owner asks for.
     ///
     /// # Errors
     ///
     /// The store failed.
-    fn lookup(&self, smid: &SmId, owner: &str, now: Instant) -> Result<Lookup<Self::Sid>, Self::Error>;
+    fn lookup(&self, smid: &SmId, owner: &str, now: Instant) -> Result<Lookup<Self::Handle>, Self::Error>;
 
-    /// The session is gone: forgets it and, if the store keeps them, remembers its last `h`.
+    /// Forgets a session that has ended and, if the store keeps them, remembers its last `h`. This is also
+    /// the way to tell the last `h` of a session that was [`Displaced`].
     ///
     /// # Errors
     ///
     /// The store failed.
-    fn retire(&self, smid: &SmId, epoch: Epoch, h: Counter, now: Instant) -> Result<(), Self::Error>;
+    fn retire(&self, smid: &SmId, owner: &str, epoch: Epoch, h: Counter, now: Instant) -> Result<(), Self::Error>;
 
-    /// Forgets the session and its `h`: it was closed in good order, nobody will ask.
+    /// Forgets the session and its `h`: it was closed in good order, and its client will not ask for it.
     ///
     /// # Errors
     ///
     /// The store failed.
-    fn remove(&self, smid: &SmId, epoch: Epoch) -> Result<(), Self::Error>;
+    fn remove(&self, smid: &SmId, owner: &str, epoch: Epoch) -> Result<(), Self::Error>;
 
-    /// Drops stale records that are too old to be answered, and tells how many. It costs by what it drops.
-    fn sweep(&self, now: Instant) -> usize;
+    /// Drops stale records that are too old to be answered: a bounded number of them in one call, so that
+    /// the other calls do not wait. The host calls it again at once while [`Swept::more`] says so.
+    fn sweep(&self, now: Instant) -> Swept;
 
-    /// When the host shall call [`sweep`](Self::sweep) next, if it shall; a [`retire`](Self::retire) may
-    /// change the answer.
+    /// Returns when the host shall call [`sweep`](Self::sweep) next: at a time that has passed, if the last
+    /// one left work behind. `None`: there is nothing to sweep. A [`retire`](Self::retire) may change the
+    /// answer.
     fn next_sweep(&self) -> Option<Instant>;
 }
 
@@ -86,42 +99,61 @@ impl Epoch {
         Self(number)
     }
 
-    /// The number.
+    /// Returns the number.
     pub const fn get(self) -> u64 {
         self.0
+    }
+}
+
+impl From<NonZeroU64> for Epoch {
+    fn from(number: NonZeroU64) -> Self {
+        Self(number.get())
     }
 }
 
 /// A session is registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "the epoch is needed to take the record out again"]
-pub struct Registered<Sid> {
+pub struct Registered<Handle> {
     /// Which registration this is.
     pub epoch: Epoch,
-    /// The session that had to make room for it: the host ends it, with
-    /// [`Ending::Replaced`](crate::Ending::Replaced). Its record is gone, and its `h` is not remembered.
-    pub evicted: Option<Evicted<Sid>>,
+    /// The session of the same owner that had to make room for it.
+    pub displaced: Option<Displaced<Handle>>,
 }
 
-/// A session whose record is gone. Its owner ends it if it still is of that registration.
+/// A session that lost its registration to a newer one of its owner.
+///
+/// It cannot be found any more. The host ends it, with [`EndReason::Replaced`](crate::EndReason::Replaced) and if
+/// it still is of this epoch, and then calls [`retire`](SessionStore::retire) with this epoch, as for any
+/// other session: until then its client is told `NotFound`, afterwards its last `h`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Evicted<Sid> {
+pub struct Displaced<Handle> {
     /// Its SM-ID.
     pub smid: SmId,
     /// The registration that was taken out.
     pub epoch: Epoch,
     /// Where it is.
-    pub sid: Sid,
+    pub handle: Handle,
 }
 
 /// The three answers to a question for an SM-ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Lookup<Sid> {
+pub enum Lookup<Handle> {
     /// The session lives, there.
-    Session(Sid),
+    Session(Handle),
     /// It is gone; this was its last `h`.
     StaleH(Counter),
     /// Nothing is known, or it is not this owner's.
     NotFound,
+}
+
+/// What one call of [`sweep`](SessionStore::sweep) did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use = "there may be more to sweep at once"]
+pub struct Swept {
+    /// How many records it dropped.
+    pub dropped: usize,
+    /// `true` if more are too old already.
+    pub more: bool,
 }

@@ -1,29 +1,39 @@
-//! The state of one stream: its role, its phase, and the session on it.
+//! The engine: the state of one stream, its role, its phase, and the session on it.
 
-mod action;
-mod asking;
-mod flow;
-mod negotiate;
+mod client;
+mod closing;
+mod inbound;
+mod negotiation;
+mod receive;
+mod requests;
+mod send;
+mod server;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-pub use action::{
-    Acked, Action, CannotEnable, Disconnected, EnableRequest, Inbound, NotRecorded, OtherStream, Refusal, Resend,
-    ResumeError, ResumeRequest, Resumption, Sent, WhyNot, WhyRefused,
-};
+use minidom::Element;
+
+pub use client::CannotEnable;
+pub use closing::Closing;
+pub use inbound::Inbound;
+pub use send::{Acked, NotRecorded, NotRecordedWhy, Sent};
+pub use server::{EnableRequest, Foreign, NotResumed, NotResumedWhy, Refusal, ResumeRequest, Resumption};
 
 use crate::config::Config;
 use crate::counter::Counter;
+use crate::detached::{Detached, EndReason, Ended, Resumable, Traffic};
 use crate::error::Error;
-use crate::handled::{OpenReceipt, Tag};
-use crate::nonza::Nonza;
-use crate::queue::{Stanza, Unacked};
-use crate::session::{Detached, Ended, Ending, Session};
+use crate::nonza::{Enabled, Failed, Nonza};
+use crate::queue::{Queued, Unacked};
+use crate::receipts::{OpenReceipt, Receipt, Tag};
 use crate::smid::SmId;
-use asking::Asking;
+use crate::stanza::Stanza;
+use requests::Requests;
 
 /// Stream management on one stream, of a server or a client. A connection handler feeds it and obeys.
+///
+/// This is the engine. [`Session`](crate::Session) drives it, and does what is left to a host here.
 ///
 /// # The order of calls
 ///
@@ -32,14 +42,15 @@ use asking::Asking;
 /// | the stream opens | [`server`](Self::server), [`client`](Self::client) or [`disabled`](Self::disabled) |
 /// | negotiation goes on | [`authenticated`](Self::authenticated) or [`authenticated_without_bind`](Self::authenticated_without_bind), [`bound`](Self::bound); [`has_feature`](Self::has_feature) tells whether to advertise |
 /// | an element arrives, any element | [`handle`](Self::handle), while [`can_receive`](Self::can_receive) |
-/// | a delivered stanza is handled | [`record_handled`](Self::record_handled); if it never will be, [`give_up`](Self::give_up) or [`give_up_all`](Self::give_up_all) |
+/// | the host stops to read, or reads on | [`hearing`](Self::hearing) |
+/// | a delivered stanza is handled | [`record_handled`](Self::record_handled); if its receipt is lost, [`settle_without_receipt`](Self::settle_without_receipt) or [`settle_all`](Self::settle_all) |
 /// | a stanza is about to be written, any stanza | [`record_sent`](Self::record_sent), and then write it; [`is_recording`](Self::is_recording) tells whether it may be left out, [`has_room`](Self::has_room) whether a backlog goes on |
-/// | the host asks for an acknowledgement, or gives one, of its own accord | [`request`](Self::request), [`ack`](Self::ack) |
+/// | the host asks for an acknowledgement, or gives one, of its own accord | [`request_ack`](Self::request_ack), [`send_ack`](Self::send_ack) |
 /// | another connection wants the session | [`check_resume`](Self::check_resume), then [`disconnect`](Self::disconnect) |
-/// | [`poll_timeout`](Self::poll_timeout) has come | [`handle_timeout`](Self::handle_timeout) |
+/// | [`poll_timeout`](Self::poll_timeout) has come | read what has arrived, then [`handle_timeout`](Self::handle_timeout) |
 /// | a server got a request | [`accept_enable`](Self::accept_enable), [`refuse_enable`](Self::refuse_enable), [`accept_resume`](Self::accept_resume), [`refuse_resume`](Self::refuse_resume) |
 /// | a client wants it | [`enable`](Self::enable), or [`resume`](Self::resume) in place of `client` |
-/// | the stream is closed in good order | [`finish`](Self::finish), then [`disconnect`](Self::disconnect) |
+/// | the stream is closed in good order | [`finish`](Self::finish) |
 /// | the connection is lost | [`disconnect`](Self::disconnect) |
 /// | an [`Error`] or the host ends the stream | [`end`](Self::end) |
 ///
@@ -59,22 +70,22 @@ use asking::Asking;
 /// stream.authenticated();
 /// stream.bound();
 ///
-/// let enable = Inbound::Nonza(Nonza::Enable(Enable { resume: true, max: None }));
-/// let Action::Enable(request) = stream.handle(enable, now)? else { unreachable!() };
+/// let enable = Nonza::Enable(Enable { resume: true, max: None });
+/// let Action::Enable(request) = stream.handle(enable.into(), now)? else { unreachable!() };
 /// let smid = SmId::random()?;
 /// let enabled = stream.accept_enable(request, Some(smid))?;
 /// assert!(enabled.to_string().contains("resume='true' max='600'"));
 ///
-/// let Action::Deliver(receipt) = stream.handle(Inbound::Stanza, now)? else { unreachable!() };
+/// let Action::Deliver(receipt) = stream.handle(Inbound::Stanza { bytes: 10 }, now)? else { unreachable!() };
 /// // ... the host handles the stanza ...
 /// stream.record_handled(receipt)?;
-/// let Action::Send(answer) = stream.handle(Inbound::Nonza(Nonza::Request), now)? else { unreachable!() };
-/// assert_eq!(answer.to_string(), "<a xmlns='urn:xmpp:sm:3' h='1'/>");
+/// let Action::Write(ack) = stream.handle(Nonza::AckRequest.into(), now)? else { unreachable!() };
+/// assert_eq!(ack.to_string(), "<a xmlns='urn:xmpp:sm:3' h='1'/>");
 ///
 /// let sent = stream.record_sent("<message/>", now).map_err(|no| no.why)?;
 /// // ... the host writes the stanza, and then ...
-/// assert!(sent.request, "and an <r/> after it");
-/// let Action::Acked(acked) = stream.handle(Inbound::Nonza(Nonza::Ack(1.into())), now)? else { unreachable!() };
+/// assert_eq!(sent.write, Some(Nonza::AckRequest), "and an <r/> after it");
+/// let Action::Acknowledged(acked) = stream.handle(Nonza::Ack(1.into()).into(), now)? else { unreachable!() };
 /// assert_eq!(acked.count, 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -82,7 +93,7 @@ use asking::Asking;
 #[must_use = "the session and its stanzas live nowhere else: `disconnect` or `end` it"]
 pub struct StreamMgmt<S> {
     config: Arc<Config>,
-    /// Tells this stream's tokens from others.
+    /// Tells the request that is pending from others.
     tag: Tag,
     role: Role,
     phase: Phase,
@@ -90,20 +101,9 @@ pub struct StreamMgmt<S> {
     binds: bool,
     /// Client: `<enable/>` was sent.
     attempted: bool,
-    /// The stream was closed in good order.
-    finished: bool,
-    session: Session<S>,
-    smid: Option<SmId>,
-    resumable: bool,
-    /// How long the session waits, once detached. Nothing: without end.
-    window: Option<Duration>,
-    asking: Asking,
-    /// How many stanzas had been sent at the last `<r/>`.
-    asked: Counter,
-    /// When the stream ends because the buffer is over its bounds.
-    full_until: Option<Instant>,
-    /// No more stanzas were taken for a while, so that an answer may lie unread.
-    was_blocked: bool,
+    traffic: Traffic<S>,
+    resumable: Option<Resumable>,
+    requests: Requests,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,15 +119,69 @@ enum Phase {
     Connected,
     Authenticated,
     Bound,
-    /// Server: an [`EnableRequest`] is in the host's hands.
-    EnablePending,
-    /// Server: a [`ResumeRequest`] is in the host's hands.
-    ResumePending,
+    /// Server: the host has an [`EnableRequest`] since then.
+    EnablePending(Instant),
+    /// Server: the host has a [`ResumeRequest`] since then.
+    ResumePending(Instant),
     /// Client: `<enable/>` is sent. What goes out is counted.
     Enabling,
     /// Client: `<resume/>` is sent for a session with this deadline.
     Resuming(Option<Instant>),
     Enabled,
+}
+
+/// What the host has to do about an element that arrived.
+#[derive(Debug)]
+#[must_use = "the peer waits for what this asks the host to do"]
+#[non_exhaustive]
+pub enum Action<S> {
+    /// A stanza: handle it, and then give the receipt to
+    /// [`record_handled`](crate::StreamMgmt::record_handled).
+    Deliver(Receipt),
+    /// Not a stanza and not stream management: the host handles it.
+    Other,
+    /// Write this.
+    Write(Nonza),
+    /// The peer has taken responsibility for stanzas. Nothing to do.
+    Acknowledged(Acked),
+    /// Server: the peer wants stream management. Call
+    /// [`accept_enable`](crate::StreamMgmt::accept_enable) or
+    /// [`refuse_enable`](crate::StreamMgmt::refuse_enable).
+    Enable(EnableRequest),
+    /// Server: the peer wants its session back. Look it up, fetch it, and call
+    /// [`accept_resume`](crate::StreamMgmt::accept_resume) or
+    /// [`refuse_resume`](crate::StreamMgmt::refuse_resume).
+    Resume(ResumeRequest),
+    /// Client: stream management is on.
+    Enabled(Box<Enabled>),
+    /// Client: the session is back. Write all of [`unacked`](crate::StreamMgmt::unacked), in order and without
+    /// [`record_sent`](crate::StreamMgmt::record_sent), for they are counted; and then this, if there is something.
+    Resumed(Option<Nonza>),
+    /// Client: the request was refused, and the stream lives on. What its session still held comes back:
+    /// after [`EndReason::ResumeRefused`], bind a resource and send it once more; after
+    /// [`EndReason::EnableRefused`] it was written on this stream and is on its way, as without stream
+    /// management.
+    Failed(Failed, Box<Ended<S>>),
+}
+
+/// What became of a session when its stream was lost.
+#[derive(Debug)]
+#[must_use = "the session and its stanzas live nowhere else"]
+pub enum Disconnected<S> {
+    /// It waits to be resumed.
+    Resumable(Detached<S>),
+    /// It is over.
+    Ended(Ended<S>),
+}
+
+impl<S: Stanza> Disconnected<S> {
+    /// The end of the session, whether it could have been resumed or not.
+    pub fn end(self, reason: EndReason) -> Ended<S> {
+        match self {
+            Self::Resumable(session) => session.end(reason),
+            Self::Ended(ended) => ended,
+        }
+    }
 }
 
 impl<S: Stanza> StreamMgmt<S> {
@@ -150,21 +204,15 @@ impl<S: Stanza> StreamMgmt<S> {
     fn new(config: Arc<Config>, role: Role, phase: Phase) -> Self {
         let tag = Tag::new(&config);
         Self {
-            session: Session::new(tag),
+            traffic: Traffic::new(tag),
             config,
             tag,
             role,
             phase,
             binds: true,
             attempted: false,
-            finished: false,
-            smid: None,
-            resumable: false,
-            window: None,
-            asking: Asking::No,
-            asked: Counter::ZERO,
-            full_until: None,
-            was_blocked: false,
+            resumable: None,
+            requests: Requests::default(),
         }
     }
 
@@ -184,7 +232,7 @@ impl<S: Stanza> StreamMgmt<S> {
         self.binds = false;
     }
 
-    /// A resource is bound: `<enable/>` may come, `<resume/>` no more. While a request is unanswered, or
+    /// A resource is bound: `<enable/>` may come, `<resume/>` no more. While a request is pending, or
     /// once stream management is on, this changes nothing.
     pub fn bound(&mut self) {
         if matches!(self.phase, Phase::Connected | Phase::Authenticated) {
@@ -199,25 +247,36 @@ impl<S: Stanza> StreamMgmt<S> {
         self.role == Role::Server && matches!(self.phase, Phase::Authenticated | Phase::Bound)
     }
 
-    /// Takes an element that arrived, any element, and tells what to do about it.
+    /// Sorts an element by the [namespace](Config::stanza_ns) of this stream's stanzas, for [`handle`](Self::handle).
+    pub fn inbound(&self, element: &Element) -> Inbound {
+        Inbound::from_element(element, self.config.stanza_ns)
+    }
+
+    /// Takes an element that arrived, any element, and returns what to do about it.
     ///
     /// # Errors
     ///
-    /// [`Error`], with the state as it was: obey its [`answer`](Error::answer).
+    /// [`Error`], with the state as it was: do what its [`reaction`](Error::reaction) says.
     #[inline(always)]
-    pub fn handle(&mut self, inbound: Inbound, now: Instant) -> Result<Action<'_, S>, Error> {
-        // What comes most.
+    pub fn handle(&mut self, inbound: Inbound, now: Instant) -> Result<Action<S>, Error> {
+        // The two that come most; the third is `<r/>`.
         if self.is_enabled() {
             match inbound {
-                Inbound::Stanza => {
-                    return match self.session.handled.receive_alone(now) {
+                Inbound::Stanza { bytes } => {
+                    return match self.traffic.receipts.receive_alone(bytes, now) {
                         Some(receipt) => Ok(Action::Deliver(receipt)),
-                        None => self.receive(now).map(Action::Deliver),
+                        None => self.receive(bytes, now).map(Action::Deliver),
                     };
                 }
-                Inbound::Nonza(Nonza::Ack(h)) => return self.acknowledged(h, now),
-                Inbound::Nonza(Nonza::Request) if !self.finished => return Ok(Action::Send(self.answer())),
-                Inbound::Nonza(Nonza::Request) => return Ok(Action::Other),
+                Inbound::Nonza(Nonza::Ack(h)) => {
+                    // There is nothing in it to drop, and to find that out costs a call.
+                    std::mem::forget(inbound);
+                    return self.on_ack(h, now);
+                }
+                Inbound::Nonza(Nonza::AckRequest) => {
+                    std::mem::forget(inbound);
+                    return Ok(Action::Write(self.on_ack_request()));
+                }
                 _ => {}
             }
         }
@@ -238,69 +297,77 @@ impl<S: Stanza> StreamMgmt<S> {
     }
 
     /// Whether the session will wait to be resumed if the connection is lost now.
+    ///
+    /// It will not while a stanza is missing from it that left the buffer
+    /// [unacknowledged](crate::OnFull::EvictOldest), nor while the buffer is over its bounds.
     pub fn is_resumable(&self) -> bool {
-        self.resumable && !self.finished
+        let queue = &self.traffic.queue;
+        self.resumable.is_some() && queue.is_whole() && queue.is_within(&self.config)
     }
 
     /// The session's SM-ID, if it has one.
     pub fn smid(&self) -> Option<&SmId> {
-        self.smid.as_ref()
+        self.resumable.as_ref().map(|resumable| &resumable.smid)
+    }
+
+    /// Whether the buffer is within its bounds.
+    pub(crate) fn is_within(&self) -> bool {
+        self.traffic.queue.is_within(&self.config)
     }
 
     /// How many stanzas of the peer were handled: what an `<a/>` would say.
+    #[inline]
     pub fn h(&self) -> Counter {
-        self.session.handled.h()
+        self.traffic.receipts.h()
     }
 
     /// How many stanzas were sent.
+    #[inline]
     pub fn sent(&self) -> Counter {
-        self.session.queue.sent()
+        self.traffic.queue.sent()
     }
 
     /// How many of them the peer has acknowledged.
+    #[inline]
     pub fn acked(&self) -> Counter {
-        self.session.queue.acked()
+        self.traffic.queue.acked()
     }
 
     /// What the peer has not acknowledged and the buffer keeps, oldest first.
     pub fn unacked(&self) -> Unacked<'_, S> {
-        self.session.queue.unacked()
+        self.traffic.queue.unacked()
     }
 
     /// How many bytes that is.
     pub fn unacked_bytes(&self) -> usize {
-        self.session.queue.bytes()
+        self.traffic.queue.bytes()
     }
 
-    /// How many delivered stanzas the host has not settled yet.
+    /// The unacknowledged stanza of that number, if it is kept.
+    #[inline]
+    pub fn queued(&self, number: Counter) -> Option<Queued<'_, S>> {
+        self.traffic.queue.get(number)
+    }
+
+    /// How many delivered stanzas the host has not settled.
+    #[inline]
     pub fn open_receipts(&self) -> usize {
-        self.session.handled.open()
+        self.traffic.receipts.open()
     }
 
     /// The oldest of them: `h` waits for it.
     pub fn oldest_open(&self) -> Option<OpenReceipt> {
-        self.session.handled.oldest()
+        self.traffic.receipts.oldest()
     }
 
-    /// The stream is being closed in good order: it gives the
-    /// [last `<a/>`](https://xmpp.org/extensions/xep-0198.html#acking), to be written before
-    /// `</stream:stream>`, and the session ends with the stream. Record and write nothing more.
+    /// The host closes the stream in good order, or after a stream error. Returns the
+    /// [last `<a/>`](https://xmpp.org/extensions/xep-0198.html#acking), to be written before `</stream:stream>`, and
+    /// what takes the peer's last acknowledgements until its own `</stream:stream>`.
     ///
-    /// How long to wait for the peer's `</stream:stream>` is the host's to decide; nothing is due any more. What
-    /// an `<a/>` acknowledges until then does not come back from the session. A stanza that arrives is the
-    /// peer's to send again, and no request is answered: all of them are [`Action::Other`]. Of an error only the
-    /// [`ending`](crate::End::ending) counts.
-    #[must_use = "the peer gets it only if it is written"]
-    pub fn finish(&mut self) -> Option<Nonza> {
-        let last = self.ack();
-        self.session.handled.forget_request();
-        self.finished = true;
-        last
-    }
-
-    /// Whether elements of stream management may be written.
-    fn is_speaking(&self) -> bool {
-        self.is_enabled() && !self.finished
+    /// Settle open receipts first: the last `<a/>` and [`Ended::h`] are final.
+    pub fn finish(self) -> (Option<Nonza>, Closing<S>) {
+        let last = self.send_ack();
+        (last, Closing::new(self.traffic, self.resumable.map(|resumable| resumable.smid)))
     }
 
     /// The connection is gone. The session waits to be resumed, if it may, or ends and hands back what
@@ -309,21 +376,26 @@ impl<S: Stanza> StreamMgmt<S> {
     /// Receipts that are open go with the session. If it is not [resumable](Self::is_resumable), settle
     /// them first: [`Ended::h`] is final.
     pub fn disconnect(self, now: Instant) -> Disconnected<S> {
-        let deadline = match self.phase {
-            Phase::Resuming(deadline) => deadline,
-            _ => self.window.and_then(|window| now.checked_add(window)),
-        };
-        let resumable = self.is_resumable();
-        let ending = if self.finished { Ending::Closed } else { Ending::NotResumable };
-        let Self { config, session, smid, window, .. } = self;
-        match smid {
-            Some(smid) if resumable => Disconnected::Resumable(Detached { config, session, smid, window, deadline }),
-            smid => Disconnected::Ended(session.into_ended(ending, smid)),
+        let is_resumable = self.is_resumable();
+        let is_within = self.is_within();
+        let Self { config, traffic, phase, resumable, .. } = self;
+        match resumable {
+            Some(resumable) if is_resumable => {
+                let deadline = match phase {
+                    Phase::Resuming(deadline) => deadline,
+                    _ => resumable.resume_timeout.and_then(|timeout| now.checked_add(timeout)),
+                };
+                Disconnected::Resumable(Detached { config, traffic, resumable, deadline })
+            }
+            resumable => {
+                let reason = if is_within { EndReason::NotResumable } else { EndReason::BufferFull };
+                Disconnected::Ended(traffic.into_ended(reason, resumable.map(|resumable| resumable.smid)))
+            }
         }
     }
 
     /// The stream and its session are over for good. Settle open receipts first: [`Ended::h`] is final.
-    pub fn end(self, ending: Ending) -> Ended<S> {
-        self.session.into_ended(ending, self.smid)
+    pub fn end(self, reason: EndReason) -> Ended<S> {
+        self.traffic.into_ended(reason, self.resumable.map(|resumable| resumable.smid))
     }
 }

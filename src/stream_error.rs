@@ -23,9 +23,10 @@ const NS_STREAMS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
 /// );
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StreamError {
     /// `conflict`: the session [was resumed](https://xmpp.org/extensions/xep-0198.html#resumption) on
-    /// another stream while this one was still open. Hosts write this one themselves.
+    /// another stream while this one was still open.
     Conflict,
     /// `policy-violation`: an element that ends the stream is malformed.
     PolicyViolation,
@@ -48,7 +49,10 @@ pub enum StreamError {
         acked: Counter,
     },
     /// `undefined-condition`: `<resumed/>` names another session than was asked for.
-    OtherSession,
+    ForeignSession,
+    /// Another condition, for reasons of the host's: `system-shutdown`, `not-authorized`. It has to be a name that
+    /// [RFC 6120](https://www.rfc-editor.org/rfc/rfc6120#section-4.9.3) defines.
+    Other(&'static str),
 }
 
 impl StreamError {
@@ -59,16 +63,17 @@ impl StreamError {
             Self::Conflict => "conflict",
             Self::PolicyViolation => "policy-violation",
             Self::ResourceConstraint => "resource-constraint",
-            Self::HandledCountTooHigh { .. } | Self::HandledCountBackwards { .. } | Self::OtherSession => {
+            Self::HandledCountTooHigh { .. } | Self::HandledCountBackwards { .. } | Self::ForeignSession => {
                 "undefined-condition"
             }
+            Self::Other(condition) => condition,
         }
     }
 
     /// What a human may read about it.
     pub fn text(&self) -> Option<String> {
         match self {
-            Self::Conflict => None,
+            Self::Conflict | Self::Other(_) => None,
             Self::PolicyViolation => Some("An element of stream management is malformed.".into()),
             Self::ResourceConstraint => Some("Too many unacknowledged stanzas.".into()),
             Self::HandledCountTooHigh { h, send_count } => {
@@ -77,7 +82,7 @@ impl StreamError {
             Self::HandledCountBackwards { h, acked } => {
                 Some(format!("You acknowledged {h} stanzas, but had already acknowledged {acked}."))
             }
-            Self::OtherSession => Some("This is not the session that I asked for.".into()),
+            Self::ForeignSession => Some("This is not the session that I asked for.".into()),
         }
     }
 
@@ -136,7 +141,8 @@ mod tests {
             StreamError::ResourceConstraint,
             StreamError::HandledCountTooHigh { h, send_count: other },
             StreamError::HandledCountBackwards { h: other, acked: h },
-            StreamError::OtherSession,
+            StreamError::ForeignSession,
+            StreamError::Other("system-shutdown"),
         ] {
             let mut out = BytesMut::new();
             error.write_to(&mut out);

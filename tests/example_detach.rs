@@ -186,7 +186,7 @@ async fn what_waits_behind_a_session_that_is_over_is_kept_in_order() {
 
 #[tokio::test]
 async fn what_left_the_buffer_is_kept_until_it_is_acknowledged() {
-    let server = start(&["--buffer-max=10", "--on-full=give-up"]).await;
+    let server = start(&["--buffer-max=10", "--on-full=evict-oldest", "--evicted-max-bytes=1000000"]).await;
     let mut romeo = Client::bind(&server, "r").await;
     let mut juliet = Client::bind(&server, "j").await;
     juliet.enable().await;
@@ -215,7 +215,7 @@ async fn the_server_does_not_wait_for_a_client_that_has_no_session() {
 /// Far more than the kernels at both ends take for a client that does not read.
 #[tokio::test]
 async fn the_old_stream_of_a_session_that_moves_ends_after_a_whole_element() {
-    let server = start(&["--buffer-max-bytes=100000000"]).await;
+    let server = start(&["--buffer-max-bytes=100000000", "--backlog-max-bytes=100000000"]).await;
     let mut romeo = Client::bind(&server, "r").await;
     let mut juliet = Client::bind(&server, "j").await;
     let smid = juliet.enable().await;

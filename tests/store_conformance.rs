@@ -8,32 +8,39 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support_count::counted;
-use support_store::{GERIATRIC, JULIET, MakeStore, ROMEO, SECOND, on, smid, stale};
-use xmpp_sm::{AtCap, Config, Counter, Epoch, Lookup, MemoryStore, SessionStore, SmId, StaleH, StoreError};
+use support_store::{GERIATRIC, JULIET, MakeStore, ROMEO, SECOND, off, on, smid, stale};
+use xmpp_sm::{AtCap, Config, Counter, Displaced, Epoch, Lookup, MemoryStore, SessionStore, SmId, StaleH, StoreError};
+
+const MERCUTIO: &str = "mercutio@example.com";
 
 struct InMemory;
 
 impl MakeStore for InMemory {
-    type Sid = u64;
+    type Handle = u64;
     type Store = MemoryStore<u64>;
 
     fn store(&self, stale_h: StaleH) -> MemoryStore<u64> {
-        MemoryStore::new(&Config::default().stale_h(stale_h))
+        remembering(stale_h).per_owner(count(1000)).stale_per_owner(count(1000))
     }
 
-    fn sid(&self, number: u64) -> u64 {
+    fn handle(&self, number: u64) -> u64 {
         number
     }
 }
 
 support_store::conformance!(InMemory);
 
-fn sessions(n: usize) -> NonZeroUsize {
+fn count(n: usize) -> NonZeroUsize {
     NonZeroUsize::new(n).unwrap()
 }
 
+fn remembering(stale_h: StaleH) -> MemoryStore<u64> {
+    MemoryStore::new(&Config::default().stale_h(stale_h))
+}
+
+/// With the defaults, but that it remembers the last h.
 fn store() -> MemoryStore<u64> {
-    InMemory.store(on())
+    remembering(on())
 }
 
 fn id(n: u64) -> SmId {
@@ -41,182 +48,352 @@ fn id(n: u64) -> SmId {
 }
 
 fn register(store: &MemoryStore<u64>, n: u64, owner: &str) -> Epoch {
-    let registered = store.register(&id(n), owner, n).unwrap();
-    assert_eq!(registered.evicted, None);
+    let registered = store.register(&id(n), owner, n, Instant::now()).unwrap();
+    assert_eq!(registered.displaced, None);
     registered.epoch
+}
+
+/// Registers a session that takes the place of another, and tells which.
+fn displace(store: &MemoryStore<u64>, n: u64, owner: &str, now: Instant) -> Displaced<u64> {
+    store.register(&id(n), owner, n, now).unwrap().displaced.expect("another has to go")
+}
+
+/// Registers a session and retires it at once. Its h is its number.
+fn come_and_go(store: &MemoryStore<u64>, n: u64, owner: &str, now: Instant) -> Epoch {
+    let epoch = store.register(&id(n), owner, n, now).unwrap().epoch;
+    store.retire(&id(n), owner, epoch, h(n), now).unwrap();
+    epoch
+}
+
+fn h(n: u64) -> Counter {
+    Counter::new(n.try_into().unwrap())
+}
+
+fn owner(n: u64) -> String {
+    format!("user{n}@example.com")
+}
+
+#[test]
+fn an_owner_has_ten_sessions_unless_told_otherwise_and_the_oldest_goes() {
+    let now = Instant::now();
+    let store = store();
+    for n in 0..10 {
+        register(&store, n, JULIET);
+    }
+    for n in 10..1000 {
+        let displaced = displace(&store, n, JULIET, now);
+        assert_eq!((displaced.smid, displaced.handle), (id(n - 10), n - 10));
+        assert_eq!(store.len(), 10);
+    }
+    // There are as many owners as one likes.
+    for n in 0..1000 {
+        register(&store, 0, &owner(n));
+    }
+    assert_eq!(store.len(), 1010);
 }
 
 #[test]
 fn an_owner_with_as_many_sessions_as_it_may_have_is_refused_one_more() {
     let now = Instant::now();
-    let store = store().per_owner(sessions(2));
+    let store = store().per_owner(count(2)).at_cap(AtCap::Refuse);
     let first = register(&store, 1, JULIET);
     register(&store, 2, JULIET);
-    assert_eq!(store.register(&id(3), JULIET, 3), Err(StoreError::OwnerFull));
+    assert_eq!(store.register(&id(3), JULIET, 3, now), Err(StoreError::OwnerFull));
     assert_eq!(store.lookup(&id(3), JULIET, now), Ok(Lookup::NotFound));
     // Others are not touched by it, and a session that is resumed is not one more.
     register(&store, 4, ROMEO);
     let first_again = register(&store, 1, JULIET);
     // The end of the former registration makes no room; that of this one does.
-    store.retire(&id(1), first, Counter::ZERO, now).unwrap();
-    assert_eq!(store.register(&id(3), JULIET, 3), Err(StoreError::OwnerFull));
-    store.retire(&id(1), first_again, Counter::ZERO, now).unwrap();
+    store.retire(&id(1), JULIET, first, Counter::ZERO, now).unwrap();
+    assert_eq!(store.register(&id(3), JULIET, 3, now), Err(StoreError::OwnerFull));
+    store.retire(&id(1), JULIET, first_again, Counter::ZERO, now).unwrap();
     register(&store, 3, JULIET);
     assert_eq!(store.len(), 3);
 }
 
 #[test]
 fn a_store_with_as_many_sessions_as_there_may_be_refuses_one_more() {
-    let store = store().in_all(sessions(2));
+    let now = Instant::now();
+    let store = store().in_all(count(2)).at_cap(AtCap::Refuse);
     register(&store, 1, JULIET);
     let second = register(&store, 2, ROMEO);
-    assert_eq!(store.register(&id(3), JULIET, 3), Err(StoreError::Full));
-    assert_eq!(store.register(&id(3), "mercutio@example.com", 3), Err(StoreError::Full));
+    assert_eq!(store.register(&id(3), JULIET, 3, now), Err(StoreError::Full));
+    assert_eq!(store.register(&id(3), MERCUTIO, 3, now), Err(StoreError::Full));
     register(&store, 1, JULIET);
-    store.remove(&id(2), second).unwrap();
+    store.remove(&id(2), ROMEO, second).unwrap();
     register(&store, 3, JULIET);
-    assert_eq!(store.register(&id(2), ROMEO, 3), Err(StoreError::Full));
+    assert_eq!(store.register(&id(2), ROMEO, 3, now), Err(StoreError::Full));
+    assert_eq!(store.len(), 2);
 }
 
 #[test]
 fn the_longest_registered_session_of_the_owner_makes_room() {
     let now = Instant::now();
-    let store = store().per_owner(sessions(2)).at_cap(AtCap::EvictOldest);
+    let store = store().per_owner(count(2));
     register(&store, 9, ROMEO);
     let first = register(&store, 1, JULIET);
     register(&store, 2, JULIET);
     // It was resumed: now the other one is the longest registered.
     register(&store, 1, JULIET);
-    assert_eq!(store.register(&id(3), JULIET, 3).unwrap().evicted.map(|evicted| evicted.sid), Some(2));
-    assert_eq!(store.register(&id(4), JULIET, 4).unwrap().evicted.map(|evicted| evicted.sid), Some(1));
+    assert_eq!(displace(&store, 3, JULIET, now).handle, 2);
+    assert_eq!(displace(&store, 4, JULIET, now).handle, 1);
     assert_eq!(store.lookup(&id(1), JULIET, now), Ok(Lookup::NotFound));
     // Its late end takes nothing with it.
-    store.retire(&id(1), first, Counter::ZERO, now).unwrap();
+    store.retire(&id(1), JULIET, first, Counter::ZERO, now).unwrap();
     for n in [3, 4] {
         assert_eq!(store.lookup(&id(n), JULIET, now), Ok(Lookup::Session(n)));
     }
     assert_eq!(store.lookup(&id(9), ROMEO, now), Ok(Lookup::Session(9)));
 }
 
+/// One account, whatever it does, costs the others nothing.
 #[test]
-fn the_longest_registered_session_of_all_makes_room() {
+fn a_full_store_ends_nobody_elses_session() {
     let now = Instant::now();
-    let store = store().per_owner(sessions(2)).in_all(sessions(3)).at_cap(AtCap::EvictOldest);
+    let store = store().in_all(count(4));
     register(&store, 1, ROMEO);
     register(&store, 2, JULIET);
     register(&store, 3, JULIET);
-    // Both caps are reached: the owner's own session goes, which makes room under both.
-    assert_eq!(store.register(&id(4), JULIET, 4).unwrap().evicted.map(|evicted| evicted.sid), Some(2));
-    assert_eq!(store.register(&id(5), "mercutio@example.com", 5).unwrap().evicted.map(|evicted| evicted.sid), Some(1));
-    assert_eq!(store.lookup(&id(1), ROMEO, now), Ok(Lookup::NotFound));
-    assert_eq!(store.len(), 3);
-}
-
-/// Wherever the store keeps the two: a newcomer waits for nobody.
-#[test]
-fn each_newcomer_takes_the_place_of_the_one_before() {
-    let now = Instant::now();
-    let store = store().in_all(sessions(1)).at_cap(AtCap::EvictOldest);
-    // So that one in some is kept beside its predecessor. Ids that count up never are.
-    let id =
-        |n: u64| SmId::from_random(u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes());
-    assert_eq!(store.register(&id(0), JULIET, 0).unwrap().evicted, None);
-    assert!(!store.is_empty());
-    for n in 1..1000 {
-        let evicted = store.register(&id(n), JULIET, n).unwrap().evicted.unwrap();
-        assert_eq!((evicted.smid, evicted.sid), (id(n - 1), n - 1));
-        assert_eq!(store.lookup(&id(n), JULIET, now), Ok(Lookup::Session(n)));
-        assert_eq!(store.len(), 1);
+    let last = register(&store, 4, JULIET);
+    // An owner that has sessions makes room with its own oldest, though it may have ten.
+    assert_eq!(displace(&store, 5, JULIET, now).handle, 2);
+    assert_eq!(displace(&store, 6, JULIET, now).handle, 3);
+    assert_eq!(displace(&store, 7, ROMEO, now).handle, 1);
+    // One that has none is refused.
+    assert_eq!(store.register(&id(8), MERCUTIO, 8, now), Err(StoreError::Full));
+    store.remove(&id(4), JULIET, last).unwrap();
+    register(&store, 8, MERCUTIO);
+    assert_eq!(store.register(&id(9), "benvolio@example.com", 9, now), Err(StoreError::Full));
+    for n in 10..1000 {
+        displace(&store, n, JULIET, now);
     }
+    assert_eq!(store.lookup(&id(7), ROMEO, now), Ok(Lookup::Session(7)));
+    assert_eq!(store.lookup(&id(8), MERCUTIO, now), Ok(Lookup::Session(8)));
+    assert_eq!(store.len(), 4);
 }
 
 #[test]
 fn caps_hold_under_a_crowd() {
-    let store = store().in_all(sessions(50));
-    let registered: usize = thread::scope(|scope| {
-        let crowd: Vec<_> = (0..4)
-            .map(|t| {
-                let store = &store;
-                let one = move |n| store.register(&id(t * 1000 + n), JULIET, n).is_ok();
-                scope.spawn(move || (0..100).filter(|n| one(*n)).count())
-            })
-            .collect();
-        crowd.into_iter().map(|thread| thread.join().unwrap()).sum()
-    });
-    assert_eq!((registered, store.len()), (50, 50));
+    for at_cap in [AtCap::Refuse, AtCap::EvictOldest] {
+        let store = store().in_all(count(50)).at_cap(at_cap);
+        // Each thread has owners of its own, and gives some of its sessions up.
+        let crowd = |thread: u64| {
+            let now = Instant::now();
+            for n in 0..400 {
+                let (id, owner) = (id(thread * 1000 + n), owner(thread * 1000 + n % 20));
+                if let Ok(registered) = store.register(&id, &owner, n, now) {
+                    assert!(store.len() <= 50);
+                    if n < 300 && n % 3 == 0 {
+                        store.remove(&id, &owner, registered.epoch).unwrap();
+                    }
+                }
+            }
+        };
+        thread::scope(|scope| {
+            (0..4).for_each(|thread| drop(scope.spawn(move || crowd(thread))));
+        });
+        let found = (0..4).flat_map(|thread| (0..400).map(move |n| (thread * 1000 + n, thread * 1000 + n % 20)));
+        let is_there =
+            |(n, of): &(u64, u64)| store.lookup(&id(*n), &owner(*of), Instant::now()) != Ok(Lookup::NotFound);
+        assert_eq!(found.filter(is_there).count(), store.len());
+        assert_eq!(store.len(), 50);
+    }
+}
+
+/// The client of a session that had to make room is told its last h, like that of any other.
+#[test]
+fn a_displaced_session_leaves_its_last_h() {
+    let now = Instant::now();
+    for store in [store().per_owner(count(1)), store().in_all(count(1))] {
+        register(&store, 1, JULIET);
+        let Displaced { smid, epoch, .. } = displace(&store, 2, JULIET, now);
+        // Its host has not told yet.
+        assert_eq!(store.lookup(&smid, JULIET, now), Ok(Lookup::NotFound));
+        for (owner, other) in [(JULIET, Epoch::new(epoch.get() + 1)), (ROMEO, epoch)] {
+            store.retire(&smid, owner, other, h(99), now).unwrap();
+            store.remove(&smid, owner, other).unwrap();
+        }
+        assert_eq!((store.lookup(&smid, JULIET, now), store.stale_len()), (Ok(Lookup::NotFound), 1));
+        let retired = now + 5 * SECOND;
+        store.retire(&smid, JULIET, epoch, h(7), retired).unwrap();
+        store.retire(&smid, JULIET, epoch, h(8), retired).unwrap();
+        assert_eq!(store.lookup(&smid, JULIET, retired + GERIATRIC), Ok(stale(7)));
+        assert_eq!(store.lookup(&smid, JULIET, retired + GERIATRIC + SECOND), Ok(Lookup::NotFound));
+        assert_eq!(store.lookup(&smid, ROMEO, retired), Ok(Lookup::NotFound));
+        assert_eq!(store.lookup(&id(2), JULIET, retired), Ok(Lookup::Session(2)));
+    }
+}
+
+#[test]
+fn a_displaced_session_that_is_not_retired_is_forgotten_in_time() {
+    let now = Instant::now();
+    let store = store().per_owner(count(1));
+    register(&store, 1, JULIET);
+    let Displaced { smid, epoch, .. } = displace(&store, 2, JULIET, now);
+    let swept = store.sweep(now + GERIATRIC + SECOND);
+    assert_eq!((swept.dropped, swept.more, store.stale_len()), (1, false, 0));
+    store.retire(&smid, JULIET, epoch, h(7), now).unwrap();
+    assert_eq!(store.lookup(&smid, JULIET, now), Ok(Lookup::NotFound));
+    // Or as soon as it is closed, or comes back under its SM-ID, or newer ones need the room.
+    let Displaced { smid, epoch, .. } = displace(&store, 3, JULIET, now);
+    store.remove(&smid, JULIET, epoch).unwrap();
+    assert_eq!(store.stale_len(), 0);
+    let third = displace(&store, 2, JULIET, now);
+    assert_eq!(displace(&store, 3, JULIET, now).smid, id(2));
+    store.retire(&third.smid, JULIET, third.epoch, h(7), now).unwrap();
+    assert_eq!(store.lookup(&id(3), JULIET, now), Ok(Lookup::Session(3)));
+    for n in 10..100 {
+        displace(&store, n, JULIET, now);
+        assert!(store.stale_len() <= 10);
+    }
+    // And where nothing is remembered, that is not either.
+    let forgets = remembering(off()).per_owner(count(1));
+    register(&forgets, 1, JULIET);
+    let Displaced { smid, epoch, .. } = displace(&forgets, 2, JULIET, now);
+    assert_eq!((forgets.stale_len(), forgets.next_sweep()), (0, None));
+    forgets.retire(&smid, JULIET, epoch, h(7), now).unwrap();
+    assert_eq!((forgets.lookup(&smid, JULIET, now), forgets.stale_len()), (Ok(Lookup::NotFound), 0));
 }
 
 #[test]
 fn a_stale_h_goes_the_moment_after_it_is_too_old() {
     let now = Instant::now();
     let store = store();
-    let epoch = register(&store, 1, JULIET);
-    store.retire(&id(1), epoch, Counter::new(7), now).unwrap();
+    come_and_go(&store, 1, JULIET, now);
     let end = now + GERIATRIC;
-    assert_eq!(store.sweep(end), 0);
-    assert_eq!(store.lookup(&id(1), JULIET, end), Ok(stale(7)));
-    assert_eq!(store.lookup(&id(1), JULIET, end + Duration::from_nanos(1)), Ok(Lookup::NotFound));
-    assert_eq!((store.stale_len(), store.sweep(end + Duration::from_nanos(1)), store.stale_len()), (1, 1, 0));
-}
-
-/// Registers a session and retires it at once.
-fn come_and_go(store: &MemoryStore<u64>, n: u64, now: Instant) -> Epoch {
-    let epoch = register(store, n, JULIET);
-    store.retire(&id(n), epoch, Counter::new(n.try_into().unwrap()), now).unwrap();
-    epoch
+    assert_eq!(store.sweep(end).dropped, 0);
+    assert_eq!(store.lookup(&id(1), JULIET, end), Ok(stale(1)));
+    let after = end + Duration::from_nanos(1);
+    assert_eq!(store.lookup(&id(1), JULIET, after), Ok(Lookup::NotFound));
+    assert_eq!((store.stale_len(), store.sweep(after).dropped, store.stale_len()), (1, 1, 0));
 }
 
 #[test]
-fn one_stale_h_too_many_takes_the_place_of_the_oldest() {
+fn ten_stale_h_of_an_owner_are_remembered_and_the_oldest_go() {
     let now = Instant::now();
-    let store = store().stale_max(sessions(3));
-    for n in 0..10 {
-        come_and_go(&store, n, now);
-        assert_eq!(store.stale_len(), 3.min(n + 1) as usize);
-    }
-    for n in 0..10 {
-        let expected = if n < 7 { Lookup::NotFound } else { stale(n.try_into().unwrap()) };
-        assert_eq!(store.lookup(&id(n), JULIET, now), Ok(expected), "{n}");
+    for (store, most) in [(store(), 10), (store().stale_per_owner(count(3)), 3)] {
+        come_and_go(&store, 7, ROMEO, now);
+        for n in 0..100 {
+            come_and_go(&store, n, JULIET, now);
+            assert_eq!(store.stale_len() as u64, 1 + most.min(n + 1));
+        }
+        for n in 0..100 {
+            let expected = if n < 100 - most { Lookup::NotFound } else { stale(n as u32) };
+            assert_eq!(store.lookup(&id(n), JULIET, now), Ok(expected), "{n}");
+        }
+        assert_eq!(store.lookup(&id(7), ROMEO, now), Ok(stale(7)));
     }
 }
 
 #[test]
 fn a_stale_h_that_was_taken_out_makes_room_for_another() {
     let now = Instant::now();
-    let store = store().stale_max(sessions(3));
-    come_and_go(&store, 1, now);
+    let store = store().stale_per_owner(count(3));
+    come_and_go(&store, 1, JULIET, now);
     // One goes by `remove`, one by being registered again.
-    let removed = come_and_go(&store, 2, now);
-    store.remove(&id(2), removed).unwrap();
-    come_and_go(&store, 3, now);
+    let removed = come_and_go(&store, 2, JULIET, now);
+    store.remove(&id(2), JULIET, removed).unwrap();
+    come_and_go(&store, 3, JULIET, now);
     register(&store, 3, JULIET);
-    come_and_go(&store, 4, now);
-    come_and_go(&store, 5, now);
+    come_and_go(&store, 4, JULIET, now);
+    come_and_go(&store, 5, JULIET, now);
     assert_eq!(store.stale_len(), 3);
     for n in [1, 4, 5] {
-        assert_eq!(store.lookup(&id(n), JULIET, now), Ok(stale(n.try_into().unwrap())));
+        assert_eq!(store.lookup(&id(n), JULIET, now), Ok(stale(n as u32)));
+    }
+}
+
+/// As the allocator was asked for it, whatever is in the records.
+#[test]
+fn stale_h_take_no_more_bytes_than_they_may() {
+    let now = Instant::now();
+    let long_owner = |n: u64| format!("{n:01000}@example.com");
+    let short = |n: u64| (smid(&format!("{n:022}")), owner(n));
+    let long_ids = |n: u64| (smid(&format!("{n:0500}")), owner(n / 10));
+    let long_owners = |n: u64| (smid(&format!("{n:022}")), long_owner(n));
+    const BYTES: usize = 2 << 20;
+    for make in [&short as &dyn Fn(u64) -> (SmId, String), &long_ids, &long_owners] {
+        let store = store().stale_bytes(count(BYTES));
+        let ((), counts) = counted(|| {
+            for n in 0..20_000 {
+                let (id, owner) = make(n);
+                let epoch = store.register(&id, &owner, n, now).unwrap().epoch;
+                store.retire(&id, &owner, epoch, h(n), now + n as u32 * SECOND).unwrap();
+            }
+        });
+        assert!(counts.bytes < BYTES as isize, "{} bytes", counts.bytes);
+        // It is used, too, and the newest of each owner is there.
+        assert!(counts.bytes > BYTES as isize / 4, "{} bytes", counts.bytes);
+        for n in (19_900..20_000).filter(|n| n % 10 == 9) {
+            let (id, owner) = make(n);
+            assert_eq!(store.lookup(&id, &owner, now + n as u32 * SECOND), Ok(stale(n as u32)), "{n}");
+        }
     }
 }
 
 #[test]
+fn one_account_cannot_flush_what_is_remembered_of_others() {
+    let now = Instant::now();
+    let store = store().stale_bytes(count(1 << 20)).stale_per_owner(count(1000));
+    let others = 10_000;
+    for n in 0..others {
+        come_and_go(&store, 0, &owner(n), now);
+    }
+    let known = |store: &MemoryStore<u64>| {
+        (0..others).filter(|n| store.lookup(&id(0), &owner(*n), now) == Ok(stale(0))).count()
+    };
+    let before = known(&store);
+    assert!(before < others as usize, "there is no room for all");
+    for n in 0..10_000 {
+        come_and_go(&store, n, JULIET, now);
+    }
+    // The newest of its own is known, and some others may have made room for its first.
+    assert_eq!(store.lookup(&id(9999), JULIET, now), Ok(stale(9999)));
+    assert!(before - known(&store) <= 2, "{before} were known, and now {}", known(&store));
+}
+
+/// One that would not fit at all is not remembered, and nothing else goes for it.
+#[test]
+fn a_record_larger_than_its_room_flushes_nothing() {
+    let now = Instant::now();
+    let store = store().stale_bytes(count(64 * 2000));
+    come_and_go(&store, 1, JULIET, now);
+    let large = smid(&"x".repeat(2000));
+    let epoch = store.register(&large, JULIET, 2, now).unwrap().epoch;
+    store.retire(&large, JULIET, epoch, h(2), now).unwrap();
+    assert_eq!(store.lookup(&large, JULIET, now), Ok(Lookup::NotFound));
+    assert_eq!(store.lookup(&id(1), JULIET, now), Ok(stale(1)));
+}
+
+/// Neither records nor owners.
+#[test]
 fn what_has_gone_leaves_no_memory_behind() {
     let now = Instant::now();
     let long = |n: u64| smid(&format!("{n:0500}"));
-    // Tables keep the room that they once needed. An id is so long that one in a hundred left behind
+    // Tables keep the room that they once needed. A name is so long that one in a hundred left behind
     // would show beside it.
-    let churn = |store: &MemoryStore<u64>, rounds: std::ops::Range<u64>| {
+    type End = fn(&MemoryStore<u64>, &SmId, &str, Epoch, Instant);
+    let retire: End = |store, id, owner, epoch, now| store.retire(id, owner, epoch, Counter::ZERO, now).unwrap();
+    let remove: End = |store, id, owner, epoch, _| store.remove(id, owner, epoch).unwrap();
+    let churn = |store: &MemoryStore<u64>, end: End, rounds: std::ops::Range<u64>| {
         for n in rounds {
-            let epoch = store.register(&long(n), &format!("{n}@example.com"), n).unwrap().epoch;
-            store.retire(&long(n), epoch, Counter::ZERO, now).unwrap();
+            let owner = format!("{n:0500}@example.com");
+            let first = store.register(&long(n), &owner, n, now).unwrap().epoch;
+            let second = store.register(&long(n + 1), &owner, n, now).unwrap().epoch;
+            end(store, &long(n), &owner, first, now);
+            end(store, &long(n + 1), &owner, second, now);
+            if n % 100 == 0 {
+                assert!(!store.sweep(now + GERIATRIC + SECOND).more);
+            }
         }
     };
-    let capped = store().stale_max(sessions(100));
-    churn(&capped, 0..1000);
-    assert!(counted(|| churn(&capped, 1000..4000)).1.bytes < 100_000);
-
-    let forgets = InMemory.store(StaleH { enabled: false, ..on() });
-    churn(&forgets, 0..1000);
-    assert!(counted(|| churn(&forgets, 1000..4000)).1.bytes < 100_000);
+    for (store, end) in [(store(), retire), (store(), remove), (remembering(off()), retire)] {
+        let store = store.in_all(count(100)).stale_bytes(count(1 << 20));
+        churn(&store, end, 0..1000);
+        let ((), counts) = counted(|| churn(&store, end, 1000..5001));
+        assert!(counts.bytes < 20_000, "{counts:?}");
+        assert_eq!((store.len(), store.stale_len()), (0, 0));
+    }
 }
 
 #[test]
@@ -224,7 +401,7 @@ fn a_session_that_comes_and_goes_for_ever_is_remembered_once() {
     let now = Instant::now();
     let store = store();
     let around = || {
-        come_and_go(&store, 1, now);
+        come_and_go(&store, 1, JULIET, now);
     };
     (0..10).for_each(|_| around());
     let ((), counts) = counted(|| (0..10_000).for_each(|_| around()));
@@ -233,35 +410,77 @@ fn a_session_that_comes_and_goes_for_ever_is_remembered_once() {
 }
 
 #[test]
-fn sweeping_costs_by_what_is_dropped() {
+fn a_sweep_that_drops_nothing_asks_nothing_of_the_allocator() {
     let now = Instant::now();
     let store = store();
-    // Ids that are kept on the heap, so that each record dropped gives memory back.
-    let long = |n: u32| smid(&format!("{n:030}"));
-    const ALL: u32 = 20_000;
-    for n in 0..ALL {
-        let epoch = store.register(&long(n), JULIET, n.into()).unwrap().epoch;
-        store.retire(&long(n), epoch, Counter::new(n), now + n * SECOND).unwrap();
-        register(&store, n.into(), ROMEO);
+    for n in 0..20_000 {
+        come_and_go(&store, n, &owner(n), now + n as u32 * SECOND);
+        register(&store, n, &owner(n + 1));
     }
-    // With nothing to drop it asks nothing of the allocator. A sweep that looked at every record would
-    // take 4 * 10^9 steps here, and nobody would see its end.
-    let (swept, counts) = counted(|| (0..200_000).map(|_| store.sweep(now + GERIATRIC)).sum::<usize>());
+    // A sweep that looked at every record would take 4 * 10^8 steps here, and nobody would see its end.
+    let (swept, counts) = counted(|| (0..20_000).map(|_| store.sweep(now + GERIATRIC).dropped).sum::<usize>());
     assert_eq!((swept, counts.taken, counts.freed), (0, 0, 0));
     for dropped in [1, 10, 100] {
-        let before = store.stale_len();
-        let oldest = ALL - u32::try_from(before).unwrap();
-        let due = now + GERIATRIC + (oldest + dropped - 1) * SECOND + Duration::from_nanos(1);
+        let oldest = 20_000 - store.stale_len();
+        let due = now + GERIATRIC + (oldest + dropped - 1) as u32 * SECOND + Duration::from_nanos(1);
         let (swept, counts) = counted(|| store.sweep(due));
-        assert_eq!(swept, dropped as usize);
-        assert_eq!(store.stale_len(), before - swept);
-        assert!(counts.taken <= swept && counts.freed <= 4 * swept, "{counts:?} for {swept}");
+        assert_eq!((swept.dropped, swept.more), (dropped, false));
+        assert!(counts.taken <= 2 * dropped && counts.freed <= 8 * dropped, "{counts:?} for {dropped}");
     }
+}
+
+/// Nobody waits for long: one call drops a thousand records at most, and says that there are more.
+#[test]
+fn a_sweep_has_a_budget_and_says_what_is_left() {
+    let now = Instant::now();
+    for owners in [1, 7, 20_000] {
+        let store = InMemory.store(on()).stale_per_owner(count(20_000)).stale_bytes(count(1 << 30));
+        for n in 0..3500 {
+            come_and_go(&store, n, &owner(n % owners), now);
+        }
+        let due = now + GERIATRIC + SECOND;
+        for (dropped, more) in [(1000, true), (1000, true), (1000, true), (500, false), (0, false)] {
+            // Left over or not, none of them is answered any more.
+            assert_eq!(store.lookup(&id(3499), &owner(3499 % owners), due), Ok(Lookup::NotFound));
+            let before = store.stale_len();
+            let swept = store.sweep(due);
+            assert_eq!((swept.dropped, swept.more), (dropped, more));
+            assert_eq!(before - store.stale_len(), dropped);
+            // It is due at once.
+            assert_eq!(store.next_sweep().is_some_and(|next| next <= due), more);
+        }
+    }
+}
+
+/// A sweep takes effect for all records at one moment, in whatever order they are dropped.
+#[test]
+fn what_a_sweep_has_found_too_old_does_not_come_back_for_a_clock_that_is_behind() {
+    let now = Instant::now();
+    let store = store();
+    for n in 0..3000 {
+        come_and_go(&store, n, &owner(n), now);
+    }
+    assert!(store.sweep(now + GERIATRIC + SECOND).more);
+    // By another clock it is earlier.
+    assert!(store.sweep(now).more);
+    for n in 0..3000 {
+        assert_eq!(store.lookup(&id(n), &owner(n), now), Ok(Lookup::NotFound), "{n}");
+    }
+}
+
+#[test]
+fn it_shows_counts_and_nothing_else() {
+    let store = store();
+    let epoch = register(&store, 4711, JULIET);
+    come_and_go(&store, 815, ROMEO, Instant::now());
+    assert_eq!(format!("{store:?}"), "MemoryStore { sessions: 1, stale: 1, .. }");
+    store.remove(&id(4711), JULIET, epoch).unwrap();
+    assert_eq!(format!("{store:?}"), "MemoryStore { sessions: 0, stale: 1, .. }");
 }
 
 /// What a host drops may do whatever it likes: no lock of the store is held meanwhile.
 #[test]
-fn a_sid_that_asks_the_store_as_it_is_dropped_finds_it_free() {
+fn a_handle_that_asks_the_store_as_it_is_dropped_finds_it_free() {
     struct Asks(std::sync::Weak<MemoryStore<std::sync::Arc<Asks>>>);
     impl Drop for Asks {
         fn drop(&mut self) {
@@ -277,13 +496,31 @@ fn a_sid_that_asks_the_store_as_it_is_dropped_finds_it_free() {
     for enabled in [true, false] {
         let config = Config::default().stale_h(StaleH { enabled, ..StaleH::default() });
         let store = std::sync::Arc::new(MemoryStore::new(&config));
-        let sid = || std::sync::Arc::new(Asks(std::sync::Arc::downgrade(&store)));
-        let epoch = store.register(&id(1), JULIET, sid()).unwrap().epoch;
-        let again = store.register(&id(1), JULIET, sid()).unwrap().epoch;
+        let handle = || std::sync::Arc::new(Asks(std::sync::Arc::downgrade(&store)));
+        let epoch = store.register(&id(1), JULIET, handle(), Instant::now()).unwrap().epoch;
+        let again = store.register(&id(1), JULIET, handle(), Instant::now()).unwrap().epoch;
         assert_ne!(epoch, again);
-        store.retire(&id(1), again, Counter::ZERO, Instant::now()).unwrap();
-        let third = store.register(&id(1), JULIET, sid()).unwrap().epoch;
-        store.remove(&id(1), third).unwrap();
+        store.retire(&id(1), JULIET, again, Counter::ZERO, Instant::now()).unwrap();
+        let third = store.register(&id(1), JULIET, handle(), Instant::now()).unwrap().epoch;
+        store.remove(&id(1), JULIET, third).unwrap();
         assert!(store.is_empty());
+        // What had to go, and what was refused.
+        for at_cap in [AtCap::EvictOldest, AtCap::Refuse] {
+            let store = std::sync::Arc::new(MemoryStore::new(&config).per_owner(count(1)).at_cap(at_cap));
+            let handle = || std::sync::Arc::new(Asks(std::sync::Arc::downgrade(&store)));
+            let registered = [1, 2].map(|n| store.register(&id(n), JULIET, handle(), Instant::now()).is_ok());
+            assert_eq!(registered, [true, at_cap == AtCap::EvictOldest]);
+        }
     }
+}
+
+#[test]
+fn a_displaced_session_that_is_retired_too_late_leaves_nothing_whether_swept_or_not() {
+    let now = Instant::now();
+    let store = store().per_owner(count(1));
+    register(&store, 1, JULIET);
+    let Displaced { smid, epoch, .. } = displace(&store, 2, JULIET, now);
+    let late = now + GERIATRIC + SECOND;
+    store.retire(&smid, JULIET, epoch, h(7), late).unwrap();
+    assert_eq!(store.lookup(&smid, JULIET, late), Ok(Lookup::NotFound));
 }

@@ -38,7 +38,7 @@ fn main() {
         Some("receive-and-handle") => {
             let (now, mut stream) = (Instant::now(), enabled());
             measured(|| {
-                if let Ok(Action::Deliver(receipt)) = stream.handle(black_box(Inbound::Stanza), now) {
+                if let Ok(Action::Deliver(receipt)) = stream.handle(black_box(Inbound::Stanza { bytes: 1 }), now) {
                     black_box(stream.record_handled(receipt).is_ok());
                 }
             });
@@ -46,7 +46,7 @@ fn main() {
         Some("answer") => {
             let (now, mut stream, mut out) = (Instant::now(), enabled(), BytesMut::with_capacity(4096));
             measured(|| {
-                if let Ok(Action::Send(answer)) = stream.handle(black_box(Inbound::Nonza(Nonza::Request)), now) {
+                if let Ok(Action::Write(answer)) = stream.handle(black_box(Inbound::Nonza(Nonza::AckRequest)), now) {
                     out.clear();
                     answer.write_to(&mut out);
                 }

@@ -111,7 +111,7 @@ fn send_poll_and_ack() -> Row {
 #[inline(always)]
 fn send(stream: &mut StreamMgmt<Bytes>, message: &Bytes, now: Instant) {
     match stream.record_sent(message.clone(), now) {
-        Ok(sent) => drop(black_box(sent.request)),
+        Ok(sent) => drop(black_box(sent.write)),
         _ => unexpected(),
     }
 }
@@ -119,7 +119,7 @@ fn send(stream: &mut StreamMgmt<Bytes>, message: &Bytes, now: Instant) {
 #[inline(always)]
 fn ack(stream: &mut StreamMgmt<Bytes>, h: Counter, now: Instant) {
     match stream.handle(Inbound::Nonza(Nonza::Ack(black_box(h))), now) {
-        Ok(Action::Acked(_)) => {}
+        Ok(Action::Acknowledged(_)) => {}
         _ => unexpected(),
     }
 }
@@ -207,7 +207,7 @@ fn any<T>(of: &mut VecDeque<T>, second: &mut bool) -> T {
 
 #[inline(always)]
 fn receive(stream: &mut StreamMgmt<Bytes>, now: Instant) -> Receipt {
-    match stream.handle(black_box(Inbound::Stanza), now) {
+    match stream.handle(black_box(Inbound::Stanza { bytes: 1 }), now) {
         Ok(Action::Deliver(receipt)) => receipt,
         _ => unexpected(),
     }
@@ -241,7 +241,7 @@ fn answer() -> Row {
     };
     pair("answer to `<r/>`, against copying its bytes", None, floor, move |often| {
         for _ in 0..often {
-            let Ok(Action::Send(answer)) = stream.handle(black_box(Inbound::Nonza(Nonza::Request)), now) else {
+            let Ok(Action::Write(answer)) = stream.handle(black_box(Inbound::Nonza(Nonza::AckRequest)), now) else {
                 unreachable!()
             };
             out.clear();
@@ -254,7 +254,8 @@ fn answer() -> Row {
 /// A stream on which so many stanzas of the peer were handled.
 fn resumed_at(h: Counter) -> StreamMgmt<Bytes> {
     let smid = SmId::from_random([7; 16]);
-    let parts = Parts { smid: smid.clone(), deadline: None, window: None, h, acked: Counter::ZERO, unacked: vec![] };
+    let parts =
+        Parts { smid: smid.clone(), deadline: None, resume_timeout: None, h, acked: Counter::ZERO, unacked: vec![] };
     let session = Detached::from_parts(config(1), parts).ok().unwrap();
     let (mut stream, now) = (StreamMgmt::server(config(1)), Instant::now());
     stream.authenticated();
@@ -320,13 +321,13 @@ fn resume(unacked: u32) -> Row {
     let many = (1000 / u64::from(unacked)).clamp(1, 32);
     let detached = || {
         let unacked = messages.iter().map(|message| (message.clone(), now)).collect();
-        let parts = Parts { smid: smid.clone(), deadline: None, window: None, h, acked, unacked };
+        let parts = Parts { smid: smid.clone(), deadline: None, resume_timeout: None, h, acked, unacked };
         Detached::from_parts(config.clone(), parts).ok().unwrap()
     };
     let mut sessions: Vec<Detached<Bytes>> = (0..many).map(|_| detached()).collect();
     let floor = {
         let resumed = Nonza::Resumed(Resumed { previd: smid.clone(), h }).to_string();
-        let request = Nonza::Request.to_string();
+        let request = Nonza::AckRequest.to_string();
         let (messages, mut out) = (messages.clone(), floor_out);
         move |often: u64| {
             timed(|| {
@@ -355,12 +356,12 @@ fn resume(unacked: u32) -> Row {
                     let Ok(Action::Resume(request)) = stream.handle(resume, now) else { unreachable!() };
                     let resumption = stream.accept_resume(request, session, now).ok().unwrap();
                     out.clear();
-                    resumption.resumed.write_to(&mut out);
-                    for queued in resumption.resend.unacked {
+                    resumption.write.write_to(&mut out);
+                    for queued in stream.unacked() {
                         out.extend_from_slice(queued.stanza);
                     }
-                    if resumption.resend.request {
-                        Nonza::Request.write_to(&mut out);
+                    if let Some(after) = resumption.after {
+                        after.write_to(&mut out);
                     }
                     black_box(&out);
                 }
@@ -443,7 +444,7 @@ fn detached() -> Row {
         let parts = Parts {
             smid: SmId::from_random([7; 16]),
             deadline: None,
-            window: None,
+            resume_timeout: None,
             h: Counter::ZERO,
             acked: Counter::ZERO,
             unacked: vec![],
@@ -465,6 +466,6 @@ fn detached() -> Row {
         for _ in 0..often {
             black_box(session.record_sent(black_box(&message).clone(), now).is_ok());
         }
-        drop(black_box(session.end(xmpp_sm::Ending::Stopped)));
+        drop(black_box(session.end(xmpp_sm::EndReason::Stopped)));
     })
 }

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::hint::black_box;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use xmpp_sm::{Config, Counter, Epoch, Lookup, MemoryStore, SessionStore, SmId, StaleH};
+use xmpp_sm::{Config, Counter, Lookup, MemoryStore, SessionStore, SmId, StaleH};
 
 use crate::pair::{Row, pair};
 
@@ -38,7 +39,8 @@ pub fn curve() -> Vec<(u32, Row)> {
 
 struct Both {
     sessions: usize,
-    ids: Arc<[SmId]>,
+    /// Each session with its owner.
+    all: Arc<[(SmId, Box<str>)]>,
     floor: Floor,
     store: MemoryStore<u64>,
     now: Instant,
@@ -50,13 +52,13 @@ fn owner(n: usize) -> String {
 
 impl Both {
     fn with(sessions: usize) -> Self {
-        let ids: Arc<[SmId]> = (0..sessions).map(|_| SmId::random().unwrap()).collect();
-        let (floor, store) = (Floor::default(), MemoryStore::new(&config()));
-        for (n, id) in ids.iter().enumerate() {
-            floor.lock().insert(id.clone(), (owner(0).into(), n as u64));
-            assert!(store.register(id, &owner(0), n as u64).is_ok());
+        let all: Arc<[(SmId, Box<str>)]> = (0..sessions).map(|n| (SmId::random().unwrap(), owner(n).into())).collect();
+        let (floor, store, now) = (Floor::default(), MemoryStore::new(&config()), Instant::now());
+        for ((id, owner), n) in all.iter().zip(0..) {
+            floor.lock().insert(id.clone(), (owner.clone(), n));
+            assert!(store.register(id, owner, n, now).is_ok());
         }
-        Self { sessions, ids, floor, store, now: Instant::now() }
+        Self { sessions, all, floor, store, now }
     }
 
     fn name(&self, what: &str, threads: usize) -> String {
@@ -64,90 +66,86 @@ impl Both {
         format!("{what}, {} sessions{threads}", self.sessions)
     }
 
-    /// The ids that one thread works on, in an order that no cache foresees: they are random themselves.
-    fn each(&self, threads: usize, often: u64, work: impl Fn(&SmId) + Sync) {
+    /// The sessions that one thread works on. The ids are random and so are the places of the owners: no cache foresees them.
+    fn each(&self, threads: usize, often: u64, work: impl Fn(&SmId, &str) + Sync) {
         let share = self.sessions / threads;
         std::thread::scope(|scope| {
-            let (ids, work) = (&self.ids, &work);
+            let (all, work) = (&self.all, &work);
             for thread in 1..threads {
-                scope.spawn(move || run(&ids[thread * share..][..share], often / threads as u64, work));
+                scope.spawn(move || run(&all[thread * share..][..share], often / threads as u64, work));
             }
-            run(&ids[..share], often / threads as u64, work);
+            run(&self.all[..share], often / threads as u64, &work);
         });
     }
 
     fn lookup(&self, threads: usize) -> Row {
-        let owner = owner(0);
         let floor = |often| {
-            self.each(threads, often, |id| {
+            self.each(threads, often, |id, owner| {
                 let floor = self.floor.lock();
-                black_box(floor.get(id).filter(|(of, _)| **of == *owner).map(|(_, sid)| *sid));
+                black_box(floor.get(id).filter(|(of, _)| **of == *owner).map(|(_, handle)| *handle));
             });
         };
         pair(&self.name("lookup", threads), aim(threads), floor, |often| {
-            self.each(threads, often, |id| {
-                assert!(matches!(self.store.lookup(id, &owner, self.now), Ok(Lookup::Session(_))));
+            self.each(threads, often, |id, owner| {
+                assert!(matches!(self.store.lookup(id, owner, self.now), Ok(Lookup::Session(_))));
             });
         })
     }
 
     /// Two operations each.
     fn register_and_remove(&self, threads: usize) -> Row {
-        let owner = owner(0);
         let floor = |often| {
-            self.each(threads, often, |id| {
+            self.each(threads, often, |id, owner| {
                 let id = other(id);
-                self.floor.lock().insert(id.clone(), (owner.as_str().into(), 7));
+                self.floor.lock().insert(id.clone(), (owner.into(), 7));
                 black_box(self.floor.lock().remove(&id));
             });
         };
         pair(&self.name("register and remove", threads), aim(threads), floor, |often| {
-            self.each(threads, often, |id| {
+            self.each(threads, often, |id, owner| {
                 let id = other(id);
-                let registered = self.store.register(&id, &owner, 7).unwrap();
-                self.store.remove(&id, registered.epoch).unwrap();
+                let registered = self.store.register(&id, owner, 7, self.now).unwrap();
+                self.store.remove(&id, owner, registered.epoch).unwrap();
             });
         })
     }
 
     /// Look up, and register again.
     fn take_over(&self, threads: usize) -> Row {
-        let owner = owner(0);
         let floor = |often| {
-            self.each(threads, often, |id| {
-                black_box(self.floor.lock().get(id).map(|(_, sid)| *sid));
-                self.floor.lock().insert(id.clone(), (owner.as_str().into(), 7));
+            self.each(threads, often, |id, owner| {
+                black_box(self.floor.lock().get(id).map(|(_, handle)| *handle));
+                self.floor.lock().insert(id.clone(), (owner.into(), 7));
             });
         };
         pair(&self.name("take-over", threads), aim(threads), floor, |often| {
-            self.each(threads, often, |id| {
-                assert!(matches!(self.store.lookup(id, &owner, self.now), Ok(Lookup::Session(_))));
-                let _ = black_box(self.store.register(id, &owner, 7));
+            self.each(threads, often, |id, owner| {
+                assert!(matches!(self.store.lookup(id, owner, self.now), Ok(Lookup::Session(_))));
+                let _ = black_box(self.store.register(id, owner, 7, self.now));
             });
         })
     }
 
-    /// Register and retire, the stale h remembered and, at the cap, an older one forgotten.
+    /// Register and retire, the stale h remembered and an older one of the owner forgotten.
     fn retire(&self) -> Row {
-        let owner = owner(0);
         let floor = |often| {
-            self.each(1, often, |id| {
+            self.each(1, often, |id, owner| {
                 let id = other(id);
-                self.floor.lock().insert(id.clone(), (owner.as_str().into(), 7));
+                self.floor.lock().insert(id.clone(), (owner.into(), 7));
                 black_box(self.floor.lock().remove(&id));
             });
         };
         let stale_h = StaleH { enabled: true, ..StaleH::default() };
-        let store = MemoryStore::new(&config().stale_h(stale_h)).stale_max(std::num::NonZeroUsize::new(1000).unwrap());
-        for id in self.ids.iter() {
-            assert!(store.register(id, &owner, 7).is_ok());
+        let store = MemoryStore::new(&config().stale_h(stale_h));
+        for (id, owner) in self.all.iter() {
+            assert!(store.register(id, owner, 7, self.now).is_ok());
         }
         let store = &store;
         pair(&self.name("register and retire with stale h", 1), None, floor, |often| {
-            self.each(1, often, |id| {
+            self.each(1, often, |id, owner| {
                 let id = other(id);
-                let registered = store.register(&id, &owner, 7).unwrap();
-                store.retire(&id, registered.epoch, Counter::ZERO, self.now).unwrap();
+                let registered = store.register(&id, owner, 7, self.now).unwrap();
+                store.retire(&id, owner, registered.epoch, Counter::ZERO, self.now).unwrap();
             });
         })
     }
@@ -161,13 +159,13 @@ fn aim(threads: usize) -> f64 {
     if threads == 1 { 1.5 } else { 1.0 }
 }
 
-fn run(ids: &[SmId], often: u64, work: &(impl Fn(&SmId) + Sync)) {
+fn run(all: &[(SmId, Box<str>)], often: u64, work: &(impl Fn(&SmId, &str) + Sync)) {
     let mut done = 0;
     while done < often {
-        for id in ids.iter().take((often - done) as usize) {
-            work(id);
+        for (id, owner) in all.iter().take((often - done) as usize) {
+            work(id, owner);
         }
-        done += ids.len() as u64;
+        done += all.len() as u64;
     }
 }
 
@@ -182,12 +180,14 @@ fn other(id: &SmId) -> SmId {
 fn sweep(expired: u32) -> Row {
     let run = move |records: u32| {
         let (start, stale_h) = (Instant::now(), StaleH { enabled: true, ..StaleH::default() });
-        let store = MemoryStore::new(&config().stale_h(stale_h));
+        let room = NonZeroUsize::new(1 << 30).unwrap();
+        let store = MemoryStore::new(&config().stale_h(stale_h)).stale_bytes(room);
         let mut next = 0_u32;
         let mut add = move |store: &MemoryStore<()>| {
-            let id = SmId::random().unwrap();
-            let epoch: Epoch = store.register(&id, "juliet@example.com", ()).unwrap().epoch;
-            store.retire(&id, epoch, Counter::ZERO, start + Duration::from_millis(next.into())).unwrap();
+            let (id, owner, now) =
+                (SmId::random().unwrap(), owner(next as usize), start + Duration::from_millis(next.into()));
+            let epoch = store.register(&id, &owner, (), now).unwrap().epoch;
+            store.retire(&id, &owner, epoch, Counter::ZERO, now).unwrap();
             next += 1;
         };
         (0..records).for_each(|_| add(&store));
@@ -196,7 +196,7 @@ fn sweep(expired: u32) -> Row {
             for _ in 0..often {
                 swept += expired;
                 let due = start + stale_h.geriatric + Duration::from_millis(swept.into());
-                assert_eq!(store.sweep(due), expired as usize);
+                assert_eq!(store.sweep(due).dropped, expired as usize);
                 (0..expired).for_each(|_| add(&store));
             }
         }

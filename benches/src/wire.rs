@@ -20,7 +20,7 @@ pub fn rows() -> Vec<Row> {
     ];
     let (smid, h, max) = (SmId::from_random([7; 16]), Counter::new(123_456), NonZeroU32::new(600));
     for nonza in [
-        Nonza::Request,
+        Nonza::AckRequest,
         Nonza::Ack(h),
         Nonza::Enable(Enable { resume: true, max }),
         Nonza::Enabled(Enabled { id: Some(smid.clone()), resume: true, max, location: None }),

@@ -1,12 +1,11 @@
 //! The commands on standard input and the events on standard output, a line each.
 //!
-//! Commands: `send N TEXT` (a message to the partner, with the id `mN`), `stop` and `go` (reading from the connection),
-//! `quit`.
+//! Commands: `send N TEXT` (a message to the partner, with the id `mN`), `stop` and `go` (reading from the connection;
+//! after a `<conflict/>`, `go` also takes the resource again), `quit`.
 //!
 //! Events: `online JID`, `resumed`, `failed H`, `received STAMP TEXT` (STAMP is that of its `<delay/>`, or `-`),
-//! `stopped`, `offline WHY`.
+//! `stopped`, `offline WHY`, `note TEXT`.
 
-use std::fmt::Display;
 use std::io::{BufRead, stdin};
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -42,8 +41,4 @@ fn parse(line: &str) -> Option<Line> {
         ("quit", None, None) => Some(Line::Quit),
         _ => None,
     }
-}
-
-pub fn print(event: &str, what: &dyn Display) {
-    println!("{event} {what}");
 }

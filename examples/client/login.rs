@@ -1,6 +1,7 @@
 //! From a TCP connection to an authenticated stream, and from there to a resource.
 
 use std::io;
+use std::time::Duration;
 
 use jid::FullJid;
 use minidom::Element;
@@ -8,36 +9,57 @@ use sasl::client::Mechanism;
 use sasl::client::mechanisms::Scram;
 use sasl::common::Credentials;
 use sasl::common::scram::{Sha1, Sha256};
-use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
 use xmpp_parsers::bind::{BindQuery, BindResponse};
 use xmpp_parsers::iq::Iq;
 use xmpp_parsers::ns;
 use xmpp_parsers::sasl::{Auth, Nonza, Response};
+use xmpp_sm::Offer;
 
-use crate::Options;
-use crate::stream::Connection;
-use crate::xml::{Incoming, ReadError};
+use super::Options;
+use super::connection::Connection;
+use super::xml::{Incoming, ReadError};
 
-/// Authenticates. What comes next is `<resume/>`, or the binding of a resource.
-pub async fn log_in(options: &Options) -> Result<Connection, ReadError> {
-    let tcp = TcpStream::connect(options.connect).await?;
-    tcp.set_nodelay(true)?;
-    let mut connection = Connection::new(Box::new(tcp));
+/// How long after a lost connection the next one is tried, and the longest time between one try and the next.
+const PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Connects and authenticates, sooner or later.
+pub async fn log_in(options: &Options, tell: &(impl Fn(String) + Sync)) -> (Offer, Connection) {
+    let mut pause = PAUSE;
+    loop {
+        sleep(pause).await;
+        match timeout(options.reply_timeout, attempt(options)).await {
+            Ok(Ok(arrived)) => return arrived,
+            Ok(Err(why)) => tell(format!("offline {why}")),
+            Err(_) => tell("offline the server takes too long".to_owned()),
+        }
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
+}
+
+async fn attempt(options: &Options) -> Result<(Offer, Connection), ReadError> {
+    let mut connection = Connection::open(options.connect).await?;
     let features = open(&mut connection, &options.jid).await?;
     authenticate(&mut connection, &features, options).await?;
     connection.reader.restart();
     let features = open(&mut connection, &options.jid).await?;
-    match features.has_child("sm", xmpp_sm::NS) {
-        true => Ok(connection),
-        false => Err(no("the server does not offer stream management")),
-    }
+    Ok((Offer { stream_management: features.has_child("sm", xmpp_sm::NS), binds: true }, connection))
 }
 
-/// Takes the resource of our JID.
-pub async fn bind(connection: &mut Connection, jid: &FullJid) -> Result<FullJid, ReadError> {
-    connection.send(Iq::from_set("bind", BindQuery::new(Some(jid.resource().to_string())))).await?;
-    let answer = Iq::try_from(connection.next_element().await?).map_err(no)?;
-    match answer {
+/// Asks for the resource of our JID.
+pub fn bind(connection: &mut Connection, jid: &FullJid) {
+    connection.push_element(Iq::from_set("bind", BindQuery::new(Some(jid.resource().to_string()))));
+}
+
+/// Whether this answers [`bind`].
+pub fn is_bind(element: &Element) -> bool {
+    element.is("iq", ns::JABBER_CLIENT) && element.attr("id") == Some("bind")
+}
+
+/// The answer.
+pub fn bound(element: Element) -> Result<FullJid, ReadError> {
+    match Iq::try_from(element).map_err(no)? {
         Iq::Result { payload: Some(payload), .. } => Ok(BindResponse::try_from(payload).map_err(no)?.into()),
         _ => Err(no("the server does not let us bind")),
     }
@@ -51,10 +73,9 @@ async fn open(connection: &mut Connection, jid: &FullJid) -> Result<Element, Rea
         ns::STREAM,
         jid.domain()
     );
-    connection.outbox.push(header.as_bytes());
-    connection.outbox.drain().await?;
-    match connection.reader.next().await? {
-        Incoming::Header => connection.next_element().await,
+    connection.push_bytes(header.as_bytes());
+    match connection.ask().await? {
+        Incoming::Header => ask(connection).await,
         _ => Err(no("no stream header")),
     }
 }
@@ -70,17 +91,24 @@ async fn authenticate(connection: &mut Connection, features: &Element, options: 
         Box::new(Scram::<Sha1>::from_credentials(credentials).map_err(no)?)
     };
     let name = mechanism.name().parse().map_err(no)?;
-    connection.send(Auth { mechanism: name, data: mechanism.initial() }).await?;
+    connection.push_element(Auth { mechanism: name, data: mechanism.initial() });
     loop {
-        match Nonza::try_from(connection.next_element().await?).map_err(no)? {
+        match Nonza::try_from(ask(connection).await?).map_err(no)? {
             Nonza::Challenge(challenge) => {
                 let data = mechanism.response(&challenge.data).map_err(no)?;
-                connection.send(Response { data }).await?;
+                connection.push_element(Response { data });
             }
             // The server proves that it knows the password, too.
             Nonza::Success(success) => return mechanism.success(&success.data).map_err(no),
             _ => return Err(no("the server refuses the password")),
         }
+    }
+}
+
+async fn ask(connection: &mut Connection) -> Result<Element, ReadError> {
+    match connection.ask().await? {
+        Incoming::Element(element) => Ok(element),
+        _ => Err(no("the server closes the stream")),
     }
 }
 

@@ -8,63 +8,14 @@
 //!
 //! What it takes and what it prints stands in `lines.rs`; what it does with the crate, in `session.rs`.
 
-mod elements;
-mod lines;
-mod login;
-mod session;
-// The example server's: a connection, and XML on it.
-#[allow(dead_code, reason = "a server does more with it")]
-#[path = "../server/stream.rs"]
-mod stream;
-#[allow(dead_code, reason = "a server does more with it")]
-#[path = "../server/xml.rs"]
-mod xml;
+#![allow(clippy::disallowed_methods)] // the crate reads no clock; its hosts do
 
-use std::net::SocketAddr;
-use std::time::Duration;
+#[path = "mod.rs"]
+mod client;
 
 use clap::Parser;
-use jid::{FullJid, Jid};
-use session::{Client, Over};
-
-/// How long after a lost connection the next one is tried.
-const PAUSE: Duration = Duration::from_millis(10);
-
-/// A small XMPP client whose session survives its connections.
-#[derive(Clone, Debug, Parser)]
-pub struct Options {
-    /// The server's address
-    #[arg(long)]
-    pub connect: SocketAddr,
-
-    /// Who we are, with the resource
-    #[arg(long)]
-    pub jid: FullJid,
-
-    #[arg(long)]
-    pub password: String,
-
-    /// Whom messages go to
-    #[arg(long)]
-    pub partner: Jid,
-
-    /// Seconds for which the server is asked to keep the session; 0: it is not
-    #[arg(long, default_value = "600")]
-    pub max: u64,
-
-    /// Seconds for which the server may leave an `<r/>` unanswered
-    #[arg(long, default_value = "60")]
-    pub ack_timeout: u64,
-}
 
 #[tokio::main]
 async fn main() {
-    let mut client = Client::new(Options::parse(), lines::read());
-    loop {
-        match client.connection().await {
-            Over::Quit => return,
-            Over::Lost(why) => lines::print("offline", &why),
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
+    client::run(client::Options::parse(), client::lines::read(), |line| println!("{line}")).await;
 }

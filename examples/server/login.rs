@@ -3,124 +3,109 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use jid::{BareJid, FullJid};
 use minidom::Element;
 use tokio::net::TcpStream;
 use tokio::time::sleep_until;
 use xmpp_parsers::bind::{BindQuery, BindResponse};
 use xmpp_parsers::ns;
-use xmpp_parsers::stream_error::DefinedCondition;
-use xmpp_sm::{Action, Answer, Inbound, StreamMgmt};
+use xmpp_sm::{Early, Inbound, LastWords, Nonza, Parting, Refused, Unbound};
 
 use super::Server;
-use super::connected::Connected;
 use super::negotiate::{TIME, features, negotiate};
-use super::session::Session;
+use super::session;
 use super::stanza::{kind, reply};
-use super::stream::{Connection, random, stream_error};
-use super::takeover::resume;
+use super::stream::{Connection, error, is_csi, random};
 use super::xml::to_bytes;
 
-/// Serves a client from its first byte to its last.
+/// Serves a client from its first byte until it has a session.
 pub async fn serve(tcp: TcpStream, server: Arc<Server>) {
     let mut stopping = server.stopping.clone();
     let negotiated = tokio::select! {
         negotiated = negotiate(tcp, &server) => negotiated,
         () = stopping.wait() => None,
     };
-    let Some((connection, user)) = negotiated else { return };
-    let mut sm = match server.sm {
-        true => StreamMgmt::server(server.config.clone()),
-        false => StreamMgmt::disabled(server.config.clone()),
+    let Some((mut connection, user)) = negotiated else { return };
+    let stream = match server.sm {
+        true => Unbound::new(server.config.clone(), user.as_str()),
+        false => Unbound::disabled(server.config.clone(), user.as_str()),
     };
-    sm.authenticated();
-    let mut login = Login { server, user, sm, connection };
-    if let Some(session) = login.session().await {
-        Connected::new(session, login.sm, login.connection).run().await;
-    }
+    connection.login_until = Instant::now() + TIME;
+    connection.outbox.push(&to_bytes(&features(stream.has_feature())));
+    Login { server, stream, connection }.run().await;
+}
+
+/// A client does not get the session that it asked for.
+pub fn go_on(Refused { stream, connection, failed }: Refused<Box<Connection>>, server: Arc<Server>) {
+    let mut login = Login { server, stream, connection };
+    login.write(&failed);
+    tokio::spawn(login.run());
 }
 
 /// A client without a session.
 struct Login {
     server: Arc<Server>,
-    user: BareJid,
-    sm: StreamMgmt<Bytes>,
-    connection: Connection,
+    stream: Unbound,
+    connection: Box<Connection>,
 }
 
 impl Login {
-    /// Waits until the client has a session. None: it is gone, or sent away.
-    async fn session(&mut self) -> Option<Session> {
+    /// Waits until the client has a session, or is gone, or sent away.
+    async fn run(mut self) {
         let mut stopping = self.server.stopping.clone();
-        let deadline = tokio::time::Instant::now() + TIME;
-        self.connection.outbox.push(&to_bytes(&features(self.sm.has_feature())));
+        let until = self.connection.login_until.into();
         loop {
-            // Nothing but this is given up in the middle: a session that is on its way to us must find us here.
             let element = tokio::select! {
-                element = self.connection.ask() => element.ok()?,
-                () = sleep_until(deadline) => {
-                    return self.away(DefinedCondition::ConnectionTimeout, "that took too long").await;
-                }
-                () = stopping.wait() => return self.away(DefinedCondition::SystemShutdown, "goodbye").await,
+                element = self.connection.ask() => match element {
+                    Ok(element) => element,
+                    Err(_) => return,
+                },
+                () = sleep_until(until) => return self.away(error("connection-timeout")).await,
+                () = stopping.wait() => return self.away(error("system-shutdown")).await,
             };
-            if let Some(session) = self.element(element).await? {
-                return Some(session);
+            let inbound = Inbound::from_element(&element, ns::JABBER_CLIENT);
+            if let Inbound::Nonza(nonza) = &inbound {
+                self.server.trace(self.stream.owner(), true, nonza);
+            }
+            match self.stream.handle(inbound, Instant::now()) {
+                Ok(Early::Stanza) => return self.bind(&element).await,
+                Ok(Early::Resume(request)) => {
+                    if let Ok(taker) = self.stream.take(request, self.connection) {
+                        session::hand_over(taker, &self.server);
+                    }
+                    return;
+                }
+                Ok(Early::Write(nonza)) => self.write(&nonza),
+                Ok(Early::Close(last)) => return self.away(last).await,
+                Ok(Early::Ignore) => {}
+                _ if is_csi(&element) => {}
+                _ => return self.away(error("unsupported-stanza-type")).await,
             }
         }
     }
 
-    async fn element(&mut self, element: Element) -> Option<Option<Session>> {
-        let inbound = Inbound::from_element(&element, ns::JABBER_CLIENT);
-        if let Inbound::Nonza(nonza) = &inbound {
-            self.server.trace(self.user.as_str(), true, nonza);
-        }
-        let answer = match self.sm.handle(inbound, Instant::now()) {
-            Ok(Action::Deliver(receipt)) => {
-                // Stream management is off, and neither this nor `record_sent` does anything. Every stanza has them.
-                let _ = self.sm.record_handled(receipt);
-                return match bind(&element, &self.user) {
-                    Some(jid) => Some(Some(self.bound(&element, jid))),
-                    None => self.away(DefinedCondition::NotAuthorized, "bind a resource first").await,
-                };
-            }
-            Ok(Action::Resume(request)) => {
-                let (sm, connection) = (&mut self.sm, &mut self.connection);
-                return Some(resume(request, &self.user, &self.server, sm, connection).await);
-            }
-            Ok(_) => return self.away(DefinedCondition::UnsupportedStanzaType, element.name()).await,
-            Err(error) => error.answer(),
-        };
-        match answer {
-            Answer::Reply(nonza) => self.server.send(self.user.as_str(), &mut self.connection, &nonza),
-            Answer::End(_) => return self.away(DefinedCondition::PolicyViolation, "not now").await,
-            Answer::Nothing | Answer::Later | Answer::Detach => {}
-        }
-        Some(None)
-    }
-
-    fn bound(&mut self, iq: &Element, jid: FullJid) -> Session {
-        let session = Session::bind(self.server.clone(), jid.clone());
+    async fn bind(self, iq: &Element) {
+        let Some(jid) = asked_for(iq, self.stream.owner()) else { return self.away(error("not-authorized")).await };
         let mut result = reply(iq, "result");
-        result.append_child(BindResponse { jid }.into());
-        let result = to_bytes(&result);
-        let _ = self.sm.record_sent(result.clone(), Instant::now());
-        self.connection.outbox.push(&result);
-        self.sm.bound();
-        session
+        result.append_child(BindResponse { jid: jid.clone() }.into());
+        session::bind(self.stream, self.connection, jid, &to_bytes(&result), self.server).await;
     }
 
-    async fn away<T>(&mut self, condition: DefinedCondition, text: &str) -> Option<T> {
-        self.connection.outbox.push(&to_bytes(&stream_error(condition, text)));
-        self.connection.close().await;
-        None
+    fn write(&mut self, nonza: &Nonza) {
+        self.server.trace(self.stream.owner(), false, nonza);
+        nonza.write_to(self.connection.outbox.buffer());
+    }
+
+    async fn away(self, last: LastWords) {
+        self.connection.part(Parting::Say(last)).await;
     }
 }
 
 /// The full JID of a client that asks for a resource, or takes what it is given.
-fn bind(iq: &Element, user: &BareJid) -> Option<FullJid> {
+fn asked_for(iq: &Element, owner: &str) -> Option<FullJid> {
     let query = iq.get_child("bind", ns::BIND).filter(|_| kind(iq) == "set")?;
     let resource = BindQuery::try_from(query.clone()).ok()?.resource;
+    let user = BareJid::new(owner).ok()?;
     let asked = resource.and_then(|resource| user.with_resource_str(&resource).ok());
     asked.or_else(|| user.with_resource_str(&format!("{:016x}", random())).ok())
 }

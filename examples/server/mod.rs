@@ -1,9 +1,9 @@
 //! An XMPP server that uses `xmpp_sm` as any other server would.
 //!
-//! A connection is a task. It negotiates ([`negotiate`], [`sasl`], [`tls`]), logs in ([`login`]), and from then on
-//! owns a session: with a stream in [`connected`], without one in [`detached`]. A client that comes back has its
-//! session moved from the task of its old connection to that of the new one ([`takeover`]). Sessions reach each
-//! other through the [`router`] alone.
+//! A connection begins as a task that negotiates ([`negotiate`], [`sasl`], [`tls`]) and logs in ([`login`]). A client
+//! that binds a resource gets a [`session`], which is a task of its own and stays one, with a connection or without. A
+//! client that comes back has its new connection sent to the session. Sessions reach each other through the [`router`]
+//! alone.
 
 pub mod options;
 pub mod router;
@@ -12,18 +12,13 @@ pub mod stanza;
 pub mod trace;
 pub mod xml;
 
-mod connected;
-mod deliver;
-mod detached;
 mod iq;
-mod leave;
 mod login;
 mod negotiate;
 mod offline;
 mod presence;
 mod session;
 mod stream;
-mod takeover;
 mod tls;
 
 use std::error::Error;
@@ -32,7 +27,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use jid::DomainPart;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -43,7 +37,6 @@ use xmpp_sm::{Config, MemoryStore, Nonza, SessionStore};
 use options::{Options, Switch};
 use router::{Handle, Router};
 use sasl::Accounts;
-use stream::Connection;
 use trace::{Trace, Traced};
 
 /// How long everybody gets to leave when the server stops.
@@ -60,8 +53,6 @@ pub struct Server {
     /// Whether stream management is offered.
     sm: bool,
     config: Arc<Config>,
-    /// What the clients' sessions may hold, in bytes.
-    buffer_max_bytes: usize,
     store: MemoryStore<Handle>,
     router: Router,
     trace: Option<Trace>,
@@ -105,7 +96,6 @@ impl Server {
             sm: options.sm == Switch::On,
             store: MemoryStore::new(&config),
             accounts,
-            buffer_max_bytes: options.buffer_max_bytes.get(),
             config,
             trace,
             ids: AtomicU64::new(0),
@@ -125,7 +115,7 @@ impl Server {
                     Ok((tcp, _)) => drop(tokio::spawn(login::serve(tcp, self.clone()))),
                     Err(_) => tokio::time::sleep(Duration::from_millis(100)).await, // out of descriptors
                 },
-                () = stopping.wait() => return,
+                () = stopping.wait() => return self.router.stop(),
             }
         }
     }
@@ -136,7 +126,7 @@ impl Server {
         loop {
             let next = self.store.next_sweep().unwrap_or_else(|| Instant::now() + SWEEP);
             tokio::select! {
-                () = sleep_until(next.into()) => drop(self.store.sweep(Instant::now())),
+                () = sleep_until(next.into()) => { let _ = self.store.sweep(Instant::now()); }
                 () = stopping.wait() => return,
             }
         }
@@ -144,14 +134,6 @@ impl Server {
 
     fn next_id(&self) -> u64 {
         self.ids.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// Writes an element of stream management, soon.
-    fn send(&self, client: &str, connection: &mut Connection, nonza: &Nonza) {
-        self.trace(client, false, nonza);
-        let mut out = BytesMut::new();
-        nonza.write_to(&mut out);
-        connection.outbox.push(&out);
     }
 
     fn trace(&self, client: &str, from_client: bool, nonza: &Nonza) {

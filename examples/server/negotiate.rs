@@ -11,18 +11,18 @@ use xmpp_parsers::bind::BindFeature;
 use xmpp_parsers::ns;
 use xmpp_parsers::sm::StreamManagement;
 use xmpp_parsers::starttls::{Proceed, Request, StartTls};
-use xmpp_parsers::stream_error::DefinedCondition;
+use xmpp_sm::Parting;
 
 use super::Server;
 use super::sasl;
-use super::stream::{Connection, stream_error};
+use super::stream::{Connection, error};
 use super::xml::{Incoming, ReadError};
 
 /// How long a client gets to say who it is, and then to ask for a session.
 pub const TIME: Duration = Duration::from_secs(30);
 
 /// Who the client is, on a stream that waits for its features. None: the client did not say.
-pub async fn negotiate(tcp: TcpStream, server: &Server) -> Option<(Connection, BareJid)> {
+pub async fn negotiate(tcp: TcpStream, server: &Server) -> Option<(Box<Connection>, BareJid)> {
     tcp.set_nodelay(true).ok()?;
     match timeout(TIME, authenticated(tcp, server)).await {
         Ok(Ok(done)) => done,
@@ -30,25 +30,25 @@ pub async fn negotiate(tcp: TcpStream, server: &Server) -> Option<(Connection, B
     }
 }
 
-async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<(Connection, BareJid)>, ReadError> {
-    let mut connection = Connection::new(Box::new(tcp));
+async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<(Box<Connection>, BareJid)>, ReadError> {
+    let mut connection = Box::new(Connection::new(Box::new(tcp)));
     open(&mut connection, server).await?;
     if let Some(tls) = &server.tls {
         let starttls = StartTls { required: true };
         connection.send(Element::builder("features", ns::STREAM).append(starttls).build()).await?;
         if Request::try_from(connection.next_element().await?).is_err() {
-            refuse(connection, DefinedCondition::PolicyViolation, "TLS comes first").await;
+            connection.part(Parting::Say(error("policy-violation"))).await; // TLS comes first
             return Ok(None);
         }
         connection.send(Proceed).await?;
-        connection = Connection::new(Box::new(tls.accept(connection.into_inner()).await?));
+        connection = Box::new(Connection::new(Box::new(tls.accept(connection.into_inner()).await?)));
         open(&mut connection, server).await?;
     }
     let mechanism = |name: &String| Element::builder("mechanism", ns::SASL).append(name.as_str()).build();
     let mechanisms = Element::builder("mechanisms", ns::SASL).append_all(server.mechanisms.iter().map(mechanism));
     connection.send(Element::builder("features", ns::STREAM).append(mechanisms).build()).await?;
     let Some(name) = sasl::authenticate(&mut connection, &server.accounts, &server.mechanisms).await? else {
-        refuse(connection, DefinedCondition::NotAuthorized, "that was one attempt too many").await;
+        connection.part(Parting::Say(error("not-authorized"))).await; // that was one attempt too many
         return Ok(None);
     };
     connection.reader.restart();
@@ -60,12 +60,6 @@ async fn open(connection: &mut Connection, server: &Server) -> Result<(), ReadEr
     match connection.reader.next().await? {
         Incoming::Header => Ok(connection.send_header(server.domain.as_str()).await?),
         _ => Err(ReadError::Gone(io::ErrorKind::InvalidData.into())),
-    }
-}
-
-async fn refuse(mut connection: Connection, condition: DefinedCondition, text: &str) {
-    if connection.send(stream_error(condition, text)).await.is_ok() {
-        connection.close().await;
     }
 }
 

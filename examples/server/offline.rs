@@ -10,6 +10,7 @@ use super::stanza::{OVERHEAD, Written};
 
 /// Stanzas for users who are not there.
 pub struct Offline {
+    max: usize,
     max_bytes: usize,
     users: HashMap<BareJid, Kept>,
 }
@@ -21,22 +22,27 @@ struct Kept {
 }
 
 impl Offline {
-    /// `max_bytes`: what may be kept for one user.
-    pub fn new(max_bytes: usize) -> Self {
-        Self { max_bytes, users: HashMap::new() }
+    /// `max` and `max_bytes`: what may be kept for one user. All of it comes at once when the user is back, and has to find
+    /// room in the session.
+    pub fn new(max: usize, max_bytes: usize) -> Self {
+        Self { max, max_bytes, users: HashMap::new() }
     }
 
     /// Keeps a stanza that comes now, unless it has waited before. It is given back if that is too much.
-    pub fn put(&mut self, user: &BareJid, mut stanza: Written, now: SystemTime) -> Result<(), Written> {
+    pub fn put(&mut self, user: &BareJid, stanza: Written, now: SystemTime) -> Result<(), Written> {
         let kept = self.users.entry(user.clone()).or_default();
         let bytes = kept.bytes.saturating_add(stanza.cost());
-        if bytes > self.max_bytes {
+        if bytes > self.max_bytes || kept.stanzas.len() >= self.max {
             return Err(stanza);
         }
-        stanza.since.get_or_insert(now);
         kept.bytes = bytes;
-        kept.stanzas.push(stanza);
+        kept.stanzas.push(stanza.waiting_since(now));
         Ok(())
+    }
+
+    /// Whether something is kept for a user.
+    pub fn has(&self, user: &BareJid) -> bool {
+        self.users.get(user).is_some_and(|kept| !kept.stanzas.is_empty())
     }
 
     /// All that is kept for a user, oldest first.

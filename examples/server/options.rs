@@ -61,6 +61,22 @@ pub struct Options {
     #[arg(long, default_value = "1048576", value_name = "BYTES")]
     pub buffer_max_bytes: NonZeroUsize,
 
+    /// Bytes of a client's stanzas that may be on their way at once
+    #[arg(long, default_value = "524288", value_name = "BYTES")]
+    pub receipts_max_bytes: NonZeroUsize,
+
+    /// Stanzas that may wait for each session until its client has taken those before
+    #[arg(long, default_value = "10000", value_name = "STANZAS")]
+    pub backlog_max: NonZeroU32,
+
+    /// Bytes of them, besides what had waited for its user before the session began
+    #[arg(long, default_value = "262144", value_name = "BYTES")]
+    pub backlog_max_bytes: NonZeroUsize,
+
+    /// With `--on-full evict-oldest`: bytes kept for each session of what has left the buffer, for its user's next session
+    #[arg(long, default_value = "0", value_name = "BYTES")]
+    pub evicted_max_bytes: usize,
+
     /// Bytes kept of messages for each user who is not there
     #[arg(long, default_value = "1048576", value_name = "BYTES")]
     pub offline_max_bytes: usize,
@@ -81,12 +97,17 @@ pub struct Options {
     #[arg(long, default_value = "600", value_name = "SECONDS")]
     pub resume_timeout: Seconds,
 
+    /// Seconds for which a client may ask instead, at most
+    #[arg(long, default_value = "none", value_name = "SECONDS")]
+    pub resume_timeout_max: Seconds,
+
     /// Whether `<failed/>` tells how many stanzas were handled in a session that is gone. Without that tokio-xmpp 6
     /// connects again for ever, and strophe.js sends everything again
     #[arg(long, default_value = "on")]
     pub stale_h: Switch,
 
-    /// When a session's buffer is full: `end-after[=SECONDS]`, `end`, or `give-up` (that it can be resumed)
+    /// When more waits for a client than may: `end-after[=SECONDS]`, `end`, or `evict-oldest`
+    /// (while stanzas are missing, it cannot be resumed)
     #[arg(long, default_value = "end-after=5", value_name = "POLICY")]
     pub on_full: Full,
 
@@ -101,13 +122,19 @@ impl Options {
             .buffer_max(self.buffer_max)
             .buffer_max_bytes(self.buffer_max_bytes)
             .receipts_max(NonZeroU32::new(MAX_OPEN).unwrap_or(NonZeroU32::MIN))
+            .receipts_max_bytes(self.receipts_max_bytes)
+            .backlog_max(self.backlog_max)
+            // What has waited for a user is given to their session at once.
+            .backlog_max_bytes(self.backlog_max_bytes.saturating_add(self.offline_max_bytes))
+            .evicted_max_bytes(self.evicted_max_bytes)
             .ack_timeout(self.ack_timeout.0)
             .resume_timeout(self.resume_timeout.0)
+            .resume_timeout_max(self.resume_timeout_max.0)
             .stale_h(StaleH { enabled: self.stale_h == Switch::On, ..StaleH::default() })
             .on_full(self.on_full.0);
         match self.ack_freq.0 {
             Some(freq) => config.ack_freq(freq),
-            None => config.ack(false),
+            None => config.request_acks(false),
         }
     }
 }
@@ -127,7 +154,7 @@ impl FromStr for Freq {
     fn from_str(s: &str) -> Result<Self, Self::Err> {
         Ok(Self(match s {
             "never" => None,
-            "self-clocked" => Some(AckFreq::SelfClocked { idle: Duration::from_secs(30) }),
+            "self-clocked" => Some(AckFreq::SelfClocked),
             _ => Some(AckFreq::Every(s.parse().map_err(|_| "a number above 0, `self-clocked` or `never`")?)),
         }))
     }
@@ -157,8 +184,8 @@ impl FromStr for Full {
         Ok(Self(match s.split_once('=').unwrap_or((s, "5")) {
             ("end-after", grace) => OnFull::EndAfter(seconds(grace)?),
             ("end", "5") => OnFull::End,
-            ("give-up", "5") => OnFull::GiveUpResumability,
-            _ => return Err("`end-after[=SECONDS]`, `end` or `give-up`"),
+            ("evict-oldest", "5") => OnFull::EvictOldest,
+            _ => return Err("`end-after[=SECONDS]`, `end` or `evict-oldest`"),
         }))
     }
 }

@@ -60,7 +60,7 @@ impl Table {
         }
         if is == (true, true) && was != is {
             for stanza in self.offline.take(&sender.to_bare()) {
-                let _ = handle.send(Mail::Late(Delivery::own(stanza)));
+                let _ = handle.send(Mail::Deliver(Box::new(Delivery::own(stanza))));
             }
         }
     }
@@ -119,7 +119,7 @@ pub fn unavailable(jid: &FullJid) -> Written {
 }
 
 fn send(handle: &Handle, presence: &Written) {
-    let _ = handle.send(Mail::Deliver(Delivery::own(presence.clone())));
+    let _ = handle.send(Mail::Deliver(Box::new(Delivery::own(presence.clone()))));
 }
 
 fn priority(presence: &Element) -> i8 {

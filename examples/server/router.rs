@@ -12,9 +12,9 @@ use std::time::SystemTime;
 use jid::{BareJid, DomainPart, FullJid, Jid};
 use minidom::Element;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 use xmpp_parsers::stanza_error::DefinedCondition;
-use xmpp_sm::Receipt;
+use xmpp_sm::{EndReason, Receipt, Taker};
 
 use super::iq;
 use super::offline::{Offline, Storage};
@@ -22,23 +22,21 @@ use super::options::Options;
 use super::presence::unavailable;
 use super::sasl::Accounts;
 use super::stanza::{self, Class, Written, bounce};
-use super::takeover::TakeOver;
+use super::stream::Connection;
 
-/// The way to a session: whoever owns it reads the other end.
+/// The way to a session, which has the other end for its whole life.
 pub type Handle = mpsc::UnboundedSender<Mail>;
 
+/// What comes to a session from the rest of the server. It is small, for each mailbox has room for some of it.
 pub enum Mail {
-    /// A stanza for the session's client.
-    Deliver(Delivery),
-    /// A stanza for the session's client that has waited already, as have others: they are no reason to think that
-    /// the client is slow.
-    Late(Delivery),
-    /// A stanza of the session's client has come to rest.
-    Handled(Receipt),
-    /// The session's client is back, on another connection.
-    TakeOver(TakeOver),
-    /// Another session has taken the resource.
-    Replaced,
+    /// A stanza for its client.
+    Deliver(Box<Delivery>),
+    /// Somebody has taken responsibility for a stanza of its client.
+    Settled(Receipt),
+    /// Its client is back, on another connection.
+    Take(Box<Taker<Box<Connection>>>),
+    /// It has to end: its resource is bound by another stream, the store has made room, or the server stops.
+    End(EndReason),
 }
 
 /// A stanza on its way inside of the server.
@@ -58,11 +56,16 @@ impl Delivery {
         Self { stanza, receipt: None }
     }
 
-    /// The stanza has come to rest: it is in its recipient's session, kept for later, answered, or of no use.
-    pub fn rest(self) -> Written {
+    /// It has waited.
+    fn late(self, since: SystemTime) -> Self {
+        Self { stanza: self.stanza.waiting_since(since), ..self }
+    }
+
+    /// The stanza is settled: it is in its recipient's session, kept for later, answered, or of no use.
+    pub fn settle(self) -> Written {
         if let Some((receipt, sender)) = self.receipt {
             // A session that is over needs its receipts no more.
-            let _ = sender.send(Mail::Handled(receipt));
+            let _ = sender.send(Mail::Settled(receipt));
         }
         self.stanza
     }
@@ -100,6 +103,7 @@ pub struct Router {
 pub(super) struct Table {
     pub(super) sessions: HashMap<BareJid, Vec<Entry>>,
     pub(super) offline: Offline,
+    is_stopping: bool,
 }
 
 /// A stanza that goes nowhere, and why.
@@ -107,7 +111,10 @@ type Undelivered = (Delivery, DefinedCondition);
 
 impl Router {
     pub fn new(options: &Options, accounts: Arc<Accounts>) -> Self {
-        let table = Table { sessions: HashMap::new(), offline: Offline::new(options.offline_max_bytes) };
+        // A session's backlog may hold twice its bound for the time of the grace.
+        let max = usize::try_from(options.backlog_max.get()).unwrap_or(usize::MAX).saturating_mul(2).max(1000);
+        let offline = Offline::new(max, options.offline_max_bytes);
+        let table = Table { sessions: HashMap::new(), offline, is_stopping: false };
         Self {
             domain: options.domain.clone(),
             accounts,
@@ -116,30 +123,60 @@ impl Router {
         }
     }
 
-    /// A session begins. One that has the resource already is told to end.
-    pub fn bind(&self, id: u64, jid: FullJid, handle: Handle) {
-        let gone = unavailable(&jid);
+    /// A session begins, unless there is one that has the resource: that is told to end, and returned to be waited for.
+    pub fn bind(&self, id: u64, jid: &FullJid, handle: &Handle) -> Option<Handle> {
+        let gone = unavailable(jid);
         let mut table = self.table.lock();
-        if let Some(replaced) = table.remove(&jid, &gone, |_| true) {
-            let _ = replaced.handle.send(Mail::Replaced);
+        if let Some(former) = table.entry(jid).filter(|former| former.is_alive()) {
+            let _ = former.handle.send(Mail::End(EndReason::Replaced));
+            return Some(former.handle.clone());
+        }
+        table.remove(jid, &gone, |_| true);
+        if table.is_stopping {
+            let _ = handle.send(Mail::End(EndReason::Stopped));
         }
         let (presence, directed) = Default::default();
+        let (jid, handle) = (jid.clone(), handle.clone());
         let entry = Entry { id, handle, connected: true, presence, priority: 0, directed, jid };
-        table.sessions.entry(entry.jid.to_bare()).or_default().push(entry);
+        table.sessions.entry(entry.jid.to_bare()).or_insert_with(|| Vec::with_capacity(1)).push(entry);
+        None
     }
 
-    /// A session is over: what is for it goes elsewhere from now on, and what its client did not get, `left`, goes
-    /// before that. `left` is asked under the lock, when no more can come.
-    pub fn end(&self, id: u64, jid: &FullJid, left: impl Iterator<Item = Delivery>) {
+    /// A session is over: what is for it goes elsewhere from now on. What its client did not get goes before that:
+    /// `left`, and then what is in its mailbox. Clients that ask for the session are returned.
+    pub fn end(
+        &self,
+        id: u64,
+        jid: &FullJid,
+        left: impl Iterator<Item = Written>,
+        mut mailbox: UnboundedReceiver<Mail>,
+    ) -> Vec<Taker<Box<Connection>>> {
         let (gone, user, now) = (unavailable(jid), jid.to_bare(), SystemTime::now());
-        let mut undelivered = Vec::new();
+        let (mut undelivered, mut takers) = (Vec::new(), Vec::new());
         let mut table = self.table.lock();
         table.remove(jid, &gone, |entry| entry.id == id);
-        for delivery in left {
-            undelivered.extend(table.message(delivery, &user, Mail::Late, now).err());
+        let mut leave = |delivery| undelivered.extend(table.message(delivery, &user, now).err());
+        left.for_each(|stanza| leave(Delivery::own(stanza)));
+        mailbox.close();
+        while let Ok(mail) = mailbox.try_recv() {
+            match mail {
+                Mail::Deliver(delivery) => leave(delivery.late(now)),
+                Mail::Take(taker) => takers.push(*taker),
+                Mail::Settled(_) | Mail::End(_) => {}
+            }
         }
         drop(table);
         undelivered.into_iter().for_each(|undelivered| self.refuse(undelivered));
+        takers
+    }
+
+    /// All sessions end, and those that begin from now on.
+    pub fn stop(&self) {
+        let mut table = self.table.lock();
+        table.is_stopping = true;
+        for entry in table.sessions.values().flatten() {
+            let _ = entry.handle.send(Mail::End(EndReason::Stopped));
+        }
     }
 
     pub fn set_connected(&self, id: u64, jid: &FullJid, connected: bool) {
@@ -157,9 +194,9 @@ impl Router {
             return self.refuse((delivery, DefinedCondition::RemoteServerNotFound));
         }
         match stanza.name() {
-            "presence" => self.presence(stanza, &delivery.rest(), &to, sender),
+            "presence" => self.presence(stanza, &delivery.settle(), &to, sender),
             "iq" if !to.is_full() => {
-                delivery.rest();
+                delivery.settle();
                 if let Some(answer) = iq::answer(stanza, &to.to_bare(), sender, self) {
                     self.answer(&answer);
                 }
@@ -175,7 +212,7 @@ impl Router {
     }
 
     fn refuse(&self, (delivery, condition): Undelivered) {
-        if let Some(answer) = delivery.rest().element().and_then(|stanza| bounce(&stanza, condition)) {
+        if let Some(answer) = delivery.settle().element().and_then(|stanza| bounce(&stanza, condition)) {
             self.answer(&answer);
         }
     }
@@ -205,37 +242,34 @@ impl Table {
 
     /// To the session that is named, or else, if it is a message, to another of its user's.
     fn deliver(&mut self, delivery: Delivery, to: &Jid, known: bool, now: SystemTime) -> Result<(), Undelivered> {
+        // What waits for a user comes first, once a session of theirs is there.
+        let waits = delivery.stanza.class() == Class::Kept && self.offline.has(&to.to_bare());
         if let Ok(full) = to.try_as_full()
             && let Some(entry) = self.entry(full).filter(|entry| entry.is_alive())
+            && (entry.presence.is_some() || !waits)
         {
-            let _ = entry.handle.send(Mail::Deliver(delivery));
+            let _ = entry.handle.send(Mail::Deliver(Box::new(delivery)));
             return Ok(());
         }
         match known {
-            true => self.message(delivery, &to.to_bare(), Mail::Deliver, now),
+            true => self.message(delivery, &to.to_bare(), now),
             false => Err((delivery, DefinedCondition::ServiceUnavailable)),
         }
     }
 
     /// A message for a user: to the best of their sessions, or kept until there is one.
-    fn message(
-        &mut self,
-        delivery: Delivery,
-        user: &BareJid,
-        mail: fn(Delivery) -> Mail,
-        now: SystemTime,
-    ) -> Result<(), Undelivered> {
-        let class = delivery.stanza.class;
+    fn message(&mut self, delivery: Delivery, user: &BareJid, now: SystemTime) -> Result<(), Undelivered> {
+        let class = delivery.stanza.class();
         if class == Class::Refused {
             return Err((delivery, DefinedCondition::ServiceUnavailable));
         }
         let present = self.sessions.get(user).into_iter().flatten();
         let present = present.filter(|entry| entry.presence.is_some() && entry.priority >= 0 && entry.is_alive());
         if let Some(best) = present.max_by_key(|entry| (entry.connected, entry.priority, entry.id)) {
-            let _ = best.handle.send(mail(delivery));
+            let _ = best.handle.send(Mail::Deliver(Box::new(delivery)));
         } else if class == Class::Passing {
-            delivery.rest();
-        } else if let Err(stanza) = self.offline.put(user, delivery.rest(), now) {
+            delivery.settle();
+        } else if let Err(stanza) = self.offline.put(user, delivery.settle(), now) {
             return Err((Delivery::own(stanza), DefinedCondition::ResourceConstraint));
         }
         Ok(())

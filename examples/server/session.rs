@@ -1,165 +1,204 @@
-//! A session: what outlives its stream, besides what `xmpp_sm` keeps of it.
+//! A session: the loop of the documentation, and what it takes from the rest of the server.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use bytes::Bytes;
 use jid::FullJid;
 use minidom::Element;
-use tokio::sync::mpsc::{self, UnboundedReceiver};
-use tokio::time::timeout;
-use xmpp_sm::{Counter, Ended, Ending, Epoch, Lost, Receipt, Returned, SessionStore, SmId, delay};
+use tokio::sync::mpsc::error::SendError;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::sleep_until;
+use xmpp_parsers::ns;
+use xmpp_sm::{
+    Arrival, EndReason, Epoch, Event, Inbound, Lookup, Parting, Refusal, SessionEnded, SessionStore, SmId, StreamError,
+    Taker, Unbound, Write, delay,
+};
 
-use super::Server;
 use super::router::{Delivery, Handle, Mail};
 use super::stanza::Written;
+use super::stream::{Connection, Input, is_csi};
 use super::xml::set;
+use super::{Server, login};
 
-/// How long a session waits for its client's last stanzas to come to rest. Nobody here takes that long.
-const SETTLE: Duration = Duration::from_secs(5);
-/// Stanzas that may wait for a client beside those that are on their way.
-const MAX_BACKLOG: usize = 20_000;
+type Session = xmpp_sm::Session<Written, Box<Connection>>;
 
-/// It is owned by one task at a time, and moves to another when its client comes back: with it moves the mailbox,
-/// so that mail which comes late comes in order all the same, to whoever owns the session then.
-pub struct Session {
-    pub server: Arc<Server>,
-    pub jid: FullJid,
+/// What a session's task knows besides the session. All of it stays for the session's whole life.
+struct Host {
+    server: Arc<Server>,
+    jid: FullJid,
     id: u64,
+    /// The way to the session's mailbox.
     handle: Handle,
-    mailbox: UnboundedReceiver<Mail>,
-    /// What the client has room for later. It is as late as what came before the session, or came behind that.
-    pub backlog: VecDeque<Bytes>,
-    /// What was sent, is not acknowledged, and was not kept in the buffer.
-    evicted: VecDeque<Returned<Bytes>>,
-    /// Mail that came while something else was waited for.
-    held: VecDeque<Mail>,
-    /// How many of the client's stanzas have not come to rest.
-    open: usize,
-    /// Where the store knows it.
-    registered: Option<(SmId, Epoch)>,
+    /// Which registration of the session the store knows.
+    registered: Option<Epoch>,
 }
 
-impl Session {
-    pub fn bind(server: Arc<Server>, jid: FullJid) -> Self {
-        let (handle, mailbox) = mpsc::unbounded_channel();
-        let id = server.next_id();
-        server.router.bind(id, jid.clone(), handle.clone());
-        let (backlog, evicted, held) = Default::default();
-        Self { server, jid, id, handle, mailbox, backlog, evicted, held, open: 0, registered: None }
+/// Binds a resource: a session begins, once the one that had the resource is over. `result` is what the client waits for.
+pub async fn bind(stream: Unbound, mut connection: Box<Connection>, jid: FullJid, result: &[u8], server: Arc<Server>) {
+    let (handle, mailbox) = unbounded_channel();
+    let id = server.next_id();
+    // What the former session leaves comes before all that arrives from now on.
+    while let Some(former) = server.router.bind(id, &jid, &handle) {
+        former.closed().await;
     }
+    connection.outbox.push(result);
+    let host = Host { server, jid, id, handle, registered: None };
+    tokio::spawn(host.serve(Box::new(stream.bind(connection)), mailbox));
+}
 
-    /// Makes the session known under its SM-ID, when it is enabled and each time it has moved.
-    pub fn register(&mut self, smid: &SmId) -> bool {
-        let owner = self.jid.to_bare();
-        match self.server.store.register(smid, owner.as_str(), self.handle.clone()) {
-            Ok(registered) => {
-                if let Some(evicted) = registered.evicted {
-                    let _ = evicted.sid.send(Mail::Replaced);
-                }
-                self.registered = Some((smid.clone(), registered.epoch));
-                true
+/// Sends a connection to the session that it asks for. If there is none, its login goes on.
+pub fn hand_over(taker: Taker<Box<Connection>>, server: &Arc<Server>) {
+    let found = server.store.lookup(taker.previd(), taker.owner(), Instant::now());
+    let refused = match found.map_or(Err(Refusal::NotFound), Lookup::session) {
+        Err(refusal) => taker.refuse(refusal),
+        Ok(handle) => match handle.send(Mail::Take(Box::new(taker))) {
+            Err(SendError(Mail::Take(taker))) => {
+                forget(server, taker.previd(), taker.owner(), handle);
+                taker.refuse(Refusal::NotFound)
             }
-            Err(_) => false,
+            _ => return,
+        },
+    };
+    login::go_on(refused, server.clone());
+}
+
+/// The task that had this session is gone without a word. Its record becomes ours, and goes.
+fn forget(server: &Server, smid: &SmId, owner: &str, handle: Handle) {
+    if let Ok(registered) = server.store.register(smid, owner, handle, Instant::now()) {
+        let _ = server.store.remove(smid, owner, registered.epoch);
+    }
+}
+
+impl Host {
+    /// The life of a session, from bind to its end.
+    async fn serve(mut self, mut session: Box<Session>, mut mailbox: UnboundedReceiver<Mail>) {
+        loop {
+            while let Some(event) = session.poll() {
+                match event {
+                    Event::Left { connection, parting } => self.part(connection, parting),
+                    Event::Resumed => self.server.router.set_connected(self.id, &self.jid, true),
+                    Event::Refused(refused) => login::go_on(refused, self.server.clone()),
+                    Event::Ended(ended) => return self.over(*ended, mailbox),
+                    _ => {}
+                }
+            }
+            while session.connection().is_some_and(|connection| connection.has_room())
+                && let Some((connection, item)) = session.next_write(Instant::now())
+            {
+                if let Write::Nonza(nonza) = &item {
+                    self.server.trace(self.jid.as_str(), false, nonza);
+                }
+                connection.push(item, self.server.domain.as_str());
+            }
+            let (reads, deadline) = (session.wants_read(), session.deadline());
+            tokio::select! {
+                input = drive(session.connection_mut(), reads) => match input {
+                    Ok(Some(Input::Element(element))) => self.on_element(element, &mut session),
+                    Ok(Some(Input::Nonza(nonza))) => {
+                        self.server.trace(self.jid.as_str(), true, &nonza);
+                        let _ = session.handle(nonza.into(), Instant::now());
+                    }
+                    Ok(Some(Input::Closed)) => session.peer_closed(Instant::now()),
+                    Ok(Some(Input::Bad(condition))) => {
+                        let error = StreamError::Other(condition);
+                        session.close(EndReason::PeerFault, Some(error), Instant::now());
+                        session.peer_closed(Instant::now()); // what follows cannot be read
+                    }
+                    Ok(None) => {}
+                    Err(_) => session.lost(Instant::now()),
+                },
+                Some(mail) = mailbox.recv() => match mail {
+                    Mail::Deliver(delivery) => drop(session.send(delivery.settle(), Instant::now())),
+                    Mail::Settled(receipt) => drop(session.settle(receipt, Instant::now())),
+                    Mail::Take(taker) => session.take(*taker, Instant::now()),
+                    Mail::End(reason) => session.close(reason, last_error(reason), Instant::now()),
+                },
+                () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
+                    session.timeout(Instant::now());
+                }
+            }
         }
     }
 
-    pub fn set_connected(&self, connected: bool) {
-        self.server.router.set_connected(self.id, &self.jid, connected);
-    }
-
-    pub async fn next_mail(&mut self) -> Mail {
-        match self.held.pop_front() {
-            Some(mail) => mail,
-            None => self.mailbox.recv().await.expect("the session itself can send"),
-        }
-    }
-
-    /// Puts a stanza behind all that waits already. False: that is too much, and the session cannot go on.
-    #[must_use]
-    pub fn put_off(&mut self, delivery: Delivery) -> bool {
-        self.backlog.push_back(delivery.rest().late(self.server.domain.as_str()));
-        self.backlog.len() <= MAX_BACKLOG
-    }
-
-    /// Stanzas have left the buffer before they were acknowledged.
-    pub fn keep_evicted(&mut self, evicted: Lost<Bytes>) {
-        self.evicted.extend(evicted);
-    }
-
-    /// The client has acknowledged `h` of so many stanzas that were sent.
-    pub fn acknowledged(&mut self, h: Counter, sent: Counter) {
-        // Numbers go round. What is covered is as far behind the last stanza as h is, or farther.
-        while self.evicted.pop_front_if(|first| sent.since(first.number) >= sent.since(h)).is_some() {}
-    }
-
-    /// How many of the client's stanzas have not come to rest.
-    pub fn open(&self) -> usize {
-        self.open
-    }
-
-    /// Sends a stanza of the client on its way; its receipt comes back as [`Mail::Handled`].
-    pub fn route(&mut self, mut stanza: Element, receipt: Receipt) {
-        set(&mut stanza, "from", self.jid.as_str());
-        self.open += 1;
-        let delivery = Delivery::new(&stanza, receipt, self.handle.clone());
-        self.server.router.route(&stanza, delivery, &self.jid);
-    }
-
-    /// A receipt has come back.
-    pub fn rested(&mut self, receipt: Receipt) -> Receipt {
-        self.open -= 1;
-        receipt
-    }
-
-    /// Waits until all of the client's stanzas have come to rest, and gives their receipts. Before that nobody may
-    /// be told how many were handled, or the client sends them again.
-    pub async fn settle(&mut self) -> Vec<Receipt> {
-        let mut receipts = Vec::new();
-        let settled = async {
-            while self.open > 0 {
-                match self.mailbox.recv().await.expect("the session itself can send") {
-                    Mail::Handled(receipt) => receipts.push(self.rested(receipt)),
-                    Mail::Deliver(delivery) => self.held.push_back(Mail::Deliver(Delivery::own(delivery.rest()))),
-                    Mail::Late(delivery) => self.held.push_back(Mail::Late(Delivery::own(delivery.rest()))),
-                    other => self.held.push_back(other),
-                }
-            }
-        };
-        // Two sessions that wait for each other do not: a stanza rests as soon as it is held.
-        let _ = timeout(SETTLE, settled).await;
-        receipts
-    }
-
-    /// The session is over. What its client did not get goes where it would have gone without it: first what was
-    /// sent and not acknowledged, then what waited to be sent, then what waits in the mailbox.
-    pub fn end(mut self, ended: Ended<Bytes>) {
+    fn on_element(&mut self, mut element: Element, session: &mut Session) {
         let now = Instant::now();
-        self.retire(&ended, now);
-        // They are read before the router is locked.
-        let mut left = Vec::new();
-        for returned in self.evicted.drain(..).chain(ended.unacked) {
-            let queued = delay::wall_clock(returned.queued, now, SystemTime::now());
-            left.extend(Written::kept(returned.stanza, Some(queued)));
+        let inbound = Inbound::from_element(&element, ns::JABBER_CLIENT);
+        if let Inbound::Nonza(nonza) = &inbound {
+            self.server.trace(self.jid.as_str(), true, nonza);
         }
-        left.extend(self.backlog.drain(..).filter_map(|stanza| Written::kept(stanza, None)));
-        let waiting = std::iter::from_fn(|| self.held.pop_front().or_else(|| self.mailbox.try_recv().ok()));
-        let waiting = waiting.filter_map(|mail| match mail {
-            Mail::Deliver(delivery) | Mail::Late(delivery) => Some(delivery),
-            // A client that asks for the session, in a `TakeOver`, is left without an answer and looks again.
-            _ => None,
-        });
-        self.server.router.end(self.id, &self.jid, left.into_iter().map(Delivery::own).chain(waiting));
+        match session.handle(inbound, now) {
+            Ok(Arrival::Stanza(receipt)) => {
+                set(&mut element, "from", self.jid.as_str());
+                let delivery = Delivery::new(&element, receipt, self.handle.clone());
+                self.server.router.route(&element, delivery, &self.jid);
+            }
+            Ok(Arrival::Enable(request)) => {
+                let smid = if request.is_resumable() { self.register(session.owner()) } else { None };
+                let _ = session.accept_enable(request, smid, now);
+            }
+            Ok(Arrival::Other) if !is_csi(&element) => {
+                session.close(EndReason::PeerFault, Some(StreamError::Other("unsupported-stanza-type")), now);
+            }
+            _ => {}
+        }
     }
 
-    fn retire(&self, ended: &Ended<Bytes>, now: Instant) {
-        let Some((smid, epoch)) = &self.registered else { return };
-        let store = &self.server.store;
-        // A store in this process does not fail; one that did would let the record grow old by itself.
-        let _ = match ended.ending {
-            Ending::Closed => store.remove(smid, *epoch),
-            _ => store.retire(smid, *epoch, ended.h, now),
-        };
+    /// Makes the session known under a new SM-ID.
+    fn register(&mut self, owner: &str) -> Option<SmId> {
+        let smid = SmId::random().ok()?;
+        let registered = self.server.store.register(&smid, owner, self.handle.clone(), Instant::now()).ok()?;
+        if let Some(displaced) = registered.displaced {
+            // A session is registered once, and has its mailbox for itself.
+            let _ = displaced.handle.send(Mail::End(EndReason::Replaced));
+        }
+        self.registered = Some(registered.epoch);
+        Some(smid)
+    }
+
+    /// The session has left a connection.
+    fn part(&self, connection: Box<Connection>, parting: Parting) {
+        self.server.router.set_connected(self.id, &self.jid, false);
+        if parting != Parting::Drop {
+            let server = self.server.clone(); // which does not stop before that
+            tokio::spawn(async move {
+                connection.part(parting).await;
+                drop(server);
+            });
+        }
+    }
+
+    /// The session is over. What its client did not get goes where it would have gone without it: first what the session
+    /// had, then what waits in the mailbox.
+    fn over(self, ended: SessionEnded<Written>, mailbox: UnboundedReceiver<Mail>) {
+        let (store, now, wall_clock) = (&self.server.store, Instant::now(), SystemTime::now());
+        if let Some((smid, epoch)) = ended.smid.zip(self.registered) {
+            let owner = self.jid.to_bare();
+            let owner = owner.as_str();
+            // A store in this process does not fail; one that did would let the record grow old by itself.
+            let _ = match ended.reason {
+                EndReason::Closed => store.remove(&smid, owner, epoch),
+                _ => store.retire(&smid, owner, epoch, ended.h, now),
+            };
+        }
+        let left = ended.stanzas.map(|left| left.stanza.waiting_since(delay::wall_clock(left.queued, now, wall_clock)));
+        for taker in self.server.router.end(self.id, &self.jid, left, mailbox) {
+            hand_over(taker, &self.server);
+        }
+    }
+}
+
+/// What the client is told about an end that comes from the rest of the server.
+fn last_error(reason: EndReason) -> Option<StreamError> {
+    match reason {
+        EndReason::Replaced => Some(StreamError::Conflict),
+        EndReason::Stopped => Some(StreamError::Other("system-shutdown")),
+        _ => None,
+    }
+}
+
+async fn drive(connection: Option<&mut Box<Connection>>, reads: bool) -> std::io::Result<Option<Input>> {
+    match connection {
+        Some(connection) => connection.drive(reads).await,
+        None => std::future::pending().await,
     }
 }

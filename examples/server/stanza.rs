@@ -1,24 +1,33 @@
 //! Stanzas on their way, and small things done to them, whichever kind they are.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use jid::{BareJid, Jid};
 use minidom::Element;
 use xmpp_parsers::ns;
 use xmpp_parsers::stanza_error::{DefinedCondition, ErrorType, StanzaError};
-use xmpp_sm::delay;
+use xmpp_sm::{Stanza, delay};
 
-use super::xml::{from_bytes, set, to_bytes};
+use super::xml::{from_bytes, set, to_boxed};
 
 /// A stanza as it is written. It takes the memory that its bytes take, which a tree does not, and all its recipients
 /// share them.
 #[derive(Clone)]
 pub struct Written {
-    bytes: Bytes,
-    pub class: Class,
+    shared: Arc<Shared>,
     /// When it began to wait, if it has waited.
     pub since: Option<SystemTime>,
+}
+
+struct Shared {
+    bytes: Box<[u8]>,
+    class: Class,
+    /// Whose presence it is.
+    presence_of: Option<Box<str>>,
+    /// Whether it gets a stamp if it is late.
+    takes_stamp: bool,
 }
 
 /// What becomes of a stanza whose recipient is not there.
@@ -34,34 +43,72 @@ pub enum Class {
 
 impl Written {
     pub fn new(stanza: &Element) -> Self {
-        Self { bytes: to_bytes(stanza), class: Class::of(stanza), since: None }
+        let is_presence = stanza.name() == "presence" && matches!(kind(stanza), "" | "unavailable");
+        let presence_of = stanza.attr("from").filter(|_| is_presence).map(Box::from);
+        let takes_stamp = match (stanza.name(), kind(stanza)) {
+            ("message", kind) => !matches!(kind, "error" | "headline"),
+            (name, kind) => name == "presence" && kind != "error",
+        };
+        let takes_stamp = takes_stamp && !stanza.has_child("delay", delay::NS);
+        let shared = Shared { bytes: to_boxed(stanza), class: Class::of(stanza), presence_of, takes_stamp };
+        Self { shared: Arc::new(shared), since: None }
     }
 
-    /// What [`new`](Self::new) wrote, and somebody kept since then.
-    pub fn kept(bytes: Bytes, since: Option<SystemTime>) -> Option<Self> {
-        let class = Class::of(&from_bytes(&bytes).ok()?);
-        Some(Self { bytes, class, since })
+    pub fn bytes(&self) -> &[u8] {
+        &self.shared.bytes
     }
 
-    pub fn bytes(&self) -> Bytes {
-        self.bytes.clone()
+    pub fn class(&self) -> Class {
+        self.shared.class
     }
 
     /// Its size in memory, which is never nothing.
     pub fn cost(&self) -> usize {
-        self.bytes.len() + OVERHEAD
+        self.bytes().len() + OVERHEAD
     }
 
-    /// With the time at which it began to wait, which is now unless it is known.
-    pub fn late(&self, domain: &str) -> Bytes {
-        let Some(mut stanza) = self.element() else { return self.bytes() };
-        delay::stamp(&mut stanza, domain, self.since.unwrap_or_else(SystemTime::now));
-        to_bytes(&stanza)
+    /// With the time at which it began to wait, unless that is known.
+    #[must_use]
+    pub fn waiting_since(mut self, since: SystemTime) -> Self {
+        self.since.get_or_insert(since);
+        self
+    }
+
+    /// Appends it, with the time since when it has waited. [`delay::stamp_bytes`] does that to any stanza; of this one
+    /// it is known where it ends.
+    pub fn write_to(&self, out: &mut BytesMut, domain: &str, late: Option<SystemTime>) {
+        let Some(since) = self.since.or(late).filter(|_| self.shared.takes_stamp) else {
+            return out.extend_from_slice(self.bytes());
+        };
+        let last_tag = self.bytes().iter().rposition(|byte| *byte == b'<').unwrap_or_default();
+        let (content, last_tag) = self.bytes().split_at(last_tag);
+        let stamp = delay::date_time(since);
+        let delay = format!("<delay xmlns='{}' from='{domain}' stamp='{stamp}'/>", delay::NS);
+        match last_tag.strip_suffix(b"/>") {
+            None => [content, delay.as_bytes(), last_tag].map(|piece| out.extend_from_slice(piece)),
+            Some(start) => {
+                let name = start.split(|byte| *byte == b' ').next().unwrap_or_default();
+                let end = [b"</", &name[1..], b">"].concat();
+                out.extend_from_slice(content);
+                [&[start, b">"].concat(), delay.as_bytes(), &end].map(|piece| out.extend_from_slice(piece))
+            }
+        };
     }
 
     /// The stanza itself, which there always is.
     pub fn element(&self) -> Option<Element> {
-        from_bytes(&self.bytes).ok()
+        from_bytes(self.bytes()).ok()
+    }
+}
+
+impl Stanza for Written {
+    fn bytes(&self) -> usize {
+        self.cost()
+    }
+
+    /// Of what a contact's presence was, the client wants to know the last.
+    fn replaces(&self, older: &Self) -> bool {
+        self.shared.presence_of.is_some() && self.shared.presence_of == older.shared.presence_of
     }
 }
 

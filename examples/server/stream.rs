@@ -2,21 +2,24 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
 use minidom::Element;
 use rand::TryRng;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::time::timeout;
-use xmpp_parsers::stream_error::{DefinedCondition, StreamError};
+use tokio::time::{sleep_until, timeout};
+use xmpp_sm::{EndReason, LastWords, Nonza, Parting, StreamError, Write, delay};
 
+use super::stanza::Written;
 use super::xml::{self, Incoming, ReadError, XmlReader};
 
 /// How long a client may take nothing of what is written to it.
 const STALL: Duration = Duration::from_secs(60);
 /// How long the other side has when a stream is closed, to take our last words and to say its own.
 pub const LINGER: Duration = Duration::from_secs(2);
+/// Bytes that may wait in the outbox of a session's connection. The session keeps the rest.
+const ROOM: usize = 64 * 1024;
 
 /// Plain TCP or TLS.
 pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -25,12 +28,25 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 pub struct Connection {
     pub reader: XmlReader<ReadHalf<Box<dyn Io>>>,
     pub outbox: Outbox<WriteHalf<Box<dyn Io>>>,
+    /// How long its client has to come to a session.
+    pub login_until: Instant,
+}
+
+/// What arrives on a connection.
+pub enum Input {
+    Element(Element),
+    /// `<r/>` or `<a/>`, read without the XML parser.
+    Nonza(Nonza),
+    /// `</stream:stream>`
+    Closed,
+    /// Something that cannot be read, nor what follows it; and the condition of the stream error for it.
+    Bad(&'static str),
 }
 
 impl Connection {
     pub fn new(io: Box<dyn Io>) -> Self {
         let (read, write) = tokio::io::split(io);
-        Self { reader: XmlReader::new(read), outbox: Outbox::new(write) }
+        Self { reader: XmlReader::new(read), outbox: Outbox::new(write), login_until: Instant::now() }
     }
 
     pub fn into_inner(self) -> Box<dyn Io> {
@@ -69,10 +85,60 @@ impl Connection {
         }
     }
 
-    /// Closes the stream: what is still in the outbox, `</stream:stream>`, and the connection. What the client
-    /// still sends is read and thrown away, for a connection with unread bytes is reset, and our last words with it.
-    pub async fn close(&mut self) {
-        self.outbox.push(b"</stream:stream>");
+    /// Whether a session may write more.
+    pub fn has_room(&self) -> bool {
+        self.outbox.pending() < ROOM
+    }
+
+    /// Puts something behind all that waits to be written.
+    pub fn push(&mut self, item: Write<'_, Written>, domain: &str) {
+        match item {
+            Write::Stanza { stanza, late } => {
+                let late = late.map(|queued| delay::wall_clock(queued, Instant::now(), SystemTime::now()));
+                stanza.write_to(self.outbox.buffer(), domain, late);
+            }
+            Write::Nonza(nonza) => nonza.write_to(self.outbox.buffer()),
+            Write::StreamError(error) => error.write_to(self.outbox.buffer()),
+            Write::Flush => self.outbox.seal(),
+            Write::Close => self.outbox.push(CLOSE),
+            _ => {}
+        }
+    }
+
+    /// Writes what waits, and reads what comes if `reads`. `None`: something was written. Dropping the future loses
+    /// nothing.
+    pub async fn drive(&mut self, reads: bool) -> io::Result<Option<Input>> {
+        let stalled = self.outbox.deadline();
+        let read = tokio::select! {
+            read = self.reader.next(), if reads => read,
+            written = self.outbox.drive(), if !self.outbox.is_empty() => return written.map(|()| None),
+            () = sleep_until(stalled.unwrap_or_else(Instant::now).into()), if stalled.is_some() => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            else => std::future::pending().await,
+        };
+        match read {
+            Ok(Incoming::Element(element)) => Ok(Some(Input::Element(element))),
+            Ok(Incoming::Nonza(nonza)) => Ok(Some(Input::Nonza(nonza))),
+            Ok(Incoming::Footer) => Ok(Some(Input::Closed)),
+            Ok(Incoming::Header) => Ok(Some(Input::Bad("bad-format"))),
+            Err(ReadError::NotWellFormed(_)) => Ok(Some(Input::Bad("not-well-formed"))),
+            Err(ReadError::TooBig) => Ok(Some(Input::Bad("policy-violation"))),
+            Err(ReadError::Gone(error)) => Err(error),
+        }
+    }
+
+    /// Says the last words on a connection, if there are any, and closes it. What the client still sends is read and
+    /// thrown away, for a connection with unread bytes is reset, and our last words with it.
+    pub async fn part(mut self: Box<Self>, parting: Parting) {
+        match parting {
+            Parting::Drop => return,
+            Parting::Say(last) => {
+                last.write_to(self.outbox.buffer());
+                self.outbox.push(CLOSE);
+            }
+            Parting::Close => {}
+        }
         let farewell = async {
             self.outbox.drain().await?;
             self.outbox.io.shutdown().await?;
@@ -83,19 +149,13 @@ impl Connection {
     }
 }
 
+const CLOSE: &[u8] = b"</stream:stream>";
+
 /// What is to be written. Nothing here waits but [`drive`](Self::drive), which its owner polls beside all else it
 /// does: a client that stops reading stops no more than itself.
 pub struct Outbox<W> {
     io: W,
     segments: VecDeque<BytesMut>,
-    /// Where the elements end that are not written to their ends, in bytes from the first of the connection.
-    ends: VecDeque<u64>,
-    /// How many bytes were pushed, and written, and the end of the last element that was written to its end.
-    pushed: u64,
-    written: u64,
-    whole: u64,
-    /// How many had been pushed when it was sealed last.
-    sealed_to: u64,
     /// The last segment is to be flushed before anything else is written.
     sealed: bool,
     /// When something was written last, or began to wait.
@@ -104,53 +164,28 @@ pub struct Outbox<W> {
 
 impl<W: AsyncWrite + Unpin> Outbox<W> {
     fn new(io: W) -> Self {
-        let (segments, ends) = Default::default();
-        Self {
-            io,
-            segments,
-            ends,
-            pushed: 0,
-            written: 0,
-            whole: 0,
-            sealed_to: 0,
-            sealed: true,
-            progress: Instant::now(),
-        }
+        Self { io, segments: VecDeque::new(), sealed: true, progress: Instant::now() }
     }
 
-    /// An element, or whatever else makes no sense if it is cut.
     pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer().extend_from_slice(bytes);
+    }
+
+    /// Where to append what is to be written.
+    pub fn buffer(&mut self) -> &mut BytesMut {
         if self.is_empty() {
             self.progress = Instant::now();
         }
-        match self.segments.back_mut() {
-            Some(last) if !self.sealed => last.extend_from_slice(bytes),
-            _ => self.segments.push_back(bytes.into()),
+        if std::mem::take(&mut self.sealed) || self.is_empty() {
+            self.segments.push_back(BytesMut::new());
         }
-        self.sealed = false;
-        self.pushed += bytes.len() as u64;
-        self.ends.push_back(self.pushed);
-    }
-
-    /// Takes back what was pushed since the last seal and is not begun: an element that is written in part stays, as
-    /// do answers of stream management, and what is not counted because it came before them.
-    pub fn withdraw(&mut self) {
-        let partial = self.ends.front().copied().filter(|_| self.written > self.whole);
-        let end = partial.unwrap_or(self.written).max(self.sealed_to);
-        self.ends.truncate(self.ends.partition_point(|element| *element <= end));
-        self.pushed = end;
-        let mut left = (end - self.written) as usize;
-        for segment in &mut self.segments {
-            segment.truncate(left);
-            left -= segment.len();
-        }
-        self.sealed = true;
+        let last = self.segments.len() - 1;
+        &mut self.segments[last]
     }
 
     /// Nothing that is pushed later goes out before the client's kernel could have all that was pushed so far.
     pub fn seal(&mut self) {
         self.sealed = true;
-        self.sealed_to = self.pushed;
     }
 
     /// Bytes that are not written yet.
@@ -170,20 +205,17 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
     /// One step of writing. Dropping the future loses nothing.
     pub async fn drive(&mut self) -> io::Result<()> {
         let Some(first) = self.segments.front_mut() else { return Ok(()) };
-        if !first.is_empty() {
-            let written = self.io.write_buf(first).await?;
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            self.written += written as u64;
-            while let Some(end) = self.ends.pop_front_if(|end| *end <= self.written) {
-                self.whole = end;
-            }
+        if !first.is_empty() && self.io.write_buf(first).await? == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
         }
         self.progress = Instant::now();
         if first.is_empty() {
             self.io.flush().await?;
             self.segments.pop_front();
+        }
+        if self.segments.is_empty() {
+            // Most connections are silent for most of their time: they keep no memory for it.
+            self.segments = VecDeque::new();
         }
         Ok(())
     }
@@ -196,8 +228,14 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
     }
 }
 
-pub fn stream_error(condition: DefinedCondition, text: &str) -> Element {
-    StreamError::new(condition, "en", text).into()
+/// A client that has no session is sent away.
+pub fn error(condition: &'static str) -> LastWords {
+    LastWords { write: None, error: Some(StreamError::Other(condition)), reason: EndReason::PeerFault }
+}
+
+/// Client state indication (XEP-0352), of which nothing is made yet.
+pub fn is_csi(element: &Element) -> bool {
+    element.has_ns("urn:xmpp:csi:0") && matches!(element.name(), "active" | "inactive")
 }
 
 /// A number that nobody can guess.

@@ -2,19 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use minidom::tree_builder::TreeBuilder;
 use minidom::{Element, Node};
 use rxml::writer::{SimpleNamespaces, TrackNamespace};
-use rxml::{AsyncRawReader, Encoder, Item, Namespace, NcName, NcNameStr, RawEvent, RawParser};
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use rxml::{AsyncRawReader, Encoder, Item, Namespace, NcName, NcNameStr, Parse, RawEvent, RawParser};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, ReadBuf};
 use xmpp_parsers::ns;
 use xmpp_sm::Nonza;
 
 /// A stanza larger or deeper than this ends its stream: what a client sends is not to be trusted.
 const MAX_BYTES: usize = 256 * 1024;
 const MAX_DEPTH: usize = 64;
+/// What is read at a time.
+const READ: usize = 4096;
 
 /// What a stream is made of, as seen by its reader.
 pub enum Incoming {
@@ -48,9 +52,47 @@ impl From<io::Error> for ReadError {
     }
 }
 
+/// Bytes that were read and not parsed. A connection that is silent has no buffer.
+struct Buffered<R> {
+    io: R,
+    bytes: Bytes,
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Buffered<R> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.bytes.is_empty() {
+            return Pin::new(&mut this.io).poll_read(cx, into);
+        }
+        let length = this.bytes.len().min(into.remaining());
+        into.put_slice(&this.bytes.split_to(length));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<R: AsyncRead + Unpin> AsyncBufRead for Buffered<R> {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        let this = self.get_mut();
+        if this.bytes.is_empty() {
+            let mut space = [0; READ];
+            let mut read = ReadBuf::new(&mut space);
+            ready!(Pin::new(&mut this.io).poll_read(cx, &mut read))?;
+            this.bytes = Bytes::copy_from_slice(read.filled());
+        }
+        Poll::Ready(Ok(&this.bytes))
+    }
+
+    fn consume(mut self: Pin<&mut Self>, length: usize) {
+        match length < self.bytes.len() {
+            true => drop(self.bytes.split_to(length)),
+            false => self.bytes = Bytes::new(),
+        }
+    }
+}
+
 /// Reads a stream, child by child.
 pub struct XmlReader<R> {
-    events: AsyncRawReader<BufReader<R>>,
+    events: AsyncRawReader<Buffered<R>>,
     tree: TreeBuilder,
     bytes: usize,
     /// Attributes and declarations of the start tag that is being read.
@@ -61,7 +103,7 @@ pub struct XmlReader<R> {
 
 impl<R: AsyncRead + Unpin> XmlReader<R> {
     pub fn new(io: R) -> Self {
-        let events = AsyncRawReader::wrap(BufReader::new(io), RawParser::default());
+        let events = AsyncRawReader::wrap(Buffered { io, bytes: Bytes::new() }, RawParser::default());
         Self { events, tree: TreeBuilder::new(), bytes: 0, attributes: 0, between: false }
     }
 
@@ -75,7 +117,7 @@ impl<R: AsyncRead + Unpin> XmlReader<R> {
 
     /// The connection itself, for TLS. Bytes that have been read and not parsed are lost.
     pub fn into_inner(self) -> R {
-        self.events.into_inner().0.into_inner()
+        self.events.into_inner().0.io
     }
 
     /// Reads to the end of the connection, whatever comes.
@@ -85,6 +127,11 @@ impl<R: AsyncRead + Unpin> XmlReader<R> {
 
     /// The next piece of the stream. Dropping the future loses nothing: all state is in `self`.
     pub async fn next(&mut self) -> Result<Incoming, ReadError> {
+        if self.events.inner().bytes.is_empty() {
+            // Most connections are silent for most of their time: they keep no memory for it.
+            self.events.parser_mut().release_temporaries();
+            self.events.inner_mut().fill_buf().await?;
+        }
         if self.between {
             if let Some(nonza) = self.nonza().await? {
                 return Ok(Incoming::Nonza(nonza));
@@ -193,14 +240,18 @@ impl<R: AsyncRead + Unpin> XmlReader<R> {
 ///
 /// The namespaces are declared anew from what the element *means*, never copied from what a client wrote.
 pub fn to_bytes(element: &Element) -> Bytes {
+    to_boxed(element).into()
+}
+
+/// The same, for those who keep it for long: it takes no more than its bytes.
+pub fn to_boxed(element: &Element) -> Box<[u8]> {
     let mut names = SimpleNamespaces::new();
     names.declare_fixed(None, ns::JABBER_CLIENT.into());
     names.declare_fixed(Some(ncname("stream").as_ref()), ns::STREAM.into());
     names.push();
     let mut out = Vec::with_capacity(256);
     write(element, &mut Encoder::from(names), &mut out).expect("what was parsed can be written");
-    // It may be kept for long: not with room for more.
-    out.into_boxed_slice().into()
+    out.into_boxed_slice()
 }
 
 fn write(element: &Element, to: &mut Encoder<SimpleNamespaces>, out: &mut Vec<u8>) -> rxml::Result<()> {

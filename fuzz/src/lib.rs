@@ -7,3 +7,6 @@ pub mod written;
 
 /// The content namespace of the streams.
 pub const CLIENT: &str = "jabber:client";
+
+/// The namespace of the stream itself.
+pub const STREAM: &str = "http://etherx.jabber.org/streams";

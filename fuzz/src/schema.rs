@@ -8,7 +8,7 @@ use xmpp_sm::{
     Condition, Counter, Enable, Enabled, Failed, Inbound, Kind, Location, NS, Nonza, ParseError, Resume, Resumed, SmId,
 };
 
-use crate::CLIENT;
+use crate::{CLIENT, STREAM};
 
 #[derive(Clone, Copy)]
 enum Type {
@@ -33,7 +33,7 @@ const ELEMENTS: [(&str, Kind, &[Attribute]); 7] = [
     ("enable", Kind::Enable, RESUME_AND_MAX),
     ("enabled", Kind::Enabled, ENABLED),
     ("failed", Kind::Failed, &[("h", UnsignedInt, false)]),
-    ("r", Kind::Request, &[]),
+    ("r", Kind::AckRequest, &[]),
     ("resume", Kind::Resume, PREVID_AND_H),
     ("resumed", Kind::Resumed, PREVID_AND_H),
 ];
@@ -75,6 +75,9 @@ pub fn nonza(name: &str, attrs: &[(&str, &str)], child: Option<&str>) -> Result<
     let known = ELEMENTS.iter().find(|(known, ..)| *known == name);
     let (_, element, schema) = *known.ok_or_else(|| vec![ParseError::UnknownElement])?;
     let value = |name: &str| attrs.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
+    if element == Kind::Enabled {
+        return Ok(Nonza::Enabled(enabled(value)));
+    }
     let errors = schema.iter().filter_map(|(attribute, of, required)| match value(attribute) {
         None => required.then_some(ParseError::Missing { element, attribute }),
         // In `<enabled/>` what is malformed counts as absent.
@@ -101,20 +104,44 @@ pub fn nonza(name: &str, attrs: &[(&str, &str)], child: Option<&str>) -> Result<
             Nonza::Enabled(Enabled { id: smid("id"), resume: resume(), max: max(), location })
         }
         Kind::Failed => Nonza::Failed(Failed { h: h(), condition: child.and_then(condition) }),
-        Kind::Request => Nonza::Request,
+        Kind::AckRequest => Nonza::AckRequest,
         Kind::Resume => Nonza::Resume(Resume { previd: previd(), h: required_h() }),
         Kind::Resumed => Nonza::Resumed(Resumed { previd: previd(), h: required_h() }),
     })
+}
+
+/// A client takes what it can of `<enabled/>`: what is not of its type is as good as none, and without an SM-ID or a yes
+/// that can be read the session is not resumable.
+fn enabled<'a>(value: impl Fn(&str) -> Option<&'a str>) -> Enabled {
+    let of = |name: &str, of: Type| value(name).filter(|value| of.has(value));
+    let resume = of("resume", Boolean).and_then(boolean) == Some(true);
+    let id = of("id", Text).map(|text| SmId::new(text).expect("a text"));
+    let location = of("location", Text).map(|text| Location::new(text).expect("a text"));
+    Enabled { id, resume, max: of("max", PositiveInteger).and_then(positive_integer), location }
+}
+
+/// Whether these say the same. With an SM-ID and without a yes, or the other way, a session is not resumable.
+fn same(one: &Nonza, other: &Nonza) -> bool {
+    let resumable = |enabled: &Enabled| enabled.id.clone().filter(|_| enabled.resume);
+    match (one, other) {
+        (Nonza::Enabled(one), Nonza::Enabled(other)) => {
+            let rest = |enabled: &Enabled| (enabled.max, enabled.location.clone());
+            (resumable(one), rest(one)) == (resumable(other), rest(other))
+        }
+        _ => one == other,
+    }
 }
 
 /// Whether that is what must be made of an element of any namespace. Of several errors the first that is
 /// found is told, whichever that is.
 pub fn check(inbound: &Inbound, name: &str, ns: &str, attrs: &[(&str, &str)], child: Option<&str>) {
     let is_stanza = ns == CLIENT && ["iq", "message", "presence"].contains(&name);
+    let is_error = (ns, name) == (STREAM, "error");
     let right = match (inbound, ns == NS) {
-        (Inbound::Stanza, _) => is_stanza,
-        (Inbound::Other, false) => !is_stanza,
-        (Inbound::Nonza(made), true) => nonza(name, attrs, child).as_ref() == Ok(made),
+        (Inbound::Stanza { .. }, _) => is_stanza,
+        (Inbound::StreamError { .. }, false) => is_error,
+        (Inbound::Other, false) => !is_stanza && !is_error,
+        (Inbound::Nonza(made), true) => nonza(name, attrs, child).is_ok_and(|wanted| same(made, &wanted)),
         (Inbound::Malformed(error), true) => nonza(name, attrs, child).is_err_and(|errors| errors.contains(error)),
         _ => false,
     };

@@ -3,7 +3,7 @@
 use libfuzzer_sys::arbitrary::{self, Arbitrary, Unstructured};
 use xmpp_sm::{NS, SmId};
 
-use crate::{CLIENT, schema};
+use crate::{CLIENT, STREAM, schema};
 
 /// A name, one that means something or any other.
 #[derive(Clone, Copy, Debug)]
@@ -11,7 +11,8 @@ pub struct Name<'a>(pub &'a str);
 
 impl<'a> Arbitrary<'a> for Name<'a> {
     fn arbitrary(u: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
-        let known: Vec<&str> = schema::names().chain(["message", "presence", "iq", "sm", "text"]).collect();
+        let known: Vec<&str> =
+            schema::names().chain(["message", "presence", "iq", "sm", "text", "error", "conflict"]).collect();
         Ok(Self(match known.get(usize::from(u8::arbitrary(u)?)) {
             Some(name) => name,
             None => u.arbitrary()?,
@@ -28,6 +29,7 @@ impl<'a> Arbitrary<'a> for Namespace<'a> {
         Ok(Self(match u8::arbitrary(u)? {
             0..224 => NS,
             224..240 => CLIENT,
+            240..244 => STREAM,
             _ => u.arbitrary()?,
         }))
     }

@@ -4,11 +4,9 @@ use bytes::BytesMut;
 use minidom::Element;
 use minidom::tree_builder::TreeBuilder;
 use rxml::{Parse, RawEvent, RawParser};
-use xmpp_sm::{End, Nonza, StreamError};
+use xmpp_sm::{LastWords, Nonza, StreamError};
 
-use crate::CLIENT;
-
-const STREAM: &str = "http://etherx.jabber.org/streams";
+use crate::{CLIENT, STREAM};
 
 fn header() -> String {
     format!("<stream:stream xmlns='{CLIENT}' xmlns:stream='{STREAM}'>")
@@ -74,10 +72,10 @@ pub fn check_stream_error(error: &StreamError) {
     assert!(text.len() < 500, "{text}");
 }
 
-pub fn check_end(end: &End) {
-    end.reply.iter().for_each(check);
-    end.error.iter().for_each(check_stream_error);
-    let reply = end.reply.as_ref().map(Nonza::to_string).unwrap_or_default();
-    let error = end.error.as_ref().map(StreamError::to_string).unwrap_or_default();
-    assert_eq!(text(|out| end.write_to(out)), reply + &error);
+pub fn check_last(last: &LastWords) {
+    last.write.iter().for_each(check);
+    last.error.iter().for_each(check_stream_error);
+    let nonza = last.write.as_ref().map(Nonza::to_string).unwrap_or_default();
+    let error = last.error.as_ref().map(StreamError::to_string).unwrap_or_default();
+    assert_eq!(text(|out| last.write_to(out)), nonza + &error);
 }

@@ -11,6 +11,9 @@ use xmpp_sm::{Inbound, NS, Nonza};
 use xmpp_sm_fuzz::words::{Name, Namespace, Value};
 use xmpp_sm_fuzz::{CLIENT, schema, written};
 
+/// The size that a host says.
+const SIZE: usize = 4711;
+
 #[derive(Arbitrary, Debug)]
 struct Parts<'a> {
     name: Name<'a>,
@@ -29,13 +32,26 @@ fuzz_target!(|parts: Parts| {
             plain.push((name, value));
         }
     }
-    let inbound = Inbound::from_parts(name, ns, CLIENT, plain.iter().copied(), child);
+    let inbound = Inbound::from_parts(name, ns, CLIENT, plain.iter().copied(), child, SIZE);
     schema::check(&inbound, name, ns, &plain, child);
+    if let Inbound::Stanza { bytes } = inbound {
+        assert_eq!(bytes, SIZE);
+    }
     if *ns == NS {
         assert_eq!(Inbound::from(Nonza::parse(name, plain.iter().copied(), child)), inbound);
     }
     if let Some(element) = element(name, ns, &plain, child) {
-        assert_eq!(Inbound::from_element(&element, CLIENT), inbound, "{element:?}");
+        match (Inbound::from_element(&element, CLIENT), &inbound) {
+            // What its sender chose counts, and nothing is left out: no stanza is free.
+            (Inbound::Stanza { bytes }, Inbound::Stanza { .. }) => {
+                let children = element.children().map(|child| child.name().len());
+                let values = plain.iter().map(|(name, value)| name.len() + value.len());
+                assert_eq!(bytes, name.len() + values.sum::<usize>() + children.sum::<usize>(), "{element:?}");
+            }
+            // Its condition is in another namespace than those of stanzas.
+            (Inbound::StreamError { conflict }, Inbound::StreamError { .. }) => assert!(!conflict),
+            (read, _) => assert_eq!(read, inbound, "{element:?}"),
+        }
     }
     if let Inbound::Nonza(nonza) = &inbound {
         written::check(nonza);

@@ -9,8 +9,8 @@ use std::time::Instant;
 use libfuzzer_sys::{Corpus, fuzz_target};
 use minidom::Element;
 use xmpp_sm::{
-    Action, Answer, Config, Counter, Detached, Disconnected, Enable, Enabled, Error, Inbound, Nonza, Parts, Refusal,
-    Resume, ResumeError, SmId, StreamMgmt, WhyRefused,
+    Action, Config, Counter, Detached, Disconnected, Enable, Enabled, EndReason, Error, Inbound, Nonza, NotResumed,
+    NotResumedWhy, Parts, Reaction, Refusal, Resume, SmId, StreamMgmt,
 };
 use xmpp_sm_fuzz::{CLIENT, schema, written};
 
@@ -26,6 +26,9 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
     let arrived: Vec<Inbound> = elements.iter().map(sorted).collect();
     for stream in phases() {
         receive(stream, &arrived);
+    }
+    for stream in phases() {
+        close(stream, &arrived);
     }
     Corpus::Keep
 });
@@ -54,7 +57,7 @@ fn smid() -> SmId {
 fn detached() -> Detached<&'static str> {
     let (h, acked) = (Counter::new(u32::MAX - 1), Counter::new(u32::MAX - 1));
     let unacked = vec![(STANZA, *NOW); 3];
-    let parts = Parts { smid: smid(), deadline: None, window: None, h, acked, unacked };
+    let parts = Parts { smid: smid(), deadline: None, resume_timeout: None, h, acked, unacked };
     Detached::from_parts(config(), parts).expect("there is room")
 }
 
@@ -69,7 +72,8 @@ fn phases() -> Vec<Stream> {
     let resume = || Inbound::Nonza(Nonza::Resume(Resume { previd: smid(), h: Counter::new(u32::MAX) }));
     let mut resumed = server(Stream::authenticated);
     let Ok(Action::Resume(request)) = resumed.handle(resume(), *NOW) else { panic!("<resume/> may come") };
-    assert_eq!(resumed.accept_resume(request, detached(), *NOW).expect("its own").resend.unacked.len(), 2);
+    assert!(resumed.accept_resume(request, detached(), *NOW).is_ok());
+    assert_eq!(resumed.unacked().len(), 2);
     let mut resume_pending = server(Stream::authenticated);
     assert!(matches!(resume_pending.handle(resume(), *NOW), Ok(Action::Resume(_))));
     let mut enable_pending = server(Stream::bound);
@@ -115,16 +119,16 @@ fn receive(mut stream: Stream, arrived: &[Inbound]) {
         match stream.handle(inbound.clone(), *NOW) {
             Err(error) => {
                 assert_eq!(look(&stream), before, "{inbound:?} is refused: {error}");
-                match error.answer() {
-                    Answer::Nothing => {}
-                    Answer::Later => assert_eq!(error, Error::Unanswered),
-                    Answer::Reply(nonza) => check_answer(&nonza),
-                    Answer::End(end) => {
-                        written::check_end(&end);
+                match error.reaction() {
+                    Reaction::Nothing => {}
+                    Reaction::Later => assert_eq!(error, Error::RequestPending),
+                    Reaction::Write(nonza) => check_answer(&nonza),
+                    Reaction::Close(last) => {
+                        written::check_last(&last);
                         let left = stream.unacked().len();
-                        return assert_eq!(stream.end(end.ending).unacked.len(), left);
+                        return assert_eq!(stream.end(last.reason).unacked.len(), left);
                     }
-                    Answer::Detach => panic!("{inbound:?} takes the connection down"),
+                    Reaction::Detach => panic!("{inbound:?} takes the connection down"),
                 }
                 continue;
             }
@@ -134,11 +138,11 @@ fn receive(mut stream: Stream, arrived: &[Inbound]) {
                 assert!(stream.record_handled(receipt).is_ok());
                 assert_eq!(stream.h(), number.unwrap_or(h));
             }
-            Ok(Action::Send(nonza)) => {
+            Ok(Action::Write(nonza)) => {
                 check_answer(&nonza);
                 assert_eq!(nonza, Nonza::Ack(h));
             }
-            Ok(Action::Acked(acknowledged)) => {
+            Ok(Action::Acknowledged(acknowledged)) => {
                 assert!(acknowledged.count <= sent.since(acked));
                 assert_eq!(acked.advance(acknowledged.count), acknowledged.h);
                 assert_eq!(stream.acked(), acknowledged.h);
@@ -152,18 +156,23 @@ fn receive(mut stream: Stream, arrived: &[Inbound]) {
             }
             Ok(Action::Resume(request)) => match stream.accept_resume(request, detached(), *NOW) {
                 Ok(resumption) => {
-                    check_answer(&resumption.resumed);
-                    assert!(resumption.resend.unacked.len() <= detached().unacked().len());
+                    check_answer(&resumption.write);
+                    resumption.after.iter().for_each(check_answer);
+                    assert!(stream.unacked().len() <= detached().unacked().len());
                 }
-                Err(ResumeError::Refused { failed, why: WhyRefused::WrongH(_), session }) => {
-                    check_answer(&failed);
+                Err(NotResumed { session, why: NotResumedWhy::Refused { write, refusal: Refusal::WrongH(_) } }) => {
+                    check_answer(&write);
                     assert_eq!(session, detached());
                 }
                 Err(error) => panic!("{error}"),
             },
-            Ok(Action::Resumed(resend)) => assert!(resend.unacked.len() <= queued),
+            Ok(Action::Resumed(after)) => {
+                after.iter().for_each(check_answer);
+                assert!(stream.unacked().len() <= queued);
+            }
             Ok(Action::Failed(_, ended)) => assert!(ended.unacked.len() <= queued),
             Ok(Action::Enabled(_) | Action::Other) => {}
+            Ok(action) => panic!("{inbound:?} gives {action:?}"),
         }
         // Nothing is kept that was not sent, and all that was not acknowledged is.
         let _ = stream.record_sent(STANZA, *NOW);
@@ -178,6 +187,15 @@ fn receive(mut stream: Stream, arrived: &[Inbound]) {
         Disconnected::Ended(ended) => ended.unacked.len(),
     };
     assert_eq!(kept, left);
+}
+
+/// The same arrives after this side has closed its stream: each stanza is acknowledged or comes back, and once.
+fn close(stream: Stream, arrived: &[Inbound]) {
+    let queued = stream.unacked().len();
+    let (last, mut closing) = stream.finish();
+    last.iter().for_each(check_answer);
+    let acknowledged: u32 = arrived.iter().map(|inbound| closing.handle(inbound)).sum();
+    assert_eq!(closing.end(EndReason::Closed).unacked.len() + acknowledged as usize, queued);
 }
 
 /// Nothing that the peer wrote makes an answer long.

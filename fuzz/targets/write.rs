@@ -66,7 +66,7 @@ fuzz_target!(|what: What| {
             Nonza::Failed(Failed { h: h.map(Counter::new), condition })
         }
         What::Ack { h } => Nonza::Ack(h.into()),
-        What::Request => Nonza::Request,
+        What::Request => Nonza::AckRequest,
         What::Dates(one, other) => return check_dates(one, other),
         What::StreamError { which, h, other } => {
             let (h, other) = (h.into(), other.into());
@@ -76,7 +76,7 @@ fuzz_target!(|what: What| {
                 2 => StreamError::Conflict,
                 3 => StreamError::PolicyViolation,
                 4 => StreamError::ResourceConstraint,
-                _ => StreamError::OtherSession,
+                _ => StreamError::ForeignSession,
             });
         }
     };

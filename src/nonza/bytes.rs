@@ -28,7 +28,7 @@ impl Nonza {
     ///     nonzas.push(nonza);
     ///     read = &read[length..];
     /// }
-    /// assert_eq!(nonzas, [Nonza::Ack(Counter::new(7)), Nonza::Request]);
+    /// assert_eq!(nonzas, [Nonza::Ack(Counter::new(7)), Nonza::AckRequest]);
     /// // The rest is for the XML parser.
     /// assert_eq!(read, b"<message><body>ciao");
     /// ```
@@ -60,7 +60,7 @@ impl Nonza {
                 return None;
             }
         }
-        let nonza = if is_ack { Self::Ack(Counter::new(h?)) } else { Self::Request };
+        let nonza = if is_ack { Self::Ack(Counter::new(h?)) } else { Self::AckRequest };
         let length = bytes.len().checked_sub(rest.0.len())?;
         has_ns.then_some((nonza, length))
     }
@@ -137,10 +137,10 @@ mod tests {
     fn the_usual_spellings_are_recognized_wherever_they_end() {
         let ack = |h: u32| Nonza::Ack(Counter::new(h));
         for (text, nonza) in [
-            ("<r xmlns='urn:xmpp:sm:3'/>", Nonza::Request),
-            ("<r xmlns=\"urn:xmpp:sm:3\"/>", Nonza::Request),
-            ("<r xmlns='urn:xmpp:sm:3' />", Nonza::Request),
-            ("<r xmlns=\"urn:xmpp:sm:3\"></r>", Nonza::Request),
+            ("<r xmlns='urn:xmpp:sm:3'/>", Nonza::AckRequest),
+            ("<r xmlns=\"urn:xmpp:sm:3\"/>", Nonza::AckRequest),
+            ("<r xmlns='urn:xmpp:sm:3' />", Nonza::AckRequest),
+            ("<r xmlns=\"urn:xmpp:sm:3\"></r>", Nonza::AckRequest),
             ("<a xmlns='urn:xmpp:sm:3' h='7'/>", ack(7)),
             ("<a h='7' xmlns='urn:xmpp:sm:3'/>", ack(7)),
             ("<a h=\"4294967295\" xmlns='urn:xmpp:sm:3' />", ack(u32::MAX)),
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn what_the_crate_writes_is_recognized() {
         for h in [0, 1, 9, 10, 4_294_967_295] {
-            for nonza in [Nonza::Request, Nonza::Ack(Counter::new(h))] {
+            for nonza in [Nonza::AckRequest, Nonza::Ack(Counter::new(h))] {
                 let text = nonza.to_string();
                 assert_eq!(agrees(text.as_bytes()), Some((nonza, text.len())));
             }

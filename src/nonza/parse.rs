@@ -128,7 +128,7 @@ impl Attributes<'_> {
         let max = || self.max.map(|max| positive_integer(max).ok_or(invalid("max"))).transpose();
         Ok(match element {
             Kind::Ack => Nonza::Ack(required_h()?),
-            Kind::Request => Nonza::Request,
+            Kind::AckRequest => Nonza::AckRequest,
             Kind::Enable => Nonza::Enable(Enable { resume: resume()?, max: max()? }),
             Kind::Enabled => Nonza::Enabled(Enabled {
                 // A server has granted it: not even an answer that is half unreadable takes that back.
@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(Nonza::parse("enable", [], None), Ok(Nonza::Enable(Enable::default())));
         assert_eq!(Nonza::parse("enabled", [], None), Ok(Nonza::Enabled(Enabled::default())));
         assert_eq!(Nonza::parse("failed", [], None), Ok(Nonza::Failed(Failed::default())));
-        assert_eq!(Nonza::parse("r", [("h", "junk")], None), Ok(Nonza::Request));
+        assert_eq!(Nonza::parse("r", [("h", "junk")], None), Ok(Nonza::AckRequest));
     }
 
     #[test]

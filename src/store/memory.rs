@@ -1,28 +1,31 @@
 //! The store of a host that keeps its sessions in one process.
 
-mod caps;
-mod fading;
+mod sessions;
+mod shard;
+mod stale;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::hash::BuildHasher;
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
 use thiserror::Error;
 
-use super::{Epoch, Evicted, Lookup, Registered, SessionStore};
+use super::{Displaced, Epoch, Lookup, Registered, SessionStore, Swept};
 use crate::config::{Config, StaleH};
 use crate::counter::Counter;
 use crate::smid::SmId;
-use caps::Caps;
-use fading::Fading;
+use sessions::{Session, Sessions};
+use shard::Shard;
+use stale::{Bounds, Stale};
 
 /// A [`SessionStore`] in memory.
 ///
-/// Sessions are spread over many tables, each behind a lock of its own that is held for one operation. With
-/// a cap set, registering and taking out go one at a time; lookups never do.
+/// Owners are spread over many shards, each behind a lock of its own that is held for one operation. A call
+/// costs by the few records of its owner, never by those of others.
 ///
 /// ```
 /// use std::time::Instant;
@@ -31,41 +34,56 @@ use fading::Fading;
 /// let now = Instant::now();
 /// let store = MemoryStore::new(&Config::default());
 /// let smid = SmId::random()?;
-/// let registered = store.register(&smid, "juliet@example.com", 17)?;
+/// let registered = store.register(&smid, "juliet@example.com", 17, now)?;
 /// assert_eq!(store.lookup(&smid, "juliet@example.com", now)?, Lookup::Session(17));
 /// assert_eq!(store.lookup(&smid, "romeo@example.net", now)?, Lookup::NotFound);
-/// store.remove(&smid, registered.epoch)?;
+/// store.remove(&smid, "juliet@example.com", registered.epoch)?;
 /// assert_eq!(store.lookup(&smid, "juliet@example.com", now)?, Lookup::NotFound);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
-pub struct MemoryStore<Sid> {
+///
+/// # Bounds
+///
+/// | what | default | at the bound |
+/// | --- | --- | --- |
+/// | sessions of one owner: [`per_owner`](Self::per_owner) | 10 | [`at_cap`](Self::at_cap): the owner's oldest makes room |
+/// | sessions in all: [`in_all`](Self::in_all) | none | the same; an owner without a session is refused |
+/// | stale `h` of one owner: [`stale_per_owner`](Self::stale_per_owner) | 10 | the owner's oldest goes |
+/// | bytes of all stale `h`: [`stale_bytes`](Self::stale_bytes) | 32 MiB | the owner's oldest go; an owner's only one takes the place of the oldest of its shard |
+///
+/// An owner's sessions never make room for another's.
+pub struct MemoryStore<Handle> {
     stale_h: StaleH,
     at_cap: AtCap,
+    per_owner: NonZeroUsize,
+    in_all: Option<NonZeroUsize>,
+    stale_bounds: Bounds,
     last_epoch: AtomicU64,
-    // Locks are taken in this order. Who holds `caps` may take two of the tables.
-    caps: Option<Mutex<Caps>>,
-    tables: [Mutex<Table<Sid>>; TABLES],
-    fading: Mutex<Fading>,
+    /// It changes while the owner's shard is locked, so that `in_all` is never exceeded.
+    sessions: AtomicUsize,
+    /// Some kilobytes, too many for the stack.
+    shards: Box<[Mutex<Shard<Handle>>; SHARDS]>,
+    /// The latest time of a sweep. No stale `h` that was too old then is answered, dropped yet or not: a sweep takes
+    /// effect at one moment. Locked alone or after a shard.
+    swept: Mutex<Option<Instant>>,
+    /// Held by a sweep, before all others: two at once would meet at each shard.
+    sweeping: Mutex<()>,
 }
 
 /// What happens to a new session when a cap is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AtCap {
     /// It is not registered.
-    #[default]
     Refuse,
-    /// It takes the place of the session that was registered longest ago: of its owner's sessions, or of
-    /// all, whichever cap is reached.
+    /// It takes the place of that session of the same owner which was registered longest ago. An owner
+    /// without a session is refused.
+    #[default]
     EvictOldest,
 }
 
 /// Why a session was not registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum StoreError {
-    /// The SM-ID is another owner's.
-    #[error("the SM-ID is in use")]
-    Taken,
     /// The owner has as many sessions as it may have.
     #[error("too many sessions of one owner")]
     OwnerFull,
@@ -75,269 +93,251 @@ pub enum StoreError {
 }
 
 /// Enough that threads seldom meet, few enough that an empty store is small.
-const TABLES: usize = 64;
+const SHARDS: usize = 64;
+const SHARD_BITS: u32 = SHARDS.ilog2();
 
-type Table<Sid> = HashMap<SmId, Record<Sid>>;
+/// How many stale records one sweep drops at most: some hundred microseconds of work.
+const SWEEP_MAX: usize = 1000;
 
-#[derive(Debug)]
-struct Record<Sid> {
-    owner: Box<str>,
-    state: State<Sid>,
-}
-
-#[derive(Debug)]
-enum State<Sid> {
-    Live {
-        epoch: NonZeroU64,
-        sid: Sid,
-    },
-    /// The session is gone. What is known of it stands at this place among the fading.
-    Stale {
-        place: u64,
-    },
-}
-
-impl<Sid> MemoryStore<Sid> {
-    /// A store without sessions, that keeps the last `h` of those that go as
+impl<Handle> MemoryStore<Handle> {
+    /// Returns a store without sessions that keeps the last `h` of those that go as
     /// [`stale_h`](Config::stale_h) says.
     pub fn new(config: &Config) -> Self {
+        let ten = NonZeroUsize::MIN.saturating_add(9);
         Self {
             stale_h: config.stale_h,
-            at_cap: AtCap::Refuse,
-            last_epoch: AtomicU64::new(0),
-            caps: None,
-            tables: std::array::from_fn(|_| Mutex::default()),
-            fading: Mutex::default(),
+            at_cap: AtCap::default(),
+            per_owner: ten,
+            in_all: None,
+            stale_bounds: Bounds { per_owner: ten.get(), bytes: (32 << 20) / SHARDS },
+            // A new store does not repeat the epochs of the one before. Half of all numbers are left.
+            last_epoch: AtomicU64::new(RandomState::new().hash_one("epoch") >> 1),
+            sessions: AtomicUsize::new(0),
+            shards: Box::new(std::array::from_fn(|_| Mutex::default())),
+            swept: Mutex::default(),
+            sweeping: Mutex::default(),
         }
     }
 
-    /// How many sessions one owner may have. Default: any number.
+    /// Sets how many sessions one owner may have. Default: 10. Each call looks through those of one owner:
+    /// they should be few.
     #[must_use]
     pub fn per_owner(mut self, sessions: NonZeroUsize) -> Self {
-        self.caps.get_or_insert_default().get_mut().per_owner = Some(sessions);
+        self.per_owner = sessions;
         self
     }
 
-    /// How many sessions there may be in all. Default: any number.
+    /// Sets how many sessions there may be in all. Default: any number.
     #[must_use]
     pub fn in_all(mut self, sessions: NonZeroUsize) -> Self {
-        self.caps.get_or_insert_default().get_mut().in_all = Some(sessions);
+        self.in_all = Some(sessions);
         self
     }
 
-    /// What happens to a new session when either is reached. Default: it is refused.
+    /// Sets what happens to a new session when either is reached. Default: [`AtCap::EvictOldest`].
     #[must_use]
     pub fn at_cap(mut self, policy: AtCap) -> Self {
         self.at_cap = policy;
         self
     }
 
-    /// How many stale `h` are remembered; a new one takes the place of the oldest. Default:
-    /// 2<sup>20</sup>.
+    /// Sets how many stale `h` of one owner are remembered, displaced sessions included whose `h` is still
+    /// to come. Default: 10. The oldest go first.
     #[must_use]
-    pub fn stale_max(mut self, records: NonZeroUsize) -> Self {
-        self.fading.get_mut().max = records;
+    pub fn stale_per_owner(mut self, records: NonZeroUsize) -> Self {
+        self.stale_bounds.per_owner = records.get();
         self
     }
 
-    /// How many sessions are registered. Not exact while other threads register and take out.
-    pub fn len(&self) -> usize {
-        let records = self.tables.iter().fold(0_usize, |sum, table| sum.saturating_add(table.lock().len()));
-        records.saturating_sub(self.stale_len())
+    /// Sets how many bytes all stale `h` may take, keys and owners included. Default: 32 MiB, which is
+    /// enough for some 80 000 owners with one. Each of 64 shards has its share.
+    ///
+    /// Where a share is used up, an owner's record takes the place of its own older ones. Only if it has no
+    /// others, it takes the place of the oldest of its shard: an account cannot flush what is remembered of
+    /// others by making more and more records of its own.
+    #[must_use]
+    pub fn stale_bytes(mut self, bytes: NonZeroUsize) -> Self {
+        self.stale_bounds.bytes = bytes.get() / SHARDS;
+        self
     }
 
-    /// Whether no session is registered, with the same reservation.
+    /// Returns how many sessions are registered.
+    pub fn len(&self) -> usize {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether no session is registered.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many stale `h` are remembered, those included that are too old and not swept yet.
+    /// Returns how many stale `h` are remembered, those included that are too old and not swept yet, and
+    /// those of displaced sessions that are still to come. Not exact while other threads change them.
     pub fn stale_len(&self) -> usize {
-        self.fading.lock().len()
+        self.shards.iter().fold(0, |sum, shard| sum.saturating_add(shard.lock().stale.len()))
     }
 
-    /// Takes a session out to make room for `newcomer`, whose table is locked.
-    fn evict(
-        &self,
-        epoch: NonZeroU64,
-        smid: SmId,
-        newcomer: &SmId,
-        table: &mut Table<Sid>,
-        caps: &mut Caps,
-    ) -> Option<Evicted<Sid>> {
-        let is_same = std::ptr::eq(self.table(&smid), self.table(newcomer));
-        let record = if is_same { table.remove(&smid) } else { self.table(&smid).lock().remove(&smid) };
-        let Record { owner, state: State::Live { sid, .. } } = record? else { return None };
-        caps.remove(&owner, epoch);
-        Some(Evicted { smid, epoch: Epoch::new(epoch.get()), sid })
-    }
-
-    fn table(&self, smid: &SmId) -> &Mutex<Table<Sid>> {
-        // A random SM-ID is even enough in its last bytes, and others differ there more than in their first; a poor
-        // one costs waiting, nothing else.
-        let bytes = smid.as_bytes();
-        let short = || bytes.iter().fold(0_u64, |end, byte| end << 8 | u64::from(*byte));
-        let end = bytes.last_chunk().map_or_else(short, |end| u64::from_be_bytes(*end));
-        let [mixed, ..] = end.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
-        let [first, ..] = &self.tables;
-        self.tables.get(usize::from(mixed) % TABLES).unwrap_or(first)
+    fn shard(&self, owner: &str) -> &Mutex<Shard<Handle>> {
+        // Poor names cost waiting, nothing else: the tables inside have hashers with random keys.
+        let (words, rest) = owner.as_bytes().as_chunks();
+        let mix = |hash: u64, word: u64| (hash.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let hash = words.iter().fold(0, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+        let rest = rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        let index = mix(hash, rest) >> (u64::BITS.saturating_sub(SHARD_BITS));
+        let [first, ..] = &*self.shards;
+        usize::try_from(index).ok().and_then(|index| self.shards.get(index)).unwrap_or(first)
     }
 
     fn next_epoch(&self) -> NonZeroU64 {
-        // 2^64 registrations take longer than any process lives.
+        // 2^63 registrations take longer than any process lives.
         let last = self.last_epoch.fetch_add(1, Ordering::Relaxed);
         NonZeroU64::MIN.saturating_add(last)
+    }
+
+    /// Counts one more session, if there may be one more.
+    fn reserve(&self) -> bool {
+        let most = self.in_all.map_or(usize::MAX, NonZeroUsize::get);
+        let one_more = |sessions: usize| (sessions < most).then(|| sessions.saturating_add(1));
+        self.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+    }
+
+    fn release(&self) {
+        self.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether this record is too old, or was at the last sweep, which may be on its way to drop it.
+    fn is_gone(&self, stale: &Stale, now: Instant) -> bool {
+        let latest = self.swept.lock().map_or(now, |swept| swept.max(now));
+        self.is_too_old(stale.since, latest)
     }
 
     fn is_too_old(&self, since: Instant, now: Instant) -> bool {
         now.saturating_duration_since(since) > self.stale_h.geriatric
     }
-
-    /// Whether this record has left the fading and is only not taken out yet: it is as good as gone, or a
-    /// sweep would not be atomic.
-    fn is_faded(&self, record: &Record<Sid>) -> bool {
-        matches!(record.state, State::Stale { place } if self.fading.lock().get(place).is_none())
-    }
-
-    /// Takes out the records of those that have faded, and tells how many there were.
-    fn bury(&self, faded: impl IntoIterator<Item = (u64, SmId)>) -> usize {
-        let stale = |(place, smid): &(u64, SmId)| {
-            let mut table = self.table(smid).lock();
-            let is_it =
-                table.get(smid).is_some_and(|record| matches!(record.state, State::Stale { place: p } if p == *place));
-            is_it && table.remove(smid).is_some()
-        };
-        faded.into_iter().filter(stale).count()
-    }
 }
 
-impl<Sid: Clone + Send> SessionStore for MemoryStore<Sid> {
-    type Sid = Sid;
+impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
+    type Handle = Handle;
     type Error = StoreError;
 
-    fn register(&self, smid: &SmId, owner: &str, sid: Sid) -> Result<Registered<Sid>, StoreError> {
-        // Dropped after the locks are free: a `Sid` may do whatever it likes then.
-        let _former;
-        let mut caps = self.caps.as_ref().map(Mutex::lock);
-        let mut table = self.table(smid).lock();
-        let entry = table.entry(smid.clone());
-        let known = match &entry {
-            Entry::Occupied(record) if *record.get().owner != *owner && !self.is_faded(record.get()) => {
-                return Err(StoreError::Taken);
-            }
-            Entry::Occupied(record) => match record.get().state {
-                State::Live { epoch, .. } => Some(epoch),
-                State::Stale { .. } => None,
-            },
-            Entry::Vacant(_) => None,
-        };
-        let oldest = match &caps {
-            Some(caps) if known.is_none() => caps.in_the_way(owner, self.at_cap)?,
-            _ => None,
-        };
+    fn register(
+        &self,
+        smid: &SmId,
+        owner: &str,
+        handle: Handle,
+        now: Instant,
+    ) -> Result<Registered<Handle>, StoreError> {
+        // Dropped after the lock is free, as is a `handle` that is refused: it may do whatever it likes then.
+        let mut _former = None;
+        let mut shard = self.shard(owner).lock();
+        let Shard { sessions, stale } = &mut *shard;
         let epoch = self.next_epoch();
-        let state = State::Live { epoch, sid };
-        match entry {
-            Entry::Occupied(mut record) => {
-                let record = record.get_mut();
-                if *record.owner != *owner {
-                    record.owner = owner.into();
+        let session = |handle| Session { smid: smid.clone(), epoch, handle };
+        let mut displaced = None;
+        match sessions.get_mut(owner) {
+            None if self.reserve() => drop(sessions.insert(owner.into(), Sessions::One(session(handle)))),
+            None => return Err(StoreError::Full),
+            Some(known) => {
+                let count = known.as_slice().len();
+                if let Some(at) = known.position(smid) {
+                    _former = known.replace(at, session(handle));
+                } else if count < self.per_owner.get() && self.reserve() {
+                    known.push(session(handle));
+                } else if self.at_cap == AtCap::EvictOldest {
+                    displaced = known.replace(0, session(handle));
+                } else if count < self.per_owner.get() {
+                    return Err(StoreError::Full);
+                } else {
+                    return Err(StoreError::OwnerFull);
                 }
-                let former = std::mem::replace(&mut record.state, state);
-                if let State::Stale { place } = former {
-                    self.fading.lock().forget(place);
-                }
-                _former = former;
-            }
-            Entry::Vacant(vacant) => {
-                vacant.insert(Record { owner: owner.into(), state });
             }
         }
-        let mut evicted = None;
-        if let Some(caps) = &mut caps {
-            if let Some(known) = known {
-                caps.remove(owner, known);
-            }
-            caps.insert(owner, epoch, smid.clone());
-            evicted = oldest.and_then(|(oldest, victim)| self.evict(oldest, victim, smid, &mut table, caps));
+        stale.remove(smid, owner, |_| true);
+        if let Some(Session { smid, epoch, .. }) = displaced.as_ref().filter(|_| self.stale_h.enabled) {
+            let stale_h = Stale { smid: smid.clone(), epoch: *epoch, h: None, since: now };
+            stale.insert(owner, stale_h, self.stale_bounds);
         }
-        Ok(Registered { epoch: Epoch::new(epoch.get()), evicted })
+        let displaced =
+            displaced.map(|Session { smid, epoch, handle }| Displaced { smid, epoch: Epoch::from(epoch), handle });
+        Ok(Registered { epoch: Epoch::from(epoch), displaced })
     }
 
-    fn lookup(&self, smid: &SmId, owner: &str, now: Instant) -> Result<Lookup<Sid>, StoreError> {
-        let table = self.table(smid).lock();
-        let Some(record) = table.get(smid).filter(|record| *record.owner == *owner) else {
-            return Ok(Lookup::NotFound);
-        };
-        Ok(match &record.state {
-            State::Live { sid, .. } => Lookup::Session(sid.clone()),
-            State::Stale { place } => match self.fading.lock().get(*place) {
-                Some(stale) if !self.is_too_old(stale.since, now) => Lookup::StaleH(stale.h),
-                _ => Lookup::NotFound,
-            },
-        })
+    fn lookup(&self, smid: &SmId, owner: &str, now: Instant) -> Result<Lookup<Handle>, StoreError> {
+        let shard = self.shard(owner).lock();
+        if let Some(session) = shard.sessions.get(owner).and_then(|sessions| sessions.find(smid)) {
+            return Ok(Lookup::Session(session.handle.clone()));
+        }
+        let stale = shard.stale.get(smid, owner).filter(|stale| !self.is_gone(stale, now));
+        Ok(stale.and_then(|stale| stale.h).map_or(Lookup::NotFound, Lookup::StaleH))
     }
 
-    fn retire(&self, smid: &SmId, epoch: Epoch, h: Counter, now: Instant) -> Result<(), StoreError> {
+    fn retire(&self, smid: &SmId, owner: &str, epoch: Epoch, h: Counter, now: Instant) -> Result<(), StoreError> {
         if !self.stale_h.enabled {
-            return self.remove(smid, epoch);
+            return self.remove(smid, owner, epoch);
         }
-        // Dropped after the locks are free.
+        let Some(epoch) = NonZeroU64::new(epoch.get()) else { return Ok(()) };
+        // Dropped after the lock is free.
         let _former;
-        let mut caps = self.caps.as_ref().map(Mutex::lock);
-        let mut table = self.table(smid).lock();
-        let Some(record) = table.get_mut(smid) else { return Ok(()) };
-        let State::Live { epoch: live, .. } = record.state else { return Ok(()) };
-        if live.get() != epoch.get() {
+        let mut shard = self.shard(owner).lock();
+        _former = shard.take(smid, owner, epoch);
+        let is_awaited = |stale: &Stale| stale.epoch == epoch && stale.h.is_none() && !self.is_gone(stale, now);
+        if _former.is_some() {
+            self.release();
+        } else if shard.stale.remove(smid, owner, is_awaited).is_none() {
             return Ok(());
         }
-        if let Some(caps) = &mut caps {
-            caps.remove(&record.owner, live);
-        }
-        let mut fading = self.fading.lock();
-        let stale = State::Stale { place: fading.push(smid.clone(), epoch, h, now) };
-        _former = std::mem::replace(&mut record.state, stale);
-        let faded = fading.over_max();
-        // Their records are in other tables.
-        drop(fading);
-        drop(table);
-        self.bury(faded);
+        let stale = Stale { smid: smid.clone(), epoch, h: Some(h), since: now };
+        shard.stale.insert(owner, stale, self.stale_bounds);
         Ok(())
     }
 
-    fn remove(&self, smid: &SmId, epoch: Epoch) -> Result<(), StoreError> {
-        // Dropped after the locks are free.
+    fn remove(&self, smid: &SmId, owner: &str, epoch: Epoch) -> Result<(), StoreError> {
+        let Some(epoch) = NonZeroU64::new(epoch.get()) else { return Ok(()) };
+        // Dropped after the lock is free.
         let _former;
-        let mut caps = self.caps.as_ref().map(Mutex::lock);
-        let mut table = self.table(smid).lock();
-        let Entry::Occupied(record) = table.entry(smid.clone()) else { return Ok(()) };
-        match record.get().state {
-            State::Live { epoch: live, .. } if live.get() == epoch.get() => {
-                if let Some(caps) = &mut caps {
-                    caps.remove(&record.get().owner, live);
-                }
-                _former = record.remove();
-            }
-            State::Stale { place } => {
-                let mut fading = self.fading.lock();
-                if fading.get(place).is_some_and(|stale| stale.epoch == epoch) {
-                    fading.forget(place);
-                    _former = record.remove();
-                }
-            }
-            State::Live { .. } => {}
+        let mut shard = self.shard(owner).lock();
+        _former = shard.take(smid, owner, epoch);
+        if _former.is_some() {
+            self.release();
+        } else {
+            shard.stale.remove(smid, owner, |stale| stale.epoch == epoch);
         }
         Ok(())
     }
 
-    fn sweep(&self, now: Instant) -> usize {
-        let faded = self.fading.lock().sweep(now, |since| self.is_too_old(since, now));
-        // Their tables are locked after `fading` is free.
-        self.bury(faded)
+    fn sweep(&self, now: Instant) -> Swept {
+        let _alone = self.sweeping.lock();
+        let now = {
+            let mut swept = self.swept.lock();
+            let latest = swept.map_or(now, |swept| swept.max(now));
+            *swept.insert(latest)
+        };
+        let mut swept = Swept::default();
+        for shard in self.shards.iter() {
+            let mut shard = shard.lock();
+            let is_too_old = |since| self.is_too_old(since, now);
+            let dropped = shard.stale.sweep(SWEEP_MAX.saturating_sub(swept.dropped), is_too_old);
+            swept.dropped = swept.dropped.saturating_add(dropped);
+            swept.more |= shard.stale.oldest().is_some_and(is_too_old);
+        }
+        swept
     }
 
     fn next_sweep(&self) -> Option<Instant> {
-        self.fading.lock().last_sweep()?.checked_add(self.stale_h.repeat_after?)
+        let repeat_after = self.stale_h.repeat_after?;
+        let oldest = self.shards.iter().filter_map(|shard| shard.lock().stale.oldest()).min()?;
+        match *self.swept.lock() {
+            Some(swept) if self.is_too_old(oldest, swept) => Some(swept),
+            swept => swept.max(Some(oldest))?.checked_add(repeat_after),
+        }
+    }
+}
+
+/// Counts only: owners, SM-IDs and handles are not for logs.
+impl<Handle> fmt::Debug for MemoryStore<Handle> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = (self.len(), self.stale_len());
+        f.debug_struct("MemoryStore").field("sessions", &counts.0).field("stale", &counts.1).finish_non_exhaustive()
     }
 }
 
@@ -346,32 +346,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_small() {
-        assert_eq!(size_of::<(SmId, Record<u64>)>(), 56);
+    fn a_session_is_small() {
+        assert_eq!(size_of::<(Box<str>, Sessions<u64>)>(), 56);
     }
 
     #[test]
-    fn ids_spread_evenly_over_the_tables() {
-        let random = |i: u64| {
-            let bits = u128::from(i.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 64
-                | u128::from(i.wrapping_mul(0xd1b5_4a32_d192_ed03));
-            SmId::from_random(bits.to_be_bytes())
-        };
-        let named = |text: String| SmId::new(&text).unwrap();
-        let makers: [(&str, &dyn Fn(u64) -> SmId); 4] = [
-            ("random", &random),
-            ("counted", &|i| named(format!("node-7/session-{i}"))),
-            ("short", &|i| named(i.to_string())),
-            ("by owner", &|i| named(format!("{i:04x}@node"))),
+    fn owners_spread_evenly_over_the_shards() {
+        let makers: [fn(u32) -> String; 5] = [
+            |i| format!("user{i:07}@example.com"),
+            |i| i.to_string(),
+            |i| format!("{:08x}@example.org", i.wrapping_mul(0x9e37_79b9)),
+            |i| format!("juliet@host{i}.example.net"),
+            |i| format!("somebody.with.a.long.name.{i}@a.server.with.a.long.name.example.com"),
         ];
-        for (name, make) in makers {
+        for make in makers {
             let store = MemoryStore::<()>::new(&Config::default());
-            let mut counts = [0_u32; TABLES];
+            let mut counts = [0_u32; SHARDS];
             for i in 0..6400 {
-                let table = store.table(&make(i));
-                counts[store.tables.iter().position(|other| std::ptr::eq(other, table)).unwrap()] += 1;
+                let shard = store.shard(&make(i));
+                counts[store.shards.iter().position(|other| std::ptr::eq(other, shard)).unwrap()] += 1;
             }
-            assert!(counts.iter().all(|count| (50..200).contains(count)), "{name}: {counts:?}");
+            assert!(counts.iter().all(|count| (50..200).contains(count)), "{}: {counts:?}", make(1));
         }
     }
 }

@@ -62,7 +62,7 @@ const ATTRIBUTES: [(Kind, &str, Type, &str, bool); 12] = [
 /// A stream that waits for the element.
 fn waiting_for(kind: Kind) -> Stream {
     match kind {
-        Kind::Ack | Kind::Request => enabled_server(),
+        Kind::Ack | Kind::AckRequest => enabled_server(),
         Kind::Enable | Kind::Resume => {
             let mut stream = Stream::server(config());
             stream.authenticated_without_bind();
@@ -80,7 +80,7 @@ fn waiting_for(kind: Kind) -> Stream {
 
 fn answers_as_documented(error: Error, kind: Kind) {
     match kind {
-        Kind::Enable | Kind::Resume => assert_eq!(error.answer(), failed(Condition::BadRequest)),
+        Kind::Enable | Kind::Resume => assert_eq!(error.reaction(), failed(Condition::BadRequest)),
         _ => assert_eq!(
             end_of(error),
             "<stream:error><policy-violation/><text {http://www.w3.org/XML/1998/namespace}lang='en'>An element of \
@@ -162,7 +162,7 @@ fn a_client_takes_what_it_can_of_enabled() {
         assert_eq!(stream.is_resumable(), resumable, "{attributes}");
         let sent = stream.record_sent("<message/>".into(), *NOW).unwrap();
         assert_eq!(sent.number, Some(1.into()), "{attributes}");
-        let Action::Acked(acked) = action(&mut stream, "<a h='1'/>") else { panic!() };
+        let Action::Acknowledged(acked) = action(&mut stream, "<a h='1'/>") else { panic!() };
         assert_eq!(acked.count, 1);
         // An unreadable max is no max: the server is asked each time.
         match stream.disconnect(*NOW) {
@@ -187,9 +187,9 @@ fn unknown_attributes_children_and_text_are_ignored() {
     let mut stream = enabled_server();
     let text =
         "<a xmlns='urn:xmpp:sm:3' xmlns:x='urn:x' x:h='9' h='2' H='8' unknown='&lt;'>7<b xmlns='urn:b' h='6'/></a>";
-    let Action::Acked(acked) = action(&mut stream, text) else { panic!() };
+    let Action::Acknowledged(acked) = action(&mut stream, text) else { panic!() };
     assert_eq!((acked.h, acked.count), (2.into(), 1));
-    let Action::Send(answer) = action(&mut stream, "<r h='9'>junk<r/></r>") else { panic!() };
+    let Action::Write(answer) = action(&mut stream, "<r h='9'>junk<r/></r>") else { panic!() };
     assert_eq!(answer.to_string(), "<a xmlns='urn:xmpp:sm:3' h='1'/>");
 
     let mut stream = waiting_for(Kind::Enable);

@@ -15,8 +15,8 @@ fn a_million_requests_in_one_read_get_a_million_answers_and_leave_nothing_behind
     let answer = format!("<a xmlns='{NS}' h='1'/>");
     let mut out = BytesMut::new();
     for _ in 0..MILLION {
-        let inbound = Inbound::from_parts("r", NS, "jabber:client", [], None);
-        let Ok(Action::Send(nonza)) = stream.handle(inbound, *NOW) else { panic!("no answer") };
+        let inbound = Inbound::from_parts("r", NS, "jabber:client", [], None, 9);
+        let Ok(Action::Write(nonza)) = stream.handle(inbound, *NOW) else { panic!("no answer") };
         out.clear();
         nonza.write_to(&mut out);
         assert_eq!(out, answer.as_bytes());
@@ -31,13 +31,13 @@ fn requests_for_a_stanza_in_the_hosts_hands_are_owed_one_more_answer_in_all() {
     let _ = action(&mut stream, "<r/>");
     let before = support::state_of(&stream);
     for _ in 0..MILLION {
-        let Ok(Action::Send(answer)) = stream.handle(Inbound::Nonza(Nonza::Request), *NOW) else { panic!() };
+        let Ok(Action::Write(answer)) = stream.handle(Inbound::Nonza(Nonza::AckRequest), *NOW) else { panic!() };
         assert_eq!(answer, Nonza::Ack(1.into()));
     }
     assert_eq!(support::state_of(&stream), before, "however often it is asked");
     assert_eq!(stream.record_handled(receipt), Ok(Some(Nonza::Ack(2.into()))));
     let Action::Deliver(receipt) = action(&mut stream, "<message/>") else { panic!() };
-    assert_eq!(stream.record_handled(receipt), Ok(None), "nobody has asked since");
+    assert_eq!(stream.record_handled(receipt), Ok(None), "it was not asked since");
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn an_acknowledgement_of_what_was_never_sent() {
         assert_eq!(error, Error::WrongH { element: xmpp_sm::Kind::Ack, why });
         assert!(end_of(error).contains(&format!("<handled-count-too-high h='{h}' send-count='3'/>")), "{h}");
         // Both directions are as they were: the right answer is still taken.
-        let Action::Acked(acked) = action(&mut stream, "<a h='3'/>") else { panic!() };
+        let Action::Acknowledged(acked) = action(&mut stream, "<a h='3'/>") else { panic!() };
         assert_eq!(acked.count, 2);
     }
 }
@@ -140,7 +140,7 @@ fn more_stanzas_than_the_host_can_hold() {
     assert_eq!(refuses(stream, "<message/>"), Error::ReceiptsFull);
     assert_eq!(Error::ReceiptsFull.fault(), xmpp_sm::Fault::Host);
     // Other elements are no burden, and what is settled makes room once `h` can go on.
-    assert!(matches!(action(net.stream_mut(juliet, Side::Server), "<r/>"), Action::Send(_)));
+    assert!(matches!(action(net.stream_mut(juliet, Side::Server), "<r/>"), Action::Write(_)));
     net.settles(juliet, Side::Server, 3);
     assert_eq!(refuses(net.stream_mut(juliet, Side::Server), "<message/>"), Error::ReceiptsFull);
     net.settles(juliet, Side::Server, 1);

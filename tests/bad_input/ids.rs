@@ -17,7 +17,7 @@ fn a_previd_of_no_bytes_and_of_4001() {
         let mut stream = authenticated();
         let error = refuses(&mut stream, &format!("<resume h='0' previd='{previd}'/>"));
         assert_eq!(error, Error::Malformed(ParseError::Invalid { element: Kind::Resume, attribute: "previd" }));
-        assert_eq!(error.answer(), failed(Condition::BadRequest));
+        assert_eq!(error.reaction(), failed(Condition::BadRequest));
     }
 }
 
@@ -94,7 +94,7 @@ fn no_error_says_what_the_peer_wrote() {
     ] {
         let error = refuses(&mut authenticated(), &text);
         assert!(!format!("{error} {error:?}").contains(secret), "{error:?}");
-        // And yet whoever reads the log knows which element it was.
+        // And yet a reader of the log knows which element it was.
         assert!(error.to_string().contains("<resume"), "{error}");
     }
     let mut stream = authenticated();

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use support::{quiet, secs, wire};
 use xmpp_sm::{
-    Action, Answer, Condition, Config, Detached, Enabled, Error, Failed, Inbound, Nonza, Parts, SmId, StreamMgmt,
+    Action, Condition, Config, Detached, Enabled, Error, Failed, Inbound, Nonza, Parts, Reaction, SmId, StreamMgmt,
 };
 
 const JULIET: &str = "juliet@capulet.lit";
@@ -48,26 +48,30 @@ fn refuses(stream: &mut Stream, text: &str) -> Error {
         Err(error) => error,
         Ok(action) => panic!("{text}: {action:?}"),
     };
+    // By the other way in it is the same.
+    let mut acknowledged = Vec::new();
+    assert_eq!(stream.handle_into(inbound(text), *NOW, &mut acknowledged).map(drop), Err(error), "{text}");
+    assert!(acknowledged.is_empty(), "{text}");
     assert_eq!(support::state_of(stream), before, "{text}: {error}");
     error
 }
 
 #[track_caller]
-fn action<'a>(stream: &'a mut Stream, text: &str) -> Action<'a, String> {
+fn action(stream: &mut Stream, text: &str) -> Action<String> {
     stream.handle(inbound(text), *NOW).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 /// `<failed/>` with this condition, and the stream goes on.
-fn failed(condition: Condition) -> Answer {
-    Answer::Reply(Nonza::Failed(Failed { h: None, condition: Some(condition) }))
+fn failed(condition: Condition) -> Reaction {
+    Reaction::Write(Nonza::Failed(Failed { h: None, condition: Some(condition) }))
 }
 
 /// The stream errors that a stream ends with, as one line.
 #[track_caller]
 fn end_of(error: Error) -> String {
-    let Answer::End(end) = error.answer() else { panic!("{error} does not end the stream") };
+    let Reaction::Close(last) = error.reaction() else { panic!("{error} does not end the stream") };
     let mut out = bytes::BytesMut::new();
-    end.write_to(&mut out);
+    last.write_to(&mut out);
     out.extend_from_slice(b"</stream:stream>");
     wire::lines(std::str::from_utf8(&out).unwrap()).concat()
 }
@@ -98,7 +102,7 @@ fn at_work(mut stream: Stream) -> Stream {
     for id in ["m1", "m2", "m3"] {
         let _ = stream.record_sent(format!("<message id='{id}'/>"), *NOW).unwrap();
     }
-    let Action::Acked(_) = action(&mut stream, "<a h='1'/>") else { panic!() };
+    let Action::Acknowledged(_) = action(&mut stream, "<a h='1'/>") else { panic!() };
     stream
 }
 
@@ -107,7 +111,7 @@ fn detached() -> Detached<String> {
     let parts = Parts {
         smid: smid("sm-1"),
         deadline: Some(*NOW + secs(600)),
-        window: Some(secs(600)),
+        resume_timeout: Some(secs(600)),
         h: 1.into(),
         acked: 1.into(),
         unacked: vec![("<message id='m2'/>".into(), *NOW), ("<message id='m3'/>".into(), *NOW)],

@@ -1,45 +1,31 @@
 //! Every element in every phase of both roles.
 
-use xmpp_sm::{Action, Answer, Condition, Error, Fault, Inbound, Kind, ParseError, StreamMgmt, WhyNot};
+use xmpp_sm::{Action, Condition, Error, Fault, Inbound, Kind, NotRecordedWhy, ParseError, Reaction, StreamMgmt};
 
 use super::*;
 
-/// What may come when. `yes`: it is taken; the other words are errors, see [`word`].
-const SERVER: &str = "
-    phase           enable      resume      a     r     enabled  resumed  failed  message  other
-    disabled        off         off         idle  idle  role     role     role    yes      yes
-    connected       unexpected  unexpected  idle  idle  role     role     role    yes      yes
-    authenticated   unexpected  yes         idle  idle  role     role     role    yes      yes
-    without-bind    yes         yes         idle  idle  role     role     role    yes      yes
-    no-resumption   unexpected  off         idle  idle  role     role     role    yes      yes
-    no-buffer       unexpected  off         idle  idle  role     role     role    yes      yes
-    bound           yes         unexpected  idle  idle  role     role     role    yes      yes
-    enable-pending  wait        wait        wait  wait  wait     wait     wait    wait     wait
-    resume-pending  wait        wait        wait  wait  wait     wait     wait    wait     wait
-    enabled         again       unexpected  yes   yes   role     role     role    yes      yes
-    finished        again       unexpected  yes   yes   role     role     role    yes      yes
-";
+/// The page of the documentation that says what may come when.
+const PAGE: &str = include_str!("../../src/phases.rs");
 
-const CLIENT: &str = "
-    phase           enable      resume      a     r     enabled  resumed  failed  message  other
-    connected       role        role        idle  idle  nobody   nobody   nobody  yes      yes
-    authenticated   role        role        idle  idle  nobody   nobody   nobody  yes      yes
-    bound           role        role        idle  idle  nobody   nobody   nobody  yes      yes
-    enabling        role        role        idle  idle  yes      nobody   yes     yes      yes
-    resuming        role        role        idle  idle  nobody   yes      yes     yes      yes
-    enabled         role        role        yes   yes   nobody   nobody   nobody  yes      yes
-    refused         role        role        idle  idle  nobody   nobody   nobody  yes      yes
-";
+type Table = Vec<Vec<&'static str>>;
+type Make = fn(&str) -> Stream;
+
+/// One of its tables. `yes`: the element is taken; the other words are errors, see [`word`].
+fn table(heading: &str) -> Table {
+    let (_, page) = PAGE.split_once(&format!("//! # {heading}\n")).expect("the page has the heading");
+    let lines = page.lines().skip_while(|line| !line.starts_with("//! |"));
+    let rows = lines.map_while(|line| line.strip_prefix("//! | ")).filter(|line| !line.starts_with("---"));
+    rows.map(|row| row.trim_end_matches(" |").split(" | ").collect()).collect()
+}
+
+fn tables() -> [(Table, Make); 2] {
+    [(table("Server"), server), (table("Client"), client)]
+}
 
 fn server(phase: &str) -> Stream {
     let mut stream = match phase {
         "disabled" => Stream::disabled(config()),
         "enabled" => return enabled_server(),
-        "finished" => {
-            let mut stream = enabled_server();
-            let _ = stream.finish();
-            return stream;
-        }
         "no-resumption" => Stream::server(Arc::new(quiet().resume_timeout(None))),
         "no-buffer" => Stream::server(Arc::new(quiet().buffer(false))),
         _ => Stream::server(config()),
@@ -96,32 +82,27 @@ fn elements(name: &str) -> (&'static str, Option<&'static str>) {
 }
 
 fn kind(name: &str) -> Kind {
-    let kinds = [Kind::Enable, Kind::Resume, Kind::Ack, Kind::Request, Kind::Enabled, Kind::Resumed, Kind::Failed];
+    let kinds = [Kind::Enable, Kind::Resume, Kind::Ack, Kind::AckRequest, Kind::Enabled, Kind::Resumed, Kind::Failed];
     kinds.into_iter().find(|kind| kind.name() == name).unwrap()
 }
 
-fn word(word: &str, name: &str) -> (Error, Answer) {
-    let (error, answer) = match word {
+fn word(word: &str, name: &str) -> (Error, Reaction) {
+    let (error, reaction) = match word {
         "off" => (Error::Unsupported(kind(name)), failed(Condition::FeatureNotImplemented)),
         "unexpected" => (Error::Unexpected(kind(name)), failed(Condition::UnexpectedRequest)),
-        "idle" => (Error::NotEnabled(kind(name)), Answer::Nothing),
-        "role" => (Error::WrongRole(kind(name)), Answer::Nothing),
-        "nobody" => (Error::NotRequested(kind(name)), Answer::Nothing),
-        "wait" => (Error::Unanswered, Answer::Later),
-        "again" => (Error::AlreadyEnabled, Error::AlreadyEnabled.answer()),
+        "idle" => (Error::NotEnabled(kind(name)), Reaction::Nothing),
+        "role" => (Error::WrongRole(kind(name)), Reaction::Nothing),
+        "unasked" => (Error::NotRequested(kind(name)), Reaction::Nothing),
+        "wait" => (Error::RequestPending, Reaction::Later),
+        "again" => (Error::AlreadyEnabled, Error::AlreadyEnabled.reaction()),
         _ => panic!("no such word: {word}"),
     };
     assert_eq!(error.fault(), if word == "wait" { Fault::Host } else { Fault::Peer });
-    (error, answer)
-}
-
-fn rows(table: &str) -> Vec<Vec<&str>> {
-    table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).filter(|row| !row.is_empty()).collect()
+    (error, reaction)
 }
 
 /// Calls `check` for each cell with the phase, the column and the word.
-fn each_cell(table: &str, mut check: impl FnMut(&str, &str, &str)) {
-    let rows = rows(table);
+fn each_cell(rows: &[Vec<&str>], mut check: impl FnMut(&str, &str, &str)) {
     let (head, rows) = rows.split_first().unwrap();
     for row in rows {
         assert_eq!(row.len(), head.len(), "{row:?}");
@@ -132,8 +113,8 @@ fn each_cell(table: &str, mut check: impl FnMut(&str, &str, &str)) {
 }
 
 fn each_phase(mut check: impl FnMut(Stream, &str)) {
-    for (table, make) in [(SERVER, server as fn(&str) -> Stream), (CLIENT, client)] {
-        for row in &rows(table)[1..] {
+    for (table, make) in tables() {
+        for row in &table[1..] {
             check(make(row[0]), row[0]);
         }
     }
@@ -142,8 +123,8 @@ fn each_phase(mut check: impl FnMut(Stream, &str)) {
 #[test]
 fn the_right_element_in_the_wrong_phase_or_from_the_wrong_side() {
     let mut cells = 0;
-    for (table, make) in [(SERVER, server as fn(&str) -> Stream), (CLIENT, client)] {
-        each_cell(table, |phase, name, expected| {
+    for (table, make) in tables() {
+        each_cell(&table, |phase, name, expected| {
             cells += 1;
             let (text, malformed) = elements(name);
             let mut stream = make(phase);
@@ -151,21 +132,21 @@ fn the_right_element_in_the_wrong_phase_or_from_the_wrong_side() {
                 assert!(stream.handle(inbound(text), *NOW).is_ok(), "{phase}: {text}");
                 return;
             }
-            let (error, answer) = word(expected, name);
+            let (error, reaction) = word(expected, name);
             // That it may not come at all is said before what is wrong in it.
             for text in [Some(text), malformed].into_iter().flatten() {
                 assert_eq!(refuses(&mut stream, text), error, "{phase}: {text}");
-                assert_eq!(error.answer(), answer);
+                assert_eq!(error.reaction(), reaction);
             }
         });
     }
-    assert_eq!(cells, 9 * 18);
+    assert_eq!(cells, 9 * 17);
 }
 
 #[test]
 fn a_malformed_element_in_the_right_phase() {
-    for (table, make) in [(SERVER, server as fn(&str) -> Stream), (CLIENT, client)] {
-        each_cell(table, |phase, name, expected| {
+    for (table, make) in tables() {
+        each_cell(&table, |phase, name, expected| {
             let (_, Some(malformed)) = elements(name) else { return };
             let mut stream = make(phase);
             if expected != "yes" {
@@ -180,13 +161,13 @@ fn a_malformed_element_in_the_right_phase() {
             if name == "enabled" {
                 // However it is written, the answer is yes.
                 let Action::Enabled(enabled) = action(&mut stream, malformed) else { panic!() };
-                assert_eq!(enabled, Enabled::default());
+                assert_eq!(*enabled, Enabled::default());
                 return;
             }
             let error = refuses(&mut stream, malformed);
             assert!(matches!(error, Error::Malformed(_)), "{phase}: {malformed}: {error}");
             match name {
-                "enable" | "resume" => assert_eq!(error.answer(), failed(Condition::BadRequest)),
+                "enable" | "resume" => assert_eq!(error.reaction(), failed(Condition::BadRequest)),
                 _ => assert!(end_of(error).starts_with("<stream:error><policy-violation/>"), "{phase}: {malformed}"),
             }
         });
@@ -198,13 +179,13 @@ fn only_a_stream_that_is_enabled_counts() {
     each_phase(|mut stream, phase| {
         let (h, sent) = (stream.h(), stream.sent());
         let enabled = stream.is_enabled();
-        match stream.handle(Inbound::Stanza, *NOW) {
+        match stream.handle(Inbound::Stanza { bytes: 1 }, *NOW) {
             Ok(Action::Deliver(receipt)) => {
                 assert_eq!(receipt.number().is_some(), enabled, "{phase}");
                 stream.record_handled(receipt).unwrap();
             }
             Ok(action) => panic!("{phase}: {action:?}"),
-            Err(error) => assert_eq!(error, Error::Unanswered, "{phase}"),
+            Err(error) => assert_eq!(error, Error::RequestPending, "{phase}"),
         }
         assert_eq!(stream.h().since(h), u32::from(enabled), "{phase}");
         // What a client sends after <enable/> is counted at once; after <resume/> it has to wait.
@@ -213,8 +194,8 @@ fn only_a_stream_that_is_enabled_counts() {
         match stream.record_sent("<message/>".into(), *NOW) {
             Ok(recorded) => assert_eq!((recorded.number.is_some(), phase == "resuming"), (counted, false), "{phase}"),
             Err(refused) => {
-                assert_eq!((refused.answer(), phase), (Answer::Nothing, "resuming"));
-                assert_eq!((refused.why, &*refused.stanza), (WhyNot::Unanswered, "<message/>"));
+                assert_eq!((refused.reaction(), phase), (Reaction::Nothing, "resuming"));
+                assert_eq!((refused.why, &*refused.stanza), (NotRecordedWhy::AwaitingServer, "<message/>"));
             }
         }
         assert_eq!(stream.sent().since(sent), u32::from(counted), "{phase}");
@@ -229,9 +210,9 @@ fn an_unknown_element_of_the_namespace() {
         {
             let error = refuses(&mut stream, text);
             let pending = phase.ends_with("pending");
-            let expected = if pending { Error::Unanswered } else { Error::Malformed(ParseError::UnknownElement) };
+            let expected = if pending { Error::RequestPending } else { Error::Malformed(ParseError::UnknownElement) };
             assert_eq!(error, expected, "{phase}: {text}");
-            assert_eq!(error.answer(), if pending { Answer::Later } else { Answer::Nothing });
+            assert_eq!(error.reaction(), if pending { Reaction::Later } else { Reaction::Nothing });
         }
     });
 }

@@ -1,7 +1,7 @@
 //! Receipts that are settled late, twice, or with another session. That one cannot be given away twice is a
 //! `compile_fail` example at [`xmpp_sm::Receipt`].
 
-use xmpp_sm::{Disconnected, Ending, NotOpen, Receipt, ReceiptError};
+use xmpp_sm::{Disconnected, EndReason, NotOpen, Receipt, ReceiptError};
 
 use super::support::state_of;
 use super::*;
@@ -25,11 +25,11 @@ fn with_another_session_it_comes_back() {
         let receipt = deliver(&mut one);
         let _open = deliver(&mut other);
         let before = state_of(&other);
-        let Err(ReceiptError::OtherSession(receipt)) = other.record_handled(receipt) else { panic!() };
+        let Err(ReceiptError::Foreign(receipt)) = other.record_handled(receipt) else { panic!() };
         assert_eq!(state_of(&other), before);
         let mut waiting = detach(other);
         let before = state_of(&waiting);
-        let Err(ReceiptError::OtherSession(receipt)) = waiting.record_handled(receipt) else { panic!() };
+        let Err(ReceiptError::Foreign(receipt)) = waiting.record_handled(receipt) else { panic!() };
         assert_eq!(state_of(&waiting), before);
         // Where it belongs it is still good.
         one.record_handled(receipt).unwrap();
@@ -46,7 +46,7 @@ fn with_a_later_session_of_the_same_stream_it_comes_back() {
     let _ = action(&mut stream, enabled);
     let receipt = deliver(&mut stream);
     let mut session = detach(stream);
-    session.give_up(1.into()).unwrap();
+    session.settle_without_receipt(1.into()).unwrap();
     let (mut stream, _) = Stream::resume(config(), session).unwrap();
     let _ = action(&mut stream, "<failed/>");
     stream.bound();
@@ -54,7 +54,7 @@ fn with_a_later_session_of_the_same_stream_it_comes_back() {
     let _ = action(&mut stream, enabled);
     let _open = deliver(&mut stream);
     let before = state_of(&stream);
-    assert!(matches!(stream.record_handled(receipt), Err(ReceiptError::OtherSession(_))));
+    assert!(matches!(stream.record_handled(receipt), Err(ReceiptError::Foreign(_))));
     assert_eq!(state_of(&stream), before);
 }
 
@@ -73,7 +73,7 @@ fn late_after_the_stream_is_lost() {
     let mut stream = Stream::server(config());
     stream.authenticated();
     let Action::Resume(request) = action(&mut stream, "<resume previd='sm-1' h='1'/>") else { panic!() };
-    let resumed = stream.accept_resume(request, session, *NOW).unwrap().resumed;
+    let resumed = stream.accept_resume(request, session, *NOW).unwrap().write;
     assert_eq!(resumed.to_string(), "<resumed xmlns='urn:xmpp:sm:3' previd='sm-1' h='3'/>");
     let receipt = deliver(&mut stream);
     assert_eq!(stream.record_handled(receipt), Ok(None));
@@ -83,11 +83,11 @@ fn late_after_the_stream_is_lost() {
 fn late_after_the_session_has_ended() {
     let mut stream = enabled_server();
     let receipt = deliver(&mut stream);
-    let ended = stream.end(Ending::Stopped);
+    let ended = stream.end(EndReason::Stopped);
     assert_eq!((ended.h, ended.open_receipts), (1.into(), 1), "the host is told of what it never settled");
     let mut other = enabled_server();
     let before = state_of(&other);
-    assert!(matches!(other.record_handled(receipt), Err(ReceiptError::OtherSession(_))));
+    assert!(matches!(other.record_handled(receipt), Err(ReceiptError::Foreign(_))));
     assert_eq!(state_of(&other), before);
 }
 
@@ -96,14 +96,14 @@ fn late_after_it_was_given_up() {
     let mut stream = enabled_server();
     let [first, second, third] = [(); 3].map(|()| deliver(&mut stream));
     // Ahead of `h`, and behind it.
-    stream.give_up(3.into()).unwrap();
+    stream.settle_without_receipt(3.into()).unwrap();
     let before = state_of(&stream);
-    let Err(ReceiptError::GivenUp(second)) = stream.record_handled(second) else { panic!() };
+    let Err(ReceiptError::SettledBefore(second)) = stream.record_handled(second) else { panic!() };
     assert_eq!(state_of(&stream), before);
     stream.record_handled(first).unwrap();
     assert_eq!(stream.h(), 3.into());
     let before = state_of(&stream);
-    assert!(matches!(stream.record_handled(second), Err(ReceiptError::GivenUp(_))));
+    assert!(matches!(stream.record_handled(second), Err(ReceiptError::SettledBefore(_))));
     assert_eq!(state_of(&stream), before);
     stream.record_handled(third).unwrap();
     assert_eq!(stream.h(), 4.into());
@@ -114,15 +114,15 @@ fn late_after_all_were_given_up() {
     let mut stream = enabled_server();
     let [first, second] = [deliver(&mut stream), deliver(&mut stream)];
     let _ = action(&mut stream, "<r/>");
-    assert_eq!(stream.give_up_all(), Some(Nonza::Ack(3.into())), "the answer that was owed");
-    assert_eq!((stream.give_up_all(), stream.open_receipts()), (None, 0));
+    assert_eq!(stream.settle_all(), Some(Nonza::Ack(3.into())), "the answer that was owed");
+    assert_eq!((stream.settle_all(), stream.open_receipts()), (None, 0));
     let third = deliver(&mut stream);
     let mut session = detach(stream);
-    session.give_up_all();
+    session.settle_all();
     assert_eq!((session.h(), session.open_receipts()), (4.into(), 0));
     let before = state_of(&session);
     for receipt in [first, second, third] {
-        assert!(matches!(session.record_handled(receipt), Err(ReceiptError::GivenUp(_))));
+        assert!(matches!(session.record_handled(receipt), Err(ReceiptError::SettledBefore(_))));
     }
     assert_eq!(state_of(&session), before);
     // Nothing keeps it from being resumed.
@@ -137,15 +137,15 @@ fn given_up_twice_or_never_open() {
     stream.record_handled(second).unwrap();
     let before = state_of(&stream);
     for number in [0, 1, 3, 4, 1000, u32::MAX] {
-        assert_eq!(stream.give_up(number.into()), Err(NotOpen(number.into())));
+        assert_eq!(stream.settle_without_receipt(number.into()), Err(NotOpen(number.into())));
     }
     assert_eq!(state_of(&stream), before);
-    stream.give_up(2.into()).unwrap();
-    assert_eq!(stream.give_up(2.into()), Err(NotOpen(2.into())));
+    stream.settle_without_receipt(2.into()).unwrap();
+    assert_eq!(stream.settle_without_receipt(2.into()), Err(NotOpen(2.into())));
     assert_eq!(stream.h(), 3.into());
     let mut session = detach(stream);
     let before = state_of(&session);
-    assert_eq!(session.give_up(3.into()), Err(NotOpen(3.into())));
+    assert_eq!(session.settle_without_receipt(3.into()), Err(NotOpen(3.into())));
     assert_eq!(state_of(&session), before);
 }
 

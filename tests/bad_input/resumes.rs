@@ -176,8 +176,8 @@ fn by_two_connections_at_once_of_which_one_was_further() {
 #[test]
 fn answered_for_another_session_or_with_an_h_that_cannot_be() {
     let resuming = || Stream::resume(config(), detached()).unwrap().0;
-    assert_eq!(refuses(&mut resuming(), "<resumed previd='sm-2' h='1'/>"), Error::OtherSession);
-    assert!(end_of(Error::OtherSession).contains("<undefined-condition/>"));
+    assert_eq!(refuses(&mut resuming(), "<resumed previd='sm-2' h='1'/>"), Error::ForeignSession);
+    assert!(end_of(Error::ForeignSession).contains("<undefined-condition/>"));
     for (h, why) in
         [(4, WrongH::TooHigh { h: 4.into(), sent: 3.into() }), (0, WrongH::Backwards { h: 0.into(), acked: 1.into() })]
     {

@@ -32,9 +32,9 @@ fn bound_client(config: Config) -> Stream {
     stream
 }
 
-/// Options under which nobody asks for acknowledgements.
+/// Options under which this side does not ask for acknowledgements.
 fn quiet() -> Config {
-    Config::default().ack(false)
+    Config::default().request_acks(false)
 }
 
 /// An element of stream management, or anything else, without its namespace.
@@ -45,7 +45,7 @@ fn read(xml: &str) -> Inbound {
     Inbound::from_element(&element, "jabber:client")
 }
 
-fn feed<'a>(stream: &'a mut Stream, xml: &str, now: Instant) -> Result<Action<'a, &'static str>, Error> {
+fn feed(stream: &mut Stream, xml: &str, now: Instant) -> Result<Action<&'static str>, Error> {
     stream.handle(read(xml), now)
 }
 

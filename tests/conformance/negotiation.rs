@@ -32,7 +32,7 @@ fn nothing_is_handled_before_a_request_is_answered() {
     let mut stream = bound_server(quiet());
     let Ok(Action::Enable(request)) = feed(&mut stream, "<enable/>", now) else { panic!() };
     for xml in ["<message/>", "<r/>", "<a h='0'/>", "<enable/>", "<resume previd='x' h='0'/>"] {
-        assert_eq!(feed(&mut stream, xml, now).err(), Some(Error::Unanswered), "{xml}");
+        assert_eq!(feed(&mut stream, xml, now).err(), Some(Error::RequestPending), "{xml}");
     }
     let failed = stream.refuse_enable(request, Condition::InternalServerError).unwrap();
     assert!(failed.to_string().contains("internal-server-error"));
@@ -73,9 +73,9 @@ fn a_client_does_not_ask_before_a_resource_is_bound() {
 fn a_client_asks_once_for_each_stream() {
     let mut client = bound_client(quiet());
     let _ = client.enable().unwrap();
-    assert_eq!(client.enable(), Err(CannotEnable::Again));
+    assert_eq!(client.enable(), Err(CannotEnable::SentBefore));
     assert!(matches!(feed(&mut client, "<failed/>", Instant::now()), Ok(Action::Failed(..))));
-    assert_eq!(client.enable(), Err(CannotEnable::Again));
+    assert_eq!(client.enable(), Err(CannotEnable::SentBefore));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn an_sm_id_of_more_than_4000_bytes_is_refused() {
     let resume = |bytes| format!("<resume previd='{}' h='0'/>", "x".repeat(bytes));
     assert!(matches!(feed(&mut server(quiet()), &resume(4000), now), Ok(Action::Resume(_))));
     let error = feed(&mut server(quiet()), &resume(4001), now).expect_err("it is too long");
-    let xmpp_sm::Answer::Reply(failed) = error.answer() else { panic!("{error}") };
+    let xmpp_sm::Reaction::Write(failed) = error.reaction() else { panic!("{error}") };
     assert!(failed.to_string().contains("bad-request"), "{failed}");
     assert!(SmId::new(&"x".repeat(4001)).is_err());
 }
@@ -131,9 +131,9 @@ fn every_error_about_a_request_is_answered_with_failed() {
     for stream in streams {
         for xml in requests.iter().chain(&resumes) {
             let Err(error) = feed(&mut stream(quiet()), xml, Instant::now()) else { continue };
-            let reply = match error.answer() {
-                xmpp_sm::Answer::Reply(nonza) => Some(nonza),
-                xmpp_sm::Answer::End(end) => end.reply,
+            let reply = match error.reaction() {
+                xmpp_sm::Reaction::Write(nonza) => Some(nonza),
+                xmpp_sm::Reaction::Close(last) => last.write,
                 _ => None,
             };
             let reply = reply.unwrap_or_else(|| panic!("{xml}: {error} is not answered"));

@@ -84,13 +84,49 @@ fn every_test_that_is_named_exists() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
+/// The loops of the documentation, as they are compiled and run by `tests/literal`.
+const LOOPS: [(&str, &str); 2] = [
+    ("pub async fn serve", include_str!("../../src/host/server.rs")),
+    ("pub async fn run", include_str!("../../src/host/client.rs")),
+];
+
+/// The function that begins so, with its braces.
+fn function<'a>(source: &'a str, begin: &str) -> &'a str {
+    let start = source.find(begin).expect("the function is there");
+    let end = source[start..].find("\n}\n").expect("it ends");
+    &source[start..start + end]
+}
+
 #[test]
-fn the_servers_loop_is_short_and_unwraps_nothing() {
-    let (_, section) = GUIDE.split_once("# A server's loop").expect("a section");
-    let block = section.split("```").nth(1).expect("an example");
-    let shown: Vec<&str> = block.lines().skip(1).filter(|line| !line.starts_with('#')).collect();
-    assert!((40..=60).contains(&shown.len()), "{}", shown.len());
-    for forbidden in ["unwrap", "expect", "panic", "unreachable", "todo"] {
-        assert!(!shown.iter().any(|line| line.contains(forbidden)), "{forbidden}");
+fn a_hosts_loop_is_short_and_unwraps_nothing() {
+    for (begin, source) in LOOPS {
+        let body = function(source, begin);
+        let lines = body[body.find("    loop {").expect("a loop")..].lines().count();
+        assert!(lines <= 40, "{begin}: {lines} lines");
+        for forbidden in ["unwrap()", "expect(", "panic", "unreachable", "todo"] {
+            assert!(!source.contains(forbidden), "{begin}: {forbidden}");
+        }
     }
+}
+
+#[test]
+fn the_readme_shows_the_same_loop() {
+    let (begin, source) = LOOPS[0];
+    assert!(include_str!("../../README.md").contains(function(source, begin)));
+}
+
+#[test]
+fn a_newcomer_reads_a_thousand_words_up_to_the_end_of_the_loop() {
+    let (begin, source) = LOOPS[0];
+    let end = source.find(begin).unwrap() + function(source, begin).len();
+    let words = GUIDE.split_whitespace().count() + source[..end].split_whitespace().count();
+    assert!(words <= 1000, "{words} words");
+}
+
+#[test]
+fn the_whole_guide_has_three_thousand_words() {
+    let pages = [GUIDE, include_str!("../../src/doc/server.md"), include_str!("../../src/doc/engine.md")];
+    let sources = LOOPS.map(|(_, source)| source);
+    let words: usize = pages.iter().chain(&sources).map(|page| page.split_whitespace().count()).sum();
+    assert!(words <= 3000, "{words} words");
 }

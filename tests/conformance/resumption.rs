@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use xmpp_sm::{Action, Answer, Config, Ending, Refusal, ResumeError};
+use xmpp_sm::{Action, Config, EndReason, Nonza, NotResumed, NotResumedWhy, Reaction, Refusal};
 
 use super::{Stream, bound_client, bound_server, enable, feed, lose, quiet, server};
 
@@ -11,8 +11,8 @@ use super::{Stream, bound_client, bound_server, enable, feed, lose, quiet, serve
 fn no_resumption_before_authentication() {
     let mut stream = Stream::server(Arc::new(quiet()));
     assert!(!stream.has_feature());
-    let error = feed(&mut stream, "<resume previd='x' h='0'/>", Instant::now()).expect_err("it is nobody yet");
-    let Answer::Reply(failed) = error.answer() else { panic!("{error}") };
+    let error = feed(&mut stream, "<resume previd='x' h='0'/>", Instant::now()).expect_err("it may be anybody");
+    let Reaction::Write(failed) = error.reaction() else { panic!("{error}") };
     assert!(failed.to_string().contains("<unexpected-request "), "{failed}");
     stream.authenticated();
     assert!(matches!(feed(&mut stream, "<resume previd='x' h='0'/>", Instant::now()), Ok(Action::Resume(_))));
@@ -24,7 +24,7 @@ fn a_server_without_resumption_says_feature_not_implemented() {
     for without in without {
         let mut stream = server(without(quiet()));
         let error = feed(&mut stream, "<resume previd='x' h='0'/>", Instant::now()).expect_err("it cannot");
-        let Answer::Reply(failed) = error.answer() else { panic!("{error}") };
+        let Reaction::Write(failed) = error.reaction() else { panic!("{error}") };
         assert!(failed.to_string().contains("<feature-not-implemented "), "{failed}");
         stream.bound();
         assert_eq!(enable(&mut stream, "<enable resume='true'/>", Some("x")), "<enabled xmlns='urn:xmpp:sm:3'/>");
@@ -64,12 +64,11 @@ fn no_resumption_while_stanzas_are_being_handled() {
 
     let mut stream = server(quiet());
     let Ok(Action::Resume(request)) = feed(&mut stream, "<resume previd='x' h='0'/>", now) else { panic!() };
-    let Err(ResumeError::NotYet { request, mut session }) = stream.accept_resume(request, session, now) else {
-        panic!("its h would leave a stanza out")
-    };
+    let NotResumed { mut session, why } = stream.accept_resume(request, session, now).unwrap_err();
+    let NotResumedWhy::ReceiptsOpen(request) = why else { panic!("its h would leave a stanza out: {why}") };
     session.record_handled(receipt).unwrap();
     let resumption = stream.accept_resume(request, session, now).unwrap();
-    assert_eq!(resumption.resumed.to_string(), "<resumed xmlns='urn:xmpp:sm:3' previd='x' h='1'/>");
+    assert_eq!(resumption.write.to_string(), "<resumed xmlns='urn:xmpp:sm:3' previd='x' h='1'/>");
 }
 
 /// A client that has handled one stanza and sent three, of which one was acknowledged.
@@ -82,7 +81,7 @@ fn interrupted_client(now: Instant) -> Stream {
     }
     let Ok(Action::Deliver(receipt)) = feed(&mut client, "<message/>", now) else { panic!() };
     client.record_handled(receipt).unwrap();
-    assert!(matches!(feed(&mut client, "<a h='1'/>", now), Ok(Action::Acked(_))));
+    assert!(matches!(feed(&mut client, "<a h='1'/>", now), Ok(Action::Acknowledged(_))));
     client
 }
 
@@ -92,10 +91,10 @@ fn a_client_that_comes_back_sends_the_rest_again() {
     let session = lose(interrupted_client(now), now);
     let (mut client, resume) = Stream::resume(Arc::new(Config::default()), session).unwrap();
     assert_eq!(resume.to_string(), "<resume xmlns='urn:xmpp:sm:3' previd='x' h='1'/>");
-    let Ok(Action::Resumed(resend)) = feed(&mut client, "<resumed previd='x' h='2'/>", now) else { panic!() };
-    let again: Vec<_> = resend.unacked.map(|queued| (*queued.stanza, queued.number.get())).collect();
+    let Ok(Action::Resumed(after)) = feed(&mut client, "<resumed previd='x' h='2'/>", now) else { panic!() };
+    let again: Vec<_> = client.unacked().map(|queued| (*queued.stanza, queued.number.get())).collect();
     assert_eq!(again, [("<message id='3'/>", 3)]);
-    assert!(resend.request);
+    assert_eq!(after, Some(Nonza::AckRequest));
     assert_eq!((client.h().get(), client.sent().get(), client.acked().get()), (1, 3, 2));
 }
 
@@ -106,10 +105,10 @@ fn a_client_that_is_refused_gets_back_what_the_server_did_not_handle() {
     for (h, back) in [(" h='2'", &["<message id='3'/>"][..]), ("", &["<message id='2'/>", "<message id='3'/>"])] {
         let (mut client, _) = Stream::resume(Arc::new(quiet()), lose(interrupted_client(now), now)).unwrap();
         let Ok(Action::Failed(_, ended)) = feed(&mut client, &format!("<failed{h}>{failed}"), now) else { panic!() };
-        assert_eq!(ended.ending, Ending::ResumeRefused);
+        assert_eq!(ended.reason, EndReason::ResumeRefused);
         assert_eq!(ended.unacked.map(|returned| returned.stanza).collect::<Vec<_>>(), back);
         client.bound();
         let _ = client.enable().unwrap();
-        assert_eq!(client.record_sent(back[0], now).unwrap().number, Some(1.into()), "a new session counts anew");
+        assert_eq!(client.record_sent(back[0], now).unwrap().number, Some(1.into()), "a new session counts from one");
     }
 }

@@ -1,16 +1,14 @@
 //! A buffer that is full, a session that ends, and what it leaves behind.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use minidom::Element;
-use xmpp_sm::{
-    Action, Detached, Disconnected, Ending, Error, Inbound, Nonza, OnFull, Parts, Refusal, ResumeError, Resumed,
-    StaleH, StreamMgmt, delay,
-};
+use xmpp_sm::{Disconnected, EndReason, Error, NotRecordedWhy, OnFull, Refusal, StaleH, delay};
 
 use crate::support::{Conn, Net, Side, quiet, secs};
-use crate::support_raw::{authenticated, bound, deliver, element, enabled, smid};
+use crate::support_raw::{ack, detach, enabled, smid};
 use crate::{JULIET, stanzas};
 
 const GRACE: OnFull = OnFull::EndAfter(Duration::from_secs(5));
@@ -39,7 +37,7 @@ fn a_full_buffer_ends_the_stream_after_a_grace_of_5_s() {
     net.skip();
     net.advance(secs(1));
     net.written(RESOURCE_CONSTRAINT);
-    net.ended(&[(conn, Ending::BufferFull)]);
+    net.ended(&[(conn, EndReason::BufferFull)]);
     assert_eq!(net.errors, [(Side::Server, Error::BufferFull)]);
     net.handed_back(&[
         "BufferFull, 1, at 0 s: <message id='m1'/>",
@@ -59,73 +57,124 @@ fn a_full_buffer_ends_the_stream_after_a_grace_of_5_s() {
 fn a_full_buffer_ends_the_stream_at_once() {
     let (mut net, conn) = full(OnFull::End);
     net.written(&format!("S: <message id='m1'/><message id='m2'/>{RESOURCE_CONSTRAINT}"));
-    net.ended(&[(conn, Ending::BufferFull)]);
+    net.ended(&[(conn, EndReason::BufferFull)]);
     net.handed_back(&["BufferFull, 1, at 0 s: <message id='m1'/>", "BufferFull, 2, at 1 s: <message id='m2'/>"]);
     // The one that did not fit was not written, and came back.
     net.undelivered(&["<message id='m3'/>"]);
 }
 
+/// F10: evicting is a policy, and no verdict on the rest of the session's life.
 #[test]
-fn a_full_buffer_gives_up_resumability_and_keeps_the_stream() {
-    let (mut net, conn) = full(OnFull::GiveUpResumability);
+fn a_full_buffer_keeps_the_stream_and_resumes_where_nothing_is_missing() {
+    let (mut net, conn) = full(OnFull::EvictOldest);
     net.expect("S: <message id='m1'/><message id='m2'/><message id='m3'/>");
     net.handed_back(&["evicted, 1, at 0 s: <message id='m1'/>"]);
-    // Acknowledgements go on as if nothing had been, however much room there is again.
-    net.acks(conn, Side::Client);
+    // The first is missing until the peer says that it has it.
+    assert!(!net.server(conn).is_resumable());
+    assert_eq!(net.server(conn).smid().map(|smid| smid.as_str()), Some("sm-1"));
+    net.client_writes(conn, "<a h='0'/>");
     net.skip();
-    assert_eq!((net.errors.len(), net.server(conn).unacked().count()), (0, 0));
-    net.server_sends(conn, "<message id='m4'/>");
+    assert!(!net.server(conn).is_resumable());
+    net.client_writes(conn, "<a h='1'/>");
+    net.skip();
+    assert!(net.server(conn).is_resumable());
+    assert_eq!((net.errors.len(), net.server(conn).unacked().count()), (0, 2));
     net.cut(conn);
-    net.ended(&[(conn, Ending::NotResumable)]);
-    net.handed_back(&["NotResumable, 4, at 3 s: <message id='m4'/>"]);
+    net.ended(&[]);
     net.skip();
     net.resume(conn);
     net.expect(
         "C2: <resume h='3' previd='sm-1'/>
+         S2: <resumed h='0' previd='sm-1'/>",
+    );
+}
+
+#[test]
+fn a_session_from_which_a_stanza_is_missing_ends_with_its_stream() {
+    let (mut net, conn) = full(OnFull::EvictOldest);
+    net.take_handed_back();
+    net.cut(conn);
+    net.ended(&[(conn, EndReason::NotResumable)]);
+    net.handed_back(&["NotResumable, 2, at 1 s: <message id='m2'/>", "NotResumable, 3, at 2 s: <message id='m3'/>"]);
+    net.skip();
+    net.resume(conn);
+    net.expect(
+        "C2: <resume h='0' previd='sm-1'/>
          S2: <failed><item-not-found/></failed>",
     );
 }
 
+/// F18: what waits is within its bounds, or over at once.
+#[test]
+fn a_session_over_its_bounds_ends_with_its_stream() {
+    for (config, size, most) in [
+        (quiet().buffer_max(stanzas(100)), 100, 200),
+        (quiet().buffer_max_bytes(NonZeroUsize::new(1000).unwrap()), 100, 20),
+    ] {
+        let (config, now) = (Arc::new(config), Instant::now());
+        let mut stream = enabled::<String>(&config, now);
+        for n in 1..=most {
+            assert!(stream.record_sent("x".repeat(size), now).is_ok(), "{n}");
+            assert_eq!(stream.is_resumable(), n <= most / 2, "{n}");
+        }
+        let refused = stream.record_sent("x".repeat(size), now).unwrap_err();
+        assert_eq!((refused.why, refused.stanza.len()), (NotRecordedWhy::Full, size));
+        assert_eq!(stream.check_resume(0.into()), Err(Refusal::NotFound));
+        let Disconnected::Ended(ended) = stream.disconnect(now) else { panic!("it is over its bounds") };
+        assert_eq!((ended.reason, ended.smid, ended.unacked.len()), (EndReason::BufferFull, Some(smid()), most));
+        // One that is within them again waits.
+        let mut stream = enabled::<String>(&config, now);
+        for _ in 0..=most / 2 {
+            let _ = stream.record_sent("x".repeat(size), now).unwrap();
+        }
+        ack(&mut stream, 1, now).unwrap();
+        assert_eq!(detach(stream, now).unacked().len(), most / 2);
+    }
+}
+
 /// It is not torn down for a request that would only be refused.
 #[test]
-fn a_stream_that_gave_up_resumability_is_not_taken_over() {
-    let (mut net, conn) = full(OnFull::GiveUpResumability);
+fn a_stream_that_lacks_a_stanza_is_not_taken_over() {
+    let (mut net, conn) = full(OnFull::EvictOldest);
     net.skip();
     assert_eq!(net.server(conn).check_resume(3.into()), Err(Refusal::NotFound));
     let other = net.open(JULIET);
     net.authenticate(other);
     net.client_writes(other, "<resume previd='sm-1' h='3'/>");
-    net.acks(conn, Side::Client);
     net.expect(
         "C2: <resume h='3' previd='sm-1'/>
-         C: <a h='3'/>
          S2: <failed><item-not-found/></failed>",
     );
+    net.acks(conn, Side::Client);
+    net.expect("C: <a h='3'/>");
     assert_eq!(net.server(conn).unacked().count(), 0);
 }
 
 type Way = fn(&mut Net, Conn);
 
 /// Every way in which a session of a server ends, and how it is called.
-const ENDS: [(Ending, Way); 7] = [
-    (Ending::Closed, |net, conn| net.closes(conn, Side::Client)),
-    (Ending::Closed, |net, conn| net.closes(conn, Side::Server)),
-    (Ending::Expired, |net, conn| {
+const ENDS: [(EndReason, Way); 7] = [
+    (EndReason::Closed, |net, conn| net.closes(conn, Side::Client)),
+    (EndReason::Closed, |net, conn| {
+        net.closes(conn, Side::Server);
+        net.cut(conn);
+    }),
+    (EndReason::Expired, |net, conn| {
         net.cut(conn);
         net.advance(secs(600));
     }),
-    (Ending::Replaced, |net, conn| net.server_ends(conn, Ending::Replaced)),
-    (Ending::Stopped, |net, conn| {
+    (EndReason::Replaced, |net, conn| net.server_ends(conn, EndReason::Replaced)),
+    (EndReason::Stopped, |net, conn| {
         net.cut(conn);
-        net.server_ends(conn, Ending::Stopped);
+        net.server_ends(conn, EndReason::Stopped);
     }),
-    (Ending::PeerFault, |net, conn| net.client_writes(conn, "<a h='7'/>")),
-    (Ending::PeerFault, |net, conn| net.client_writes(conn, "<enable/>")),
+    (EndReason::PeerFault, |net, conn| net.client_writes(conn, "<a h='7'/>")),
+    (EndReason::PeerFault, |net, conn| net.client_writes(conn, "<enable/>")),
 ];
 
 #[test]
 fn a_session_that_ends_hands_back_what_is_unacknowledged_once_and_in_order() {
-    for (ending, end) in ENDS {
+    for (reason, end) in ENDS {
         let mut net = Net::new(quiet());
         let conn = net.login(JULIET);
         net.server_sends(conn, "<message id='m1'/>");
@@ -139,10 +188,10 @@ fn a_session_that_ends_hands_back_what_is_unacknowledged_once_and_in_order() {
         }
         end(&mut net, conn);
         net.run();
-        net.ended(&[(conn, ending)]);
+        net.ended(&[(conn, reason)]);
         net.handed_back(&[
-            &format!("{ending:?}, 2, at 10 s: <message id='m2'/>"),
-            &format!("{ending:?}, 3, at 20 s: <message id='m3'/>"),
+            &format!("{reason:?}, 2, at 10 s: <message id='m2'/>"),
+            &format!("{reason:?}, 3, at 20 s: <message id='m3'/>"),
         ]);
         net.advance(secs(100_000));
         net.handed_back(&[]);
@@ -163,72 +212,9 @@ fn the_last_ack_of_a_stream_that_closes_in_good_order_is_counted() {
         "C: <a h='1'/></stream:stream>
          S: <a h='1'/></stream:stream>",
     );
-    net.ended(&[(conn, Ending::Closed)]);
+    net.ended(&[(conn, EndReason::Closed)]);
     net.handed_back(&[]);
     assert!(net.store.is_empty());
-}
-
-/// After `</stream:stream>` nothing may be written.
-#[test]
-fn a_stream_that_closes_in_good_order_says_nothing_more() {
-    let now = Instant::now();
-    let config = quiet().ack(true).buffer_max(stanzas(1)).on_full(GRACE);
-    let mut stream = enabled::<&str>(&Arc::new(config), now);
-    let receipts: Vec<_> = (0..2).map(|_| deliver(&mut stream, now)).collect();
-    assert!(matches!(stream.handle(Inbound::Nonza(Nonza::Request), now), Ok(Action::Send(_))));
-    for stanza in ["m1", "m2"] {
-        let _ = stream.record_sent(stanza, now).unwrap();
-    }
-    assert_eq!(stream.finish(), Some(Nonza::Ack(0.into())));
-    assert_eq!((stream.finish(), stream.ack(), stream.request(now)), (None, None, None));
-    assert_eq!((stream.poll_timeout(), stream.handle_timeout(now + secs(600))), (None, Ok(None)));
-    assert!(matches!(stream.handle(Inbound::Nonza(Nonza::Request), now), Ok(Action::Other)));
-    // What was handled still counts, for the session that ends, and what the peer acknowledges is not handed back.
-    for receipt in receipts {
-        assert_eq!(stream.record_handled(receipt), Ok(None), "an <r/> had waited for it");
-    }
-    assert!(matches!(stream.handle(Inbound::Nonza(Nonza::Ack(1.into())), now), Ok(Action::Acked(_))));
-    let Disconnected::Ended(ended) = stream.disconnect(now) else { panic!("it was closed") };
-    assert_eq!(
-        (ended.ending, ended.h.get(), ended.unacked.map(|back| back.stanza).collect()),
-        (Ending::Closed, 2, vec!["m2"])
-    );
-}
-
-/// A request that comes after all cannot be answered, and a session that waits is left to wait.
-#[test]
-fn a_stream_that_closes_before_it_is_enabled_takes_no_request() {
-    let (now, config) = (Instant::now(), Arc::new(quiet()));
-    let mut stream = bound::<&str>(&config);
-    assert_eq!(stream.finish(), None);
-    assert!(matches!(stream.handle(element("enable resume='true'"), now), Ok(Action::Other)));
-    let mut stream = authenticated::<&str>(&config);
-    assert_eq!(stream.finish(), None);
-    assert!(matches!(stream.handle(element("resume previd='x' h='0'"), now), Ok(Action::Other)));
-    // The host has the request in its hands.
-    let mut stream = authenticated::<&str>(&config);
-    let Ok(Action::Resume(request)) = stream.handle(element("resume previd='x' h='0'"), now) else { panic!() };
-    assert_eq!(stream.finish(), None);
-    let parts = Parts {
-        smid: request.previd().clone(),
-        deadline: None,
-        window: None,
-        h: 0.into(),
-        acked: 0.into(),
-        unacked: vec![],
-    };
-    let session = Detached::from_parts(config.clone(), parts).unwrap();
-    assert!(matches!(stream.accept_resume(request, session, now), Err(ResumeError::Mismatch { .. })));
-    // A client's session has been asked for, and is not any more.
-    let parts =
-        Parts { smid: smid(), deadline: None, window: None, h: 0.into(), acked: 0.into(), unacked: vec![("m1", now)] };
-    let session = Detached::from_parts(config.clone(), parts).unwrap();
-    let (mut client, _) = StreamMgmt::resume(config, session).unwrap();
-    assert_eq!(client.finish(), None);
-    let resumed = Inbound::Nonza(Nonza::Resumed(Resumed { previd: smid(), h: 0.into() }));
-    assert!(matches!(client.handle(resumed, now), Ok(Action::Other)));
-    let Disconnected::Ended(ended) = client.disconnect(now) else { panic!("it was closed") };
-    assert_eq!((ended.ending, ended.unacked.len()), (Ending::Closed, 1));
 }
 
 #[test]
@@ -245,7 +231,7 @@ fn a_client_that_is_refused_gets_back_what_it_had_sent() {
     let conn = net.login(JULIET);
     net.client_sends(conn, "<message id='m1'/>");
     net.cut(conn);
-    net.server_ends(conn, Ending::Stopped);
+    net.server_ends(conn, EndReason::Stopped);
     net.resume(conn);
     net.run();
     net.handed_back_to_client(&["ResumeRefused, 1, at 0 s: <message id='m1'/>"]);
@@ -278,7 +264,7 @@ fn stale_h_is_kept_when_it_is_answered_and_not_past_geriatric() {
             net.cut(conn);
             net.advance(secs(600));
         }
-        // Nobody comes back to a session that was closed in good order.
+        // A session that was closed in good order is not asked for.
         let known = enabled && !closed;
         let answer =
             if known { "<failed h='3'><item-not-found/></failed>" } else { "<failed><item-not-found/></failed>" };

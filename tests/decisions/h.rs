@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use xmpp_sm::{
-    Action, Answer, Condition, Counter, End, Ending, Error, Failed, Fault, Inbound, Kind, Nonza, ResumeError, Resumed,
-    SmId, StreamError, StreamMgmt, WhyRefused, WrongH,
+    Action, Condition, Counter, EndReason, Error, Failed, Fault, Inbound, Kind, LastWords, Nonza, NotResumed,
+    NotResumedWhy, Reaction, Refusal, Resumed, SmId, StreamError, StreamMgmt, WrongH,
 };
 
 use crate::JULIET;
@@ -27,13 +27,13 @@ fn by_each_element(acked: u32, unacked: u32, h: u32, now: Instant) -> [Option<u3
 
     let (mut again, request) = resuming(&Arc::new(quiet()), h, now);
     let resumed = again.accept_resume(request, detach(stream(acked, unacked, now), now), now);
-    let by_resume = resumed.ok().map(|resumption| unacked - u32::try_from(resumption.resend.unacked.len()).unwrap());
+    let by_resume = resumed.ok().map(|_| unacked - u32::try_from(again.unacked().len()).unwrap());
 
     let session = detach(stream(acked, unacked, now), now);
     let (mut client, _) = StreamMgmt::resume(Arc::new(quiet()), session).unwrap();
     let element = Inbound::Nonza(Nonza::Resumed(Resumed { previd: smid(), h: h.into() }));
     let by_resumed = match client.handle(element, now) {
-        Ok(Action::Resumed(resend)) => Some(unacked - u32::try_from(resend.unacked.len()).unwrap()),
+        Ok(Action::Resumed(_)) => Some(unacked - u32::try_from(client.unacked().len()).unwrap()),
         _ => None,
     };
     [by_a, by_resume, by_resumed]
@@ -71,7 +71,7 @@ fn h_beyond_what_was_sent_ends_the_stream_and_hands_the_stanzas_back() {
               <handled-count-too-high h='4' send-count='3'/>
             </stream:error></stream:stream>",
     );
-    net.ended(&[(conn, Ending::PeerFault)]);
+    net.ended(&[(conn, EndReason::PeerFault)]);
     net.handed_back(&["PeerFault, 2, at 0 s: <message id='m2'/>", "PeerFault, 3, at 0 s: <message id='m3'/>"]);
 }
 
@@ -84,8 +84,8 @@ fn h_behind_what_was_acknowledged_is_an_error_of_its_own() {
     let why = WrongH::Backwards { h: Counter::new(4), acked: Counter::new(5) };
     assert_eq!((error, error.fault()), (Error::WrongH { element: Kind::Ack, why }, Fault::Peer));
     let stream_error = StreamError::HandledCountBackwards { h: Counter::new(4), acked: Counter::new(5) };
-    let end = End { reply: None, error: Some(stream_error), ending: Ending::PeerFault };
-    assert_eq!(error.answer(), Answer::End(end));
+    let last = LastWords { write: None, error: Some(stream_error), reason: EndReason::PeerFault };
+    assert_eq!(error.reaction(), Reaction::Close(last));
     assert_eq!(Seen::from(&stream), before);
     assert_eq!(
         stream_error.to_string(),
@@ -106,8 +106,8 @@ fn h_wrong_on_resume_is_a_bad_request_and_leaves_the_session_as_it_was() {
         let before = Seen::from(&session);
         let (mut again, request) = resuming(&Arc::new(quiet()), h, now + secs(5));
         let refused = again.accept_resume(request, session, now + secs(5));
-        let Err(ResumeError::Refused { failed, why: WhyRefused::WrongH(found), session }) = refused else { panic!() };
-        assert_eq!((failed, found), (bad_request(), why));
+        let NotResumed { session, why: refused } = refused.unwrap_err();
+        assert_eq!(refused, NotResumedWhy::Refused { write: bad_request(), refusal: Refusal::WrongH(why) });
         assert_eq!(Seen::from(&session), before);
         // The stream lives, too: the same client may ask again.
         assert!(again.has_feature());
@@ -148,9 +148,9 @@ fn resumed_for_another_session_is_not_believed() {
     let (mut client, _) = StreamMgmt::resume(Arc::new(quiet()), session).unwrap();
     let other = Inbound::Nonza(Nonza::Resumed(Resumed { previd: SmId::new("other").unwrap(), h: Counter::ZERO }));
     let error = client.handle(other, now).unwrap_err();
-    assert_eq!(error, Error::OtherSession);
-    let Answer::End(end) = error.answer() else { panic!("the server is not to be trusted") };
-    assert_eq!((end.error, end.ending), (Some(StreamError::OtherSession), Ending::PeerFault));
+    assert_eq!(error, Error::ForeignSession);
+    let Reaction::Close(end) = error.reaction() else { panic!("the server is not to be trusted") };
+    assert_eq!((end.error, end.reason), (Some(StreamError::ForeignSession), EndReason::PeerFault));
     assert_eq!(Seen::from(&detach(client, now)), before);
 }
 
@@ -163,7 +163,7 @@ fn h_on_failed_spares_what_arrived_and_a_wrong_one_spares_nothing() {
         let Ok(Action::Failed(told, ended)) = client.handle(Inbound::Nonza(Nonza::Failed(failed)), now) else {
             panic!("{h:?}")
         };
-        assert_eq!((told, ended.ending), (failed, Ending::ResumeRefused));
+        assert_eq!((told, ended.reason), (failed, EndReason::ResumeRefused));
         let numbers: Vec<_> = ended.unacked.map(|returned| returned.number.get()).collect();
         assert_eq!(numbers, (6..=8).skip(3 - back).collect::<Vec<_>>(), "{h:?}");
     }
@@ -182,6 +182,6 @@ fn h_on_failed_for_an_enable_spares_nothing() {
     }
     let failed = Failed { h: Some(Counter::new(2)), condition: None };
     let Ok(Action::Failed(_, ended)) = client.handle(Inbound::Nonza(Nonza::Failed(failed)), now) else { panic!() };
-    assert_eq!(ended.ending, Ending::EnableRefused);
+    assert_eq!(ended.reason, EndReason::EnableRefused);
     assert_eq!(ended.unacked.map(|returned| returned.stanza).collect::<Vec<_>>(), ["m1", "m2"]);
 }

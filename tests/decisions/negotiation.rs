@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use xmpp_sm::{
-    Action, Answer, CannotEnable, Condition, Config, Ending, Error, Fault, Inbound, Kind, OtherStream, Refusal,
+    Action, CannotEnable, Condition, Config, EndReason, Error, Fault, Foreign, Inbound, Kind, Reaction, Refusal,
     StreamMgmt,
 };
 
@@ -105,7 +105,7 @@ fn a_second_enable_is_unexpected_and_the_stream_is_closed() {
         "C: <enable resume='true'/>
          S: <failed><unexpected-request/></failed></stream:stream>",
     );
-    net.ended(&[(conn, Ending::PeerFault)]);
+    net.ended(&[(conn, EndReason::PeerFault)]);
 }
 
 #[test]
@@ -125,12 +125,15 @@ fn r_and_a_while_off_are_reported_and_not_answered() {
         enabling(&config),
     ];
     for mut stream in streams {
-        for (text, kind) in [("r", Kind::Request), ("a h='0'", Kind::Ack), ("a h='17'", Kind::Ack)] {
+        for (text, kind) in [("r", Kind::AckRequest), ("a h='0'", Kind::Ack), ("a h='17'", Kind::Ack)] {
             let error = stream.handle(element(text), now).unwrap_err();
-            assert_eq!((error, error.fault(), error.answer()), (Error::NotEnabled(kind), Fault::Peer, Answer::Nothing));
+            assert_eq!(
+                (error, error.fault(), error.reaction()),
+                (Error::NotEnabled(kind), Fault::Peer, Reaction::Nothing)
+            );
         }
         // The stream lives: stanzas go both ways.
-        assert!(matches!(stream.handle(Inbound::Stanza, now), Ok(Action::Deliver(_))));
+        assert!(matches!(stream.handle(Inbound::Stanza { bytes: 1 }, now), Ok(Action::Deliver(_))));
         assert!(stream.record_sent("<message/>".into(), now).is_ok());
     }
 }
@@ -149,7 +152,7 @@ fn what_is_not_resumable_has_no_id_and_ends_with_its_stream() {
         net.expect(&format!("C: {enable}\n S: <enabled/>"));
         assert!(net.server(conn).is_enabled() && net.server(conn).smid().is_none());
         net.cut(conn);
-        net.ended(&[(conn, Ending::NotResumable)]);
+        net.ended(&[(conn, EndReason::NotResumable)]);
         assert!(net.store.is_empty());
     }
 }
@@ -193,7 +196,7 @@ fn the_smaller_of_both_times_is_kept_and_advertised() {
         net.advance(secs(kept - 1));
         net.ended(&[]);
         net.advance(secs(1));
-        net.ended(&[(conn, Ending::Expired)]);
+        net.ended(&[(conn, EndReason::Expired)]);
     }
 }
 
@@ -256,9 +259,9 @@ fn only_the_initiating_side_asks_and_it_asks_once() {
     assert_eq!(client.enable(), Err(CannotEnable::NotBound));
     client.bound();
     let _ = client.enable().unwrap();
-    assert_eq!(client.enable(), Err(CannotEnable::Again));
+    assert_eq!(client.enable(), Err(CannotEnable::SentBefore));
     let _ = client.handle(element("failed"), now).unwrap();
-    assert_eq!(client.enable(), Err(CannotEnable::Again));
+    assert_eq!(client.enable(), Err(CannotEnable::SentBefore));
     assert_eq!(bound::<String>(&config).enable(), Err(CannotEnable::Server));
     for (text, kind) in [("enable", Kind::Enable), ("resume previd='x' h='0'", Kind::Resume)] {
         assert_eq!(enabling::<String>(&config).handle(element(text), now).unwrap_err(), Error::WrongRole(kind));
@@ -273,15 +276,15 @@ fn a_request_is_answered_before_anything_else_and_on_its_own_stream() {
     let (now, config) = (Instant::now(), Arc::new(quiet()));
     let mut stream = bound::<String>(&config);
     let Ok(Action::Enable(request)) = stream.handle(element("enable"), now) else { panic!() };
-    for inbound in [Inbound::Stanza, Inbound::Other, element("r"), element("enable"), element("a")] {
+    for inbound in [Inbound::Stanza { bytes: 1 }, Inbound::Other, element("r"), element("enable"), element("a")] {
         let error = stream.handle(inbound, now).unwrap_err();
-        assert_eq!((error, error.fault(), error.answer()), (Error::Unanswered, Fault::Host, Answer::Later));
+        assert_eq!((error, error.fault(), error.reaction()), (Error::RequestPending, Fault::Host, Reaction::Later));
     }
     // Another stream of the same host gives it back.
     let mut other = bound::<String>(&config);
     let before = Seen::from(&other);
-    let Err(OtherStream(request)) = other.accept_enable(request, None) else { panic!("it is not its own") };
-    let Err(OtherStream(request)) = other.refuse_enable(request, Condition::Gone) else { panic!("it is not its own") };
+    let Err(Foreign(request)) = other.accept_enable(request, None) else { panic!("it is not its own") };
+    let Err(Foreign(request)) = other.refuse_enable(request, Condition::Gone) else { panic!("it is not its own") };
     assert_eq!((Seen::from(&other), other.is_enabled()), (before, false));
     let _ = stream.accept_enable(request, None).unwrap();
     // What was not taken can be fed again, and counts.

@@ -1,10 +1,12 @@
-//! A buffer that fills up: nobody is blamed for what they were never asked about.
+//! A buffer that fills up: the peer is asked to acknowledge before it is blamed.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use xmpp_sm::{AckFreq, Action, Answer, Config, Counter, Enabled, Error, Inbound, Nonza, OnFull, StreamMgmt, WhyNot};
+use xmpp_sm::{
+    AckFreq, Action, Config, Counter, Enabled, Error, Inbound, Nonza, NotRecordedWhy, OnFull, Reaction, StreamMgmt,
+};
 
 use crate::support_raw::enabled;
 
@@ -22,7 +24,7 @@ fn healthy_peer(config: Config, stanzas: &[usize]) -> Result<usize, Error> {
     let mut asked = Vec::new();
     for bytes in stanzas {
         let sent = stream.record_sent("x".repeat(*bytes), start).unwrap();
-        asked.extend(sent.number.filter(|_| sent.request));
+        asked.extend(sent.number.filter(|_| sent.write.is_some()));
     }
     let mut answered = 0;
     let mut now = start;
@@ -30,7 +32,7 @@ fn healthy_peer(config: Config, stanzas: &[usize]) -> Result<usize, Error> {
         if let Some(h) = asked.get(answered) {
             now += Duration::from_millis(100);
             answered += 1;
-            assert!(matches!(stream.handle(Inbound::Nonza(Nonza::Ack(*h)), now), Ok(Action::Acked(_))));
+            assert!(matches!(stream.handle(Inbound::Nonza(Nonza::Ack(*h)), now), Ok(Action::Acknowledged(_))));
         } else if let Some(at) = stream.poll_timeout() {
             now = now.max(at);
         }
@@ -44,7 +46,7 @@ fn healthy_peer(config: Config, stanzas: &[usize]) -> Result<usize, Error> {
 
 #[test]
 fn a_self_clocked_burst_over_the_bounds_does_not_end_a_peer_that_answers() {
-    let config = Config::default().ack_freq(AckFreq::SelfClocked { idle: Duration::from_secs(30) });
+    let config = Config::default().ack_freq(AckFreq::SelfClocked);
     let asked = healthy_peer(config, &[10; 150]).expect("it answers all it is asked");
     // The first stanza, the one over the bounds, and once for the rest: not every stanza.
     assert_eq!(asked, 3);
@@ -56,7 +58,7 @@ fn a_self_clocked_burst_over_the_bounds_does_not_end_a_peer_that_answers() {
 fn the_stanza_that_fills_half_of_the_buffer_asks() {
     let first_asked = |config: Config| {
         let (mut stream, now) = (enabled(&Arc::new(config.ack_freq(every(1_000))), Instant::now()), Instant::now());
-        (1..).find(|_| stream.record_sent("x".repeat(10), now).unwrap().request).unwrap()
+        (1..).find(|_| stream.record_sent("x".repeat(10), now).unwrap().write.is_some()).unwrap()
     };
     let stanzas = |most| first_asked(Config::default().buffer_max(NonZeroU32::new(most).unwrap()));
     assert_eq!([1, 2, 3, 4, 5, 6, 99, 100].map(stanzas), [1, 1, 2, 2, 3, 3, 50, 50]);
@@ -100,11 +102,11 @@ fn what_was_sent_while_the_answer_was_on_its_way_is_asked_about_at_once() {
     let now = Instant::now();
     let config = Config::default().ack_freq(every(1_000)).buffer_max(NonZeroU32::new(4).unwrap());
     let mut stream: StreamMgmt<String> = enabled(&Arc::new(config), now);
-    let asked = [(); 4].map(|()| stream.record_sent("<message/>".into(), now).unwrap().request);
+    let asked = [(); 4].map(|()| stream.record_sent("<message/>".into(), now).unwrap().write.is_some());
     assert_eq!(asked, [false, true, false, false]);
     let _ = stream.handle(Inbound::Nonza(Nonza::Ack(Counter::new(2))), now).unwrap();
     assert_eq!(stream.poll_timeout(), Some(now));
-    assert_eq!(stream.handle_timeout(now), Ok(Some(Nonza::Request)));
+    assert_eq!(stream.handle_timeout(now), Ok(Some(Nonza::AckRequest)));
 }
 
 #[test]
@@ -154,7 +156,7 @@ fn the_grace_starts_when_the_server_can_be_asked() {
     let mut stream = full_while_enabling(OnFull::EndAfter(GRACE), start);
     let slow = start + 2 * GRACE;
     is_enabled(&mut stream, slow);
-    assert_eq!(stream.handle_timeout(slow), Ok(Some(Nonza::Request)));
+    assert_eq!(stream.handle_timeout(slow), Ok(Some(Nonza::AckRequest)));
     assert_eq!(stream.poll_timeout(), Some(slow + GRACE));
     assert_eq!(stream.handle_timeout(slow + GRACE), Err(Error::BufferFull));
 }
@@ -167,7 +169,7 @@ fn a_host_that_is_late_to_ask_is_not_the_peers_fault() {
     is_enabled(&mut stream, start);
     assert_eq!(stream.poll_timeout(), Some(start));
     let late = start + 2 * GRACE;
-    assert_eq!(stream.handle_timeout(late), Ok(Some(Nonza::Request)));
+    assert_eq!(stream.handle_timeout(late), Ok(Some(Nonza::AckRequest)));
     assert_eq!(stream.poll_timeout(), Some(late + GRACE));
 }
 
@@ -177,7 +179,7 @@ fn what_has_filled_the_buffer_before_enabled_has_its_time_when_the_host_asks() {
     let start = Instant::now();
     let mut stream = full_while_enabling(OnFull::EndAfter(GRACE), start);
     is_enabled(&mut stream, start);
-    assert_eq!(stream.request(start), Some(Nonza::Request));
+    assert_eq!(stream.request_ack(start), Some(Nonza::AckRequest));
     assert_eq!(stream.poll_timeout(), Some(start + GRACE));
 }
 
@@ -186,10 +188,10 @@ fn a_full_buffer_waits_for_enabled_instead_of_ending_the_stream() {
     let start = Instant::now();
     let mut stream = full_while_enabling(OnFull::End, start);
     let no = stream.record_sent("y", start).unwrap_err();
-    assert_eq!((no.answer(), no.why, no.stanza), (Answer::Nothing, WhyNot::Unanswered, "y"));
+    assert_eq!((no.reaction(), no.why, no.stanza), (Reaction::Nothing, NotRecordedWhy::AwaitingServer, "y"));
     is_enabled(&mut stream, start);
     // From now on the peer could have been asked.
-    assert_eq!(stream.record_sent("y", start).unwrap_err().why, WhyNot::Full);
+    assert_eq!(stream.record_sent("y", start).unwrap_err().why, NotRecordedWhy::Full);
 }
 
 /// A client with room for one, that waits for `<enabled/>` and has sent what fits, or one more where that is taken.
@@ -200,7 +202,7 @@ fn full_while_enabling(on_full: OnFull, now: Instant) -> StreamMgmt<&'static str
     stream.bound();
     let _enable = stream.enable().unwrap();
     let more = usize::from(on_full != OnFull::End);
-    (0..=more).for_each(|_| assert!(!stream.record_sent("x", now).unwrap().request));
+    (0..=more).for_each(|_| assert_eq!(stream.record_sent("x", now).unwrap().write, None));
     stream
 }
 
@@ -210,88 +212,6 @@ fn is_enabled(stream: &mut StreamMgmt<&str>, now: Instant) {
     assert!(matches!(stream.handle(Inbound::Nonza(enabled), now), Ok(Action::Enabled(_))));
 }
 
-/// What the peer has answered may lie unread behind a stanza that this side does not take yet.
-#[test]
-fn a_side_that_does_not_read_blames_nobody() {
-    let start = Instant::now();
-    let one = NonZeroU32::new(1).unwrap();
-    let config = Config::default().buffer_max(one).receipts_max(one).on_full(OnFull::EndAfter(GRACE));
-    let mut stream = enabled::<&str>(&Arc::new(config), start);
-    let Ok(Action::Deliver(receipt)) = stream.handle(Inbound::Stanza, start) else { panic!() };
-    assert!(stream.record_sent("x", start).unwrap().request);
-    assert!(stream.record_sent("y", start).unwrap().request);
-    assert!(!stream.can_receive());
-    let mut now = start;
-    // The time of the full buffer, again and again, and with it that of the silence.
-    for _ in 0..20 {
-        now += GRACE;
-        assert_eq!(stream.poll_timeout(), Some(now));
-        assert_eq!(stream.handle_timeout(now), Ok(None));
-    }
-    assert_eq!(stream.record_handled(receipt), Ok(None));
-    // Now it reads; it may have begun to just before the time is over.
-    now += GRACE;
-    assert_eq!(stream.handle_timeout(now), Ok(None));
-    now += GRACE;
-    assert_eq!(stream.handle_timeout(now), Err(Error::BufferFull));
-}
-
-#[test]
-fn a_side_that_has_begun_to_read_just_before_the_time_is_over_blames_nobody() {
-    let (start, two) = (Instant::now(), NonZeroU32::new(2).unwrap());
-    for (receipts, refused) in [(1, true), (2, false), (2, true)] {
-        let most = NonZeroU32::new(receipts).unwrap();
-        let config = Arc::new(Config::default().buffer_max(two).receipts_max(most).ack_timeout(Some(GRACE)));
-        let mut stream = enabled::<&str>(&config, start);
-        let mut open = Vec::new();
-        for _ in 0..receipts {
-            let Ok(Action::Deliver(receipt)) = stream.handle(Inbound::Stanza, start) else { panic!() };
-            open.push(receipt);
-        }
-        assert!(!refused || matches!(stream.handle(Inbound::Stanza, start), Err(Error::ReceiptsFull)));
-        assert!(stream.record_sent("x", start).unwrap().request);
-        assert_eq!(stream.record_handled(open.remove(0)), Ok(None));
-        assert_eq!(stream.handle_timeout(start + GRACE), Ok(None));
-        assert_eq!(stream.handle_timeout(start + 2 * GRACE), Err(Error::AckTimeout));
-        // An answer that is read shows that nothing lies unread.
-        let Ok(Action::Deliver(_open)) = stream.handle(Inbound::Stanza, start) else { panic!() };
-        open.clear();
-        assert_eq!(stream.give_up_all(), None);
-        assert!(matches!(stream.handle(Inbound::Nonza(Nonza::Ack(1.into())), start), Ok(Action::Acked(_))));
-        assert!(stream.record_sent("y", start).unwrap().request);
-        assert_eq!(stream.handle_timeout(start + GRACE), Err(Error::AckTimeout));
-    }
-}
-
-#[test]
-fn a_side_that_neither_asks_nor_reads_blames_nobody() {
-    let start = Instant::now();
-    let one = NonZeroU32::new(1).unwrap();
-    let config = Config::default().ack(false).buffer_max(one).receipts_max(one).on_full(OnFull::EndAfter(GRACE));
-    let mut stream = enabled::<&str>(&Arc::new(config), start);
-    let Ok(Action::Deliver(receipt)) = stream.handle(Inbound::Stanza, start) else { panic!() };
-    (0..2).for_each(|_| assert!(!stream.record_sent("x", start).unwrap().request));
-    assert_eq!(stream.handle_timeout(start + GRACE), Ok(None));
-    assert_eq!(stream.poll_timeout(), Some(start + 2 * GRACE));
-    assert_eq!(stream.record_handled(receipt), Ok(None));
-    assert_eq!(stream.handle_timeout(start + 2 * GRACE), Ok(None));
-    assert_eq!(stream.handle_timeout(start + 3 * GRACE), Err(Error::BufferFull));
-}
-
-/// A host that does what is due until nothing is comes to an end.
-#[test]
-fn no_time_at_all_is_over_for_a_side_that_does_not_read_too() {
-    let (start, one, none) = (Instant::now(), NonZeroU32::new(1).unwrap(), Duration::ZERO);
-    let full = Config::default().ack(false).buffer_max(one).on_full(OnFull::EndAfter(none));
-    let silent = Config::default().ack_timeout(Some(none));
-    for (config, error) in [(full, Error::BufferFull), (silent, Error::AckTimeout)] {
-        let mut stream = enabled::<&str>(&Arc::new(config.receipts_max(one)), start);
-        let Ok(Action::Deliver(_open)) = stream.handle(Inbound::Stanza, start) else { panic!() };
-        (0..2).for_each(|_| drop(stream.record_sent("x", start).unwrap()));
-        assert_eq!(stream.handle_timeout(start), Err(error));
-    }
-}
-
 /// However often the peer is asked, it has the time that it has.
 #[test]
 fn to_ask_again_does_not_start_the_time_of_a_full_buffer_again() {
@@ -299,6 +219,6 @@ fn to_ask_again_does_not_start_the_time_of_a_full_buffer_again() {
     let config = Config::default().buffer_max(NonZeroU32::new(1).unwrap()).on_full(OnFull::EndAfter(GRACE));
     let mut stream = enabled::<&str>(&Arc::new(config), start);
     (0..2).for_each(|_| drop(stream.record_sent("x", start).unwrap()));
-    assert_eq!(stream.request(start + GRACE / 2), Some(Nonza::Request));
+    assert_eq!(stream.request_ack(start + GRACE / 2), Some(Nonza::AckRequest));
     assert_eq!(stream.poll_timeout(), Some(start + GRACE));
 }

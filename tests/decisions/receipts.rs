@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use xmpp_sm::{
-    Action, Condition, Counter, Ending, Failed, Inbound, Nonza, NotOpen, ReceiptError, ReceiptsOpen, ResumeError,
-    StaleH, StreamMgmt, WhyRefused,
+    Action, Condition, Counter, Detached, EndReason, Failed, Inbound, Nonza, NotOpen, NotResumed, NotResumedWhy,
+    ReceiptError, ReceiptsOpen, Refusal, ResumeRequest, Resumption, StaleH, StreamMgmt,
 };
 
 use crate::JULIET;
@@ -26,19 +26,22 @@ fn receipts_that_are_open_belong_to_the_session_and_go_with_it() {
 
     // The peer asks to go on, and has to wait: to say 2 now would have it send 3 and 4 again.
     let (mut again, request) = resuming(&config, 0, now);
-    let Err(ResumeError::NotYet { request, mut session }) = again.accept_resume(request, session, now) else {
-        panic!("two receipts are open")
-    };
+    let (request, mut session) = not_yet(again.accept_resume(request, session, now));
     session.record_handled(fourth).unwrap();
-    let Err(ResumeError::NotYet { request, mut session }) = again.accept_resume(request, session, now) else {
-        panic!("one receipt is open")
-    };
+    let (request, mut session) = not_yet(again.accept_resume(request, session, now));
     // The host settles the rest, whether it can still handle it or not.
     assert_eq!(session.oldest_open().map(|open| open.number), Some(Counter::new(3)));
-    session.give_up(Counter::new(3)).unwrap();
+    session.settle_without_receipt(Counter::new(3)).unwrap();
     let resumption = again.accept_resume(request, session, now).unwrap();
-    assert_eq!(resumption.resumed.to_string(), "<resumed xmlns='urn:xmpp:sm:3' previd='sm' h='4'/>");
-    assert!(matches!(again.record_handled(third), Err(ReceiptError::GivenUp(_))));
+    assert_eq!(resumption.write.to_string(), "<resumed xmlns='urn:xmpp:sm:3' previd='sm' h='4'/>");
+    assert!(matches!(again.record_handled(third), Err(ReceiptError::SettledBefore(_))));
+}
+
+/// Receipts are open: the request and the session come back.
+fn not_yet(resumed: Result<Resumption, NotResumed<String>>) -> (ResumeRequest, Detached<String>) {
+    let NotResumed { session, why } = resumed.unwrap_err();
+    let NotResumedWhy::ReceiptsOpen(request) = why else { panic!("receipts are open: {why}") };
+    (request, session)
 }
 
 /// As seen by the peers: what is handled late is handled once.
@@ -70,14 +73,12 @@ fn receipts_that_are_open_keep_the_last_h_of_an_expired_session_true_too() {
     let session = detach(stream, now);
     let late = now + secs(700);
     let (mut again, request) = resuming(&config, 0, late);
-    let Err(ResumeError::NotYet { request, mut session }) = again.accept_resume(request, session, late) else {
-        panic!("a receipt is open")
-    };
+    let (request, mut session) = not_yet(again.accept_resume(request, session, late));
     session.record_handled(receipt).unwrap();
-    let refused = again.accept_resume(request, session, late);
-    let Err(ResumeError::Refused { failed, why: WhyRefused::Expired, session }) = refused else { panic!("it is late") };
-    let expected = Failed { h: Some(Counter::new(1)), condition: Some(Condition::ItemNotFound) };
-    assert_eq!(failed, Nonza::Failed(expected));
+    let NotResumed { session, why } = again.accept_resume(request, session, late).unwrap_err();
+    let h = Some(Counter::new(1));
+    let write = Nonza::Failed(Failed { h, condition: Some(Condition::ItemNotFound) });
+    assert_eq!(why, NotResumedWhy::Refused { write, refusal: Refusal::Expired(h) });
     assert!(session.expire(late).is_ok());
 }
 
@@ -89,15 +90,14 @@ fn a_resume_that_came_in_time_is_not_late_when_the_last_receipt_is_settled() {
     let receipt = deliver(&mut stream, now);
     let session = detach(stream, now);
     let (mut again, request) = resuming(&config, 0, now + secs(599));
-    let asked = again.accept_resume(request, session, now + secs(599));
-    let Err(ResumeError::NotYet { request, mut session }) = asked else { panic!("a receipt is open") };
+    let (request, mut session) = not_yet(again.accept_resume(request, session, now + secs(599)));
     session.record_handled(receipt).unwrap();
-    let resumed = again.accept_resume(request, session, now + secs(601)).expect("it came in time").resumed;
+    let resumed = again.accept_resume(request, session, now + secs(601)).expect("it came in time").write;
     assert!(resumed.to_string().contains("h='1'"), "{resumed}");
 }
 
 #[test]
-fn an_expired_session_tells_its_last_h_only_where_stale_h_is_kept_and_not_for_ever() {
+fn an_expired_session_tells_its_last_h_only_where_stale_h_is_kept_and_for_a_time() {
     let now = Instant::now();
     let on = StaleH { enabled: true, geriatric: secs(100), ..StaleH::default() };
     for (stale_h, late, told) in [
@@ -109,15 +109,10 @@ fn an_expired_session_tells_its_last_h_only_where_stale_h_is_kept_and_not_for_ev
         let config = Arc::new(quiet().stale_h(stale_h));
         let session = detach(enabled::<String>(&config, now), now);
         let (mut again, request) = resuming(&config, 0, now + late);
-        let Err(ResumeError::Refused { failed, .. }) = again.accept_resume(request, session, now + late) else {
-            panic!("it is late")
-        };
+        let NotResumed { why, .. } = again.accept_resume(request, session, now + late).unwrap_err();
         let h = told.then_some(Counter::ZERO);
-        assert_eq!(
-            failed,
-            Nonza::Failed(Failed { h, condition: Some(Condition::ItemNotFound) }),
-            "{stale_h:?} {late:?}"
-        );
+        let write = Nonza::Failed(Failed { h, condition: Some(Condition::ItemNotFound) });
+        assert_eq!(why, NotResumedWhy::Refused { write, refusal: Refusal::Expired(h) }, "{stale_h:?} {late:?}");
     }
 }
 
@@ -141,7 +136,7 @@ fn receipts_that_are_open_at_the_end_are_told() {
     let mut stream = enabled::<String>(&Arc::new(quiet()), now);
     let [first, _second, _third] = [(); 3].map(|()| deliver(&mut stream, now));
     stream.record_handled(first).unwrap();
-    let ended = detach(stream, now).end(Ending::Stopped);
+    let ended = detach(stream, now).end(EndReason::Stopped);
     assert_eq!((ended.h, ended.open_receipts), (Counter::new(1), 2));
 }
 
@@ -160,14 +155,14 @@ fn a_receipt_that_is_never_settled_stops_h_and_can_be_seen_and_given_up() {
     assert_eq!(answer(&mut stream, now), Counter::new(1));
     let oldest = stream.oldest_open().unwrap();
     assert_eq!((oldest.number, oldest.since, stream.open_receipts()), (Counter::new(2), now + secs(1), 1));
-    // What another stanza's number would settle is nobody's.
+    // No other number has an open receipt.
     for number in [0, 1, 3, 6, u32::MAX] {
-        assert_eq!(stream.give_up(Counter::new(number)), Err(NotOpen(Counter::new(number))));
+        assert_eq!(stream.settle_without_receipt(Counter::new(number)), Err(NotOpen(Counter::new(number))));
     }
-    assert_eq!(stream.give_up(oldest.number), Ok(Some(Nonza::Ack(Counter::new(5)))));
+    assert_eq!(stream.settle_without_receipt(oldest.number), Ok(Some(Nonza::Ack(Counter::new(5)))));
     assert_eq!((stream.oldest_open(), stream.open_receipts()), (None, 0));
     // If it turns up after all, it settles nothing.
-    let Err(ReceiptError::GivenUp(lost)) = stream.record_handled(lost) else { panic!("it was given up") };
+    let Err(ReceiptError::SettledBefore(lost)) = stream.record_handled(lost) else { panic!("it was given up") };
     assert_eq!((lost.number(), stream.h()), (Some(Counter::new(2)), Counter::new(5)));
 }
 
@@ -217,9 +212,9 @@ fn a_receipt_of_another_session_comes_back_and_counts_for_nothing() {
     let (mut one, mut other) = (enabled::<String>(&config, now), enabled::<String>(&config, now));
     let receipt = deliver(&mut one, now);
     let _open = deliver(&mut other, now);
-    let Err(ReceiptError::OtherSession(receipt)) = other.record_handled(receipt) else { panic!("it is not its own") };
+    let Err(ReceiptError::Foreign(receipt)) = other.record_handled(receipt) else { panic!("it is not its own") };
     let mut other = detach(other, now);
-    let Err(ReceiptError::OtherSession(receipt)) = other.record_handled(receipt) else { panic!("it is not its own") };
+    let Err(ReceiptError::Foreign(receipt)) = other.record_handled(receipt) else { panic!("it is not its own") };
     assert_eq!((other.h(), other.open_receipts()), (Counter::ZERO, 1));
     one.record_handled(receipt).unwrap();
     assert_eq!(one.h(), Counter::new(1));
@@ -234,7 +229,9 @@ fn a_receipt_of_another_session_comes_back_and_counts_for_nothing() {
 fn what_arrives_while_stream_management_is_off_is_delivered_and_not_counted() {
     let now = Instant::now();
     let mut stream = bound::<String>(&Arc::new(quiet()));
-    let Ok(Action::Deliver(receipt)) = stream.handle(Inbound::Stanza, now) else { panic!("it is a stanza") };
+    let Ok(Action::Deliver(receipt)) = stream.handle(Inbound::Stanza { bytes: 1 }, now) else {
+        panic!("it is a stanza")
+    };
     let mut stream = {
         assert_eq!((receipt.number(), stream.record_handled(receipt)), (None, Ok(None)));
         let Ok(Action::Enable(request)) = stream.handle(crate::support_raw::element("enable"), now) else { panic!() };

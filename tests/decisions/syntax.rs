@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use minidom::Element;
 use xmpp_sm::{
-    Action, Answer, Condition, Config, Counter, Enabled, End, Ending, Error, Failed, Inbound, Kind, Nonza, ParseError,
-    SmId, StreamError, StreamMgmt,
+    Action, Condition, Config, Counter, Enabled, EndReason, Error, Failed, Inbound, Kind, LastWords, Nonza, ParseError,
+    Reaction, SmId, StreamError, StreamMgmt,
 };
 
 use crate::support::quiet;
@@ -152,9 +152,9 @@ fn an_a_without_an_unsigned_int_ends_the_stream_with_policy_violation() {
         let mut stream = enabled::<String>(&Arc::new(Config::default()), now);
         let before = Seen::from(&stream);
         let error = stream.handle(element(text), now).unwrap_err();
-        let end = End { reply: None, error: Some(StreamError::PolicyViolation), ending: Ending::PeerFault };
+        let last = LastWords { write: None, error: Some(StreamError::PolicyViolation), reason: EndReason::PeerFault };
         assert!(matches!(error, Error::Malformed(_)), "{text}");
-        assert_eq!(error.answer(), Answer::End(end), "{text}");
+        assert_eq!(error.reaction(), Reaction::Close(last), "{text}");
         assert_eq!(Seen::from(&stream), before, "{text}");
     }
 }
@@ -171,7 +171,7 @@ fn a_malformed_request_is_a_bad_request_and_the_stream_lives() {
         .chain(resumes.into_iter().map(|text| (authenticated(&config), text)))
     {
         let error = stream.handle(element(text), now).unwrap_err();
-        assert_eq!(error.answer(), Answer::Reply(bad.clone()), "{text}");
+        assert_eq!(error.reaction(), Reaction::Write(bad.clone()), "{text}");
         // As if nothing had been asked.
         assert!(stream.has_feature() && !stream.is_enabled());
         stream.bound();
@@ -197,7 +197,7 @@ fn malformed_and_out_of_place_is_out_of_place() {
     let Ok(Action::Enabled(enabled)) = client.handle(element("enabled resume='perhaps' max='43200.0'"), now) else {
         panic!("it is enabled")
     };
-    assert_eq!(enabled, Enabled::default());
+    assert_eq!(*enabled, Enabled::default());
     assert!(client.is_enabled() && !client.is_resumable());
 }
 
@@ -209,10 +209,10 @@ fn what_the_namespace_does_not_have_is_reported_and_changes_nothing() {
     for name in ["sm", "ack", "A", "handled-count-too-high", "message"] {
         assert_eq!(element(name), Inbound::Malformed(ParseError::UnknownElement));
         let error = stream.handle(element(name), now).unwrap_err();
-        assert_eq!((error, error.answer()), (Error::Malformed(ParseError::UnknownElement), Answer::Nothing));
+        assert_eq!((error, error.reaction()), (Error::Malformed(ParseError::UnknownElement), Reaction::Nothing));
     }
     assert_eq!(Seen::from(&stream), before);
     // Attributes that it does not have are as good as none.
     assert_eq!(element("a h='0' x='1' previd=''"), Inbound::Nonza(Nonza::Ack(Counter::ZERO)));
-    assert_eq!(element("r h='junk'"), Inbound::Nonza(Nonza::Request));
+    assert_eq!(element("r h='junk'"), Inbound::Nonza(Nonza::AckRequest));
 }

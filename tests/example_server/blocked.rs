@@ -8,7 +8,7 @@ use super::{Running, TIME, all, message, numbers, start};
 /// More than the kernels at both ends take for a client that does not read, 200 kB each.
 const COUNT: usize = 30;
 const LAST: &str = "30.x";
-const ROOM: &str = "--buffer-max-bytes=100000000";
+const ROOM: [&str; 2] = ["--buffer-max-bytes=100000000", "--backlog-max-bytes=100000000"];
 
 /// Sends them, and waits until the server has taken them all.
 async fn flood(romeo: &mut Client) {
@@ -31,7 +31,7 @@ async fn two(server: &Running) -> (Client, Client) {
 
 #[tokio::test]
 async fn its_session_moves_at_once() {
-    let server = start(&[ROOM]).await;
+    let server = start(&ROOM).await;
     let (mut romeo, juliet) = two(&server).await;
     flood(&mut romeo).await;
     // `juliet` neither reads nor is closed; the server gives it time to take its last words, and no one else waits.
@@ -43,7 +43,7 @@ async fn its_session_moves_at_once() {
 
 #[tokio::test]
 async fn it_does_not_answer_in_time_and_can_resume() {
-    let server = start(&[ROOM, "--buffer-max=1000000", "--ack-timeout=1"]).await;
+    let server = start(&[ROOM[0], ROOM[1], "--buffer-max=1000000", "--ack-timeout=1"]).await;
     let (mut romeo, mut juliet) = two(&server).await;
     let mut garden = Client::simple(&server, "juliet", "garden").await;
     juliet.send("<presence><priority>1</priority></presence>").await;
@@ -70,14 +70,13 @@ async fn its_buffer_is_full_and_another_session_gets_all() {
     let server = start(&["--buffer-max-bytes=1000000", "--on-full=end-after=0.2"]).await;
     let (mut romeo, juliet) = two(&server).await;
     let mut garden = Client::simple(&server, "juliet", "garden").await;
-    flood(&mut romeo).await;
-    all_arrive(&mut garden).await;
+    tokio::join!(flood(&mut romeo), all_arrive(&mut garden));
     drop(juliet);
 }
 
 #[tokio::test]
 async fn without_stream_management_it_stops_nobody_either() {
-    let server = start(&["--sm=off"]).await;
+    let server = start(&["--sm=off", ROOM[1]]).await;
     let mut romeo = Client::simple(&server, "romeo", "orchard").await;
     let mut juliet = Client::simple(&server, "juliet", "balcony").await;
     flood(&mut romeo).await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 use super::client::Client;
-use super::{message, start};
+use super::{all, message, messages, numbers, start};
 
 #[tokio::test]
 async fn a_session_expires_and_its_h_is_remembered() {
@@ -137,4 +137,61 @@ async fn the_server_stops() {
         assert!(last.ends_with("</stream:stream>"), "{last}");
     }
     assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+}
+
+/// Its client has read all that it has been sent, and says so after the server has begun to close.
+#[tokio::test]
+async fn what_is_acknowledged_while_the_server_closes_does_not_come_again() {
+    let server = start(&["--ack-freq=never"]).await;
+    let mut romeo = Client::simple(&server, "romeo", "orchard").await;
+    let mut first = Client::session(&server, "juliet", "balcony").await;
+    romeo.send(&messages("juliet@localhost", 5)).await;
+    first.upto("5.</body></message>").await;
+    let last = async {
+        first.upto("<stream:error><conflict ").await;
+        first.upto("</stream:stream>").await;
+        let h = first.h;
+        first.send(&format!("<a xmlns='urn:xmpp:sm:3' h='{h}'/></stream:stream>")).await;
+        first.rest().await;
+    };
+    let ((), mut second) = tokio::join!(last, Client::session(&server, "juliet", "balcony"));
+    assert!(!second.ping().await.contains("<message "));
+}
+
+/// However many come meanwhile, and whether it has a connection or not.
+#[tokio::test]
+async fn what_a_replaced_session_had_comes_before_what_is_newer() {
+    for is_connected in [false, true] {
+        let server = start(&[]).await;
+        let mut romeo = Client::simple(&server, "romeo", "orchard").await;
+        let mut witness = Client::simple(&server, "romeo", "garden").await;
+        let mut first = Client::session(&server, "juliet", "balcony").await;
+        if !is_connected {
+            first.cut(&mut romeo).await;
+        }
+        romeo.send(&messages("juliet@localhost", 90)).await;
+        romeo.ping().await;
+        let newer = async {
+            for number in 91..=300 {
+                let to = if number % 2 == 0 { "juliet@localhost" } else { "juliet@localhost/balcony" };
+                romeo.send(&message(to, format_args!("{number}."))).await;
+                romeo.ping().await;
+            }
+        };
+        let (mut second, ()) = tokio::join!(Client::login(&server, "juliet"), newer);
+        let newer = async {
+            for number in 301..=400 {
+                romeo.send(&message("juliet@localhost/balcony", format_args!("{number}."))).await;
+                romeo.ping().await;
+            }
+        };
+        let bound = async {
+            second.bind("balcony").await;
+            second.send("<presence/>").await;
+        };
+        tokio::join!(bound, newer);
+        witness.ping().await;
+        assert_eq!(numbers(&second.upto("400.</body>").await), all(400), "connected: {is_connected}");
+        drop(first);
+    }
 }

@@ -80,3 +80,37 @@ async fn switched_off_it_is_not_offered() {
     assert!(failed.contains("<feature-not-implemented "), "{failed}");
     client.ping().await;
 }
+
+/// Nothing is made of it yet.
+#[tokio::test]
+async fn a_client_may_say_whether_it_is_active() {
+    let server = start(&[]).await;
+    let mut client = juliet(&server).await;
+    client.send("<inactive xmlns='urn:xmpp:csi:0'/><active xmlns='urn:xmpp:csi:0'/>").await;
+    assert!(!client.ping().await.contains("<stream:error"), "the stream goes on");
+    let last = last_words(client, "<idle xmlns='urn:xmpp:csi:0'/>").await;
+    assert!(last.contains("<stream:error><unsupported-stanza-type "), "{last}");
+}
+
+/// What cannot be read on is left at once, and the rest of it is of no matter.
+#[tokio::test]
+async fn what_follows_the_end_of_a_stream_is_not_read() {
+    let server = start(&[]).await;
+    let mut client = juliet(&server).await;
+    client.send("<message to='juliet@localhost'/><r xmlns='urn:xmpp:sm:3'/></stream:stream><<<").await;
+    let last = client.rest().await;
+    assert!(last.ends_with("<a xmlns='urn:xmpp:sm:3' h='2'/></stream:stream>"), "{last}");
+    assert!(!last.contains("<stream:error"), "{last}");
+}
+
+/// A client that asks and asks, and takes no answer.
+#[tokio::test]
+async fn requests_that_are_refused_do_not_pile_up() {
+    let server = start(&[]).await;
+    let mut client = juliet(&server).await;
+    let mut romeo = Client::simple(&server, "romeo", "orchard").await;
+    let many = "<resume xmlns='urn:xmpp:sm:3' previd='x' h='1'/>".repeat(400_000);
+    let sent = tokio::time::timeout(std::time::Duration::from_secs(5), client.send(&many)).await;
+    assert!(sent.is_err(), "the server reads on");
+    romeo.ping().await;
+}

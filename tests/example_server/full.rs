@@ -6,10 +6,10 @@ use super::{all, messages, numbers, start};
 const COUNT: usize = 30;
 const LAST: &str = "30.</body>";
 
-/// Sends more than the buffer takes to a client that reads and does not answer; gives what it saw until its stream
+/// Sends more than the buffer and the backlog take to a client that reads and does not answer; gives what it saw until its stream
 /// ended.
 async fn overflow(on_full: &str, then: impl AsyncFnOnce(&super::Running)) -> String {
-    let server = start(&["--buffer-max=10", on_full]).await;
+    let server = start(&["--buffer-max=10", "--backlog-max=10", on_full]).await;
     let mut romeo = Client::simple(&server, "romeo", "orchard").await;
     let mut juliet = Client::session(&server, "juliet", "balcony").await;
     romeo.send(&messages("juliet@localhost", COUNT)).await;
@@ -44,7 +44,7 @@ async fn the_stream_ends_at_once() {
 
 #[tokio::test]
 async fn the_stream_goes_on_and_cannot_be_resumed() {
-    let server = start(&["--buffer-max=10", "--on-full=give-up"]).await;
+    let server = start(&["--buffer-max=10", "--on-full=evict-oldest"]).await;
     let mut romeo = Client::simple(&server, "romeo", "orchard").await;
     let mut juliet = Client::session(&server, "juliet", "balcony").await;
     romeo.send(&messages("juliet@localhost", COUNT)).await;
@@ -57,7 +57,7 @@ async fn the_stream_goes_on_and_cannot_be_resumed() {
 
 #[tokio::test]
 async fn a_session_without_a_stream_ends() {
-    let server = start(&["--buffer-max=5"]).await;
+    let server = start(&["--backlog-max=5"]).await;
     let mut romeo = Client::simple(&server, "romeo", "orchard").await;
     let mut juliet = Client::session(&server, "juliet", "balcony").await;
     juliet.cut(&mut romeo).await;
@@ -70,4 +70,18 @@ async fn a_session_without_a_stream_ends() {
     let received = garden.upto(LAST).await + &garden.upto("</message>").await;
     assert_eq!(numbers(&received), all(COUNT));
     assert_eq!(received.matches("<delay ").count(), COUNT);
+}
+
+/// The newest within a bound, once each; the rest is as without stream management.
+#[tokio::test]
+async fn what_has_left_the_buffer_is_kept_within_a_bound() {
+    let server = start(&["--buffer-max=10", "--on-full=evict-oldest", "--evicted-max-bytes=2000"]).await;
+    let mut romeo = Client::simple(&server, "romeo", "orchard").await;
+    let mut juliet = Client::session(&server, "juliet", "balcony").await;
+    romeo.send(&messages("juliet@localhost", COUNT)).await;
+    juliet.upto(LAST).await;
+    juliet.cut(&mut romeo).await;
+    let mut again = Client::simple(&server, "juliet", "garden").await;
+    let kept = numbers(&again.upto(LAST).await);
+    assert!((12..20).contains(&kept.len()) && kept == all(COUNT)[COUNT - kept.len()..], "{kept:?}");
 }

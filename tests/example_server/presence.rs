@@ -91,7 +91,7 @@ fn sessions(router: &Router, user: &str, count: u64) -> Vec<(FullJid, UnboundedR
     let session = |number| {
         let jid: FullJid = format!("{user}@localhost/{number}").parse().expect("a full JID");
         let (handle, mailbox) = unbounded_channel();
-        router.bind(number, jid.clone(), handle);
+        assert!(router.bind(number, &jid, &handle).is_none());
         (jid, mailbox)
     };
     (1..=count).map(session).collect()
@@ -109,7 +109,7 @@ fn send(router: &Router, from: &FullJid, presence: &str) {
 
 fn next(mailbox: &mut UnboundedReceiver<Mail>) -> Option<Written> {
     match mailbox.try_recv().ok()? {
-        Mail::Deliver(delivery) => Some(delivery.rest()),
+        Mail::Deliver(delivery) => Some(delivery.settle()),
         _ => panic!("something else"),
     }
 }
@@ -129,9 +129,9 @@ fn nothing_is_lost_with_a_session_that_reads_no_mail() {
     }
     let (handle, mut mailbox) = unbounded_channel();
     let garden: FullJid = "juliet@localhost/garden".parse().expect("a full JID");
-    router.bind(2, garden.clone(), handle);
+    assert!(router.bind(2, &garden, &handle).is_none());
     send(&router, &garden, "<presence/>");
-    let late = std::iter::from_fn(|| mailbox.try_recv().ok()).filter(|mail| matches!(mail, Mail::Late(_)));
+    let late = std::iter::from_fn(|| next(&mut mailbox)).filter(|stanza| stanza.since.is_some());
     assert_eq!(late.count(), 2);
 }
 
@@ -158,7 +158,7 @@ fn there_is_a_bound_to_who_is_told_by_name() {
     let mut juliet = sessions(&router, "juliet", 101);
     let (handle, mut mailbox) = unbounded_channel();
     let romeo: FullJid = "romeo@localhost/orchard".parse().expect("a full JID");
-    router.bind(0, romeo.clone(), handle);
+    assert!(router.bind(0, &romeo, &handle).is_none());
     for (jid, _) in &juliet {
         send(&router, &romeo, &format!("<presence from='{romeo}' to='{jid}'/>"));
     }
@@ -169,11 +169,11 @@ fn there_is_a_bound_to_who_is_told_by_name() {
     assert!(refused.contains("type='error'") && refused.contains("<resource-constraint "), "{refused}");
 
     // One goes, and there is room for another.
-    let (gone, _) = juliet.remove(0);
-    router.end(1, &gone, std::iter::empty());
+    let (gone, its_mailbox) = juliet.remove(0);
+    router.end(1, &gone, std::iter::empty(), its_mailbox);
     let last = juliet[99].0.clone();
     send(&router, &romeo, &format!("<presence from='{romeo}' to='{last}'/>"));
     assert!(next(&mut juliet[99].1).is_some() && next(&mut mailbox).is_none());
-    router.end(0, &romeo, std::iter::empty());
+    router.end(0, &romeo, std::iter::empty(), mailbox);
     assert!(juliet.iter_mut().all(|(_, mailbox)| next(mailbox).is_some() && next(mailbox).is_none()), "each once");
 }

@@ -100,7 +100,7 @@ fn it_makes_no_difference_where_the_text_is_cut() {
 #[test]
 fn a_stream_that_has_ended_has_no_elements() {
     let closed = HEADER.replace("streams'>", "streams'/>");
-    let request = Nonza::Request.to_string();
+    let request = Nonza::AckRequest.to_string();
     assert_eq!(read(&[&closed, &request]), (vec!["header".to_owned(), "footer".to_owned()], vec![]));
     let text = [HEADER, "<presence/></stream:stream>", &request].concat();
     assert_eq!(read(&[&text]).0.len(), 3);
@@ -108,7 +108,7 @@ fn a_stream_that_has_ended_has_no_elements() {
 
 #[test]
 fn a_stream_that_starts_over_starts_with_a_header() {
-    let request = Nonza::Request.to_string();
+    let request = Nonza::AckRequest.to_string();
     let mut reader = reader(&[HEADER, "<presence/>", &request]);
     assert!(matches!(next(&mut reader), Ok(Incoming::Header)));
     assert!(matches!(next(&mut reader), Ok(Incoming::Element(_))));
@@ -120,7 +120,7 @@ fn a_stream_that_starts_over_starts_with_a_header() {
 #[test]
 fn what_is_too_much_is_too_much_after_an_acknowledgement_too() {
     let start = [HEADER, "<presence/>", &Nonza::Ack(7.into()).to_string(), &" ".repeat(600_000)].concat();
-    let request = Nonza::Request.to_string();
+    let request = Nonza::AckRequest.to_string();
     let last = |end: &str| {
         let mut reader = reader(&[&start, &request, end]);
         loop {

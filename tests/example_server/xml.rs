@@ -1,12 +1,16 @@
 //! XML that clients send: what is taken can be written and read again, and what cannot be is refused when it comes.
 
 use std::cell::Cell;
+use std::time::UNIX_EPOCH;
 
+use bytes::BytesMut;
 use minidom::Element;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use xmpp_sm::delay;
 
 use super::client::{Client, HEADER};
+use super::server::stanza::Written;
 use super::server::xml::{Incoming, ReadError, XmlReader, from_bytes, to_bytes};
 use super::{Running, message, start};
 
@@ -162,4 +166,29 @@ fn what_is_taken_can_be_written_and_read_again() {
     });
     ran.unwrap_or_else(|error| panic!("{error}"));
     assert!(taken.get() > 1000 && refused.get() > 300, "{taken:?} taken, {refused:?} refused");
+}
+
+/// A stamp is written without reading the stanza. It is the one that the crate gives.
+#[test]
+fn what_is_late_is_stamped_as_the_crate_does_it() {
+    for xml in [
+        "<message/>",
+        "<message id='>'/>",
+        "<message type='chat'><body>&lt;/message></body></message>",
+        "<message><message/></message>",
+        "<presence type='unavailable'/>",
+        "<presence><status/></presence>",
+        "<message type='error'/>",
+        "<message type='headline'><body>news</body></message>",
+        "<presence type='error'/>",
+        "<iq type='get' id='1'/>",
+        "<message><delay xmlns='urn:xmpp:delay' stamp='x'/></message>",
+        "<message><x xmlns='a:b'><delay xmlns='urn:xmpp:delay' stamp='x'/></x></message>",
+    ] {
+        let mut stanza = from_bytes(xml.as_bytes()).expect("XML");
+        let mut out = BytesMut::new();
+        Written::new(&stanza).write_to(&mut out, "localhost", Some(UNIX_EPOCH));
+        delay::stamp(&mut stanza, "localhost", UNIX_EPOCH);
+        assert_eq!(from_bytes(&out).expect("XML"), stanza, "{xml}: {out:?}");
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use xmpp_sm::{AckFreq, Action, Config, Counter, Ending, Error, Inbound, Kind, WrongH};
+use xmpp_sm::{AckFreq, Action, Config, Counter, EndReason, Error, Inbound, Kind, WrongH};
 
 use crate::support::{Net, Side, quiet, secs};
 use crate::support_raw::{ack, answer, element, enabled};
@@ -27,7 +27,7 @@ fn p03_send_count_is_what_was_sent() {
               <handled-count-too-high h='10' send-count='8'/>
             </stream:error></stream:stream>",
     );
-    net.ended(&[(conn, Ending::PeerFault)]);
+    net.ended(&[(conn, EndReason::PeerFault)]);
     assert_eq!(net.take_handed_back().len(), 5);
 }
 
@@ -78,7 +78,7 @@ fn requests_for_a_hundred(freq: AckFreq, answers_after: u32) -> u32 {
     let mut stream = enabled::<&str>(&config, now);
     let (mut requests, mut asked_at) = (0, Vec::new());
     for n in 1..=100 {
-        if stream.record_sent("<message/>", now).unwrap().request {
+        if stream.record_sent("<message/>", now).unwrap().write.is_some() {
             requests += 1;
             asked_at.push(n);
         }
@@ -92,7 +92,7 @@ fn requests_for_a_hundred(freq: AckFreq, answers_after: u32) -> u32 {
 
 #[test]
 fn p20_one_request_at_a_time_is_on_its_way() {
-    let clocked = AckFreq::SelfClocked { idle: secs(30) };
+    let clocked = AckFreq::SelfClocked;
     // The slower the link, the fewer the requests.
     assert_eq!(requests_for_a_hundred(clocked, 0), 100);
     assert_eq!(requests_for_a_hundred(clocked, 4), 20);
@@ -104,7 +104,7 @@ fn p20_one_request_at_a_time_is_on_its_way() {
 
 #[test]
 fn p20_what_the_last_answer_left_out_is_asked_for_when_the_link_is_idle() {
-    let mut net = Net::new(Config::default().ack_freq(AckFreq::SelfClocked { idle: secs(30) }));
+    let mut net = Net::new(Config::default().ack_freq(AckFreq::SelfClocked));
     let conn = net.login(JULIET);
     net.server_sends(conn, "<message id='m1'/>");
     net.deliver_from(conn, Side::Server, 2);
@@ -137,11 +137,11 @@ fn p27_counting_cannot_be_forgotten_without_a_warning() {
     // To forget what `handle` says.
     #[expect(unused_must_use)]
     {
-        stream.handle(Inbound::Stanza, now).unwrap();
+        stream.handle(Inbound::Stanza { bytes: 1 }, now).unwrap();
     }
     // To take the stanza and to forget its receipt.
     #[expect(unused_variables)]
-    if let Ok(Action::Deliver(receipt)) = stream.handle(Inbound::Stanza, now) {}
+    if let Ok(Action::Deliver(receipt)) = stream.handle(Inbound::Stanza { bytes: 1 }, now) {}
     #[expect(unused_must_use)]
     {
         crate::support_raw::deliver(&mut stream, now);
@@ -164,7 +164,7 @@ fn p27_counting_cannot_be_forgotten_without_a_warning() {
     assert_eq!(answer(&mut stream, now), Counter::ZERO);
     let oldest = stream.oldest_open().unwrap();
     assert_eq!((oldest.number.get(), oldest.since, stream.open_receipts()), (1, now, 1));
-    stream.give_up(oldest.number).unwrap();
+    stream.settle_without_receipt(oldest.number).unwrap();
     assert_eq!(answer(&mut stream, now), Counter::new(2));
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use xmpp_sm::{Action, Config, Counter, Detached, Ending, Failed, Inbound, Lost, Nonza, Refusal, StreamMgmt};
+use xmpp_sm::{Action, Config, Counter, Detached, EndReason, Failed, Inbound, Nonza, Refusal, StreamMgmt, Undelivered};
 
 use crate::support::secs;
 use crate::support_raw::{Seen, ack, ask_to_resume, authenticated, deliver, element, session_at, smid};
@@ -17,7 +17,7 @@ fn p28_a_session_that_is_given_up_is_given_up_whole() {
     let failed = Inbound::Nonza(Nonza::Failed(Failed { h: Some(4.into()), condition: None }));
     let Ok(Action::Failed(_, ended)) = client.handle(failed, now + secs(20)) else { panic!("it is refused") };
     // All of it comes back, but what the server says that it had.
-    assert_eq!((ended.ending, ended.smid, ended.h.get()), (Ending::ResumeRefused, Some(smid()), 3));
+    assert_eq!((ended.reason, ended.smid, ended.h.get()), (EndReason::ResumeRefused, Some(smid()), 3));
     assert_eq!(ended.unacked.map(|back| (back.number.get(), back.stanza)).collect::<Vec<_>>(), [(5, "m5".to_owned())]);
 
     // What is left is a stream that never had one: nothing of it is counted, waited for, or due.
@@ -49,12 +49,12 @@ fn p28_what_is_unacknowledged_comes_back_once() {
     let seen: Vec<_> = again.map(|queued| line(queued.number, queued.stanza)).collect();
     assert_eq!(seen, ["3 m3", "4 m4", "5 m5"]);
     assert_eq!((unacked.len(), unacked.by_ref().count(), unacked.len()), (3, 3, 0));
-    let mut lost = stream.end(Ending::Stopped).unacked;
-    assert_eq!(lost.len(), 3);
-    let back: Vec<_> = lost.by_ref().map(|returned| line(returned.number, &returned.stanza)).collect();
+    let mut undelivered = stream.end(EndReason::Stopped).unacked;
+    assert_eq!(undelivered.len(), 3);
+    let back: Vec<_> = undelivered.by_ref().map(|returned| line(returned.number, &returned.stanza)).collect();
     assert_eq!(back, seen);
-    assert_eq!(lost.next(), None);
-    assert_eq!(Lost::<String>::default().next(), None);
+    assert_eq!(undelivered.next(), None);
+    assert_eq!(Undelivered::<String>::default().next(), None);
 }
 
 fn nothing() -> Seen {
@@ -75,18 +75,18 @@ fn nothing() -> Seen {
 fn p28_a_host_can_only_give_up_a_session_whole() {
     let (now, config) = (Instant::now(), Arc::new(Config::default()));
     // Either way takes the value itself: there is no half of it to forget.
-    let ended = stream(&config, now).end(Ending::Stopped);
-    assert_eq!((ended.ending, ended.unacked.count()), (Ending::Stopped, 3));
-    let ended = session(&config, now).end(Ending::Replaced);
-    assert_eq!((ended.ending, ended.unacked.count()), (Ending::Replaced, 3));
+    let ended = stream(&config, now).end(EndReason::Stopped);
+    assert_eq!((ended.reason, ended.unacked.count()), (EndReason::Stopped, 3));
+    let ended = session(&config, now).end(EndReason::Replaced);
+    assert_eq!((ended.reason, ended.unacked.count()), (EndReason::Replaced, 3));
     let session: Detached<String> = session_at(&config, 0, 0, now + secs(1));
     let Ok(ended) = session.expire(now + secs(1)) else { panic!("it is time") };
-    assert_eq!(ended.ending, Ending::Expired);
+    assert_eq!(ended.reason, EndReason::Expired);
     // And a host may do so without a look at what the loss of the stream left.
     let not_resumable = Config::default().resume_timeout(None);
-    for (config, ending) in [(Config::default(), Ending::Stopped), (not_resumable, Ending::NotResumable)] {
-        let ended = stream(&Arc::new(config), now).disconnect(now).end(Ending::Stopped);
-        assert_eq!((ended.ending, ended.unacked.count()), (ending, 3));
+    for (config, reason) in [(Config::default(), EndReason::Stopped), (not_resumable, EndReason::NotResumable)] {
+        let ended = stream(&Arc::new(config), now).disconnect(now).end(EndReason::Stopped);
+        assert_eq!((ended.reason, ended.unacked.count()), (reason, 3));
     }
     // A stream that is given back its former session by mistake has none to give.
     let mut stream = authenticated::<String>(&config);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use xmpp_sm::{Action, Condition, Config, Ending, Refusal, StreamMgmt};
+use xmpp_sm::{Action, Condition, Config, EndReason, Refusal, StreamMgmt};
 
 use crate::support::{Net, quiet};
 use crate::support_raw::{ask_to_resume, authenticated, bound, element, enabled, session_at};
@@ -22,7 +22,7 @@ fn p16_a_second_enable_is_answered_and_ends_the_stream() {
              C: <a h='1'/></stream:stream>"
         ));
         // Stream management was not switched off under what had been sent.
-        net.ended(&[(conn, Ending::PeerFault)]);
+        net.ended(&[(conn, EndReason::PeerFault)]);
         net.handed_back(&["PeerFault, 1, at 0 s: <message id='m1'/>"]);
     }
 }

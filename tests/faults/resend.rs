@@ -1,6 +1,6 @@
 //! Stanzas that are sent again, or handed back to be: once each.
 
-use xmpp_sm::Ending;
+use xmpp_sm::EndReason;
 
 use crate::support::{Net, Side, quiet, secs};
 
@@ -97,12 +97,12 @@ fn p13_what_is_queued_behind_a_resumption_comes_after_what_is_sent_again() {
 #[test]
 fn p24_what_is_rerouted_along_a_chain_of_sessions_does_not_multiply() {
     let ends: [fn(&mut Net, usize); 5] = [
-        |net, conn| net.server_ends(conn, Ending::Stopped),
-        |net, conn| net.server_ends(conn, Ending::Replaced),
+        |net, conn| net.server_ends(conn, EndReason::Stopped),
+        |net, conn| net.server_ends(conn, EndReason::Replaced),
         |net, conn| net.closes(conn, Side::Client),
         |net, conn| {
             net.cut(conn);
-            net.server_ends(conn, Ending::Replaced);
+            net.server_ends(conn, EndReason::Replaced);
         },
         |net, conn| {
             net.cut(conn);
@@ -131,7 +131,7 @@ fn p24_what_is_rerouted_along_a_chain_of_sessions_does_not_multiply() {
     assert_eq!(net.got(conn, Side::Client), ["m1", "m2", "m3"]);
     net.acks(conn, Side::Client);
     net.run();
-    net.server_ends(conn, Ending::Stopped);
+    net.server_ends(conn, EndReason::Stopped);
     net.handed_back(&[]);
 }
 
@@ -149,7 +149,7 @@ fn p24_what_was_acknowledged_or_sent_again_is_not_handed_back_as_well() {
     net.deliver_from(conn, Side::Client, 1);
     net.handed_back(&[]);
     net.cut(conn);
-    net.server_ends(conn, Ending::Stopped);
-    net.ended(&[(conn, Ending::Stopped)]);
+    net.server_ends(conn, EndReason::Stopped);
+    net.ended(&[(conn, EndReason::Stopped)]);
     net.handed_back(&["Stopped, 4, at 7 s: <message id='m4'/>"]);
 }

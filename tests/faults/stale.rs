@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use xmpp_sm::{Config, Counter, Ending, Lookup, MemoryStore, SessionStore, SmId, StaleH};
+use xmpp_sm::{Config, Counter, EndReason, Lookup, MemoryStore, SessionStore, SmId, StaleH};
 
 use crate::STALE_H;
 use crate::support::{Net, quiet, secs};
@@ -29,7 +29,7 @@ fn p12_an_expired_stale_h_is_not_answered_swept_or_not() {
         net.run();
         net.cut(conn);
         net.advance(secs(600));
-        net.ended(&[(conn, Ending::Expired)]);
+        net.ended(&[(conn, EndReason::Expired)]);
         asks_again(&mut net, "<failed h='1'><item-not-found/></failed>");
         net.advance(STALE_H.geriatric);
         asks_again(&mut net, "<failed h='1'><item-not-found/></failed>");
@@ -41,19 +41,19 @@ fn p12_an_expired_stale_h_is_not_answered_swept_or_not() {
     }
 }
 
-fn come_and_go(store: &MemoryStore<u64>, n: u64, now: Instant) {
+fn come_and_go(store: &MemoryStore<u64>, n: u64, owner: &str, now: Instant) {
     let smid = SmId::new(&format!("sm-{n}")).unwrap();
-    let epoch = store.register(&smid, JULIET, n).unwrap().epoch;
-    store.retire(&smid, epoch, Counter::ZERO, now).unwrap();
+    let epoch = store.register(&smid, owner, n, now).unwrap().epoch;
+    store.retire(&smid, owner, epoch, Counter::ZERO, now).unwrap();
 }
 
 #[test]
 fn p12_collecting_costs_by_what_has_expired() {
     let now = Instant::now();
     let store = MemoryStore::new(&Config::default().stale_h(STALE_H));
-    (0..20_000).for_each(|n| come_and_go(&store, n, now));
+    (0..20_000).for_each(|n| come_and_go(&store, n, &format!("user{n}@example.com"), now));
     // A collection that scans the table takes 4 * 10^9 steps here, and nobody would see its end.
-    let collect = || (0..200_000).map(|_| store.sweep(now + STALE_H.geriatric)).sum::<usize>();
+    let collect = || (0..200_000).map(|_| store.sweep(now + STALE_H.geriatric).dropped).sum::<usize>();
     let (swept, counts) = crate::support_count::counted(collect);
     assert_eq!((swept, counts, store.stale_len()), (0, Default::default(), 20_000));
 }
@@ -66,24 +66,24 @@ fn p18_stale_records_go_with_time() {
     let mut most = 0;
     for second in (0..86_400).step_by(10) {
         let now = now + Duration::from_secs(second);
-        come_and_go(&store, second, now);
+        come_and_go(&store, second, &format!("user{second}@example.com"), now);
         if store.next_sweep().is_some_and(|due| due <= now) {
-            store.sweep(now);
+            let _ = store.sweep(now);
         }
         most = most.max(store.stale_len());
     }
     assert!(most <= 360 + 180 + 1, "{most}");
     let end = now + Duration::from_secs(86_400) + STALE_H.geriatric;
-    assert_ne!(store.sweep(store.next_sweep().unwrap().max(end)), 0);
+    assert_ne!(store.sweep(store.next_sweep().unwrap().max(end)).dropped, 0);
     assert_eq!((store.next_sweep(), store.stale_len(), store.len()), (None, 0, 0));
 }
 
 #[test]
 fn p18_stale_records_have_a_cap() {
     let now = Instant::now();
-    let store = MemoryStore::new(&Config::default().stale_h(STALE_H)).stale_max(crate::bytes(100));
+    let store = MemoryStore::new(&Config::default().stale_h(STALE_H)).stale_per_owner(crate::bytes(100));
     for n in 0..10_000 {
-        come_and_go(&store, n, now);
+        come_and_go(&store, n, JULIET, now);
         assert!(store.stale_len() <= 100);
     }
     let lookup = |n: u64| store.lookup(&SmId::new(&format!("sm-{n}")).unwrap(), JULIET, now).unwrap();

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use xmpp_sm::{
-    Action, Condition, Config, Counter, Detached, Disconnected, Ending, Failed, Nonza, Refusal, ResumeError,
-    SessionStore, SmId, StreamMgmt, WhyRefused,
+    Action, Condition, Config, Counter, Detached, Disconnected, EndReason, Failed, Nonza, NotResumed, NotResumedWhy,
+    Refusal, SessionStore, SmId, StreamMgmt,
 };
 
 use crate::support::{Net, Side, quiet, secs};
@@ -88,9 +88,9 @@ fn p05_a_failed_take_over_hands_the_session_back() {
         let session = session(&config, now);
         let before = Seen::from(&session);
         let (mut stream, request) = resuming(&config, h, later);
-        let refused = stream.accept_resume(request, session, later);
-        let Err(ResumeError::Refused { failed, why: WhyRefused::WrongH(_), session }) = refused else { panic!("{h}") };
-        assert_eq!(failed, failed_with(Condition::BadRequest));
+        let NotResumed { session, why } = stream.accept_resume(request, session, later).unwrap_err();
+        let NotResumedWhy::Refused { write, refusal: Refusal::WrongH(_) } = why else { panic!("{h}: {why}") };
+        assert_eq!(write, failed_with(Condition::BadRequest));
         assert_eq!(Seen::from(&session), before, "{h}");
         goes_on(session, &config, later);
     }
@@ -100,9 +100,9 @@ fn p05_a_failed_take_over_hands_the_session_back() {
         let session = session(&config, now);
         let before = Seen::from(&session);
         let (mut stream, request) = resuming(&config, h, now + secs(610));
-        let refused = stream.accept_resume(request, session, now + secs(610));
-        let Err(ResumeError::Refused { failed, why: WhyRefused::Expired, session }) = refused else { panic!("{h}") };
-        assert_eq!((failed, Seen::from(&session)), (failed_with(Condition::ItemNotFound), before));
+        let NotResumed { session, why } = stream.accept_resume(request, session, now + secs(610)).unwrap_err();
+        let NotResumedWhy::Refused { write, refusal: Refusal::Expired(None) } = why else { panic!("{h}: {why}") };
+        assert_eq!((write, Seen::from(&session)), (failed_with(Condition::ItemNotFound), before));
     }
 
     // The host has still to settle a stanza. The request is not answered.
@@ -111,29 +111,31 @@ fn p05_a_failed_take_over_hands_the_session_back() {
     let session = detach(stream, now + secs(10));
     let before = Seen::from(&session);
     let (mut stream, request) = resuming(&config, 2, later);
-    let not_yet = stream.accept_resume(request, session, later);
-    let Err(ResumeError::NotYet { request, mut session }) = not_yet else { panic!("a receipt is open") };
+    let NotResumed { mut session, why } = stream.accept_resume(request, session, later).unwrap_err();
+    let NotResumedWhy::ReceiptsOpen(request) = why else { panic!("a receipt is open: {why}") };
     assert_eq!(Seen::from(&session), before);
     session.record_handled(receipt).unwrap();
-    assert_eq!(stream.accept_resume(request, session, later).unwrap().resend.unacked.count(), 3);
+    let _ = stream.accept_resume(request, session, later).unwrap();
+    assert_eq!(stream.unacked().count(), 3);
 
     // The host mixed up streams.
     let session = self::session(&config, now);
     let before = Seen::from(&session);
     let (_, request) = resuming::<String>(&config, 2, later);
     let (mut other, own_request) = resuming(&config, 2, later);
-    let mismatch = other.accept_resume(request, session, later);
-    let Err(ResumeError::Mismatch { request: _, session }) = mismatch else { panic!("it is another stream's") };
+    let NotResumed { session, why } = other.accept_resume(request, session, later).unwrap_err();
+    let NotResumedWhy::Foreign(_) = why else { panic!("it is another stream's: {why}") };
     assert_eq!(Seen::from(&session), before);
-    assert_eq!(other.accept_resume(own_request, session, later).unwrap().resend.unacked.count(), 3);
+    let _ = other.accept_resume(own_request, session, later).unwrap();
+    assert_eq!(other.unacked().count(), 3);
 
     // The host mixed up sessions.
     let session = self::session(&config, now);
     let before = Seen::from(&session);
     let mut stream = authenticated::<String>(&config);
     let Ok(Action::Resume(request)) = stream.handle(element("resume previd='another' h='2'"), later) else { panic!() };
-    let mismatch = stream.accept_resume(request, session, later);
-    let Err(ResumeError::Mismatch { request, session }) = mismatch else { panic!("it is another session") };
+    let NotResumed { session, why } = stream.accept_resume(request, session, later).unwrap_err();
+    let NotResumedWhy::Foreign(request) = why else { panic!("it is another session: {why}") };
     assert_eq!(Seen::from(&session), before);
     let _ = stream.refuse_resume(request, Refusal::NotFound).unwrap();
     goes_on(session, &config, later);
@@ -142,8 +144,8 @@ fn p05_a_failed_take_over_hands_the_session_back() {
 /// The session can be resumed, and has lost nothing.
 fn goes_on(session: Detached<String>, config: &Arc<Config>, now: Instant) {
     let (mut stream, request) = resuming(config, 2, now);
-    let resumption = stream.accept_resume(request, session, now).unwrap();
-    let again: Vec<_> = resumption.resend.unacked.map(|queued| queued.stanza.clone()).collect();
+    let _ = stream.accept_resume(request, session, now).unwrap();
+    let again: Vec<_> = stream.unacked().map(|queued| queued.stanza.clone()).collect();
     assert_eq!(again, ["m3", "m4", "m5"]);
 }
 
@@ -161,7 +163,7 @@ fn p05_a_connection_lost_in_the_middle_of_a_take_over_loses_nothing() {
     let before = Seen::from(&session);
     let (stream, request) = resuming::<String>(&config, 2, later);
     let Disconnected::Ended(ended) = stream.disconnect(later) else { panic!("it had no session yet") };
-    assert_eq!((ended.ending, ended.unacked.count()), (Ending::NotResumable, 0));
+    assert_eq!((ended.reason, ended.unacked.count()), (EndReason::NotResumable, 0));
     drop(request);
     assert_eq!(Seen::from(&session), before);
 
@@ -204,7 +206,7 @@ fn p06_a_resume_with_a_wrong_h_changes_nothing() {
         net.advance(secs(99));
         assert_eq!(Seen::from(net.detached(1, Side::Server)), before);
         net.advance(secs(1));
-        net.ended(&[(1, Ending::Expired)]);
+        net.ended(&[(1, EndReason::Expired)]);
         net.handed_back(&["Expired, 1, at 0 s: <message id='m1'/>", "Expired, 2, at 0 s: <message id='m2'/>"]);
     }
 }
@@ -238,7 +240,7 @@ fn p10_a_session_that_nobody_asked_to_be_resumable_ends_with_its_stream() {
         net.run();
         net.server_sends(conn, "<message id='m1'/>");
         net.cut(conn);
-        net.ended(&[(conn, Ending::NotResumable)]);
+        net.ended(&[(conn, EndReason::NotResumable)]);
         net.handed_back(&["NotResumable, 1, at 0 s: <message id='m1'/>"]);
         assert!(net.is_gone(conn, Side::Server) && net.store.is_empty());
     }
@@ -253,8 +255,8 @@ fn p17_a_process_that_dies_late_does_not_take_the_session_of_its_successor() {
     let second = net.resume(conn);
     net.run();
     // The old connection's task notices at last, and clears up what it thinks is its own.
-    net.store.retire(&SmId::new("sm-1").unwrap(), old, Counter::new(99), net.now()).unwrap();
-    net.store.remove(&SmId::new("sm-1").unwrap(), old).unwrap();
+    net.store.retire(&SmId::new("sm-1").unwrap(), "juliet@capulet.lit", old, Counter::new(99), net.now()).unwrap();
+    net.store.remove(&SmId::new("sm-1").unwrap(), "juliet@capulet.lit", old).unwrap();
     net.cut(second);
     net.skip();
     net.resume(second);
@@ -270,10 +272,10 @@ fn p05_every_failure_of_a_take_over_has_the_session_in_it() {
     let (now, config) = (Instant::now(), Arc::new(Config::default()));
     let before = Seen::from(&session(&config, now));
     // An h that cannot be; another stream's request.
-    let ((mut stream, refused), (_, mismatch)) = (resuming(&config, 6, now), resuming::<String>(&config, 2, now));
-    for request in [mismatch, refused] {
+    let ((mut stream, refused), (_, foreign)) = (resuming(&config, 6, now), resuming::<String>(&config, 2, now));
+    for request in [foreign, refused] {
         let error = stream.accept_resume(request, session(&config, now), now).map(drop).unwrap_err();
-        assert_eq!(Seen::from(&error.into_session()), before);
+        assert_eq!(Seen::from(&error.session), before);
     }
     // An open receipt.
     let (mut stream, request) = resuming(&config, 2, now);
@@ -282,5 +284,5 @@ fn p05_every_failure_of_a_take_over_has_the_session_in_it() {
     let open = detach(open, now);
     let before = Seen::from(&open);
     let error = stream.accept_resume(request, open, now).map(drop).unwrap_err();
-    assert_eq!(Seen::from(&error.into_session()), before);
+    assert_eq!(Seen::from(&error.session), before);
 }

@@ -24,7 +24,7 @@ fn p06_equal_sessions_compare_equal() {
     let changes: [fn(&mut Parts<String>); 6] = [
         |parts| parts.smid = SmId::new("another").unwrap(),
         |parts| parts.deadline = None,
-        |parts| parts.window = None,
+        |parts| parts.resume_timeout = None,
         |parts| parts.h = 4.into(),
         |parts| parts.acked = 3.into(),
         |parts| parts.unacked[0].0.push('!'),

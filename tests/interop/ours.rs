@@ -30,7 +30,9 @@ impl Server for ExampleServer {
         let mut command = Command::new(example("server"));
         command.args(["--listen", &format!("127.0.0.1:{port}"), "--domain", DOMAIN, "--trace"]);
         command.args(["--resume-timeout", &options.resume_timeout.to_string()]);
+        // Of what the scenario `full` sends, a few more wait for room than may: that starts the grace.
         command.args(["--buffer-max", &options.buffer_max.to_string()]);
+        command.args(["--backlog-max", &(2 * options.buffer_max - 2).to_string()]);
         command.args(["--on-full", &format!("end-after={}", options.grace)]);
         for user in USERS {
             command.args(["--user", &format!("{user}:{PASSWORD}")]);

@@ -1,9 +1,9 @@
-//! `ack`, `ack_freq`, `ack_timeout`.
+//! `request_acks`, `ack_freq`, `ack_idle`, `ack_timeout`, `request_timeout`.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use xmpp_sm::{AckFreq, Answer, Config, Error, Fault, Nonza, StreamMgmt};
+use xmpp_sm::{AckFreq, Config, Error, Fault, Nonza, Reaction, StreamMgmt};
 
 use crate::JULIET;
 use crate::support::{Net, Side, asking_every, quiet, secs};
@@ -68,16 +68,16 @@ fn ack_freq_counts_the_stanzas_since_the_last_request() {
 
 #[test]
 fn ack_freq_self_clocked_waits_for_the_answer() {
-    let freq = AckFreq::SelfClocked { idle: secs(10) };
+    let freq = AckFreq::SelfClocked;
     let now = Instant::now();
     let mut stream = enabled::<&str>(&Arc::new(Config::default().ack_freq(freq)), now);
-    let asks = |stream: &mut StreamMgmt<&'static str>| stream.record_sent("m", now).unwrap().request;
+    let asks = |stream: &mut StreamMgmt<&'static str>| stream.record_sent("m", now).unwrap().write.is_some();
     assert_eq!([(); 4].map(|()| asks(&mut stream)), [true, false, false, false]);
     ack(&mut stream, 1, now).unwrap();
-    // The rest is asked for with the next stanza, or when nothing was sent for so long.
-    assert_eq!(stream.poll_timeout(), Some(now + secs(10)));
-    assert_eq!(stream.handle_timeout(now + secs(9)), Ok(None));
-    assert_eq!(stream.handle_timeout(now + secs(10)), Ok(Some(Nonza::Request)));
+    // The rest is asked for with the next stanza, or after `ack_idle`.
+    assert_eq!(stream.poll_timeout(), Some(now + secs(30)));
+    assert_eq!(stream.handle_timeout(now + secs(29)), Ok(None));
+    assert_eq!(stream.handle_timeout(now + secs(30)), Ok(Some(Nonza::AckRequest)));
     assert_eq!([(); 2].map(|()| asks(&mut stream)), [false, false]);
     ack(&mut stream, 5, now).unwrap();
     assert!(asks(&mut stream));
@@ -100,7 +100,7 @@ fn ack_timeout_is_60_s_from_the_first_request_without_an_answer() {
     assert_eq!(net.errors, []);
     net.advance(secs(1));
     assert_eq!(net.errors, [(Side::Server, Error::AckTimeout)]);
-    assert_eq!((Error::AckTimeout.fault(), Error::AckTimeout.answer()), (Fault::Connection, Answer::Detach));
+    assert_eq!((Error::AckTimeout.fault(), Error::AckTimeout.reaction()), (Fault::Connection, Reaction::Detach));
     assert_eq!(net.detached(conn, Side::Server).unacked().count(), 5);
 }
 
@@ -109,7 +109,7 @@ fn ack_timeout_may_be_another_or_none() {
     let now = Instant::now();
     for (timeout, due) in [(Some(secs(7)), Some(now + secs(7))), (None, None)] {
         let mut stream = enabled::<&str>(&Arc::new(Config::default().ack_timeout(timeout)), now);
-        assert!(stream.record_sent("m1", now).unwrap().request);
+        assert!(stream.record_sent("m1", now).unwrap().write.is_some());
         assert_eq!(stream.poll_timeout(), due);
         let far = now + secs(1_000_000);
         assert_eq!(stream.handle_timeout(far), if due.is_some() { Err(Error::AckTimeout) } else { Ok(None) });

@@ -1,12 +1,12 @@
-//! `buffer`, `buffer_max`, `buffer_max_bytes`, `on_full`, `receipts_max`.
+//! `buffer`, `buffer_max`, `buffer_max_bytes`, `on_full`, `receipts_max`, `receipts_max_bytes`.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use xmpp_sm::{
-    Answer, Config, Counter, Disconnected, Ending, Error, Fault, Inbound, Measured, Nonza, OnFull, Resumed, Stanza,
-    StreamMgmt, WhyNot,
+    Action, Config, Counter, Disconnected, EndReason, Error, Fault, Inbound, Measured, Nonza, NotRecordedWhy, OnFull,
+    Reaction, Receipt, Resumed, Stanza, StreamMgmt,
 };
 
 use crate::support::{Net, quiet, secs};
@@ -43,7 +43,7 @@ fn buffer_off_keeps_nothing_and_resumes_nothing() {
     assert_eq!((net.server(conn).sent().get(), net.server(conn).unacked().count()), (10, 0));
     assert_eq!(net.server(conn).unacked_bytes(), 0);
     net.cut(conn);
-    net.ended(&[(conn, Ending::NotResumable)]);
+    net.ended(&[(conn, EndReason::NotResumable)]);
     net.handed_back(&[]);
     net.skip();
     let conn = net.open(JULIET);
@@ -159,22 +159,84 @@ fn on_full_ends_the_stream_after_5_s() {
     net.advance(secs(4));
     net.ended(&[]);
     net.advance(secs(1));
-    net.ended(&[(conn, Ending::BufferFull)]);
+    net.ended(&[(conn, EndReason::BufferFull)]);
 }
 
 #[test]
 fn receipts_max_bounds_what_the_host_has_in_its_hands() {
     let now = Instant::now();
-    for (config, max) in [(quiet().receipts_max(stanzas(3)), 3), (quiet(), 10_000)] {
+    for (config, max) in [(quiet().receipts_max(stanzas(3)), 3), (quiet(), 1_000)] {
         let mut stream = enabled::<&str>(&Arc::new(config), now);
         let mut receipts: Vec<_> = (0..max).map(|_| deliver(&mut stream, now)).collect();
-        let full = stream.handle(Inbound::Stanza, now).unwrap_err();
-        assert_eq!((full, full.fault(), full.answer()), (Error::ReceiptsFull, Fault::Host, Answer::Later));
+        let full = stream.handle(Inbound::Stanza { bytes: 1 }, now).unwrap_err();
+        assert_eq!((full, full.fault(), full.reaction()), (Error::ReceiptsFull, Fault::Host, Reaction::Later));
         // One is settled, and the same stanza can be fed again.
         stream.record_handled(receipts.remove(0)).unwrap();
         assert_eq!(deliver(&mut stream, now).number(), Some(Counter::new(max + 1)));
         assert_eq!(answer(&mut stream, now), Counter::new(1));
     }
+}
+
+/// F28: what the host has in its hands is bounded in bytes, too.
+#[test]
+fn receipts_max_bytes_is_512_kib_and_bounds_what_the_host_has_in_its_hands() {
+    let now = Instant::now();
+    let arrives = |stream: &mut StreamMgmt<&str>, bytes| match stream.handle(Inbound::Stanza { bytes }, now) {
+        Ok(Action::Deliver(receipt)) => Ok(receipt),
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => Err(error),
+    };
+    for (config, most) in [(quiet(), 512 * 1024), (quiet().receipts_max_bytes(bytes(1000)), 1000)] {
+        let mut stream = enabled::<&str>(&Arc::new(config), now);
+        // 10 000 of 256 KiB: two are all.
+        let mut receipts = Vec::new();
+        while let Ok(receipt) = arrives(&mut stream, most / 2) {
+            receipts.push(receipt);
+        }
+        assert_eq!((receipts.len(), stream.can_receive()), (2, false));
+        assert_eq!(arrives(&mut stream, 0), Err(Error::ReceiptsFull));
+        assert_eq!(Error::ReceiptsFull.reaction(), Reaction::Later);
+        // Settled in any order, they make room.
+        stream.record_handled(receipts.remove(1)).unwrap();
+        let small = arrives(&mut stream, most / 2 - 1).unwrap();
+        let last = arrives(&mut stream, 1).unwrap();
+        assert!(!stream.can_receive());
+        for receipt in receipts.into_iter().chain([small]) {
+            stream.record_handled(receipt).unwrap();
+        }
+        // The bytes go with the session, and end with their receipts.
+        let mut session = detach(stream, now);
+        session.record_handled(last).unwrap();
+        let (mut stream, request) = resuming(&Arc::new(quiet().receipts_max_bytes(bytes(most))), 0, now);
+        let _ = stream.accept_resume(request, session, now).unwrap();
+        // A stanza of any size is taken where none is open: it has to be.
+        let huge = arrives(&mut stream, most * 100).unwrap();
+        assert_eq!(arrives(&mut stream, 0), Err(Error::ReceiptsFull));
+        assert_eq!(stream.settle_without_receipt(huge.number().unwrap()), Ok(None));
+        assert!(stream.can_receive());
+        let _open = [arrives(&mut stream, most).unwrap()];
+        assert!(!stream.can_receive());
+        assert_eq!(stream.settle_all(), None);
+        assert!(stream.can_receive());
+    }
+}
+
+/// F29: hosts ask for it with each event. If it walked over them, this would not come to an end.
+#[test]
+fn how_many_receipts_are_open_is_told_at_once() {
+    let now = Instant::now();
+    let mut stream = enabled::<&str>(&Arc::new(quiet().receipts_max(stanzas(u32::MAX))), now);
+    let mut receipts: Vec<_> = (0..200_000).map(|_| deliver(&mut stream, now)).collect();
+    // The first is settled; of the others, every other one.
+    let settled = |receipt: &mut Receipt| receipt.number().is_some_and(|number| number.get() % 2 == 1);
+    for receipt in receipts.extract_if(.., settled) {
+        stream.record_handled(receipt).unwrap();
+    }
+    let mut open = 0;
+    for _ in 0..1_000_000 {
+        open = stream.open_receipts();
+    }
+    assert_eq!((open, stream.h()), (100_000, Counter::new(1)));
 }
 
 #[test]
@@ -195,5 +257,5 @@ fn a_detached_session_keeps_to_the_same_bounds_at_once() {
     session.record_sent("m1", now).unwrap();
     session.record_sent("m2", now).unwrap();
     let _ = stream.accept_resume(request, session, now).unwrap();
-    assert_eq!(stream.record_sent("m3", now).unwrap_err().why, WhyNot::Full);
+    assert_eq!(stream.record_sent("m3", now).unwrap_err().why, NotRecordedWhy::Full);
 }

@@ -1,22 +1,22 @@
-//! `resume_timeout`, `stale_h`, `location`.
+//! `resume_timeout`, `resume_timeout_max`, `stale_h`, `location`.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use xmpp_sm::{
-    Action, Answer, Condition, Config, Counter, Disconnected, Enable, Ending, Error, InvalidText, Kind, Location,
-    Lookup, MemoryStore, Nonza, OnFull, SessionStore, SmId, StaleH, StreamMgmt,
+    Action, Condition, Config, Counter, Disconnected, Enable, EndReason, Error, InvalidText, Kind, Location, Lookup,
+    MemoryStore, Nonza, OnFull, Reaction, SessionStore, SmId, StaleH, StreamMgmt,
 };
 
 use crate::JULIET;
 use crate::support::{Net, Side, quiet, secs};
-use crate::support_raw::{authenticated, bound, element, enabled, smid};
+use crate::support_raw::{ack, authenticated, bound, element, enabled, smid};
 
 #[test]
 fn resume_timeout_is_600_s_and_advertised() {
     let millis = Duration::from_millis;
-    for (config, window, max) in [
+    for (config, resume_timeout, max) in [
         (quiet(), secs(600), 600),
         (quiet().resume_timeout(Some(secs(5))), secs(5), 5),
         // No more is promised than is kept.
@@ -25,7 +25,7 @@ fn resume_timeout_is_600_s_and_advertised() {
         // The host is told before it decides.
         let mut stream = bound::<&str>(&Arc::new(config.clone()));
         let Ok(Action::Enable(request)) = stream.handle(element("enable resume='1'"), Instant::now()) else { panic!() };
-        assert_eq!((request.is_resumable(), request.window()), (true, Some(window)));
+        assert_eq!((request.is_resumable(), request.resume_timeout()), (true, Some(resume_timeout)));
 
         let mut net = Net::new(config);
         let conn = net.connect(JULIET);
@@ -37,11 +37,55 @@ fn resume_timeout_is_600_s_and_advertised() {
         // It is counted from the loss of the stream.
         net.advance(secs(1000));
         net.cut(conn);
-        assert_eq!(net.detached(conn, Side::Server).deadline(), Some(net.now() + window));
-        net.advance(window - millis(1));
+        assert_eq!(net.detached(conn, Side::Server).deadline(), Some(net.now() + resume_timeout));
+        net.advance(resume_timeout - millis(1));
         net.ended(&[]);
         net.advance(millis(1));
-        net.ended(&[(conn, Ending::Expired)]);
+        net.ended(&[(conn, EndReason::Expired)]);
+    }
+}
+
+#[test]
+fn resume_timeout_max_is_what_a_client_may_ask_for() {
+    for (longest, asked, granted) in [
+        // The same, if it is not said.
+        (None, "", 600),
+        (None, "max='601'", 600),
+        (Some(secs(1000)), "", 600),
+        (Some(secs(1000)), "max='1'", 1),
+        (Some(secs(1000)), "max='601'", 601),
+        (Some(secs(1000)), "max='1000'", 1000),
+        (Some(secs(1000)), "max='1001'", 1000),
+        (Some(secs(1000)), "max='99999999999999999999'", 1000),
+        // What a client gets without asking, it gets if it asks.
+        (Some(secs(60)), "", 600),
+        (Some(secs(60)), "max='601'", 600),
+    ] {
+        let mut net = Net::new(quiet().resume_timeout_max(longest));
+        let conn = net.connect(JULIET);
+        net.client_writes(conn, &format!("<enable resume='1' {asked}/>"));
+        net.expect(&format!(
+            "C: <enable resume='1' {asked}/>
+             S: <enabled id='sm-1' max='{granted}' resume='true'/>"
+        ));
+        net.cut(conn);
+        assert_eq!(net.detached(conn, Side::Server).deadline(), Some(net.now() + secs(granted)));
+        // The granted time is the session's: it is not cut down to what others get.
+        net.skip();
+        let conn = net.silent_resume(JULIET, "sm-1", 0);
+        net.run();
+        net.cut(conn);
+        assert_eq!(net.detached(conn, Side::Server).deadline(), Some(net.now() + secs(granted)));
+    }
+    // Without the one there is not the other, and a client asks for what it gets without.
+    let off = || quiet().resume_timeout(None).resume_timeout_max(Some(secs(1000)));
+    let mut stream = bound::<&str>(&Arc::new(off()));
+    let Ok(Action::Enable(request)) = stream.handle(element("enable resume='1'"), Instant::now()) else { panic!() };
+    assert!(!request.is_resumable());
+    for (config, enable) in [(off(), ""), (quiet().resume_timeout_max(Some(secs(1000))), " resume='true' max='600'")] {
+        let mut client = StreamMgmt::<&str>::client(Arc::new(config));
+        client.bound();
+        assert_eq!(client.enable().unwrap().to_string(), format!("<enable xmlns='urn:xmpp:sm:3'{enable}/>"));
     }
 }
 
@@ -68,27 +112,33 @@ fn resume_timeout_none_lets_sessions_end_with_their_streams() {
     let Ok(Action::Enable(request)) = stream.handle(element("enable resume='true' max='60'"), now) else { panic!() };
     // The host sees what was asked for, and that it cannot be had.
     assert_eq!(request.enable(), Enable { resume: true, max: NonZeroU32::new(60) });
-    assert_eq!((request.is_resumable(), request.window()), (false, None));
+    assert_eq!((request.is_resumable(), request.resume_timeout()), (false, None));
     let enabled = stream.accept_enable(request, Some(smid())).unwrap();
     assert_eq!(enabled.to_string(), "<enabled xmlns='urn:xmpp:sm:3'/>");
     let _ = stream.record_sent("m1", now).unwrap();
     let Disconnected::Ended(ended) = stream.disconnect(now) else { panic!("it is not resumable") };
-    assert_eq!((ended.ending, ended.smid, ended.unacked.count()), (Ending::NotResumable, None, 1));
+    assert_eq!((ended.reason, ended.smid, ended.unacked.count()), (EndReason::NotResumable, None, 1));
     // And no other session is.
     let error = authenticated::<&str>(&config).handle(element("resume previd='x' h='0'"), now).unwrap_err();
     assert_eq!(error, Error::Unsupported(Kind::Resume));
-    assert_eq!(error.answer(), Answer::Reply(failed(Condition::FeatureNotImplemented)));
+    assert_eq!(error.reaction(), Reaction::Write(failed(Condition::FeatureNotImplemented)));
 }
 
 #[test]
 fn times_that_no_clock_can_tell_never_come() {
-    let (now, for_ever, one) = (Instant::now(), Duration::MAX, NonZeroU32::MIN);
-    let config = Config::default().resume_timeout(Some(for_ever)).ack_timeout(Some(for_ever));
-    let mut stream = enabled(&Arc::new(config.buffer_max(one).on_full(OnFull::EndAfter(for_ever))), now);
+    let (now, unlimited, one) = (Instant::now(), Duration::MAX, NonZeroU32::MIN);
+    let config = Config::default().resume_timeout(Some(unlimited)).ack_timeout(Some(unlimited));
+    let config = config.ack_idle(Some(unlimited)).request_timeout(unlimited);
+    let mut stream = enabled(&Arc::new(config.buffer_max(one).on_full(OnFull::EndAfter(unlimited))), now);
     for stanza in ["m1", "m2"] {
-        assert!(stream.record_sent(stanza, now).unwrap().request);
+        assert!(stream.record_sent(stanza, now).unwrap().write.is_some());
     }
     assert_eq!(stream.poll_timeout(), None);
+    ack(&mut stream, 1, now).unwrap();
+    assert_eq!(stream.poll_timeout(), None);
+    let mut pending = bound::<&str>(&Arc::new(Config::default().request_timeout(unlimited)));
+    let Ok(Action::Enable(_request)) = pending.handle(element("enable"), now) else { panic!() };
+    assert_eq!((pending.poll_timeout(), pending.handle_timeout(now + secs(1 << 32))), (None, Ok(None)));
     let Disconnected::Resumable(session) = stream.disconnect(now) else { panic!("it is resumable") };
     assert_eq!(session.deadline(), None);
 }
@@ -101,16 +151,16 @@ fn failed(condition: Condition) -> Nonza {
 fn stale_after(stale_h: StaleH, after: Duration) -> Lookup<u64> {
     let now = Instant::now();
     let store = MemoryStore::new(&Config::default().stale_h(stale_h));
-    let epoch = store.register(&smid(), JULIET, 1).unwrap().epoch;
-    store.retire(&smid(), epoch, Counter::new(7), now).unwrap();
+    let epoch = store.register(&smid(), JULIET, 1, Instant::now()).unwrap().epoch;
+    store.retire(&smid(), JULIET, epoch, Counter::new(7), now).unwrap();
     store.lookup(&smid(), JULIET, now + after).unwrap()
 }
 
 #[test]
 fn stale_h_is_not_remembered() {
     let default = MemoryStore::<u64>::new(&Config::default());
-    let epoch = default.register(&smid(), JULIET, 1).unwrap().epoch;
-    default.retire(&smid(), epoch, Counter::new(7), Instant::now()).unwrap();
+    let epoch = default.register(&smid(), JULIET, 1, Instant::now()).unwrap().epoch;
+    default.retire(&smid(), JULIET, epoch, Counter::new(7), Instant::now()).unwrap();
     assert_eq!(default.lookup(&smid(), JULIET, Instant::now()), Ok(Lookup::NotFound));
     assert_eq!((StaleH::default().enabled, default.stale_len()), (false, 0));
 }
@@ -139,10 +189,10 @@ fn stale_h_repeat_after_is_1800_s_another_or_never() {
         (StaleH { repeat_after: None, ..on }, None),
     ] {
         let store = MemoryStore::new(&Config::default().stale_h(stale_h));
-        let epoch = store.register(&smid(), JULIET, 1).unwrap().epoch;
-        store.retire(&smid(), epoch, Counter::ZERO, now).unwrap();
+        let epoch = store.register(&smid(), JULIET, 1, Instant::now()).unwrap().epoch;
+        store.retire(&smid(), JULIET, epoch, Counter::ZERO, now).unwrap();
         assert_eq!(store.next_sweep(), repeat_after.map(|after| now + after));
-        store.sweep(now + secs(6));
+        let _ = store.sweep(now + secs(6));
         assert_eq!(store.next_sweep(), repeat_after.map(|after| now + secs(6) + after));
     }
 }

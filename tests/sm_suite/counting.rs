@@ -1,6 +1,6 @@
 //! `h` counts what was handled, and nothing else.
 
-use xmpp_sm::Ending;
+use xmpp_sm::EndReason;
 
 use crate::support::{Net, Side, quiet};
 use crate::{JULIET, SESSION_IQ};
@@ -137,7 +137,7 @@ fn h_non_given_closes_stream_gracefully() {
             </stream:error>
          S: </stream:stream>",
     );
-    net.ended(&[(juliet, Ending::PeerFault)]);
+    net.ended(&[(juliet, EndReason::PeerFault)]);
     net.handed_back(&["PeerFault, 1, at 0 s: <message id='m1'/>"]);
 }
 
@@ -155,6 +155,6 @@ fn client_acks_more_than_sent() {
             </stream:error>
          S: </stream:stream>",
     );
-    net.ended(&[(juliet, Ending::PeerFault)]);
+    net.ended(&[(juliet, EndReason::PeerFault)]);
     assert!(net.store.is_empty());
 }

@@ -3,7 +3,7 @@
 
 use std::num::NonZeroU32;
 
-use xmpp_sm::{Condition, Ending, OnFull};
+use xmpp_sm::{Condition, EndReason, OnFull};
 
 use crate::JULIET;
 use crate::support::{Net, Side, quiet, secs};
@@ -24,7 +24,7 @@ fn closed() {
          S: <a h='0'/>
          S: </stream:stream>",
     );
-    net.ended(&[(juliet, Ending::Closed)]);
+    net.ended(&[(juliet, EndReason::Closed)]);
     net.handed_back(&["Closed, 2, at 0 s: <message id='m2'/>"]);
     assert!(net.store.is_empty());
 }
@@ -43,7 +43,7 @@ fn closed_by_the_server() {
          C: <a h='0'/>
          C: </stream:stream>",
     );
-    net.ended(&[(juliet, Ending::Closed)]);
+    net.ended(&[(juliet, EndReason::Closed)]);
     net.handed_back_to_client(&[]);
     assert!(net.is_gone(juliet, Side::Client) && net.is_gone(juliet, Side::Server));
 }
@@ -55,7 +55,7 @@ fn not_resumable() {
     net.server_sends(juliet, "<message id='m1'/>");
     net.client_sends(juliet, "<message id='m2'/>");
     net.cut(juliet);
-    net.ended(&[(juliet, Ending::NotResumable)]);
+    net.ended(&[(juliet, EndReason::NotResumable)]);
     net.handed_back(&["NotResumable, 1, at 0 s: <message id='m1'/>"]);
     net.handed_back_to_client(&["NotResumable, 1, at 0 s: <message id='m2'/>"]);
 }
@@ -70,7 +70,7 @@ fn expired() {
     net.advance(secs(599));
     net.ended(&[]);
     net.advance(secs(1));
-    net.ended(&[(juliet, Ending::Expired)]);
+    net.ended(&[(juliet, EndReason::Expired)]);
     net.handed_back(&["Expired, 1, at 5 s: <message id='m1'/>"]);
     assert!(net.store.is_empty());
 }
@@ -81,13 +81,13 @@ fn replaced() {
     let juliet = net.login(JULIET);
     net.server_sends(juliet, "<message id='m1'/>");
     net.run();
-    net.server_ends(juliet, Ending::Replaced);
+    net.server_ends(juliet, EndReason::Replaced);
     net.expect(
         "S: <message id='m1'/>
          S: <stream:error><conflict/></stream:error>
          S: </stream:stream>",
     );
-    net.ended(&[(juliet, Ending::Replaced)]);
+    net.ended(&[(juliet, EndReason::Replaced)]);
     net.handed_back(&["Replaced, 1, at 0 s: <message id='m1'/>"]);
 }
 
@@ -100,9 +100,9 @@ fn stopped() {
     }
     net.cut(detached);
     for conn in [live, detached] {
-        net.server_ends(conn, Ending::Stopped);
+        net.server_ends(conn, EndReason::Stopped);
     }
-    net.ended(&[(live, Ending::Stopped), (detached, Ending::Stopped)]);
+    net.ended(&[(live, EndReason::Stopped), (detached, EndReason::Stopped)]);
     net.handed_back(&["Stopped, 1, at 0 s: <message id='m1'/>", "Stopped, 1, at 0 s: <message id='m1'/>"]);
 }
 
@@ -113,7 +113,7 @@ fn peer_fault() {
     net.server_sends(juliet, "<message id='m1'/>");
     net.client_writes(juliet, "<a h='2'/>");
     net.run();
-    net.ended(&[(juliet, Ending::PeerFault)]);
+    net.ended(&[(juliet, EndReason::PeerFault)]);
     net.handed_back(&["PeerFault, 1, at 0 s: <message id='m1'/>"]);
     assert!(net.store.is_empty());
 }
@@ -132,7 +132,7 @@ fn buffer_full() {
             </stream:error>
          S: </stream:stream>",
     );
-    net.ended(&[(juliet, Ending::BufferFull)]);
+    net.ended(&[(juliet, EndReason::BufferFull)]);
     net.handed_back(&["BufferFull, 1, at 0 s: <message id='m1'/>"]);
     net.undelivered(&["<message id='m2'/>"]);
 }
@@ -154,7 +154,7 @@ fn enable_refused() {
     net.client_sends(juliet, "<message id='m2'/>");
     net.cut(juliet);
     net.handed_back_to_client(&[]);
-    net.ended(&[(juliet, Ending::NotResumable)]);
+    net.ended(&[(juliet, EndReason::NotResumable)]);
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn resume_refused() {
     let juliet = net.login(JULIET);
     net.client_sends(juliet, "<message id='m1'/>");
     net.cut(juliet);
-    net.server_ends(juliet, Ending::Stopped);
+    net.server_ends(juliet, EndReason::Stopped);
     let again = net.resume(juliet);
     net.expect(
         "C: <message id='m1'/>
@@ -200,6 +200,6 @@ fn a_resumption_is_no_ending() {
     assert_eq!(net.got(conn, Side::Client).len(), 10);
     net.closes(conn, Side::Client);
     net.run();
-    net.ended(&[(conn, Ending::Closed)]);
+    net.ended(&[(conn, EndReason::Closed)]);
     net.handed_back(&[]);
 }

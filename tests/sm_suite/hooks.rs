@@ -1,6 +1,6 @@
 //! A host that looks at what a waiting session holds, and at what comes of it.
 
-use xmpp_sm::Ending;
+use xmpp_sm::EndReason;
 
 use crate::support::{Conn, Net, Side, quiet};
 use crate::{JULIET, sends};
@@ -44,7 +44,7 @@ fn unacknowledged_message_hook_resume() {
 fn unacknowledged_message_hook_bounce() {
     let mut net = four_unacknowledged();
     let other = net.login_silent(JULIET);
-    net.server_ends(1, Ending::Stopped);
+    net.server_ends(1, EndReason::Stopped);
     net.redeliver(other);
     net.run();
     assert_eq!(net.got(other, Side::Client), ["m1", "m2", "m3", "m4"]);
@@ -57,10 +57,10 @@ fn unacknowledged_message_hook_bounce() {
 #[test]
 fn unacknowledged_message_hook_offline() {
     let mut net = four_unacknowledged();
-    net.server_ends(1, Ending::Replaced);
+    net.server_ends(1, EndReason::Replaced);
     let stored = net.take_handed_back();
     assert_eq!(stored.iter().map(|back| back.returned.number.get()).collect::<Vec<_>>(), [2, 3, 4, 5]);
-    assert!(stored.iter().all(|back| back.ending == Some(Ending::Replaced)));
+    assert!(stored.iter().all(|back| back.reason == Some(EndReason::Replaced)));
     let again = net.login_silent(JULIET);
     for back in &stored {
         let stanza = net.delayed(back);
@@ -74,7 +74,7 @@ fn unacknowledged_message_hook_offline() {
 #[test]
 fn unacknowledged_message_hook_filter() {
     let mut net = four_unacknowledged();
-    net.server_ends(1, Ending::Stopped);
+    net.server_ends(1, EndReason::Stopped);
     // The host keeps what it wants to; the crate has let go of all.
     let kept: Vec<_> = net.take_handed_back().into_iter().filter(|back| back.returned.number.get() % 2 == 0).collect();
     let again = net.login_silent(JULIET);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use xmpp_sm::{Ending, FEATURE, Lookup, SessionStore};
+use xmpp_sm::{EndReason, FEATURE, Lookup, SessionStore};
 
 use crate::support::{Net, Side, quiet, secs, wire};
 use crate::{JULIET, SESSION_IQ};
@@ -135,7 +135,7 @@ fn server_enables_resumption_for_no_longer_than_either_wants() {
         net.advance(secs(granted) - Duration::from_millis(1));
         net.ended(&[]);
         net.advance(Duration::from_millis(1));
-        net.ended(&[(juliet, Ending::Expired)]);
+        net.ended(&[(juliet, EndReason::Expired)]);
     }
 }
 
@@ -154,7 +154,7 @@ fn client_enables_sm_twice_fails_with_correct_error_stanza() {
          S: </stream:stream>
          C: </stream:stream>",
     );
-    net.ended(&[(juliet, Ending::PeerFault)]);
+    net.ended(&[(juliet, EndReason::PeerFault)]);
     net.handed_back(&["PeerFault, 1, at 0 s: <message id='m1'/>"]);
     assert!(net.store.is_empty());
 }

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use xmpp_sm::{Config, Ending};
+use xmpp_sm::{Config, EndReason};
 
 use crate::JULIET;
 use crate::support::{Net, Side, asking_every, secs};
@@ -95,7 +95,7 @@ fn too_many_unacked_stanzas() {
             </stream:error>
          S: </stream:stream>",
     );
-    net.ended(&[(juliet, Ending::BufferFull)]);
+    net.ended(&[(juliet, EndReason::BufferFull)]);
     net.handed_back(&[
         "BufferFull, 1, at 0 s: <presence/>",
         "BufferFull, 2, at 0 s: <message id='m1'/>",
@@ -128,5 +128,5 @@ fn resend_more_offline_messages_than_buffer_size() {
     net.advance(secs(4));
     assert!(net.server(juliet).is_enabled());
     net.advance(secs(1));
-    net.ended(&[(juliet, Ending::BufferFull)]);
+    net.ended(&[(juliet, EndReason::BufferFull)]);
 }

@@ -1,14 +1,14 @@
 //! What was not acknowledged comes back to the host, once and in order, to be sent elsewhere.
 
-use xmpp_sm::Ending;
+use xmpp_sm::EndReason;
 
 use crate::support::{Conn, Net, Side, quiet, secs};
 use crate::{JULIET, sends};
 
 /// The ways in which a session ends with its stanzas unacknowledged.
 const STOPPED: fn(&mut Net, Conn) = |net, conn| net.client_writes(conn, "</stream:stream>");
-const TERMINATED: fn(&mut Net, Conn) = |net, conn| net.server_ends(conn, Ending::Stopped);
-const REPLACED: fn(&mut Net, Conn) = |net, conn| net.server_ends(conn, Ending::Replaced);
+const TERMINATED: fn(&mut Net, Conn) = |net, conn| net.server_ends(conn, EndReason::Stopped);
+const REPLACED: fn(&mut Net, Conn) = |net, conn| net.server_ends(conn, EndReason::Replaced);
 
 fn delayed(id: &str, seconds: u32) -> String {
     let stamp = format!("1970-01-01T00:00:{seconds:02}.000Z");
@@ -111,7 +111,7 @@ fn resend_unacked_on_reconnection() {
     sends(&mut net, juliet, &["m1", "m2", "m3"]);
     net.run();
     net.cut(juliet);
-    net.ended(&[(juliet, Ending::NotResumable)]);
+    net.ended(&[(juliet, EndReason::NotResumable)]);
     let again = net.login_silent(JULIET);
     net.redeliver(again);
     net.run();
@@ -129,7 +129,7 @@ fn resend_unacked_after_resume_timeout() {
     sends(&mut net, juliet, &["m1"]);
     net.cut(juliet);
     net.advance(secs(3));
-    net.ended(&[(juliet, Ending::Expired)]);
+    net.ended(&[(juliet, EndReason::Expired)]);
     let again = net.login_silent(JULIET);
     net.redeliver(again);
     net.expect(&format!("S2: {}", delayed("m1", 0)));
@@ -165,7 +165,7 @@ fn resume_session_state_send_message(acks_before: bool) {
     sends(&mut net, juliet, &["m2", "m3"]);
     net.undelivered(&[]);
     assert_eq!(net.detached(juliet, Side::Server).sent(), 3.into());
-    net.server_ends(juliet, Ending::Replaced);
+    net.server_ends(juliet, EndReason::Replaced);
     let again = net.login_silent(JULIET);
     net.redeliver(again);
     let first = if acks_before { String::new() } else { format!("S2: {}", delayed("m1", 0)) };
@@ -189,8 +189,8 @@ fn resume_session_state_stop_c2s() {
     sends(&mut net, juliet, &["m1"]);
     net.run();
     net.cut(juliet);
-    net.server_ends(juliet, Ending::Stopped);
-    net.ended(&[(juliet, Ending::Stopped)]);
+    net.server_ends(juliet, EndReason::Stopped);
+    net.ended(&[(juliet, EndReason::Stopped)]);
     let again = net.login_silent(JULIET);
     net.redeliver(again);
     net.expect(&format!("S2: {}", delayed("m1", 0)));
@@ -209,7 +209,7 @@ fn subscription_requests_are_buffered_properly() {
     }
     net.run();
     net.cut(juliet);
-    net.server_ends(juliet, Ending::Replaced);
+    net.server_ends(juliet, EndReason::Replaced);
     net.handed_back(&[
         "Replaced, 1, at 0 s: <presence id='p'/>",
         "Replaced, 2, at 0 s: <presence id='s' type='subscribe'/>",
@@ -224,7 +224,7 @@ fn preserve_order() {
     sends(&mut net, first, &["m1"]);
     net.cut(first);
     sends(&mut net, first, &["m2", "m3"]);
-    net.server_ends(first, Ending::Replaced);
+    net.server_ends(first, EndReason::Replaced);
     let second = net.login_silent(JULIET);
     net.redeliver(second);
     sends(&mut net, second, &["m4", "m5"]);
@@ -232,7 +232,7 @@ fn preserve_order() {
     sends(&mut net, second, &["m6"]);
     net.run();
     assert_eq!(net.got(second, Side::Client), ["m1", "m2", "m3", "m4", "m5", "m6"]);
-    net.server_ends(second, Ending::Replaced);
+    net.server_ends(second, EndReason::Replaced);
     let third = net.login_silent(JULIET);
     net.redeliver(third);
     net.run();

@@ -1,6 +1,6 @@
 //! A session goes on over another connection.
 
-use xmpp_sm::{Ending, Lookup, SessionStore, StaleH};
+use xmpp_sm::{EndReason, Lookup, SessionStore, StaleH};
 
 use crate::support::{Net, Place, Side, quiet, secs};
 use crate::{JULIET, ROMEO, smid};
@@ -66,7 +66,7 @@ fn resume_session() {
          S2: <a h='0'/>
          S2: </stream:stream>",
     );
-    net.ended(&[(again, Ending::Closed)]);
+    net.ended(&[(again, EndReason::Closed)]);
     net.handed_back(&[]);
 }
 
@@ -126,7 +126,7 @@ fn resume_session_with_wrong_h_does_not_leak_sessions() {
     net.advance(secs(299));
     net.ended(&[]);
     net.advance(secs(1));
-    net.ended(&[(1, Ending::Expired)]);
+    net.ended(&[(1, EndReason::Expired)]);
     net.handed_back(&[
         "Expired, 1, at 0 s: <presence/>",
         "Expired, 2, at 0 s: <message id='m1'/>",
@@ -187,8 +187,8 @@ fn resume_session_kills_old_C2S_gracefully() {
         net.run();
         assert!(matches!(net.peer(1, Side::Server).place, Place::MovedTo(2)));
         // What the old connection still does about its record is too late to hurt.
-        net.store.retire(&smid("sm-1"), old, 0.into(), net.now()).unwrap();
-        net.store.remove(&smid("sm-1"), old).unwrap();
+        net.store.retire(&smid("sm-1"), JULIET, old, 0.into(), net.now()).unwrap();
+        net.store.remove(&smid("sm-1"), JULIET, old).unwrap();
         net.advance(secs(100_000));
         assert_eq!(net.store.lookup(&smid("sm-1"), JULIET, net.now()), Ok(Lookup::Session(again)));
         assert!(net.server(again).is_enabled());

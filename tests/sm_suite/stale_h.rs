@@ -1,6 +1,6 @@
 //! The last `h` of a session that is gone.
 
-use xmpp_sm::{Ending, Lookup, SessionStore, StaleH};
+use xmpp_sm::{EndReason, Lookup, SessionStore, StaleH};
 
 use crate::support::{Net, Place, Side, quiet, secs};
 use crate::{JULIET, smid};
@@ -21,7 +21,7 @@ fn resume_expired_session_returns_correct_h() {
     let session = net.take_place(juliet, Side::Client);
     let Place::Detached(session) = session else { panic!("{session:?}") };
     net.advance(secs(3));
-    net.ended(&[(juliet, Ending::Expired)]);
+    net.ended(&[(juliet, EndReason::Expired)]);
     let again = net.resume_with(JULIET, session);
     net.expect(
         "C: <presence/>
@@ -58,7 +58,7 @@ fn three_stale(net: &mut Net) {
             net.client_sends(conn, "<presence/>");
         }
         net.run();
-        net.server_ends(conn, Ending::Stopped);
+        net.server_ends(conn, EndReason::Stopped);
     }
     net.skip();
 }
@@ -99,8 +99,8 @@ fn what_a_resumed_connection_does_late_leaves_the_h_of_its_successor() {
     net.run();
     net.cut(again);
     net.advance(secs(3));
-    net.ended(&[(again, Ending::Expired)]);
-    net.store.remove(&smid("sm-1"), old).unwrap();
-    net.store.retire(&smid("sm-1"), old, 0.into(), net.now()).unwrap();
+    net.ended(&[(again, EndReason::Expired)]);
+    net.store.remove(&smid("sm-1"), JULIET, old).unwrap();
+    net.store.retire(&smid("sm-1"), JULIET, old, 0.into(), net.now()).unwrap();
     assert_eq!(net.store.lookup(&smid("sm-1"), JULIET, net.now()), Ok(Lookup::StaleH(1.into())));
 }

@@ -1,6 +1,6 @@
 //! What the peers do, when a test says so.
 
-use xmpp_sm::{Ending, StreamError};
+use xmpp_sm::{EndReason, StreamError};
 
 use super::{Conn, Net, Place, Side, wire};
 
@@ -31,13 +31,13 @@ impl Net {
     /// Either side writes an `<r/>` of its own accord.
     pub fn requests(&mut self, conn: Conn, side: Side) {
         let now = self.now;
-        let request = self.stream_mut(conn, side).request(now).expect("stream management is on");
+        let request = self.stream_mut(conn, side).request_ack(now).expect("stream management is on");
         self.write(conn, side, &request.to_string());
     }
 
     /// Either side writes an `<a/>` of its own accord.
     pub fn acks(&mut self, conn: Conn, side: Side) {
-        let ack = self.stream_mut(conn, side).ack().expect("stream management is on");
+        let ack = self.stream_mut(conn, side).send_ack().expect("stream management is on");
         self.write(conn, side, &ack.to_string());
     }
 
@@ -47,15 +47,15 @@ impl Net {
     }
 
     /// The server ends a session: `Stopped` with nothing more than a close, `Replaced` with `<conflict/>`.
-    pub fn server_ends(&mut self, conn: Conn, ending: Ending) {
+    pub fn server_ends(&mut self, conn: Conn, reason: EndReason) {
         let conn = self.whereabouts(conn, Side::Server);
         if matches!(self.peer(conn, Side::Server).place, Place::Live(_)) {
-            if ending == Ending::Replaced {
+            if reason == EndReason::Replaced {
                 self.write(conn, Side::Server, &StreamError::Conflict.to_string());
             }
             self.write(conn, Side::Server, wire::CLOSE);
         }
-        self.end(conn, Side::Server, ending);
+        self.end(conn, Side::Server, reason);
     }
 
     /// From now on this side's host keeps the receipts of what it gets: see [`settles`](Net::settles).

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use minidom::Element;
 use xmpp_sm::{
-    Action, Answer, Detached, Disconnected, EnableRequest, Ended, Ending, Epoch, Error, Nonza, Receipt, ResumeRequest,
-    SessionStore, StreamMgmt,
+    Action, Closing, Detached, Disconnected, EnableRequest, EndReason, Ended, Epoch, Error, Inbound, Nonza, Reaction,
+    Receipt, ResumeRequest, SessionStore, StreamMgmt,
 };
 
 use super::{Conn, Net, Side, wire};
@@ -32,6 +32,8 @@ pub struct Peer {
 pub enum Place {
     /// Here.
     Live(StreamMgmt<String>),
+    /// Here, and this side has closed the stream, for this reason. The peer has not.
+    Closing(Closing<String>, EndReason),
     /// Here, and the connection is lost.
     Detached(Detached<String>),
     /// On a later connection.
@@ -43,35 +45,6 @@ pub enum Place {
 #[derive(Debug)]
 pub struct Pending {
     pub request: ResumeRequest,
-}
-
-/// An [`Action`] that does not borrow the state.
-pub enum Todo {
-    Nothing,
-    Deliver(Receipt),
-    Write(Vec<String>),
-    Enable(EnableRequest),
-    Resume(ResumeRequest),
-    Failed(Ended<String>),
-    Wrong(Error),
-}
-
-impl From<Result<Action<'_, String>, Error>> for Todo {
-    fn from(action: Result<Action<'_, String>, Error>) -> Self {
-        match action {
-            Ok(Action::Deliver(receipt)) => Self::Deliver(receipt),
-            Ok(Action::Other | Action::Acked(_) | Action::Enabled(_)) => Self::Nothing,
-            Ok(Action::Send(nonza)) => Self::Write(vec![nonza.to_string()]),
-            Ok(Action::Enable(request)) => Self::Enable(request),
-            Ok(Action::Resume(request)) => Self::Resume(request),
-            Ok(Action::Resumed(resend)) => {
-                let stanzas = resend.unacked.map(|queued| queued.stanza.clone());
-                Self::Write(stanzas.chain(resend.request.then(|| Nonza::Request.to_string())).collect())
-            }
-            Ok(Action::Failed(_, ended)) => Self::Failed(ended),
-            Err(error) => Self::Wrong(error),
-        }
-    }
 }
 
 impl Peer {
@@ -90,10 +63,28 @@ impl Peer {
 
 /// Both sides.
 impl Net {
-    pub(super) fn obey(&mut self, conn: Conn, side: Side, todo: Todo, element: &Element) {
-        match todo {
-            Todo::Nothing => self.peer_mut(conn, side).told_error |= wire::line(element).starts_with("<stream:error"),
-            Todo::Deliver(receipt) => {
+    /// An element has arrived. Returns whether this side still listens.
+    pub(super) fn takes(&mut self, conn: Conn, side: Side, element: &Element) -> bool {
+        let inbound = Inbound::from_element(element, "jabber:client");
+        let (now, is_error) = (self.now, matches!(inbound, Inbound::StreamError { .. }));
+        let peer = self.peer_mut(conn, side);
+        peer.told_error |= is_error;
+        match &mut peer.place {
+            Place::Live(stream) => match stream.handle(inbound, now) {
+                Ok(action) => self.obey(conn, side, action, element),
+                Err(error) => self.went_wrong(conn, side, error),
+            },
+            Place::Closing(closing, _) => {
+                closing.handle(&inbound);
+            }
+            Place::Detached(_) | Place::MovedTo(_) | Place::Gone => return false,
+        }
+        true
+    }
+
+    fn obey(&mut self, conn: Conn, side: Side, action: Action<String>, element: &Element) {
+        match action {
+            Action::Deliver(receipt) => {
                 let name = element.attr("id").map_or_else(|| wire::line(element), str::to_owned);
                 let peer = self.peer_mut(conn, side);
                 peer.got.push(name);
@@ -103,19 +94,26 @@ impl Net {
                     self.settle(conn, side, receipt);
                 }
             }
-            Todo::Write(pieces) => {
-                for piece in pieces {
-                    self.write(conn, side, &piece);
-                }
-            }
-            Todo::Enable(request) => self.answer_enable(conn, request),
-            Todo::Resume(request) if self.slow_lookup => {
+            Action::Other | Action::Acknowledged(_) | Action::Enabled(_) => {}
+            Action::Write(nonza) => self.write_all(conn, side, [nonza]),
+            Action::Enable(request) => self.answer_enable(conn, request),
+            Action::Resume(request) if self.slow_lookup => {
                 self.peer_mut(conn, side).pending = Some(Pending { request });
             }
-            Todo::Resume(request) => self.take_over(conn, request),
-            Todo::Failed(ended) => self.hand_back(conn, side, ended),
-            Todo::Wrong(error) => self.went_wrong(conn, side, error),
+            Action::Resume(request) => self.take_over(conn, request),
+            Action::Resumed(request) => self.resend(conn, side, request),
+            Action::Failed(_, ended) => self.hand_back(conn, side, *ended),
+            other => panic!("a host does not know what to do about {other:?}"),
         }
+    }
+
+    /// Writes what a resumed session holds, and then what comes after it.
+    pub(super) fn resend(&mut self, conn: Conn, side: Side, after: Option<Nonza>) {
+        let unacked: Vec<_> = self.stream(conn, side).unacked().map(|queued| queued.stanza.clone()).collect();
+        for stanza in unacked {
+            self.write(conn, side, &stanza);
+        }
+        self.write_all(conn, side, after);
     }
 
     /// Gives a receipt back to its session, wherever that is.
@@ -133,22 +131,22 @@ impl Net {
 
     pub(super) fn went_wrong(&mut self, conn: Conn, side: Side, error: Error) {
         self.errors.push((side, error));
-        self.answer(conn, side, error.answer());
+        self.react(conn, side, error.reaction());
     }
 
-    fn answer(&mut self, conn: Conn, side: Side, answer: Answer) {
-        match answer {
-            Answer::Nothing => {}
-            Answer::Later => panic!("the host has not kept the order of calls"),
-            Answer::Reply(nonza) => self.write_all(conn, side, [nonza]),
-            Answer::End(end) => {
+    fn react(&mut self, conn: Conn, side: Side, reaction: Reaction) {
+        match reaction {
+            Reaction::Nothing => {}
+            Reaction::Later => panic!("the host has not kept the order of calls"),
+            Reaction::Write(nonza) => self.write_all(conn, side, [nonza]),
+            Reaction::Close(last) => {
                 let mut out = bytes::BytesMut::new();
-                end.write_to(&mut out);
+                last.write_to(&mut out);
                 out.extend_from_slice(b"</stream:stream>");
                 self.write(conn, side, std::str::from_utf8(&out).expect("text"));
-                self.end(conn, side, end.ending);
+                self.end(conn, side, last.reason);
             }
-            Answer::Detach => {
+            Reaction::Detach => {
                 self.connections[conn - 1].is_cut = true;
                 self.connections[conn - 1].on_the_way = Default::default();
                 self.log.push(format!(
@@ -167,15 +165,15 @@ impl Net {
             Place::Live(stream) => match stream.record_sent(stanza.to_owned(), now) {
                 Ok(sent) => {
                     self.write(conn, side, stanza);
-                    self.write_all(conn, side, sent.request.then_some(Nonza::Request));
+                    self.write_all(conn, side, sent.write);
                     for returned in sent.evicted.into_iter().flatten() {
                         self.note_back(conn, side, None, returned);
                     }
                 }
                 Err(refused) => {
-                    let answer = refused.answer();
+                    let reaction = refused.reaction();
                     self.undelivered.push(refused.stanza);
-                    self.answer(conn, side, answer);
+                    self.react(conn, side, reaction);
                 }
             },
             Place::Detached(session) => {
@@ -183,26 +181,29 @@ impl Net {
                     self.undelivered.push(full.stanza);
                 }
             }
-            Place::MovedTo(_) | Place::Gone => self.undelivered.push(stanza.to_owned()),
+            Place::Closing(..) | Place::MovedTo(_) | Place::Gone => self.undelivered.push(stanza.to_owned()),
         }
     }
 
     /// This side closes the stream in good order.
     pub(super) fn finish(&mut self, conn: Conn, side: Side) {
-        let Place::Live(stream) = &mut self.peer_mut(conn, side).place else { return };
-        let last = stream.finish();
-        self.write_all(conn, side, last);
-        self.write(conn, side, wire::CLOSE);
-        self.disconnected(conn, side);
+        match self.take_place(conn, side) {
+            Place::Live(stream) => {
+                let (last, closing) = stream.finish();
+                self.write_all(conn, side, last);
+                self.write(conn, side, wire::CLOSE);
+                self.put_place(conn, side, Place::Closing(closing, EndReason::Closed));
+            }
+            other => self.put_place(conn, side, other),
+        }
     }
 
     /// The other side has closed the stream.
     pub(super) fn peer_closed(&mut self, conn: Conn, side: Side) {
-        if self.peer(conn, side).told_error {
-            self.disconnected(conn, side);
-        } else {
+        if !self.peer(conn, side).told_error {
             self.finish(conn, side);
         }
+        self.disconnected(conn, side);
     }
 
     /// This side has no connection any more.
@@ -212,15 +213,16 @@ impl Net {
                 Disconnected::Resumable(session) => self.put_place(conn, side, Place::Detached(session)),
                 Disconnected::Ended(ended) => self.hand_back(conn, side, ended),
             },
+            Place::Closing(closing, reason) => self.hand_back(conn, side, closing.end(reason)),
             other => self.put_place(conn, side, other),
         }
     }
 
     /// This side ends its session.
-    pub(super) fn end(&mut self, conn: Conn, side: Side, ending: Ending) {
+    pub(super) fn end(&mut self, conn: Conn, side: Side, reason: EndReason) {
         let ended = match self.take_place(conn, side) {
-            Place::Live(stream) => stream.end(ending),
-            Place::Detached(session) => session.end(ending),
+            Place::Live(stream) => stream.end(reason),
+            Place::Detached(session) => session.end(reason),
             other => return self.put_place(conn, side, other),
         };
         self.hand_back(conn, side, ended);
@@ -228,19 +230,20 @@ impl Net {
 
     /// Takes what a session leaves behind: its stanzas, and its record in the store.
     pub(super) fn hand_back(&mut self, conn: Conn, side: Side, ended: Ended<String>) {
-        let Ended { ending, smid, h, unacked, .. } = ended;
+        let Ended { reason, smid, h, unacked, .. } = ended;
         if side == Side::Server {
-            self.endings.push((conn, ending));
+            self.endings.push((conn, reason));
             if let Some((smid, epoch)) = smid.zip(self.peer_mut(conn, side).epoch.take()) {
-                let done = match ending {
-                    Ending::Closed => self.store.remove(&smid, epoch),
-                    _ => self.store.retire(&smid, epoch, h, self.now),
+                let owner = self.owner(conn);
+                let done = match reason {
+                    EndReason::Closed => self.store.remove(&smid, &owner, epoch),
+                    _ => self.store.retire(&smid, &owner, epoch, h, self.now),
                 };
                 done.expect("memory does not fail");
             }
         }
         for returned in unacked {
-            self.note_back(conn, side, Some(ending), returned);
+            self.note_back(conn, side, Some(reason), returned);
         }
     }
 
@@ -249,7 +252,7 @@ impl Net {
         let due = peers.filter_map(|peer| match &peer.place {
             Place::Live(stream) => stream.poll_timeout(),
             Place::Detached(session) => session.deadline(),
-            Place::MovedTo(_) | Place::Gone => None,
+            Place::Closing(..) | Place::MovedTo(_) | Place::Gone => None,
         });
         due.chain(self.store.next_sweep()).min()
     }
@@ -276,8 +279,8 @@ impl Net {
                 }
             }
         }
-        if self.store.next_sweep().is_some_and(|due| due <= now) {
-            self.store.sweep(now);
+        while self.store.next_sweep().is_some_and(|due| due <= now) {
+            let _ = self.store.sweep(now);
         }
     }
 }

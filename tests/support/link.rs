@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use xmpp_sm::{Inbound, Nonza};
+use xmpp_sm::Nonza;
 
-use super::host::Todo;
-use super::{Conn, Net, Place, Side, wire};
+use super::{Conn, Net, Side, wire};
 
 impl Net {
     /// Delivers until nothing is on the way.
@@ -113,9 +112,9 @@ impl Net {
         let (elements, closes) = wire::read(text);
         let mut elements = VecDeque::from(elements);
         while let Some(element) = elements.pop_front() {
-            let inbound = Inbound::from_element(&element, "jabber:client");
-            let Some(todo) = self.peer_mut_handle(conn, side, inbound) else { return };
-            self.obey(conn, side, todo, &element);
+            if !self.takes(conn, side, &element) {
+                return;
+            }
             if self.peer(conn, side).pending.is_some() {
                 // The rest of the piece waits with the others.
                 let rest: String = elements.iter().map(String::from).collect();
@@ -128,14 +127,6 @@ impl Net {
         }
         if closes {
             self.peer_closed(conn, side);
-        }
-    }
-
-    fn peer_mut_handle(&mut self, conn: Conn, side: Side, inbound: Inbound) -> Option<Todo> {
-        let now = self.now;
-        match &mut self.peer_mut(conn, side).place {
-            Place::Live(stream) => Some(Todo::from(stream.handle(inbound, now))),
-            _ => None,
         }
     }
 }

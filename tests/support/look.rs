@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
-use xmpp_sm::{Detached, Ending, Returned, StreamMgmt, delay};
+use xmpp_sm::{Detached, EndReason, Returned, StreamMgmt, Unacked, delay};
 
 use super::{Conn, Net, Peer, Place, Side, wire};
 
@@ -12,8 +12,8 @@ use super::{Conn, Net, Peer, Place, Side, wire};
 pub struct Back {
     /// On which connection its session was.
     pub conn: Conn,
-    /// How the session ended; nothing if it goes on and the stanza had to make room.
-    pub ending: Option<Ending>,
+    /// How the session ended. `None`: it goes on, and the stanza had to make room.
+    pub reason: Option<EndReason>,
     pub returned: Returned<String>,
     /// When it was queued, after the start of the virtual time.
     pub queued: Duration,
@@ -22,18 +22,32 @@ pub struct Back {
 /// `Expired, 1, at 5 s: <message id='m1'/>`
 impl fmt::Display for Back {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ending = self.ending.map_or_else(|| "evicted".to_owned(), |ending| format!("{ending:?}"));
+        let how = self.reason.map_or_else(|| "evicted".to_owned(), |reason| format!("{reason:?}"));
         let line = wire::lines(&self.returned.stanza).concat();
-        write!(f, "{ending}, {}, at {} s: {line}", self.returned.number, self.queued.as_secs_f64())
+        write!(f, "{how}, {}, at {} s: {line}", self.returned.number, self.queued.as_secs_f64())
     }
 }
 
-/// All of a state, as text. The options in it are left out: they hold a number that every new session moves.
-pub fn state_of(state: &impl fmt::Debug) -> String {
-    let text = format!("{state:?}");
-    let Some((before, rest)) = text.split_once("config: Config {") else { return text };
-    let (_, after) = rest.split_once(" serial: ").expect("the last of the options");
-    format!("{before}{}", after.trim_start_matches(|c: char| c.is_ascii_digit()))
+/// All of a state, as text, with the stanzas that it holds, which its own text leaves out.
+pub fn state_of(state: &impl State) -> String {
+    let kept: Vec<_> = state.kept().collect();
+    format!("{state:?} {kept:?}")
+}
+
+pub trait State: fmt::Debug {
+    fn kept(&self) -> Unacked<'_, String>;
+}
+
+impl State for StreamMgmt<String> {
+    fn kept(&self) -> Unacked<'_, String> {
+        self.unacked()
+    }
+}
+
+impl State for Detached<String> {
+    fn kept(&self) -> Unacked<'_, String> {
+        self.unacked()
+    }
 }
 
 impl Net {
@@ -96,7 +110,7 @@ impl Net {
 
     /// The sessions of the server that have ended since the last look, by connection.
     #[track_caller]
-    pub fn ended(&mut self, expected: &[(Conn, Ending)]) {
+    pub fn ended(&mut self, expected: &[(Conn, EndReason)]) {
         assert_eq!(std::mem::take(&mut self.endings), expected);
     }
 
@@ -150,7 +164,11 @@ impl Net {
 
     /// All of the state on one side, to be compared with what it was before.
     pub fn state(&self, conn: Conn, side: Side) -> String {
-        state_of(&self.peer(conn, side).place)
+        match &self.peer(conn, side).place {
+            Place::Live(stream) => state_of(stream),
+            Place::Detached(session) => state_of(session),
+            other => format!("{other:?}"),
+        }
     }
 
     pub fn is_gone(&self, conn: Conn, side: Side) -> bool {
@@ -174,9 +192,9 @@ impl Net {
         self.connections[conn - 1].on_the_way[side as usize].len()
     }
 
-    pub(super) fn note_back(&mut self, conn: Conn, side: Side, ending: Option<Ending>, returned: Returned<String>) {
+    pub(super) fn note_back(&mut self, conn: Conn, side: Side, reason: Option<EndReason>, returned: Returned<String>) {
         let queued = returned.queued.duration_since(self.base);
-        let back = Back { conn, ending, returned, queued };
+        let back = Back { conn, reason, returned, queued };
         match side {
             Side::Client => self.client_back.push(back),
             Side::Server => self.back.push(back),

@@ -46,7 +46,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use xmpp_sm::{
-    AckFreq, Condition, Config, Detached, Ending, Error, MemoryStore, Parts, SessionStore, SmId, StreamMgmt,
+    AckFreq, Condition, Config, Detached, EndReason, Error, MemoryStore, Parts, SessionStore, SmId, StreamMgmt,
 };
 
 pub use host::{Peer, Place};
@@ -103,12 +103,12 @@ pub struct Net {
     back: Vec<Back>,
     client_back: Vec<Back>,
     undelivered: Vec<String>,
-    endings: Vec<(Conn, Ending)>,
+    endings: Vec<(Conn, EndReason)>,
 }
 
 /// The defaults, but `<r/>` is only written when a test says so.
 pub fn quiet() -> Config {
-    Config::default().ack(false)
+    Config::default().request_acks(false)
 }
 
 /// The defaults, with an `<r/>` after so many stanzas.
@@ -263,7 +263,7 @@ impl Net {
         let parts = |h: u32, acked: u32| Parts {
             smid: smid.clone(),
             deadline,
-            window: Some(secs(600)),
+            resume_timeout: Some(secs(600)),
             h: h.into(),
             acked: acked.into(),
             unacked: Vec::new(),
@@ -272,7 +272,7 @@ impl Net {
         let client = Detached::from_parts(self.client_config.clone(), parts(server_sent, client_sent));
         let conn = self.open(owner);
         let _ = self.take_place(conn, Side::Client);
-        let registered = self.store.register(&smid, owner, conn).expect("room in the store");
+        let registered = self.store.register(&smid, owner, conn, self.now).expect("room in the store");
         let peer = self.peer_mut(conn, Side::Server);
         peer.place = Place::Detached(server.expect("few stanzas"));
         peer.epoch = Some(registered.epoch);

@@ -1,8 +1,8 @@
 //! What only a server's host does: it answers requests, and takes sessions over.
 
 use xmpp_sm::{
-    Detached, Disconnected, EnableRequest, Ending, Lookup, Nonza, Refusal, ResumeError, ResumeRequest, Resumption,
-    SessionStore, SmId, StreamError, WhyRefused,
+    Detached, Disconnected, EnableRequest, EndReason, Lookup, NotResumed, NotResumedWhy, Refusal, ResumeRequest,
+    Resumption, SessionStore, SmId, StreamError,
 };
 
 use super::host::Pending;
@@ -16,11 +16,11 @@ impl Net {
         }
         let mut smid = request.is_resumable().then(|| self.next_smid());
         if let Some(id) = &smid {
-            match self.store.register(id, &self.owner(conn), conn) {
+            match self.store.register(id, &self.owner(conn), conn, self.now) {
                 Ok(registered) => {
                     self.peer_mut(conn, Side::Server).epoch = Some(registered.epoch);
-                    if let Some(evicted) = registered.evicted {
-                        self.server_ends(evicted.sid, Ending::Replaced);
+                    if let Some(displaced) = registered.displaced {
+                        self.server_ends(displaced.handle, EndReason::Replaced);
                     }
                 }
                 // Then without resumption.
@@ -35,7 +35,7 @@ impl Net {
     pub(super) fn take_over(&mut self, conn: Conn, request: ResumeRequest) {
         let found = self.store.lookup(request.previd(), &self.owner(conn), self.now);
         let old = match found.map(Lookup::session) {
-            Ok(Ok(sid)) => self.whereabouts(sid, Side::Server),
+            Ok(Ok(handle)) => self.whereabouts(handle, Side::Server),
             Ok(Err(refusal)) => return self.refuse(conn, request, refusal),
             Err(error) => panic!("memory does not fail: {error}"),
         };
@@ -65,38 +65,32 @@ impl Net {
 
     fn accept(&mut self, conn: Conn, old: Conn, request: ResumeRequest, session: Detached<String>) {
         let (now, smid) = (self.now, session.smid().clone());
-        let accepted = self.stream_mut(conn, Side::Server).accept_resume(request, session, now);
-        let (pieces, refused) = match accepted {
-            Ok(Resumption { resumed, resend }) => {
-                let stanzas = resend.unacked.map(|queued| queued.stanza.clone());
-                let after = resend.request.then(|| Nonza::Request.to_string());
-                ([resumed.to_string()].into_iter().chain(stanzas).chain(after).collect::<Vec<_>>(), None)
-            }
-            Err(ResumeError::Refused { failed, why, session }) => (vec![failed.to_string()], Some((why, session))),
-            Err(ResumeError::NotYet { request, session }) => {
-                self.put_place(old, Side::Server, Place::Detached(session));
-                self.peer_mut(conn, Side::Server).pending = Some(Pending { request });
-                return;
-            }
-            Err(ResumeError::Mismatch { .. }) => panic!("the store gave another session"),
-        };
-        for piece in &pieces {
-            self.write(conn, Side::Server, piece);
-        }
-        match refused {
-            None => {
+        match self.stream_mut(conn, Side::Server).accept_resume(request, session, now) {
+            Ok(Resumption { write, after }) => {
+                self.write_all(conn, Side::Server, [write]);
+                self.resend(conn, Side::Server, after);
                 self.put_place(old, Side::Server, Place::MovedTo(conn));
                 let got = std::mem::take(&mut self.peer_mut(old, Side::Server).got);
-                let registered = self.store.register(&smid, &self.owner(conn), conn).expect("it has room already");
+                let registered = self.store.register(&smid, &self.owner(conn), conn, now).expect("it has room already");
                 let peer = self.peer_mut(conn, Side::Server);
                 peer.got = got;
                 peer.epoch = Some(registered.epoch);
             }
-            Some((WhyRefused::Expired, session)) => {
-                let ended = session.end(Ending::Expired);
-                self.hand_back(old, Side::Server, ended);
+            Err(NotResumed { session, why }) => {
+                self.put_place(old, Side::Server, Place::Detached(session));
+                match why {
+                    NotResumedWhy::Refused { write, refusal } => {
+                        self.write_all(conn, Side::Server, [write]);
+                        if matches!(refusal, Refusal::Expired(_)) {
+                            self.end(old, Side::Server, EndReason::Expired);
+                        }
+                    }
+                    NotResumedWhy::ReceiptsOpen(request) => {
+                        self.peer_mut(conn, Side::Server).pending = Some(Pending { request });
+                    }
+                    other => panic!("the store gave another session: {other}"),
+                }
             }
-            Some((WhyRefused::WrongH(_), session)) => self.put_place(old, Side::Server, Place::Detached(session)),
         }
     }
 

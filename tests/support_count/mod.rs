@@ -10,7 +10,7 @@ thread_local! {
 /// What was asked of the allocator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// How many pieces of memory were taken; one that grows or shrinks is taken anew.
+    /// How many pieces of memory were taken; one that grows or shrinks is taken again.
     pub taken: usize,
     /// How many were given back.
     pub freed: usize,

@@ -60,7 +60,7 @@ pub fn session_at<S: Stanza>(config: &Arc<Config>, h: u32, acked: u32, deadline:
     let parts = Parts {
         smid: smid(),
         deadline: Some(deadline),
-        window: Some(Duration::from_secs(600)),
+        resume_timeout: Some(Duration::from_secs(600)),
         h: h.into(),
         acked: acked.into(),
         unacked: Vec::new(),
@@ -102,14 +102,14 @@ pub fn detach<S: Stanza>(stream: StreamMgmt<S>, now: Instant) -> Detached<S> {
 /// An `<a/>` arrives.
 pub fn ack<S: Stanza>(stream: &mut StreamMgmt<S>, h: u32, now: Instant) -> Result<Acked, Error> {
     match stream.handle(Inbound::Nonza(Nonza::Ack(h.into())), now)? {
-        Action::Acked(acked) => Ok(acked),
+        Action::Acknowledged(acked) => Ok(acked),
         _ => panic!("an <a/> acknowledges"),
     }
 }
 
 /// A stanza arrives.
 pub fn deliver<S: Stanza>(stream: &mut StreamMgmt<S>, now: Instant) -> Receipt {
-    match stream.handle(Inbound::Stanza, now) {
+    match stream.handle(Inbound::Stanza { bytes: 1 }, now) {
         Ok(Action::Deliver(receipt)) => receipt,
         _ => panic!("a stanza is delivered"),
     }
@@ -117,8 +117,8 @@ pub fn deliver<S: Stanza>(stream: &mut StreamMgmt<S>, now: Instant) -> Receipt {
 
 /// An `<r/>` arrives: the h of the answer.
 pub fn answer<S: Stanza>(stream: &mut StreamMgmt<S>, now: Instant) -> Counter {
-    match stream.handle(Inbound::Nonza(Nonza::Request), now) {
-        Ok(Action::Send(Nonza::Ack(h))) => h,
+    match stream.handle(Inbound::Nonza(Nonza::AckRequest), now) {
+        Ok(Action::Write(Nonza::Ack(h))) => h,
         _ => panic!("an <r/> is answered"),
     }
 }

@@ -27,7 +27,7 @@ pub fn another_owner_gets_the_answer_of_an_unknown_id<M: MakeStore>(make: &M) {
     let (live, gone) = (smid("live"), smid("gone"));
     store.register(&live, JULIET, 1);
     let epoch = store.register(&gone, JULIET, 2);
-    store.retire(&gone, epoch, 7, SECOND);
+    store.retire(&gone, JULIET, epoch, 7, SECOND);
     let unknown = store.lookup(&smid("never was"), ROMEO, SECOND);
     // Owners are compared whole: no prefix, no resource, no other case is the same one.
     for other in [ROMEO, "juliet@example.co", "juliet@example.com.", "juliet@example.com/balcony", "Juliet@example.com"]
@@ -39,30 +39,31 @@ pub fn another_owner_gets_the_answer_of_an_unknown_id<M: MakeStore>(make: &M) {
     assert_eq!(store.lookup(&gone, JULIET, SECOND), stale(7));
 }
 
-pub fn an_sm_id_of_another_owner_cannot_be_registered<M: MakeStore>(make: &M) {
+pub fn the_same_sm_id_of_two_owners_is_two_records<M: MakeStore>(make: &M) {
     let store = Checked::new(make, on());
     let id = smid("a");
-    let epoch = store.register(&id, JULIET, 1);
-    store.store.register(&id, ROMEO, make.sid(2)).expect_err("it is taken");
-    // Nothing has changed.
+    let of_juliet = store.register(&id, JULIET, 1);
+    let of_romeo = store.register(&id, ROMEO, 2);
     assert_eq!(store.lookup(&id, JULIET, SECOND), store.session(1));
+    assert_eq!(store.lookup(&id, ROMEO, SECOND), store.session(2));
+    store.retire(&id, JULIET, of_juliet, 7, SECOND);
+    assert_eq!(store.lookup(&id, JULIET, SECOND), stale(7));
+    assert_eq!(store.lookup(&id, ROMEO, SECOND), store.session(2));
+    store.remove(&id, ROMEO, of_romeo);
+    assert_eq!(store.lookup(&id, JULIET, SECOND), stale(7));
     assert_eq!(store.lookup(&id, ROMEO, SECOND), Lookup::NotFound);
-    store.retire(&id, epoch, 7, SECOND);
-    assert_eq!(store.lookup(&id, JULIET, SECOND), stale(7));
-    store.store.register(&id, ROMEO, make.sid(3)).expect_err("its h is remembered for another owner");
-    assert_eq!(store.lookup(&id, JULIET, SECOND), stale(7));
 }
 
 pub fn sm_ids_of_1_to_4000_bytes_are_told_apart<M: MakeStore>(make: &M) {
     let store = Checked::new(make, on());
     let lengths = (1..300).chain((300..3990).step_by(97)).chain(3990..=SmId::MAX_BYTES);
     let ids: Vec<SmId> = lengths.map(|length| smid(&"x".repeat(length))).collect();
-    let epochs: Vec<Epoch> = (0..).zip(&ids).map(|(sid, id)| store.register(id, JULIET, sid)).collect();
-    for (sid, id) in (0..).zip(&ids) {
-        assert_eq!(store.lookup(id, JULIET, SECOND), store.session(sid), "{sid}");
+    let epochs: Vec<Epoch> = (0..).zip(&ids).map(|(handle, id)| store.register(id, JULIET, handle)).collect();
+    for (handle, id) in (0..).zip(&ids) {
+        assert_eq!(store.lookup(id, JULIET, SECOND), store.session(handle), "{handle}");
     }
     for (h, (id, epoch)) in (0..).zip(ids.iter().zip(epochs)) {
-        store.retire(id, epoch, h, SECOND);
+        store.retire(id, JULIET, epoch, h, SECOND);
     }
     for (h, id) in (0..).zip(&ids) {
         assert_eq!(store.lookup(id, JULIET, SECOND), stale(h), "{h}");
@@ -77,11 +78,11 @@ pub fn sm_ids_are_compared_byte_by_byte<M: MakeStore>(make: &M) {
         "a&amp;b", "a\\b", "[a]", "{a}", "a/../b", "a;", "😀", "$a", "0", "00", "+0", "a/b+c==",
     ]
     .map(smid);
-    for (sid, id) in (0..).zip(&ids) {
-        store.register(id, JULIET, sid);
+    for (handle, id) in (0..).zip(&ids) {
+        store.register(id, JULIET, handle);
     }
-    for (sid, id) in (0..).zip(&ids) {
-        assert_eq!(store.lookup(id, JULIET, SECOND), store.session(sid), "{:?}", id.as_str());
+    for (handle, id) in (0..).zip(&ids) {
+        assert_eq!(store.lookup(id, JULIET, SECOND), store.session(handle), "{:?}", id.as_str());
     }
 }
 
@@ -89,11 +90,11 @@ pub fn a_session_registered_again_is_found_at_its_new_place<M: MakeStore>(make: 
     let store = Checked::new(make, on());
     let id = smid("a");
     let mut epoch = store.register(&id, JULIET, 0);
-    for sid in 1..10 {
-        epoch = store.register(&id, JULIET, sid);
-        assert_eq!(store.lookup(&id, JULIET, SECOND), store.session(sid));
+    for handle in 1..10 {
+        epoch = store.register(&id, JULIET, handle);
+        assert_eq!(store.lookup(&id, JULIET, SECOND), store.session(handle));
     }
-    store.store.remove(&id, epoch).unwrap();
+    store.remove(&id, JULIET, epoch);
     // No earlier place comes up from under the last one.
     assert_eq!(store.lookup(&id, JULIET, SECOND), Lookup::NotFound);
 }
@@ -114,7 +115,7 @@ pub fn sessions_of_one_owner_are_told_apart<M: MakeStore>(make: &M) {
     let store = Checked::new(make, on());
     let epochs: Vec<_> = (0..50).map(|n| store.register(&smid(&format!("id{n}")), JULIET, n)).collect();
     for (n, epoch) in (0..).zip(&epochs).step_by(2) {
-        store.retire(&smid(&format!("id{n}")), *epoch, n, SECOND);
+        store.retire(&smid(&format!("id{n}")), JULIET, *epoch, n, SECOND);
     }
     for n in 0..50_u32 {
         let expected = if n % 2 == 0 { stale(n) } else { store.session(n.into()) };
@@ -124,11 +125,11 @@ pub fn sessions_of_one_owner_are_told_apart<M: MakeStore>(make: &M) {
 
 pub fn it_is_used_through_a_reference_to_the_trait<M: MakeStore>(make: &M) {
     let store = Checked::new(make, on());
-    let shared: &(dyn SessionStore<Sid = M::Sid, Error = <M::Store as SessionStore>::Error> + Send + Sync) =
+    let shared: &(dyn SessionStore<Handle = M::Handle, Error = <M::Store as SessionStore>::Error> + Send + Sync) =
         &store.store;
     let id = smid("a");
-    let registered = shared.register(&id, JULIET, make.sid(1)).unwrap();
+    let registered = shared.register(&id, JULIET, make.handle(1), store.start).unwrap();
     assert_eq!(shared.lookup(&id, JULIET, store.start).unwrap(), store.session(1));
-    shared.remove(&id, registered.epoch).unwrap();
+    shared.remove(&id, JULIET, registered.epoch).unwrap();
     assert_eq!(shared.lookup(&id, JULIET, store.start).unwrap(), Lookup::NotFound);
 }

@@ -9,12 +9,12 @@
 //! struct OnRedis;
 //!
 //! impl support_store::MakeStore for OnRedis {
-//!     type Sid = String;
+//!     type Handle = String;
 //!     type Store = RedisStore;
 //!     // Redis lets keys expire by itself: there is nothing left to sweep.
 //!     const SWEEPS: bool = false;
 //!     fn store(&self, stale_h: StaleH) -> RedisStore { RedisStore::connect(fresh_prefix(), stale_h) }
-//!     fn sid(&self, number: u64) -> String { format!("node-1/{number}") }
+//!     fn handle(&self, number: u64) -> String { format!("node-1/{number}") }
 //! }
 //!
 //! support_store::conformance!(OnRedis);
@@ -36,18 +36,19 @@ use xmpp_sm::{Counter, Epoch, Lookup, SessionStore, SmId, StaleH};
 /// How the suite gets a store to check.
 pub trait MakeStore: Sync {
     /// A handle that can be told from others.
-    type Sid: Debug + PartialEq + Send;
+    type Handle: Debug + PartialEq + Send;
     /// The store.
-    type Store: SessionStore<Sid = Self::Sid, Error: Debug>;
+    type Store: SessionStore<Handle = Self::Handle, Error: Debug>;
     /// Whether old records stay until they are swept. `false`: they go by themselves, and
     /// [`sweep`](SessionStore::sweep) may tell any number.
     const SWEEPS: bool = true;
 
-    /// An empty store, without caps, that keeps the last `h` of sessions as `stale_h` says.
+    /// An empty store that keeps the last `h` of sessions as `stale_h` says. It has room for a thousand
+    /// sessions of one owner and for as many stale records.
     fn store(&self, stale_h: StaleH) -> Self::Store;
 
     /// A handle; another one for each number.
-    fn sid(&self, number: u64) -> Self::Sid;
+    fn handle(&self, number: u64) -> Self::Handle;
 
     /// The clock goes to `now`. For stores that have one of their own.
     fn pass_time(&self, _store: &Self::Store, _now: Instant) {}
@@ -61,7 +62,7 @@ macro_rules! conformance {
             a_registered_session_is_found_by_its_owner
             what_never_was_is_not_found
             another_owner_gets_the_answer_of_an_unknown_id
-            an_sm_id_of_another_owner_cannot_be_registered
+            the_same_sm_id_of_two_owners_is_two_records
             sm_ids_of_1_to_4000_bytes_are_told_apart
             sm_ids_are_compared_byte_by_byte
             a_session_registered_again_is_found_at_its_new_place
@@ -74,6 +75,9 @@ macro_rules! conformance {
             a_session_that_dies_late_leaves_its_successor_alone
             a_late_end_leaves_a_later_stale_h_alone
             the_epoch_of_another_session_ends_nothing
+            no_epoch_but_its_own_ends_a_session
+            another_owner_ends_nothing
+            a_store_built_anew_gives_other_epochs
             what_is_ended_twice_is_ended_once
             nobody_sees_a_session_half_retired
             of_many_registrations_the_last_one_holds
@@ -82,11 +86,13 @@ macro_rules! conformance {
             the_last_h_is_answered_as_often_as_it_is_asked_for
             every_h_comes_back_as_it_was_given
             nothing_older_than_geriatric_is_answered_swept_or_not
+            to_be_asked_for_keeps_nothing_young
             nothing_is_remembered_where_it_is_switched_off
             a_removed_session_leaves_nothing_behind
             a_session_registered_again_has_no_stale_h
             sweep_drops_what_is_too_old_and_tells_how_many
             sweep_leaves_sessions_alone
+            sweep_leaves_alone_what_has_come_back
             next_sweep_leads_to_an_empty_table
             next_sweep_is_never_where_repeat_after_is_none
         );
@@ -135,33 +141,51 @@ impl<'a, M: MakeStore> Checked<'a, M> {
         Self { make, store: make.store(stale_h), start: Instant::now() }
     }
 
-    pub fn register(&self, smid: &SmId, owner: &str, sid: u64) -> Epoch {
-        let registered = self.store.register(smid, owner, self.make.sid(sid)).unwrap();
-        assert_eq!(registered.evicted, None, "there is no cap");
+    pub fn register(&self, smid: &SmId, owner: &str, handle: u64) -> Epoch {
+        self.register_at(smid, owner, handle, Duration::ZERO)
+    }
+
+    pub fn register_at(&self, smid: &SmId, owner: &str, handle: u64, after: Duration) -> Epoch {
+        self.make.pass_time(&self.store, self.start + after);
+        let registered = self.store.register(smid, owner, self.make.handle(handle), self.start + after).unwrap();
+        assert_eq!(registered.displaced, None, "there is room");
         registered.epoch
     }
 
     /// What the owner is told so long after the start.
-    pub fn lookup(&self, smid: &SmId, owner: &str, after: Duration) -> Lookup<M::Sid> {
+    pub fn lookup(&self, smid: &SmId, owner: &str, after: Duration) -> Lookup<M::Handle> {
         self.make.pass_time(&self.store, self.start + after);
         self.store.lookup(smid, owner, self.start + after).unwrap()
     }
 
-    pub fn retire(&self, smid: &SmId, epoch: Epoch, h: u32, after: Duration) {
+    pub fn retire(&self, smid: &SmId, owner: &str, epoch: Epoch, h: u32, after: Duration) {
         self.make.pass_time(&self.store, self.start + after);
-        self.store.retire(smid, epoch, Counter::new(h), self.start + after).unwrap();
+        self.store.retire(smid, owner, epoch, Counter::new(h), self.start + after).unwrap();
     }
 
+    pub fn remove(&self, smid: &SmId, owner: &str, epoch: Epoch) {
+        self.store.remove(smid, owner, epoch).unwrap();
+    }
+
+    /// Sweeps as long as there is more to sweep at once, and tells how many records went.
     pub fn sweep(&self, after: Duration) -> usize {
         self.make.pass_time(&self.store, self.start + after);
-        self.store.sweep(self.start + after)
+        let mut dropped = 0;
+        loop {
+            let swept = self.store.sweep(self.start + after);
+            dropped += swept.dropped;
+            if !swept.more {
+                return dropped;
+            }
+            assert_ne!(swept.dropped, 0, "it would never end");
+        }
     }
 
-    pub fn session(&self, sid: u64) -> Lookup<M::Sid> {
-        Lookup::Session(self.make.sid(sid))
+    pub fn session(&self, handle: u64) -> Lookup<M::Handle> {
+        Lookup::Session(self.make.handle(handle))
     }
 }
 
-pub fn stale<Sid>(h: u32) -> Lookup<Sid> {
+pub fn stale<Handle>(h: u32) -> Lookup<Handle> {
     Lookup::StaleH(Counter::new(h))
 }

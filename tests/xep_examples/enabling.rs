@@ -1,6 +1,6 @@
 //! Sections 2 and 3: the stream feature, and enabling stream management.
 
-use xmpp_sm::{Ending, FEATURE};
+use xmpp_sm::{EndReason, FEATURE};
 
 use crate::support::{Net, Side, quiet};
 use crate::{OWNER, without_resumption};
@@ -91,5 +91,5 @@ fn example_06_server_returns_error_if_client_attempts_to_enable_stream_managemen
             </failed>
          S: </stream:stream>",
     );
-    net.ended(&[(conn, Ending::PeerFault)]);
+    net.ended(&[(conn, EndReason::PeerFault)]);
 }

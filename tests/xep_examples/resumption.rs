@@ -1,6 +1,6 @@
 //! Section 5: resumption.
 
-use xmpp_sm::{Ending, Location, StaleH};
+use xmpp_sm::{EndReason, Location, StaleH};
 
 use crate::support::{Net, Place, Side, quiet, secs};
 use crate::{OWNER, interrupted};
@@ -48,7 +48,7 @@ fn example_10_alternative_response_server_enables_stream_management_without_sess
          S: <enabled xmlns='urn:xmpp:sm:3'/>",
     );
     net.cut(conn);
-    net.ended(&[(conn, Ending::NotResumable)]);
+    net.ended(&[(conn, EndReason::NotResumable)]);
 }
 
 // https://xmpp.org/extensions/xep-0198.html#resumption

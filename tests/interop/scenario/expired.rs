@@ -40,7 +40,7 @@ pub async fn run(stage: &mut Stage, ours: Option<Blame>) -> Result<(), String> {
     }
     stage.chat(2).await?;
     told(stage, connection, ours)?;
-    stage.redelivered(sent, &messages)
+    stage.redelivered(sent, &messages, None)
 }
 
 /// The server refuses with an h, and it is the true one; our client knows it.

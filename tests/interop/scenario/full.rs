@@ -33,7 +33,7 @@ pub async fn run(stage: &mut Stage) -> Result<(), String> {
         stage.until_received(*message).await?;
     }
     stage.chat(2).await?;
-    stage.redelivered(sent, &messages)
+    stage.redelivered(sent, &messages, Some(old))
 }
 
 /// Neither at once nor never. The buffer cannot be full before the first is sent; when the server has it, the proxy may

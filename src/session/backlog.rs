@@ -1,0 +1,135 @@
+//! Stanzas that wait to be sent: for room in the buffer, for a reply, or for a connection.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Instant;
+
+use crate::config::Config;
+use crate::queue::{count, shrink};
+use crate::stanza::Stanza;
+
+pub(super) struct Backlog<S> {
+    ring: VecDeque<Waiting<S>>,
+    bytes: usize,
+    /// When the session ends because the backlog is over its bounds.
+    pub(super) full_until: Option<Instant>,
+}
+
+#[derive(PartialEq, Eq)]
+pub(super) struct Waiting<S> {
+    pub(super) stanza: S,
+    /// When it was given to the session.
+    pub(super) queued: Instant,
+}
+
+impl<S> Backlog<S> {
+    pub(super) fn len(&self) -> usize {
+        self.ring.len()
+    }
+}
+
+impl<S> fmt::Debug for Backlog<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ring, bytes, full_until } = self;
+        write!(f, "Backlog {{ stanzas: {}, bytes: {bytes}, full_until: {full_until:?} }}", ring.len())
+    }
+}
+
+impl<S: Stanza> Backlog<S> {
+    pub(super) fn new() -> Self {
+        Self { ring: VecDeque::new(), bytes: 0, full_until: None }
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, stanza: S, queued: Instant) {
+        self.bytes = self.bytes.saturating_add(stanza.bytes());
+        self.ring.push_back(Waiting { stanza, queued });
+    }
+
+    /// Puts stanzas of an earlier session before all others, in their order.
+    pub(super) fn push_before(&mut self, stanzas: impl DoubleEndedIterator<Item = (S, Instant)>) {
+        for (stanza, queued) in stanzas.rev() {
+            self.bytes = self.bytes.saturating_add(stanza.bytes());
+            self.ring.push_front(Waiting { stanza, queued });
+        }
+    }
+
+    /// How many bytes the stanza has that is next.
+    #[inline]
+    pub(super) fn next_bytes(&self) -> Option<usize> {
+        self.ring.front().map(|waiting| waiting.stanza.bytes())
+    }
+
+    #[inline]
+    pub(super) fn pop(&mut self, config: &Config) -> Option<Waiting<S>> {
+        let waiting = self.ring.pop_front()?;
+        self.removed(waiting.stanza.bytes(), config);
+        shrink(&mut self.ring);
+        Some(waiting)
+    }
+
+    #[inline]
+    fn removed(&mut self, bytes: usize, config: &Config) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        if self.full_until.is_some() && self.is_within(config) {
+            self.full_until = None;
+        }
+    }
+
+    /// Puts a stanza back that could not be sent after all.
+    pub(super) fn push_back_first(&mut self, stanza: S, queued: Instant) {
+        self.push_before(std::iter::once((stanza, queued)));
+    }
+
+    /// Drops what this stanza replaces, and returns whether there was something. Of those that wait there is at most one.
+    pub(super) fn drop_replaced(&mut self, stanza: &S, config: &Config) -> bool {
+        let place = self.ring.iter().rposition(|waiting| stanza.replaces(&waiting.stanza));
+        let replaced = place.and_then(|place| self.ring.remove(place));
+        let bytes = replaced.as_ref().map_or(0, |replaced| replaced.stanza.bytes());
+        self.removed(bytes, config);
+        replaced.is_some()
+    }
+
+    #[inline]
+    pub(super) fn is_within(&self, config: &Config) -> bool {
+        self.ring.len() <= count(config.backlog_max.get()) && self.bytes <= config.backlog_max_bytes.get()
+    }
+
+    /// Whether one more stanza is within its number, and what is there within its bytes.
+    pub(super) fn has_room(&self, config: &Config) -> bool {
+        self.ring.len() < count(config.backlog_max.get()) && self.bytes < config.backlog_max_bytes.get()
+    }
+
+    /// Whether it is within twice its bounds, where it may be for the time of the grace.
+    pub(super) fn is_within_twice(&self, config: &Config) -> bool {
+        self.ring.len() <= count(config.backlog_max.get()).saturating_mul(2)
+            && self.bytes <= config.backlog_max_bytes.get().saturating_mul(2)
+    }
+
+    /// Gives back the memory of an empty ring: a session without a connection may wait for long.
+    pub(super) fn rest(&mut self) {
+        if self.ring.is_empty() {
+            self.ring = VecDeque::new();
+        }
+    }
+
+    pub(super) fn into_waiting(self) -> VecDeque<Waiting<S>> {
+        self.ring
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backlog_at_rest_keeps_no_memory_unless_something_waits() {
+        let (mut backlog, config, now) = (Backlog::new(), Config::default(), Instant::now());
+        backlog.push("waits".to_owned(), now);
+        backlog.rest();
+        assert_eq!(backlog.pop(&config).map(|waiting| waiting.stanza), Some("waits".to_owned()));
+        assert!(backlog.ring.capacity() > 0);
+        backlog.rest();
+        assert_eq!(backlog.ring.capacity(), 0);
+    }
+}

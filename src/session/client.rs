@@ -1,0 +1,345 @@
+//! A client's session: over many connections, and from one session to the next.
+
+use std::mem;
+use std::sync::Arc;
+use std::time::Instant;
+
+use thiserror::Error;
+
+use super::timers::after;
+use super::write::Front;
+use super::{Event, Session, State};
+use crate::config::{Config, OnFull};
+use crate::counter::Counter;
+use crate::detached::{EndReason, Ended};
+use crate::error::LastWords;
+use crate::nonza::Failed;
+use crate::stanza::Stanza;
+use crate::stream::{Disconnected, Foreign, StreamMgmt};
+
+/// What only a client's session has.
+#[derive(Debug, Default)]
+pub(super) struct Client {
+    /// Whether stream management is offered on the present stream.
+    offer: Offer,
+    /// Which connection this is, for tokens of earlier ones.
+    connection: u64,
+    /// Whether a resource is bound on the present stream.
+    is_bound: bool,
+    /// Until when the server may reply to `<enable/>` or `<resume/>`, or the host may bind.
+    pub(super) reply_until: Option<Instant>,
+    /// How many times in a row `<resume/>` was written, and not replied to.
+    tries: u32,
+    /// How many times in a row the server kept silent instead, or closed the stream.
+    unanswered: u32,
+    /// How much the server had acknowledged when it last left an `<r/>` unanswered. `None`: it has answered one since.
+    pub(super) silent_at: Option<Counter>,
+}
+
+/// What a server offers on a new stream, after authentication.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// Whether `<sm xmlns='urn:xmpp:sm:3'/>` is among the
+    /// [stream features](https://xmpp.org/extensions/xep-0198.html#feature).
+    pub stream_management: bool,
+    /// Whether a resource has to be bound; not so between servers and for components.
+    pub binds: bool,
+}
+
+/// A resource has to be bound on the present stream. It goes to [`Session::bound`].
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "no stanza is sent before this is given to `bound`"]
+pub struct MustBind {
+    connection: u64,
+}
+
+/// The session belongs to another account, or is over. The connection comes back.
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error("the session is another account's, or over")]
+pub struct WrongAccount<C>(
+    /// The connection.
+    pub C,
+);
+
+/// How many times in a row the server may keep silent, or close the stream, instead of a reply to `<resume/>`.
+const UNANSWERED_MAX: u32 = 2;
+/// How many times in a row `<resume/>` may remain without reply for whatever reason: a connection may be lost by chance,
+/// but a server may as well fail each time that it tries.
+const TRIES_MAX: u32 = 10;
+
+impl Client {
+    /// Whether stanzas may be sent on the present stream. Not before the reply to `<enable/>`, though a client could: if
+    /// the connection were lost before it, they would have to be sent twice.
+    pub(super) fn is_online(&self) -> bool {
+        self.is_bound && self.reply_until.is_none()
+    }
+
+    /// Whether a reply to `<resume/>` is waited for.
+    fn is_resuming(&self) -> bool {
+        self.tries > 0 && self.reply_until.is_some()
+    }
+
+    /// Whether it makes sense to ask the server for a former session.
+    fn may_resume(&self) -> bool {
+        self.offer.stream_management && self.unanswered < UNANSWERED_MAX && self.tries < TRIES_MAX
+    }
+}
+
+impl<S: Stanza, C> Session<S, C> {
+    /// A client's session, before its first connection. `owner` is the account's bare JID. Stanzas may be sent at once:
+    /// they wait.
+    ///
+    /// It lives over all the connections of the account, until the host [closes](Self::close) it. If the server does not
+    /// resume a session, or breaks the protocol, its stanzas go into the next one, in order, once.
+    ///
+    /// So they do if `<resume/>` has had no reply ten times in a row, or twice where the server kept silent or closed the
+    /// stream: the session is given up, and [`Event::Bind`] comes. The server may have these stanzas then, and gets them
+    /// twice.
+    pub fn client(config: Arc<Config>, owner: impl Into<Arc<str>>) -> Self {
+        let mut session = Self::new(config, owner.into(), State::Offline, None);
+        session.client = Some(Box::default());
+        session
+    }
+
+    /// A new connection on which the client has authenticated as `owner`. If there is a session and the server
+    /// `offer`s stream management, the session asks for it; if not, [`Event::Bind`] comes.
+    ///
+    /// An earlier connection [leaves](Event::Left).
+    ///
+    /// # Errors
+    ///
+    /// [`WrongAccount`], with the connection: a session is not offered to another account. Nothing has changed.
+    pub fn connect(&mut self, owner: &str, offer: Offer, connection: C, now: Instant) -> Result<(), WrongAccount<C>> {
+        let ends = self.ending.as_ref().is_some_and(|ending| !ending.goes_on);
+        if *owner != *self.owner || ends || self.is_over() || self.client.is_none() {
+            return Err(WrongAccount(connection));
+        }
+        self.lost(now);
+        if self.ending.is_some() {
+            // The former stream has no more time.
+            self.settle_until = None;
+            self.advance(now);
+        }
+        if let Some(client) = &mut self.client {
+            client.offer = offer;
+            client.connection = client.connection.wrapping_add(1);
+        }
+        self.connection = Some(connection);
+        self.settle_until = Some(after(now, self.config.settle_timeout));
+        self.advance(now);
+        Ok(())
+    }
+
+    /// On a new connection: asks for the former session, once its open receipts are settled, or begins a new one.
+    pub(super) fn advance_client(&mut self, now: Instant) {
+        if self.connection.is_none() || !matches!(self.state, State::Detached(_) | State::Offline) {
+            return;
+        }
+        if self.client.as_ref().is_some_and(|client| !client.may_resume()) {
+            self.give_session_up();
+        }
+        if self.is_settling(now) {
+            return;
+        }
+        self.settle_until = None;
+        match mem::replace(&mut self.state, State::Offline) {
+            State::Detached(session) => match StreamMgmt::resume(self.config.clone(), session) {
+                Ok((engine, resume)) => {
+                    self.front.push_back(Front::Nonza(resume));
+                    self.state = State::Live(engine);
+                    if let Some(client) = &mut self.client {
+                        client.tries = client.tries.saturating_add(1);
+                    }
+                    self.await_reply(now);
+                }
+                // Its receipts are settled.
+                Err(open) => self.state = State::Detached(open.session),
+            },
+            _ => {
+                let mut engine = StreamMgmt::client(self.config.clone());
+                engine.authenticated();
+                self.state = State::Live(engine);
+                self.must_bind(now);
+            }
+        }
+    }
+
+    fn must_bind(&mut self, now: Instant) {
+        let Some(client) = &self.client else { return };
+        let token = MustBind { connection: client.connection };
+        if client.offer.binds {
+            self.await_reply(now);
+            self.events.push_back(Event::Bind(token));
+        } else {
+            // The token is of this connection.
+            let _ = self.bound(token, now);
+        }
+    }
+
+    /// A resource is bound on the present stream. Stream management is enabled, where it is offered.
+    ///
+    /// # Errors
+    ///
+    /// [`Foreign`], with the token, if it belongs to another connection.
+    pub fn bound(&mut self, token: MustBind, now: Instant) -> Result<(), Foreign<MustBind>> {
+        let (State::Live(stream), Some(client)) = (&mut self.state, &mut self.client) else {
+            return Err(Foreign(token));
+        };
+        if token.connection != client.connection || self.ending.is_some() || client.is_bound {
+            return Err(Foreign(token));
+        }
+        client.is_bound = true;
+        client.reply_until = None;
+        stream.bound();
+        match client.offer.stream_management.then(|| stream.enable()) {
+            Some(Ok(enable)) => {
+                self.front.push_back(Front::Nonza(enable));
+                self.await_reply(now);
+            }
+            _ => self.events.push_back(Event::Online { enabled: false }),
+        }
+        Ok(())
+    }
+
+    fn await_reply(&mut self, now: Instant) {
+        if let Some(client) = &mut self.client {
+            client.reply_until = Some(after(now, self.config.reply_timeout));
+        }
+    }
+
+    pub(super) fn on_enabled(&mut self) {
+        self.on_reply();
+        self.events.push_back(Event::Online { enabled: true });
+    }
+
+    pub(super) fn on_resumed(&mut self, request_after: bool) {
+        self.on_reply();
+        if let Some(client) = &mut self.client {
+            client.is_bound = true;
+        }
+        if let (Some(evicted), State::Live(stream)) = (&mut self.evicted, &self.state) {
+            evicted.on_ack(stream.acked(), stream.sent());
+        }
+        self.events.push_back(Event::Resumed);
+        self.start_resending(request_after);
+    }
+
+    fn on_reply(&mut self) {
+        if let Some(client) = &mut self.client {
+            (client.reply_until, client.tries, client.unanswered) = (None, 0, 0);
+        }
+    }
+
+    pub(super) fn on_failed(&mut self, failed: Failed, ended: Ended<S>, now: Instant) {
+        self.on_reply();
+        if ended.reason == EndReason::EnableRefused {
+            self.events.push_back(Event::Online { enabled: false });
+        } else {
+            self.events.push_back(Event::NotResumed(failed));
+            self.reclaim(ended);
+            self.must_bind(now);
+        }
+    }
+
+    /// The stanzas of a session that is gone go into the next one, before all that waits.
+    pub(super) fn reclaim(&mut self, ended: Ended<S>) {
+        let evicted = self.evicted.take().map(|evicted| evicted.into_returned()).unwrap_or_default();
+        let stanzas: Vec<_> = evicted.into_iter().chain(ended.unacked).map(|back| (back.stanza, back.queued)).collect();
+        self.backlog.push_before(stanzas.into_iter());
+        if let Some(client) = &mut self.client {
+            (client.silent_at, client.tries, client.unanswered) = (None, 0, 0);
+        }
+    }
+
+    /// The session is not asked for any more; its stanzas wait for the next one.
+    fn give_session_up(&mut self) {
+        match mem::replace(&mut self.state, State::Offline) {
+            State::Detached(mut session) => {
+                session.settle_all();
+                self.reclaim(session.end(EndReason::ResumeRefused));
+            }
+            other => self.state = other,
+        }
+    }
+
+    /// The stream is gone.
+    pub(super) fn detach_client(&mut self, now: Instant) {
+        self.forget_stream();
+        match mem::replace(&mut self.state, State::Offline) {
+            State::Live(stream) => match stream.disconnect(now) {
+                Disconnected::Resumable(session) => self.state = State::Detached(session),
+                Disconnected::Ended(ended) => self.reclaim(ended),
+            },
+            other => self.state = other,
+        }
+        self.backlog.rest();
+    }
+
+    /// Whatever was to be written or waited for belonged to a stream that is gone.
+    pub(super) fn forget_stream(&mut self) {
+        self.front = Default::default();
+        (self.acks, self.request, self.resend, self.request_resent) = (0, false, None, false);
+        self.verdict = None;
+        self.drop_passing();
+        if let Some(client) = &mut self.client {
+            (client.reply_until, client.is_bound) = (None, false);
+        }
+    }
+
+    /// The server closes the stream.
+    pub(super) fn leave_client_stream(&mut self, now: Instant) {
+        let write = match &self.state {
+            State::Live(stream) => stream.send_ack(),
+            _ => None,
+        };
+        self.note_unanswered(1);
+        self.detach(Some(LastWords { write, error: None, reason: EndReason::Closed }), now);
+    }
+
+    /// The server closes the stream with an error. To a `<resume/>` that is reply enough, unless it is a conflict: that
+    /// may be with an earlier connection of this client, whose request was late on its way.
+    pub(super) fn on_server_error(&mut self, conflict: bool, now: Instant) {
+        self.note_unanswered(if conflict { 1 } else { UNANSWERED_MAX });
+        self.detach(Some(LastWords { write: None, error: None, reason: EndReason::Closed }), now);
+        if conflict {
+            self.events.push_back(Event::Conflict);
+        }
+    }
+
+    /// The server has not replied in time, or the host has not bound.
+    pub(super) fn on_no_reply(&mut self, now: Instant) {
+        self.note_unanswered(1);
+        self.detach(None, now);
+    }
+
+    /// `<resume/>` is not going to be replied to.
+    fn note_unanswered(&mut self, times: u32) {
+        if let Some(client) = self.client.as_mut().filter(|client| client.is_resuming()) {
+            client.unanswered = client.unanswered.saturating_add(times);
+        }
+    }
+
+    /// The peer leaves an `<r/>` unanswered.
+    ///
+    /// The first time, a client's connection may be dead. The second time, with nothing acknowledged since, it may as
+    /// well be the server's session: there are servers that resume a session and read nothing more of it. To resume it
+    /// once more could go on without end.
+    pub(super) fn on_silence(&mut self, now: Instant) {
+        let acked = match &self.state {
+            State::Live(stream) => Some(stream.acked()),
+            _ => None,
+        };
+        let before = self.client.as_mut().and_then(|client| mem::replace(&mut client.silent_at, acked));
+        if before.is_some() && before == acked {
+            self.end_stream(LastWords { write: None, error: None, reason: EndReason::Closed }, now);
+        } else {
+            self.detach(None, now);
+        }
+    }
+
+    /// Whether a stanza of so many bytes fits into the buffer, as long as nothing else is in it.
+    pub(super) fn can_keep(&self, bytes: usize) -> bool {
+        let config = &self.config;
+        !config.buffer || config.on_full == OnFull::EvictOldest || bytes <= config.buffer_max_bytes.get()
+    }
+}

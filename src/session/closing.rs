@@ -1,0 +1,296 @@
+//! The end of a session: settle, say the last words, take the last acknowledgements, hand back what is left.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::iter::FusedIterator;
+use std::mem;
+use std::time::Instant;
+
+use super::backlog::{Backlog, Waiting};
+use super::timers::after;
+use super::write::Front;
+use super::{Event, Parting, Session, State};
+use crate::counter::Counter;
+use crate::detached::{EndReason, Ended};
+use crate::error::{LastWords, Reaction};
+use crate::nonza::Nonza;
+use crate::queue::{Returned, Undelivered};
+use crate::smid::SmId;
+use crate::stanza::Stanza;
+use crate::stream_error::StreamError;
+
+/// How a session is being ended.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) last: LastWords,
+    /// Only the stream ends: a client's session goes on with its next connection.
+    pub(super) goes_on: bool,
+    /// The peer has written its `</stream:stream>`: it acknowledges nothing more.
+    pub(super) peer_closed: bool,
+    /// Until when the peer's last acknowledgements are waited for, once the last words are said.
+    pub(super) until: Option<Instant>,
+}
+
+impl<S: Stanza, C> Session<S, C> {
+    /// Ends the session, for a reason of the host's: [`Closed`](EndReason::Closed), [`Replaced`](EndReason::Replaced),
+    /// [`Stopped`](EndReason::Stopped). With a connection the stream is closed well: open receipts are
+    /// [waited for](crate::Config::settle_timeout), the last `<a/>`, the error and `</stream:stream>` are written, and what
+    /// the peer then still acknowledges counts, for a [bounded](crate::Config::close_timeout) time.
+    ///
+    /// Where no `error` is given, a [replaced](EndReason::Replaced) session says `<conflict/>`, or its client would come
+    /// back and fight for the resource.
+    ///
+    /// A session that is ending already goes on as it was.
+    pub fn close(&mut self, reason: EndReason, error: Option<StreamError>, now: Instant) {
+        let error = error.or((reason == EndReason::Replaced).then_some(StreamError::Conflict));
+        self.start_ending(LastWords { write: None, error, reason }, now);
+    }
+
+    /// The peer's `</stream:stream>` has arrived.
+    ///
+    /// A server's session ends with it, [`Closed`](EndReason::Closed). A client's session is not ended by its server: it
+    /// is as if the connection were lost.
+    pub fn peer_closed(&mut self, now: Instant) {
+        if self.client.is_some() && self.ending.is_none() {
+            return self.leave_client_stream(now);
+        }
+        if self.connection.is_none() {
+            return;
+        }
+        if self.ending.is_none() {
+            self.start_ending(LastWords { write: None, error: None, reason: EndReason::Closed }, now);
+        }
+        if let Some(ending) = &mut self.ending {
+            ending.peer_closed = true;
+        }
+        self.advance(now);
+    }
+
+    pub(super) fn start_ending(&mut self, last: LastWords, now: Instant) {
+        if let Some(ending) = &mut self.ending
+            && mem::take(&mut ending.goes_on)
+        {
+            ending.last.reason = last.reason;
+        }
+        self.start_closing(last, false, now);
+    }
+
+    /// The stream cannot go on. A server's session ends with it; what a client's session holds goes into the next one.
+    pub(super) fn end_stream(&mut self, last: LastWords, now: Instant) {
+        self.start_closing(last, self.client.is_some(), now);
+    }
+
+    fn start_closing(&mut self, last: LastWords, goes_on: bool, now: Instant) {
+        if self.ending.is_some() || self.is_over() {
+            return;
+        }
+        self.ending = Some(Box::new(Ending { last, goes_on, peer_closed: false, until: None }));
+        self.settle_until = Some(after(now, self.config.settle_timeout));
+        self.advance(now);
+    }
+
+    pub(super) fn end_full(&mut self, now: Instant) {
+        if let Reaction::Close(last) = Reaction::buffer_full() {
+            self.start_ending(last, now);
+        }
+    }
+
+    /// Goes on with what waits for open receipts: an end, or a taker.
+    pub(super) fn advance(&mut self, now: Instant) {
+        if self.ending.is_some() {
+            self.advance_ending(now);
+        } else if self.taker.is_some() {
+            self.advance_taker(now);
+        } else if self.client.is_some() {
+            self.advance_client(now);
+        } else {
+            self.settle_until = None;
+        }
+        self.tell_hearing(now);
+    }
+
+    /// Whether open receipts are still to be waited for. If their time is over, they are settled.
+    pub(super) fn is_settling(&mut self, now: Instant) -> bool {
+        if self.open_receipts() == 0 {
+            return false;
+        }
+        if self.settle_until.is_some_and(|until| now < until) {
+            return true;
+        }
+        match &mut self.state {
+            // The last `<a/>` or `<resumed/>` says it.
+            State::Live(stream) => drop(stream.settle_all()),
+            State::Detached(session) => session.settle_all(),
+            State::Closing(_) | State::Offline | State::Over => {}
+        }
+        false
+    }
+
+    fn advance_ending(&mut self, now: Instant) {
+        if self.is_settling(now) {
+            return;
+        }
+        let Some(ending) = &mut self.ending else { return };
+        // Without stream management nothing that the peer still says counts.
+        ending.peer_closed |= matches!(&self.state, State::Live(stream) if !stream.is_enabled());
+        if matches!(self.state, State::Live(_)) && self.connection.is_some() {
+            let State::Live(stream) = mem::replace(&mut self.state, State::Over) else { return };
+            let (ack, closing) = stream.finish();
+            self.state = State::Closing(closing);
+            self.settle_until = None;
+            (self.acks, self.request, self.resend) = (0, false, None);
+            if ending.peer_closed {
+                ending.last.write = ack;
+            } else {
+                ending.until = Some(after(now, self.config.close_timeout));
+                self.front.extend(ending.last.write.take().into_iter().chain(ack).map(Front::Nonza));
+                self.front.extend(ending.last.error.take().map(Front::Error));
+                self.front.push_back(Front::Close);
+                return;
+            }
+        }
+        let is_done = ending.peer_closed || self.connection.is_none() || ending.until.is_none_or(|until| until <= now);
+        if is_done {
+            self.finish_ending();
+        }
+    }
+
+    /// Nothing is waited for any more.
+    pub(super) fn finish_ending(&mut self) {
+        let Some(ending) = self.ending.take() else { return };
+        let reason = ending.last.reason;
+        let unsaid = mem::take(&mut self.front);
+        if let Some(connection) = self.connection.take() {
+            let parting = match (ending.until, unsaid.is_empty()) {
+                (Some(_), true) => Parting::Close,
+                // It takes nothing.
+                (Some(_), false) if !ending.peer_closed => Parting::Drop,
+                // There was no stream, or no time, to say it on.
+                _ => Parting::Say(unsaid.into_iter().fold(ending.last, take_in)),
+            };
+            self.events.push_back(Event::Left { connection, parting });
+        }
+        let ended = match mem::replace(&mut self.state, State::Over) {
+            State::Live(stream) => Some(stream.end(reason)),
+            State::Detached(session) => Some(session.end(reason)),
+            State::Closing(closing) => Some(closing.end(reason)),
+            State::Offline | State::Over => None,
+        };
+        if ending.goes_on {
+            self.state = State::Offline;
+            self.settle_until = None;
+            self.forget_stream();
+            return ended.into_iter().for_each(|ended| self.reclaim(ended));
+        }
+        self.say_ended(reason, ended);
+    }
+
+    /// The session is over: its stanzas go back.
+    pub(super) fn say_ended(&mut self, reason: EndReason, ended: Option<Ended<S>>) {
+        self.drop_passing();
+        let backlog = mem::replace(&mut self.backlog, Backlog::new());
+        let evicted = self.evicted.take().map(|evicted| evicted.into_returned()).unwrap_or_default();
+        let (smid, h, unacked) = match ended {
+            Some(ended) => (ended.smid, ended.h, ended.unacked),
+            None => (None, Counter::ZERO, Undelivered::default()),
+        };
+        self.refuse_at_end(reason, h);
+        (self.settle_until, self.verdict) = (None, None);
+        let stanzas = Leftovers { evicted, unacked, waiting: backlog.into_waiting() };
+        self.events.push_back(Event::Ended(Box::new(SessionEnded { reason, smid, h, stanzas })));
+    }
+}
+
+/// The last words, with one that there was no time to write before.
+fn take_in(last: LastWords, front: Front) -> LastWords {
+    let is_reply = matches!(last.write, Some(Nonza::Enabled(_) | Nonza::Resumed(_)));
+    match front {
+        // Without the reply, an acknowledgement says nothing to the peer.
+        Front::Nonza(_) if is_reply => last,
+        Front::Nonza(nonza) => LastWords { write: Some(nonza), ..last },
+        Front::Error(error) => LastWords { error: Some(error), ..last },
+        Front::Flush | Front::Close => last,
+    }
+}
+
+/// What a session leaves behind.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "its stanzas are kept nowhere else"]
+pub struct SessionEnded<S> {
+    /// How it ended.
+    pub reason: EndReason,
+    /// Its SM-ID, if it had one: the store still knows it.
+    pub smid: Option<SmId>,
+    /// How many stanzas of the peer were handled: what [`retire`](crate::SessionStore::retire) remembers, and what the
+    /// last `<a/>` said.
+    pub h: Counter,
+    /// What the peer may not have, each stanza once, in order: evicted, unacknowledged, never sent. What was written while
+    /// stream management was off is not among them.
+    pub stanzas: Leftovers<S>,
+}
+
+/// A stanza that comes back at the end of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "this stanza is kept nowhere else"]
+pub struct Leftover<S> {
+    /// The stanza.
+    pub stanza: S,
+    /// When it was given to the session.
+    pub queued: Instant,
+    /// How far it came.
+    pub fate: Fate,
+}
+
+/// How far a stanza came that was not acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fate {
+    /// It was written, and left the buffer before it was acknowledged.
+    Evicted,
+    /// It was written, and not acknowledged. The peer may have it.
+    Unacknowledged,
+    /// It was never written.
+    Unsent,
+}
+
+/// The stanzas that a session leaves behind, in order, each once.
+///
+/// What a server [should do](https://xmpp.org/extensions/xep-0198.html#acking) with them is what it does for a resource
+/// that is not there: another resource, offline storage, or an error to the sender.
+#[derive(PartialEq, Eq)]
+#[must_use = "these stanzas are kept nowhere else"]
+pub struct Leftovers<S> {
+    evicted: VecDeque<Returned<S>>,
+    unacked: Undelivered<S>,
+    waiting: VecDeque<Waiting<S>>,
+}
+
+/// How many there are: what people wrote to each other is not for logs.
+impl<S> fmt::Debug for Leftovers<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Leftovers({})", self.len())
+    }
+}
+
+impl<S> Iterator for Leftovers<S> {
+    type Item = Leftover<S>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let written = |fate| move |Returned { stanza, queued, .. }| Leftover { stanza, queued, fate };
+        let evicted = self.evicted.pop_front().map(written(Fate::Evicted));
+        let unacked = || self.unacked.next().map(written(Fate::Unacknowledged));
+        evicted.or_else(unacked).or_else(|| {
+            let Waiting { stanza, queued } = self.waiting.pop_front()?;
+            Some(Leftover { stanza, queued, fate: Fate::Unsent })
+        })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let written = self.evicted.len().saturating_add(self.unacked.len());
+        let all = written.saturating_add(self.waiting.len());
+        (all, Some(all))
+    }
+}
+
+impl<S> ExactSizeIterator for Leftovers<S> {}
+impl<S> FusedIterator for Leftovers<S> {}

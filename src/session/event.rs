@@ -1,0 +1,110 @@
+//! What a session tells its host.
+
+use thiserror::Error;
+
+use super::client::MustBind;
+use super::closing::SessionEnded;
+use super::take::Refused;
+use crate::error::LastWords;
+use crate::nonza::Failed;
+use crate::queue::Returned;
+use crate::receipts::Receipt;
+use crate::stream::EnableRequest;
+
+/// What a host has to know, or to do, outside of the stream. See [`Session::poll`](crate::Session::poll).
+#[derive(Debug)]
+#[must_use = "it may hold a connection, or stanzas"]
+#[non_exhaustive]
+pub enum Event<S, C> {
+    /// The session has no use for this connection any more.
+    Left {
+        /// The connection.
+        connection: C,
+        /// What to do with it.
+        parting: Parting,
+    },
+    /// Server: a connection that asked for the session does not get it. Write `failed`, and go on with the stream: it is
+    /// free to bind.
+    Refused(Refused<C>),
+    /// The session goes on over a new connection.
+    Resumed,
+    /// The peer has taken responsibility for this stanza. Only where
+    /// [`return_acknowledged`](crate::Session::return_acknowledged) is on.
+    Acknowledged(Returned<S>),
+    /// Client: bind a resource on this stream, and then give the token to [`bound`](crate::Session::bound).
+    Bind(MustBind),
+    /// Client: a new session has begun.
+    Online {
+        /// Whether stream management is on.
+        enabled: bool,
+    },
+    /// Client: the server does not resume the session, and says so with this. Its stanzas go into the next one, but for
+    /// those that the `h` covers. It does not come where the session is given up because no reply came: see
+    /// [`Session::client`](crate::Session::client).
+    NotResumed(Failed),
+    /// Client: another connection has taken the resource or the session. Do not connect of your own accord.
+    Conflict,
+    /// The session is over. This is the last event.
+    Ended(Box<SessionEnded<S>>),
+}
+
+/// What to do with a connection that the session has left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Parting {
+    /// It is dead: drop it, with all that is unread and unwritten.
+    Drop,
+    /// Write this and `</stream:stream>`, flush, and close it; not in the session's own loop, for the peer may read
+    /// nothing.
+    Say(LastWords),
+    /// All is said: flush and close it, likewise.
+    Close,
+}
+
+/// What to do about an element that has arrived. See [`Session::handle`](crate::Session::handle).
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a stanza waits to be handled, or the peer for a reply"]
+#[non_exhaustive]
+pub enum Arrival {
+    /// The session has done all that there is to do.
+    Handled,
+    /// A stanza: handle it, and then [`settle`](crate::Session::settle) the receipt.
+    Stanza(Receipt),
+    /// Server: the peer asks for stream management. Register an SM-ID, and call
+    /// [`accept_enable`](crate::Session::accept_enable).
+    Enable(EnableRequest),
+    /// Not a stanza and not stream management: the host handles it.
+    Other,
+}
+
+/// The session did not want to read: see [`Session::wants_read`](crate::Session::wants_read). The element was not taken: keep it, and give it once
+/// more when the session wants to read. If the connection is lost before, drop it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the session does not read now")]
+pub struct NotNow;
+
+/// A stanza was not sent. It comes back.
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error("the stanza was not sent: {why}")]
+pub struct NotSent<S> {
+    /// The stanza.
+    pub stanza: S,
+    /// The reason.
+    pub why: NotSentWhy,
+}
+
+/// Why a stanza was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum NotSentWhy {
+    /// The session is over: [`Event::Ended`] has come, or comes with the next [`poll`](crate::Session::poll). The stanza
+    /// goes elsewhere, behind those of the session.
+    #[error("the session is over")]
+    Over,
+    /// Client: the [backlog](crate::Config::backlog_max) is full.
+    #[error("too many stanzas wait to be sent")]
+    Full,
+    /// Client: it is larger than the whole [buffer](crate::Config::buffer_max_bytes).
+    #[error("the stanza is larger than the buffer")]
+    TooLarge,
+}

@@ -1,0 +1,79 @@
+//! Stanzas that left the buffer before they were acknowledged, under [`OnFull::EvictOldest`](crate::OnFull).
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Instant;
+
+use crate::counter::Counter;
+use crate::queue::Returned;
+use crate::stanza::Stanza;
+
+pub(super) struct Evicted<S> {
+    ring: VecDeque<Returned<S>>,
+    bytes: usize,
+    /// How many were not kept.
+    forgotten: u64,
+    /// The number and the time of one that is on its way out: it is larger than the whole buffer.
+    passing: Option<(Counter, Instant)>,
+}
+
+impl<S> fmt::Debug for Evicted<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ring, bytes, forgotten, .. } = self;
+        write!(f, "Evicted {{ stanzas: {}, bytes: {bytes}, forgotten: {forgotten} }}", ring.len())
+    }
+}
+
+impl<S: Stanza> Evicted<S> {
+    pub(super) fn new() -> Self {
+        Self { ring: VecDeque::new(), bytes: 0, forgotten: 0, passing: None }
+    }
+
+    /// A stanza of that number and time is on its way out, and not kept before it is written.
+    pub(super) fn lend(&mut self, number: Counter, queued: Instant) {
+        self.passing = Some((number, queued));
+    }
+
+    /// It is written.
+    pub(super) fn keep_passing(&mut self, stanza: S, most: usize) {
+        if let Some((number, queued)) = self.passing.take() {
+            self.keep(std::iter::once(Returned { stanza, queued, number }), most);
+        }
+    }
+
+    /// Keeps stanzas within so many bytes: the newest ones.
+    pub(super) fn keep(&mut self, evicted: impl Iterator<Item = Returned<S>>, most: usize) {
+        for returned in evicted {
+            self.bytes = self.bytes.saturating_add(Self::size(&returned));
+            self.ring.push_back(returned);
+        }
+        while self.bytes > most
+            && let Some(oldest) = self.ring.pop_front()
+        {
+            self.bytes = self.bytes.saturating_sub(Self::size(&oldest));
+            self.forgotten = self.forgotten.saturating_add(1);
+        }
+    }
+
+    /// A stanza costs its entry, too.
+    fn size(returned: &Returned<S>) -> usize {
+        returned.stanza.bytes().saturating_add(size_of::<Returned<S>>())
+    }
+
+    /// The peer has acknowledged `h` of the stanzas of which `sent` were sent.
+    pub(super) fn on_ack(&mut self, h: Counter, sent: Counter) {
+        // Numbers go round. What is covered is as far behind the last stanza as `h` is, or farther.
+        let is_covered = |first: &mut Returned<S>| sent.since(first.number) >= sent.since(h);
+        while let Some(covered) = self.ring.pop_front_if(is_covered) {
+            self.bytes = self.bytes.saturating_sub(Self::size(&covered));
+        }
+    }
+
+    pub(super) fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    pub(super) fn into_returned(self) -> VecDeque<Returned<S>> {
+        self.ring
+    }
+}

@@ -1,0 +1,184 @@
+//! The one way in: what arrives on the present connection.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use minidom::Element;
+
+use super::write::Front;
+use super::{Arrival, Event, FRONT_MAX, NotNow, Parting, Session, State};
+use crate::detached::EndReason;
+use crate::error::{Error, LastWords, Reaction};
+use crate::nonza::{Condition, Nonza};
+use crate::queue::Returned;
+use crate::stanza::Stanza;
+use crate::stream::{Acked, Action, Inbound, Refusal};
+
+impl<S: Stanza, C> Session<S, C> {
+    /// Whether the host reads on. While this is `false` it reads nothing from the present connection: too many stanzas
+    /// are not settled, a request is not answered, the peer does not take its replies, or it has closed its stream. Each
+    /// call may change it.
+    #[inline]
+    pub fn wants_read(&self) -> bool {
+        let reads = match &self.state {
+            State::Live(stream) => self.ending.is_some() || stream.reads() && self.front.len() < FRONT_MAX,
+            State::Closing(_) => true,
+            State::Detached(_) | State::Offline | State::Over => false,
+        };
+        reads && self.connection.is_some() && self.ending.as_ref().is_none_or(|ending| !ending.peer_closed)
+    }
+
+    /// Sorts an element by the [namespace](crate::Config::stanza_ns) of the stanzas, for [`handle`](Self::handle).
+    pub fn inbound(&self, element: &Element) -> Inbound {
+        Inbound::from_element(element, self.config.stanza_ns)
+    }
+
+    /// Takes an element that has arrived on the present connection, any element.
+    ///
+    /// # Errors
+    ///
+    /// [`NotNow`] where the session does not [want to read](Self::wants_read). The element was not taken.
+    #[inline]
+    pub fn handle(&mut self, inbound: Inbound, now: Instant) -> Result<Arrival, NotNow> {
+        if !self.wants_read() {
+            return Err(NotNow);
+        }
+        if let Some(verdict) = &mut self.verdict {
+            verdict.heard();
+        }
+        let (State::Live(stream), None) = (&mut self.state, &self.ending) else {
+            return self.handle_last(&inbound, now);
+        };
+        if let Inbound::StreamError { conflict } = inbound {
+            self.on_stream_error(conflict, now);
+            return Ok(Arrival::Handled);
+        }
+        let result = if self.returns_acknowledged {
+            stream.handle_into(inbound, now, &mut Acknowledged(&mut self.events))
+        } else {
+            stream.handle(inbound, now)
+        };
+        match result {
+            Ok(Action::Deliver(receipt)) => {
+                if !stream.reads() {
+                    self.tell_hearing(now);
+                }
+                Ok(Arrival::Stanza(receipt))
+            }
+            Ok(Action::Acknowledged(acked)) => {
+                self.on_acknowledged(acked);
+                Ok(Arrival::Handled)
+            }
+            Ok(Action::Write(Nonza::Ack(_))) => {
+                self.owe_ack();
+                Ok(Arrival::Handled)
+            }
+            Ok(action) => Ok(self.on_action(action, now)),
+            Err(error) => self.on_error(error, now),
+        }
+    }
+
+    fn on_acknowledged(&mut self, acked: Acked) {
+        if let (Some(evicted), State::Live(stream)) = (&mut self.evicted, &self.state) {
+            evicted.on_ack(acked.h, stream.sent());
+        }
+        if let Some(client) = &mut self.client {
+            client.silent_at = None;
+        }
+    }
+
+    #[inline(never)]
+    fn on_action(&mut self, action: Action<S>, now: Instant) -> Arrival {
+        match action {
+            Action::Deliver(receipt) => return Arrival::Stanza(receipt),
+            Action::Other => return Arrival::Other,
+            Action::Enable(request) => return Arrival::Enable(request),
+            Action::Write(nonza) => self.front.push_back(Front::Nonza(nonza)),
+            Action::Acknowledged(acked) => self.on_acknowledged(acked),
+            // Only where no resource is bound does the engine let it come so far, and the session has begun.
+            Action::Resume(request) => {
+                if let State::Live(stream) = &mut self.state {
+                    let failed = stream.refuse_resume(request, Refusal::Because(Condition::UnexpectedRequest));
+                    self.front.extend(failed.ok().map(Front::Nonza));
+                }
+            }
+            Action::Enabled(_) => self.on_enabled(),
+            Action::Resumed(after) => self.on_resumed(after.is_some()),
+            Action::Failed(failed, ended) => self.on_failed(failed, *ended, now),
+        }
+        Arrival::Handled
+    }
+
+    #[inline(never)]
+    fn on_error(&mut self, error: Error, now: Instant) -> Result<Arrival, NotNow> {
+        match error.reaction() {
+            Reaction::Nothing => {}
+            Reaction::Later => return Err(NotNow),
+            Reaction::Write(nonza) => self.front.push_back(Front::Nonza(nonza)),
+            Reaction::Close(last) => self.end_stream(last, now),
+            Reaction::Detach => self.detach(None, now),
+        }
+        Ok(Arrival::Handled)
+    }
+
+    /// While the session ends, acknowledgements count, and nothing else does: the last `<a/>` leaves out what comes now.
+    fn handle_last(&mut self, inbound: &Inbound, now: Instant) -> Result<Arrival, NotNow> {
+        if matches!(self.state, State::Detached(_) | State::Offline | State::Over) {
+            return Err(NotNow);
+        }
+        if let (Inbound::StreamError { conflict: true }, Some(_)) = (inbound, &self.client) {
+            self.events.push_back(Event::Conflict);
+        }
+        let Inbound::Nonza(Nonza::Ack(h)) = inbound else { return Ok(Arrival::Handled) };
+        let mut acknowledged = VecDeque::new();
+        let covered = match &mut self.state {
+            State::Live(stream) => stream.take_last(*h, now, &mut acknowledged).then(|| stream.sent()),
+            State::Closing(closing) => {
+                closing.handle_into(inbound, &mut acknowledged);
+                (closing.acked() == *h).then(|| closing.sent())
+            }
+            State::Detached(_) | State::Offline | State::Over => None,
+        };
+        if let (Some(evicted), Some(sent)) = (&mut self.evicted, covered) {
+            evicted.on_ack(*h, sent);
+        }
+        if self.returns_acknowledged {
+            self.events.extend(acknowledged.into_iter().map(Event::Acknowledged));
+        }
+        Ok(Arrival::Handled)
+    }
+
+    fn on_stream_error(&mut self, conflict: bool, now: Instant) {
+        if self.client.is_some() {
+            return self.on_server_error(conflict, now);
+        }
+        self.start_ending(LastWords { write: None, error: None, reason: EndReason::PeerFault }, now);
+    }
+
+    /// The present connection is lost. Whatever of it is left unread or unwritten is worth nothing.
+    pub fn lost(&mut self, now: Instant) {
+        if self.connection.is_none() {
+            return;
+        }
+        if self.ending.is_some() {
+            self.drop_connection();
+            return self.advance(now);
+        }
+        self.detach(None, now);
+    }
+
+    pub(super) fn drop_connection(&mut self) {
+        self.front.clear();
+        let connection = self.connection.take();
+        self.events.extend(connection.map(|connection| Event::Left { connection, parting: Parting::Drop }));
+    }
+}
+
+/// Acknowledged stanzas, as events.
+struct Acknowledged<'a, S, C>(&'a mut VecDeque<Event<S, C>>);
+
+impl<S, C> Extend<Returned<S>> for Acknowledged<'_, S, C> {
+    fn extend<I: IntoIterator<Item = Returned<S>>>(&mut self, returned: I) {
+        self.0.extend(returned.into_iter().map(Event::Acknowledged));
+    }
+}

@@ -1,0 +1,261 @@
+//! Another connection asks for the session: the connection moves to it.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::mem;
+use std::time::Instant;
+
+use super::timers::after;
+use super::unbound::Unbound;
+use super::write::Front;
+use super::{Event, Parting, Session, State};
+use crate::counter::Counter;
+use crate::detached::{Detached, EndReason};
+use crate::error::LastWords;
+use crate::nonza::{Condition, Nonza};
+use crate::queue::WrongH;
+use crate::smid::SmId;
+use crate::stanza::Stanza;
+use crate::stream::{Disconnected, NotResumedWhy, Refusal, ResumeRequest, Resumption, StreamMgmt};
+use crate::stream_error::StreamError;
+
+/// A connection that asks for a session, with all that belongs to it. It comes from [`Unbound::take`], waits wherever
+/// and as long as it has to (in a mailbox, for instance), and goes to [`Session::take`].
+///
+/// If the session is gone by then, [`refuse`](Self::refuse) gives the connection back.
+#[must_use = "a client waits for its session: give this to `Session::take`, or `refuse` it"]
+pub struct Taker<C> {
+    pub(super) stream: Unbound,
+    pub(super) request: ResumeRequest,
+    pub(super) connection: C,
+}
+
+impl<C> Taker<C> {
+    /// The SM-ID of the session that is asked for.
+    pub fn previd(&self) -> &SmId {
+        self.request.previd()
+    }
+
+    /// The authenticated bare JID of who asks.
+    pub fn owner(&self) -> &str {
+        self.stream.owner()
+    }
+
+    /// The session is not to be had.
+    pub fn refuse(self, why: Refusal) -> Refused<C> {
+        let Self { mut stream, request, connection } = self;
+        let failed = stream.refuse(request, why).unwrap_or_else(|_| why.into_failed());
+        Refused { stream, connection, failed }
+    }
+}
+
+/// It has no content that a log may show.
+impl<C> fmt::Debug for Taker<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Taker {{ h: {} }}", self.request.h())
+    }
+}
+
+/// A connection that does not get the session that it asked for.
+#[must_use = "the client waits for `failed`, and may bind"]
+pub struct Refused<C> {
+    /// Its stream, free to bind.
+    pub stream: Unbound,
+    /// The connection.
+    pub connection: C,
+    /// What to write first.
+    pub failed: Nonza,
+}
+
+impl<C> fmt::Debug for Refused<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Refused {{ failed: {:?} }}", self.failed)
+    }
+}
+
+impl<S: Stanza, C> Session<S, C> {
+    /// Another connection asks for the session.
+    ///
+    /// If it may have it, the present connection [leaves](Event::Left) with `<conflict/>`, and the session
+    /// [goes on](Event::Resumed) over the new one as soon as open receipts are settled, or their
+    /// [time](crate::Config::settle_timeout) is over. If not, the new connection [comes back](Event::Refused), and the session
+    /// is as it was.
+    ///
+    /// A session that ends, or that cannot be resumed and ends now, refuses it at its end: where
+    /// [`stale_h`](crate::Config::stale_h) is on, it is told the last `h`.
+    ///
+    /// Of two connections that ask, the one that authenticated later gets the session: the one whose [`Unbound`] was made
+    /// later. The other is refused with `conflict`.
+    pub fn take(&mut self, taker: Taker<C>, now: Instant) {
+        if let Some(refusal) = self.objection(&taker) {
+            self.events.push_back(Event::Refused(taker.refuse(refusal)));
+            return;
+        }
+        // An earlier connection of the client may come last: its way to the session was longer.
+        if self.newest.is_some_and(|newest| taker.stream.is_before(newest)) {
+            return self.refuse_for_another(taker);
+        }
+        self.newest = Some(taker.stream.serial());
+        if let Some(earlier) = self.taker.take() {
+            self.refuse_for_another(*earlier);
+        }
+        let end = self.end_at(&taker);
+        self.taker = Some(Box::new(taker));
+        if end.is_some() || self.ending.is_some() {
+            // Its client has come back: it reads nothing more there.
+            self.drop_connection();
+            if let Some(reason) = end {
+                self.start_ending(LastWords { write: None, error: None, reason }, now);
+            }
+            return self.advance(now);
+        }
+        if let Some(connection) = self.connection.take() {
+            let last = LastWords { write: None, error: Some(StreamError::Conflict), reason: EndReason::Replaced };
+            self.events.push_back(Event::Left { connection, parting: Parting::Say(last) });
+            self.detach_state(now);
+        }
+        self.settle_until = Some(after(now, self.config.settle_timeout));
+        self.advance(now);
+    }
+
+    /// Why this connection may not have the session.
+    fn objection(&self, taker: &Taker<C>) -> Option<Refusal> {
+        let smid = match &self.state {
+            State::Closing(closing) => closing.smid(),
+            _ => self.smid(),
+        };
+        let is_its_own = taker.owner() == self.owner() && Some(taker.previd()) == smid;
+        if self.client.is_some() || !is_its_own {
+            return Some(Refusal::NotFound);
+        }
+        let queue = match &self.state {
+            State::Live(stream) => stream.check_h(taker.request.h()),
+            State::Detached(session) => session.check_h(taker.request.h()),
+            State::Closing(_) | State::Offline | State::Over => Ok(()),
+        };
+        queue.err().map(Refusal::WrongH)
+    }
+
+    /// Whether the session ends because it cannot be resumed, or not so late.
+    fn end_at(&self, taker: &Taker<C>) -> Option<EndReason> {
+        match &self.state {
+            _ if self.ending.is_some() => None,
+            State::Live(stream) => stream.unresumable(),
+            State::Detached(session) => session.is_expired(taker.request.at()).then_some(EndReason::Expired),
+            State::Closing(_) | State::Offline | State::Over => None,
+        }
+    }
+
+    /// At the end of the session: a connection that waits for it is told what its client needs to know.
+    pub(super) fn refuse_at_end(&mut self, reason: EndReason, h: Counter) {
+        if let Some(taker) = self.taker.take() {
+            let stale_h = self.config.stale_h.enabled.then_some(h);
+            let refusal = match (reason, stale_h) {
+                (EndReason::Expired, stale_h) => Refusal::Expired(stale_h),
+                (_, Some(h)) => Refusal::StaleH(h),
+                (_, None) => Refusal::NotFound,
+            };
+            self.events.push_back(Event::Refused(taker.refuse(refusal)));
+        }
+    }
+
+    /// Another connection gets the session.
+    fn refuse_for_another(&mut self, taker: Taker<C>) {
+        let refused = taker.refuse(Refusal::Because(Condition::Conflict));
+        self.events.push_back(Event::Refused(refused));
+    }
+
+    pub(super) fn advance_taker(&mut self, now: Instant) {
+        if self.is_settling(now) {
+            return;
+        }
+        self.settle_until = None;
+        let Some(taker) = self.taker.take() else { return };
+        let State::Detached(session) = mem::replace(&mut self.state, State::Over) else { return };
+        let Taker { mut stream, request, connection } = *taker;
+        let mut engine = stream.engine();
+        let request = engine.adopt_request(request);
+        let mut acknowledged = VecDeque::new();
+        match engine.accept_resume_into(request, session, now, &mut acknowledged) {
+            Ok(Resumption { write, after }) => {
+                self.front.extend([Front::Flush, Front::Nonza(write), Front::Flush]);
+                self.state = State::Live(engine);
+                self.connection = Some(connection);
+                self.resumed = Some(now);
+                self.events.push_back(Event::Resumed);
+                if self.returns_acknowledged {
+                    self.events.extend(acknowledged.into_iter().map(Event::Acknowledged));
+                }
+                self.start_resending(after.is_some());
+            }
+            // The client's `h` was right when it asked, and the session has not changed since.
+            Err(not) => {
+                self.state = State::Detached(not.session);
+                let failed = match not.why {
+                    NotResumedWhy::Refused { write, .. } => write,
+                    _ => Refusal::Because(Condition::InternalServerError).into_failed(),
+                };
+                stream.leave_pending();
+                self.events.push_back(Event::Refused(Refused { stream, connection, failed }));
+            }
+        }
+    }
+
+    /// What the peer has not acknowledged goes out first.
+    pub(super) fn start_resending(&mut self, request_after: bool) {
+        let State::Live(stream) = &self.state else { return };
+        let first = stream.unacked().next().map(|queued| queued.number);
+        (self.acks, self.request) = (0, request_after && first.is_none());
+        self.resend = first;
+        self.request_resent = request_after && first.is_some();
+    }
+
+    /// The present connection is gone, and the stream with it.
+    pub(super) fn detach(&mut self, last: Option<LastWords>, now: Instant) {
+        if let Some(connection) = self.connection.take() {
+            let parting = last.map_or(Parting::Drop, Parting::Say);
+            self.events.push_back(Event::Left { connection, parting });
+        }
+        if self.client.is_some() {
+            return self.detach_client(now);
+        }
+        let State::Live(stream) = &self.state else { return };
+        match stream.unresumable() {
+            Some(reason) => self.start_ending(LastWords { write: None, error: None, reason }, now),
+            None => self.detach_state(now),
+        }
+    }
+
+    /// A resumable stream becomes a detached session.
+    pub(super) fn detach_state(&mut self, now: Instant) {
+        // Whatever was to be written belonged to the stream that is gone.
+        self.front = Default::default();
+        (self.acks, self.request, self.resend, self.request_resent) = (0, false, None, false);
+        self.verdict = None;
+        self.drop_passing();
+        self.backlog.rest();
+        let State::Live(stream) = mem::replace(&mut self.state, State::Over) else { return };
+        match stream.disconnect(now) {
+            Disconnected::Resumable(session) => self.state = State::Detached(session),
+            // Its host has asked whether it is resumable.
+            Disconnected::Ended(ended) => self.say_ended(ended.reason, Some(ended)),
+        }
+        if self.taker.is_none() && !self.backlog.is_within(&self.config) {
+            self.end_full(now);
+        }
+    }
+}
+
+impl<S: Stanza> Detached<S> {
+    fn check_h(&self, h: Counter) -> Result<(), WrongH> {
+        self.traffic.queue.check(h).map(drop)
+    }
+}
+
+impl<S: Stanza> StreamMgmt<S> {
+    /// Why the session would not outlive its stream, if it would not.
+    fn unresumable(&self) -> Option<EndReason> {
+        let reason = if self.is_within() { EndReason::NotResumable } else { EndReason::BufferFull };
+        (!self.is_resumable()).then_some(reason)
+    }
+}

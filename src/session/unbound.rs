@@ -1,0 +1,264 @@
+//! A server's stream before it has a session.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use minidom::Element;
+use thiserror::Error;
+
+use super::take::Taker;
+use super::write::Front;
+use super::{NotNow, Session, State};
+use crate::config::Config;
+use crate::error::{LastWords, Reaction};
+use crate::nonza::{Condition, Nonza};
+use crate::stanza::Stanza;
+use crate::stream::{Action, Foreign, Inbound, Refusal, ResumeRequest, StreamMgmt};
+
+/// A server's stream that is authenticated and has no session: the peer may bind a resource, or ask for its former
+/// session. Binding and resuming consume it.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Instant;
+/// use xmpp_sm::{Config, Early, Refusal, Unbound};
+///
+/// let now = Instant::now();
+/// let mut stream = Unbound::new(Arc::new(Config::default()), "juliet@example.com");
+/// assert!(stream.has_feature(), "and <sm/> goes into the stream features");
+/// let element: minidom::Element = "<resume xmlns='urn:xmpp:sm:3' previd='x' h='0'/>".parse()?;
+/// let Early::Resume(request) = stream.handle(stream.inbound(&element), now)? else {
+///     unreachable!()
+/// };
+/// // ... the store knows no session of that SM-ID and owner ...
+/// let failed = stream.refuse(request, Refusal::NotFound)?;
+/// assert!(failed.to_string().contains("<item-not-found "));
+/// let session = stream.bind::<String, ()>(());
+/// # let _ = session;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "the peer waits to be bound, or for its session"]
+pub struct Unbound {
+    /// In a box: an [`Event`](super::Event) holds one, and is seldom about one.
+    engine: Box<StreamMgmt<Nothing>>,
+    config: Arc<Config>,
+    owner: Arc<str>,
+    kind: Kind,
+    /// Its place among the streams that have authenticated.
+    serial: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Client,
+    WithoutBind,
+    Disabled,
+}
+
+/// No stanza is sent before there is a session.
+#[derive(Debug)]
+enum Nothing {}
+
+impl Stanza for Nothing {
+    fn bytes(&self) -> usize {
+        match *self {}
+    }
+}
+
+/// What to do about an element that arrived before there is a session.
+#[derive(Debug)]
+#[must_use = "the peer waits for what this asks the host to do"]
+#[non_exhaustive]
+pub enum Early {
+    /// A stanza, for the host: a request to bind, for instance. It is not counted.
+    Stanza,
+    /// The peer asks for its former session. Look it up, and call [`take`](Unbound::take) or
+    /// [`refuse`](Unbound::refuse).
+    Resume(ResumeRequest),
+    /// Write this.
+    Write(Nonza),
+    /// Write this and `</stream:stream>`, and close the connection.
+    Close(LastWords),
+    /// Nothing.
+    Ignore,
+    /// Where no resource is bound: [`bind`](Unbound::bind) now, and give the same element to the session.
+    Begin,
+    /// Not a stanza and not stream management: the host handles it.
+    Other,
+}
+
+/// The stream does not wait for this request. All comes back.
+#[derive(Debug, Error)]
+#[error("the stream does not wait for this request")]
+pub struct NotTaken<C> {
+    /// The stream.
+    pub stream: Unbound,
+    /// The request of another stream.
+    pub request: ResumeRequest,
+    /// The connection.
+    pub connection: C,
+}
+
+impl Unbound {
+    /// A client's stream, after authentication. `owner` is the authenticated bare JID.
+    pub fn new(config: Arc<Config>, owner: impl Into<Arc<str>>) -> Self {
+        Self::of_kind(config, owner.into(), Kind::Client)
+    }
+
+    /// A stream on which no resource is bound: another server's, whose `owner` is its domain, or a component's.
+    /// The peer may ask for its former session; with anything else a session [begins](Early::Begin).
+    pub fn without_bind(config: Arc<Config>, owner: impl Into<Arc<str>>) -> Self {
+        Self::of_kind(config, owner.into(), Kind::WithoutBind)
+    }
+
+    /// A stream on which stream management is switched off: it is not advertised, and every request is refused with
+    /// `feature-not-implemented`.
+    pub fn disabled(config: Arc<Config>, owner: impl Into<Arc<str>>) -> Self {
+        Self::of_kind(config, owner.into(), Kind::Disabled)
+    }
+
+    fn of_kind(config: Arc<Config>, owner: Arc<str>, kind: Kind) -> Self {
+        Self { engine: Box::new(engine(&config, kind)), serial: config.next_serial(), config, owner, kind }
+    }
+
+    /// What to write about an element that arrives before authentication, if anything: `<failed/>` for a request of
+    /// stream management, which
+    /// [may not come so early](https://xmpp.org/extensions/xep-0198.html#enable).
+    pub fn before_authentication(inbound: &Inbound) -> Option<Nonza> {
+        match inbound {
+            Inbound::Nonza(Nonza::Enable(_) | Nonza::Resume(_)) => Some(Nonza::failed(Condition::UnexpectedRequest)),
+            _ => None,
+        }
+    }
+
+    /// The authenticated bare JID, or domain.
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// Whether [`FEATURE`](crate::FEATURE) belongs into the
+    /// [stream features](https://xmpp.org/extensions/xep-0198.html#feature).
+    pub fn has_feature(&self) -> bool {
+        self.engine.has_feature()
+    }
+
+    /// Sorts an element by the [namespace](Config::stanza_ns) of the stanzas, for [`handle`](Self::handle).
+    pub fn inbound(&self, element: &Element) -> Inbound {
+        Inbound::from_element(element, self.config.stanza_ns)
+    }
+
+    /// Takes an element that has arrived, any element.
+    ///
+    /// # Errors
+    ///
+    /// [`NotNow`] while the host has a [`ResumeRequest`]: keep the element, answer the request, and give it once more.
+    pub fn handle(&mut self, inbound: Inbound, now: Instant) -> Result<Early, NotNow> {
+        let begins = self.kind == Kind::WithoutBind;
+        Ok(match self.engine.handle(inbound, now) {
+            Ok(Action::Deliver(_)) if begins => Early::Begin,
+            Ok(Action::Deliver(_)) => Early::Stanza,
+            Ok(Action::Enable(_)) => {
+                self.engine.leave_pending();
+                Early::Begin
+            }
+            Ok(Action::Resume(request)) => Early::Resume(request),
+            Ok(Action::Write(nonza)) => Early::Write(nonza),
+            Ok(Action::Other) => Early::Other,
+            Ok(_) => Early::Ignore,
+            Err(error) => match error.reaction() {
+                Reaction::Write(nonza) => Early::Write(nonza),
+                Reaction::Close(last) => Early::Close(last),
+                Reaction::Later => return Err(NotNow),
+                Reaction::Nothing | Reaction::Detach => Early::Ignore,
+            },
+        })
+    }
+
+    /// When [`timeout`](Self::timeout) is due. `None`: no timeout runs.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.engine.poll_timeout()
+    }
+
+    /// Refuses a [`ResumeRequest`] that was dropped, once [`request_timeout`](Config::request_timeout) is over: returns the
+    /// `<failed/>` to write. Calling it early is a no-op.
+    pub fn timeout(&mut self, now: Instant) -> Option<Nonza> {
+        self.engine.handle_timeout(now).ok().flatten()
+    }
+
+    /// The peer does not get the session that it asked for. Returns the `<failed/>` to write. The stream goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`Foreign`], with the request, if the stream does not wait for it.
+    pub fn refuse(&mut self, request: ResumeRequest, why: Refusal) -> Result<Nonza, Foreign<ResumeRequest>> {
+        self.engine.refuse_resume(request, why)
+    }
+
+    /// The peer asks for a session that the host has found: bundles the stream and its connection into what the session
+    /// [takes](Session::take).
+    ///
+    /// # Errors
+    ///
+    /// [`NotTaken`], with everything, if the stream does not wait for this request.
+    pub fn take<C>(self, request: ResumeRequest, connection: C) -> Result<Taker<C>, Box<NotTaken<C>>> {
+        if !self.engine.waits_for(&request) {
+            return Err(Box::new(NotTaken { stream: self, request, connection }));
+        }
+        Ok(Taker { stream: self, request, connection })
+    }
+
+    /// A resource is bound, or there is none to be: the session begins. `<enable/>` may come. A [`ResumeRequest`] that is
+    /// not answered by now is refused.
+    pub fn bind<S: Stanza, C>(self, connection: C) -> Session<S, C> {
+        let mut engine = engine(&self.config, self.kind);
+        if self.kind != Kind::WithoutBind {
+            engine.bound();
+        }
+        let is_pending = self.engine.poll_timeout().is_some();
+        let mut session = Session::new(self.config, self.owner, State::Live(engine), Some(connection));
+        if is_pending {
+            // The host has dropped the peer's request, or forgotten it.
+            session.front.push_back(Front::Nonza(Nonza::failed(Condition::InternalServerError)));
+        }
+        session
+    }
+
+    /// The engine of this stream once it has a session.
+    pub(super) fn engine<S: Stanza>(&self) -> StreamMgmt<S> {
+        engine(&self.config, self.kind)
+    }
+
+    /// Whether this stream authenticated before the one of that number.
+    pub(super) fn is_before(&self, serial: u64) -> bool {
+        // Numbers go round.
+        serial.wrapping_sub(self.serial).wrapping_sub(1) < u64::MAX / 2
+    }
+
+    pub(super) fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    pub(super) fn leave_pending(&mut self) {
+        self.engine.leave_pending();
+    }
+}
+
+fn engine<S: Stanza>(config: &Arc<Config>, kind: Kind) -> StreamMgmt<S> {
+    if kind == Kind::Disabled {
+        return StreamMgmt::disabled(config.clone());
+    }
+    let mut engine = StreamMgmt::server(config.clone());
+    match kind {
+        Kind::WithoutBind => engine.authenticated_without_bind(),
+        Kind::Client | Kind::Disabled => engine.authenticated(),
+    }
+    engine
+}
+
+/// It has no content that a log may show.
+impl fmt::Debug for Unbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Unbound({:?})", self.kind)
+    }
+}

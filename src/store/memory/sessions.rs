@@ -1,0 +1,81 @@
+//! The registered sessions of one owner.
+
+use std::mem;
+use std::num::NonZeroU64;
+use std::slice;
+
+use crate::smid::SmId;
+
+#[derive(Debug)]
+pub(super) struct Session<Handle> {
+    pub(super) smid: SmId,
+    pub(super) epoch: NonZeroU64,
+    pub(super) handle: Handle,
+}
+
+/// A few sessions, longest registered first. Most owners have one: it needs no memory of its own.
+#[derive(Debug)]
+pub(super) enum Sessions<Handle> {
+    One(Session<Handle>),
+    Many(Vec<Session<Handle>>),
+}
+
+impl<Handle> Sessions<Handle> {
+    pub(super) fn as_slice(&self) -> &[Session<Handle>] {
+        match self {
+            Self::One(session) => slice::from_ref(session),
+            Self::Many(sessions) => sessions,
+        }
+    }
+
+    pub(super) fn find(&self, smid: &SmId) -> Option<&Session<Handle>> {
+        self.as_slice().iter().find(|session| session.smid == *smid)
+    }
+
+    /// Returns where the session of this SM-ID stands.
+    pub(super) fn position(&self, smid: &SmId) -> Option<usize> {
+        self.as_slice().iter().position(|session| session.smid == *smid)
+    }
+
+    pub(super) fn push(&mut self, session: Session<Handle>) {
+        if let Self::Many(sessions) = self {
+            return sessions.push(session);
+        }
+        let mut both = Vec::with_capacity(2);
+        both.extend(mem::replace(self, Self::Many(Vec::new())).into_one());
+        both.push(session);
+        *self = Self::Many(both);
+    }
+
+    /// Puts a session behind the others, and returns the one whose place it takes.
+    pub(super) fn replace(&mut self, at: usize, session: Session<Handle>) -> Option<Session<Handle>> {
+        match self {
+            Self::One(one) => Some(mem::replace(one, session)),
+            Self::Many(sessions) => {
+                let behind = sessions.get_mut(at..)?;
+                let former = mem::replace(behind.first_mut()?, session);
+                behind.rotate_left(1);
+                Some(former)
+            }
+        }
+    }
+
+    /// Takes a session out, unless it is the only one: then its owner goes with it.
+    pub(super) fn remove(&mut self, at: usize) -> Option<Session<Handle>> {
+        let Self::Many(sessions) = self else { return None };
+        let removed = (at < sessions.len()).then(|| sessions.remove(at));
+        if sessions.len() == 1
+            && let Some(last) = sessions.pop()
+        {
+            *self = Self::One(last);
+        }
+        removed
+    }
+
+    pub(super) fn into_one(self) -> Option<Session<Handle>> {
+        match self {
+            Self::One(session) => Some(session),
+            Self::Many(_) => None,
+        }
+    }
+}

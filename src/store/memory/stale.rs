@@ -1,0 +1,141 @@
+//! The last `h` of sessions that are gone, by owner.
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU64;
+use std::slice;
+use std::time::Instant;
+
+use crate::counter::Counter;
+use crate::smid::SmId;
+
+#[derive(Clone, Debug)]
+pub(super) struct Stale {
+    pub(super) smid: SmId,
+    pub(super) epoch: NonZeroU64,
+    /// `None`: the session was displaced, and its host has not told yet.
+    pub(super) h: Option<Counter>,
+    /// When the session was retired, or displaced.
+    pub(super) since: Instant,
+}
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) per_owner: usize,
+    pub(super) bytes: usize,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct StaleTable {
+    /// A few records each, oldest first.
+    by_owner: HashMap<Box<str>, Vec<Stale>>,
+    /// The owners in the order in which their oldest record grows too old.
+    by_age: BTreeMap<Age, Box<str>>,
+    records: usize,
+    bytes: usize,
+}
+
+/// When a record became stale. The epoch tells those apart that did so at the same time.
+type Age = (Instant, NonZeroU64);
+
+/// What the two tables take for an owner at most, besides twice its name: both may be half empty.
+const OWNER_BYTES: usize = 256;
+
+impl StaleTable {
+    pub(super) fn len(&self) -> usize {
+        self.records
+    }
+
+    /// Returns since when the oldest record is stale.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.by_age.first_key_value().map(|((since, _), _)| *since)
+    }
+
+    pub(super) fn get(&self, smid: &SmId, owner: &str) -> Option<&Stale> {
+        self.by_owner.get(owner)?.iter().find(|stale| stale.smid == *smid)
+    }
+
+    /// Remembers a session. Where there is no room it takes the place of older records: those of its owner first,
+    /// and then, if it is the only one of its owner, the oldest of all. What has no room by itself is not remembered.
+    pub(super) fn insert(&mut self, owner: &str, stale: Stale, bounds: Bounds) {
+        if cost(owner, slice::from_ref(&stale)) > bounds.bytes {
+            return;
+        }
+        let bytes = bounds.bytes.saturating_sub(self.bytes);
+        self.edit(owner, |list| {
+            let others = cost(owner, list);
+            list.reserve_exact(1);
+            let at = list.partition_point(|other| other.since <= stale.since);
+            list.insert(at, stale);
+            let is_too_much =
+                |list: &[Stale]| list.len() > bounds.per_owner || cost(owner, list).saturating_sub(others) > bytes;
+            let surplus =
+                (0..list.len().saturating_sub(1)).take_while(|n| is_too_much(list.get(*n..).unwrap_or_default()));
+            drop(list.drain(..surplus.count()));
+        });
+        while self.bytes > bounds.bytes && self.drop_oldest(1, |_| true) > 0 {}
+    }
+
+    /// Takes out what is known of this SM-ID, if it is what is meant.
+    pub(super) fn remove(&mut self, smid: &SmId, owner: &str, is_meant: impl Fn(&Stale) -> bool) -> Option<Stale> {
+        let at = self.by_owner.get(owner)?.iter().position(|stale| stale.smid == *smid && is_meant(stale))?;
+        self.edit(owner, |list| (at < list.len()).then(|| list.remove(at)))
+    }
+
+    /// Drops the oldest records that are too old, at most so many, and returns how many.
+    pub(super) fn sweep(&mut self, most: usize, is_too_old: impl Fn(Instant) -> bool) -> usize {
+        let mut dropped = 0_usize;
+        loop {
+            match self.drop_oldest(most.saturating_sub(dropped), &is_too_old) {
+                0 => return dropped,
+                more => dropped = dropped.saturating_add(more),
+            }
+        }
+    }
+
+    /// Does that with the records of one owner.
+    fn drop_oldest(&mut self, most: usize, is_too_old: impl Fn(Instant) -> bool) -> usize {
+        let Some(oldest) = self.by_age.first_entry().filter(|oldest| most > 0 && is_too_old(oldest.key().0)) else {
+            return 0;
+        };
+        let owner = oldest.remove();
+        self.edit(&owner, |list| {
+            let too_old = list.partition_point(|stale| is_too_old(stale.since)).min(most);
+            list.drain(..too_old).count()
+        })
+    }
+
+    /// Changes an owner's records. An owner without records goes.
+    fn edit<T>(&mut self, owner: &str, edit: impl FnOnce(&mut Vec<Stale>) -> T) -> T {
+        let known = self.by_owner.remove_entry(owner);
+        let (name, mut list) = known.unwrap_or_else(|| (owner.into(), Vec::new()));
+        let age = list.first().and_then(|oldest| self.by_age.remove(&oldest.age()));
+        self.records = self.records.saturating_sub(list.len());
+        self.bytes = self.bytes.saturating_sub(cost(owner, &list));
+        let result = edit(&mut list);
+        list.shrink_to_fit();
+        self.records = self.records.saturating_add(list.len());
+        self.bytes = self.bytes.saturating_add(cost(owner, &list));
+        if let Some(oldest) = list.first() {
+            self.by_age.insert(oldest.age(), age.unwrap_or_else(|| name.clone()));
+            self.by_owner.insert(name, list);
+        }
+        result
+    }
+}
+
+impl Stale {
+    fn age(&self) -> Age {
+        (self.since, self.epoch)
+    }
+}
+
+/// The bytes that an owner's records take at most.
+fn cost(owner: &str, list: &[Stale]) -> usize {
+    if list.is_empty() {
+        return 0;
+    }
+    let record = |stale: &Stale| size_of::<Stale>().saturating_add(stale.smid.as_bytes().len());
+    let records = list.iter().map(record).fold(0, usize::saturating_add);
+    owner.len().saturating_mul(2).saturating_add(OWNER_BYTES).saturating_add(records)
+}

@@ -1,0 +1,338 @@
+//! When the peer is asked for an acknowledgement, and what its silence means.
+
+use std::time::{Duration, Instant};
+
+use super::{Phase, StreamMgmt};
+use crate::config::{AckFreq, OnFull};
+use crate::counter::Counter;
+use crate::error::Error;
+use crate::nonza::{Condition, Nonza};
+use crate::stanza::Stanza;
+
+/// What is going on about acknowledgements of what this side sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Requests {
+    state: State,
+    /// How many stanzas had been sent at the last `<r/>`.
+    asked: Counter,
+    /// When the stream ends because the buffer is over its bounds.
+    pub(super) full_until: Option<Instant>,
+    /// Since when this side does not read.
+    deaf_since: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Idle,
+    /// An `<r/>` is unanswered, or several are. Without an answer in `ack_timeout` the connection is dead.
+    Awaiting(Awaited),
+    /// An `<r/>` is due at this time.
+    DueAt(Instant),
+}
+
+/// The unanswered `<r/>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Awaited {
+    /// When the oldest went out.
+    since: Instant,
+    /// How many stanzas had been sent then.
+    oldest: Counter,
+    /// When the last went out.
+    latest: Instant,
+    /// `None`: all after the oldest went out in the rhythm, each with its stanza. Then it is known when each did.
+    beside: Option<Beside>,
+}
+
+/// What is known of unanswered `<r/>` of which some went out beside the rhythm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Beside {
+    /// How many there are.
+    all: u32,
+    /// How many of them went out after the last stanza that was asked about.
+    last: u32,
+}
+
+impl Requests {
+    /// The time as the timeouts see it: it stands still while this side does not read.
+    #[inline(always)]
+    pub(super) fn clock(&self, now: Instant) -> Instant {
+        self.deaf_since.unwrap_or(now)
+    }
+}
+
+/// How soon a peer that is behind with its answers, and alive, is asked once more while the buffer fills up.
+const BUSY: Duration = Duration::from_secs(1);
+
+impl<S: Stanza> StreamMgmt<S> {
+    /// An `<r/>` of the host's own accord. It has to be answered in
+    /// [`ack_timeout`](crate::Config::ack_timeout) like the others. `None` where stream management is off.
+    #[must_use = "the peer gets it only if it is written"]
+    pub fn request_ack(&mut self, now: Instant) -> Option<Nonza> {
+        self.is_enabled().then(|| self.ask(now))
+    }
+
+    /// Something waits for room: an `<r/>`, unless one is on its way or due.
+    pub(crate) fn request_room(&mut self, now: Instant) -> Option<Nonza> {
+        if !self.is_enabled() || self.requests.state != State::Idle {
+            return None;
+        }
+        if !self.is_all_asked() {
+            return Some(self.ask(now));
+        }
+        // The peer has answered for all that it was sent, and has not handled it.
+        self.requests.state = now.checked_add(BUSY).map_or(State::Idle, State::DueAt);
+        None
+    }
+
+    /// Says whether the host reads what the peer writes. While it does not, an acknowledgement may lie unread, and the
+    /// times in which the peer has to answer and to make room stand still. Every stream starts with a host that reads.
+    pub fn hearing(&mut self, on: bool, now: Instant) {
+        if !on {
+            self.requests.deaf_since.get_or_insert(now);
+        } else if let Some(since) = self.requests.deaf_since.take() {
+            let pause = now.saturating_duration_since(since);
+            let later = |time: Instant| time.checked_add(pause).unwrap_or(time);
+            self.requests.full_until = self.requests.full_until.map(later);
+            self.requests.state = match self.requests.state {
+                State::Idle => State::Idle,
+                State::Awaiting(awaited @ Awaited { since, oldest, latest, .. }) => {
+                    let beside = Some(self.beside(awaited));
+                    State::Awaiting(Awaited { since: later(since), oldest, latest: later(latest), beside })
+                }
+                State::DueAt(at) => State::DueAt(later(at)),
+            };
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due; it may have come already. `None`: no timeout runs.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if let Some(pending) = self.pending_until() {
+            return Some(pending);
+        }
+        if !self.is_enabled() || self.requests.deaf_since.is_some() {
+            return None;
+        }
+        let request = match self.requests.state {
+            State::Idle => None,
+            State::Awaiting(awaited) => self.after_ack_timeout(awaited.since),
+            State::DueAt(at) => Some(at),
+        };
+        [request, self.requests.full_until].into_iter().flatten().min()
+    }
+
+    /// Processes timeouts that have expired, and returns an element to write, if any: an `<r/>` that is due, or
+    /// `<failed/>` for a request that the host has not answered in
+    /// [`request_timeout`](crate::Config::request_timeout). Calling it early is a no-op.
+    ///
+    /// Before it, give everything to [`handle`](Self::handle) that has arrived: after a pause of the whole process the
+    /// acknowledgement that is missed may be in the socket.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BufferFull`] or [`Error::AckTimeout`], with the state as it was: do what its
+    /// [`reaction`](Error::reaction) says.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<Option<Nonza>, Error> {
+        if self.pending_until().is_some_and(|until| until <= now) {
+            self.leave_pending();
+            return Ok(Some(Nonza::failed(Condition::InternalServerError)));
+        }
+        if !self.is_enabled() || self.requests.deaf_since.is_some() {
+            return Ok(None);
+        }
+        if let Some(error) = self.expired(now) {
+            return Err(error);
+        }
+        let is_due = matches!(self.requests.state, State::DueAt(at) if at <= now);
+        Ok(is_due.then(|| self.ask(now)))
+    }
+
+    /// Until when the host may answer the peer's request.
+    fn pending_until(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::EnablePending(since) | Phase::ResumePending(since) => since.checked_add(self.config.request_timeout),
+            _ => None,
+        }
+    }
+
+    /// What ends the stream at this time.
+    fn expired(&self, now: Instant) -> Option<Error> {
+        let full = self.requests.full_until.filter(|until| *until <= now);
+        // What came first decides: a session whose connection was dead before may still be resumed.
+        let is_dead = |dead: Instant| dead <= now && full.is_none_or(|full| dead <= full);
+        match self.requests.state {
+            State::Awaiting(awaited) if self.after_ack_timeout(awaited.since).is_some_and(is_dead) => {
+                Some(Error::AckTimeout)
+            }
+            _ => full.map(|_| Error::BufferFull),
+        }
+    }
+
+    /// The time starts in which the peer has to make room, if the buffer is over its bounds.
+    pub(super) fn start_grace(&mut self, now: Instant) {
+        if let OnFull::EndAfter(grace) = self.config.on_full
+            && !self.traffic.queue.is_within(&self.config)
+        {
+            self.requests.full_until = self.requests.clock(now).checked_add(grace);
+        }
+    }
+
+    /// The deadline is made when it is asked for: an `<r/>` goes out with every stanza, and few wait long.
+    fn after_ack_timeout(&self, since: Instant) -> Option<Instant> {
+        self.config.ack_timeout.and_then(|timeout| since.checked_add(timeout))
+    }
+
+    /// An `<a/>` has come. It may have left something out.
+    #[inline]
+    pub(super) fn on_answer(&mut self, now: Instant) {
+        if self.traffic.queue.outstanding() == 0 {
+            self.requests.state = State::Idle;
+        } else {
+            self.on_part(now);
+        }
+    }
+
+    /// An `<a/>` has left something out. It has answered the oldest `<r/>`, and those that its `h` covers.
+    #[inline(never)]
+    fn on_part(&mut self, now: Instant) {
+        let now = self.requests.clock(now);
+        let due_before = match self.requests.state {
+            State::Awaiting(awaited) => match self.still_awaited(awaited, now) {
+                Some(awaited) => return self.requests.state = State::Awaiting(awaited),
+                None => None,
+            },
+            State::DueAt(at) => Some(at),
+            State::Idle => None,
+        };
+        // The peer has answered all that it was asked, and not for all that it was sent: it is busy, and alive.
+        let due = match self.is_pressed() {
+            _ if !self.config.request_acks => None,
+            true if self.is_behind() => now.checked_add(BUSY),
+            true => Some(now),
+            false => self.after_idle(now),
+        };
+        // An `<a/>` that was not asked for does not put off the next `<r/>`.
+        let due = due.into_iter().chain(due_before).min();
+        self.requests.state = due.map_or(State::Idle, State::DueAt);
+    }
+
+    /// What is unanswered still, now that the oldest is answered.
+    fn still_awaited(&self, Awaited { since, oldest, latest, beside }: Awaited, now: Instant) -> Option<Awaited> {
+        let asked = self.requests.asked;
+        let behind = |at: Counter| self.sent().since(at);
+        if let Some(Beside { all, last }) = beside {
+            let covers = |at: Counter| behind(self.acked()) <= behind(at);
+            // Of those in between it is not known which are covered; the last ones are not.
+            let all = if covers(oldest) { last } else { all.saturating_sub(1) };
+            let oldest = if all <= last { asked } else { oldest };
+            let beside = Some(Beside { all, last: last.min(all) });
+            return (!covers(asked) && all > 0).then_some(Awaited { since: latest, oldest, latest, beside });
+        }
+        let AckFreq::Every(stanzas) = self.config.ack_freq else { return None };
+        let left = asked.since(oldest);
+        // An `h` behind the oldest `<r/>` covers none of them.
+        let covered = behind(oldest).saturating_sub(behind(self.acked()));
+        let next = covered.checked_div(stanzas.get())?.saturating_add(1).saturating_mul(stanzas.get());
+        let next = (covered < left).then(|| oldest.advance(next.min(left)))?;
+        let queued = || self.traffic.queue.get(next).map(|queued| queued.queued).filter(|queued| *queued >= since);
+        let sent_at = if next == asked { Some(latest) } else { queued() };
+        Some(Awaited { since: sent_at.unwrap_or(now), oldest: next, latest, beside })
+    }
+
+    /// How many are unanswered.
+    fn beside(&self, Awaited { oldest, beside, .. }: Awaited) -> Beside {
+        beside.unwrap_or_else(|| {
+            let left = self.requests.asked.since(oldest);
+            let after_oldest = match self.config.ack_freq {
+                AckFreq::Every(stanzas) => left.div_ceil(stanzas.get()),
+                AckFreq::SelfClocked => 0,
+            };
+            Beside { all: after_oldest.saturating_add(1), last: 1 }
+        })
+    }
+
+    fn after_idle(&self, now: Instant) -> Option<Instant> {
+        self.config.ack_idle.and_then(|idle| now.checked_add(idle))
+    }
+
+    /// Whether the peer has not acknowledged all that it was asked about.
+    fn is_behind(&self) -> bool {
+        self.sent().since(self.requests.asked) < self.traffic.queue.outstanding()
+    }
+
+    /// Whether the last `<r/>` came after the last stanza.
+    fn is_all_asked(&self) -> bool {
+        self.sent() == self.requests.asked
+    }
+
+    /// Whether an `<r/>` is due for what was sent: by the rhythm, or because the buffer fills up.
+    pub(super) fn is_request_due(&self) -> bool {
+        let is_waiting = matches!(self.requests.state, State::Awaiting(_)) || self.is_all_asked();
+        self.is_in_rhythm() || self.config.request_acks && !is_waiting && self.is_pressed()
+    }
+
+    #[inline(always)]
+    pub(super) fn is_in_rhythm(&self) -> bool {
+        let unasked = self.sent().since(self.requests.asked);
+        let is_due = match self.config.ack_freq {
+            AckFreq::Every(stanzas) => unasked >= stanzas.get(),
+            AckFreq::SelfClocked => !matches!(self.requests.state, State::Awaiting(_)),
+        };
+        self.config.request_acks && is_due
+    }
+
+    /// Whether the buffer fills up.
+    fn is_pressed(&self) -> bool {
+        self.requests.full_until.is_some() || self.traffic.queue.is_half_full(&self.config)
+    }
+
+    fn ask(&mut self, now: Instant) -> Nonza {
+        // What has filled the buffer before the peer could be asked.
+        if self.requests.full_until.is_none() {
+            self.start_grace(now);
+        }
+        self.note_request(now, false);
+        Nonza::AckRequest
+    }
+
+    /// An `<r/>` goes out, in the rhythm and with its stanza or not.
+    #[inline]
+    pub(super) fn note_request(&mut self, now: Instant, in_rhythm: bool) {
+        let (now, asked) = (self.requests.clock(now), self.sent());
+        let awaited = match self.requests.state {
+            State::Awaiting(awaited) if in_rhythm && awaited.beside.is_none() => Awaited { latest: now, ..awaited },
+            State::Awaiting(awaited) => {
+                let Beside { all, last } = self.beside(awaited);
+                let last = if asked == self.requests.asked { last.saturating_add(1) } else { 1 };
+                Awaited { latest: now, beside: Some(Beside { all: all.saturating_add(1), last }), ..awaited }
+            }
+            _ => Awaited { since: now, oldest: asked, latest: now, beside: None },
+        };
+        self.requests.asked = asked;
+        self.requests.state = State::Awaiting(awaited);
+    }
+
+    /// A stanza goes out without an `<r/>`: it is asked about after a time.
+    #[inline(always)]
+    pub(super) fn note_unasked(&mut self, now: Instant) {
+        if self.requests.state == State::Idle && self.config.request_acks {
+            self.start_idle(now);
+        }
+    }
+
+    #[inline(never)]
+    fn start_idle(&mut self, now: Instant) {
+        let now = self.requests.clock(now);
+        self.requests.state = self.after_idle(now).map_or(State::Idle, State::DueAt);
+    }
+
+    /// An `<r/>` is due at once.
+    pub(super) fn request_soon(&mut self, now: Instant) {
+        self.requests.state = State::DueAt(self.requests.clock(now));
+    }
+
+    /// A session goes on: nothing is asked on this stream, and the peer has told how much it has.
+    pub(super) fn restart_requests(&mut self) {
+        self.requests = Requests { asked: self.acked(), ..Requests::default() };
+    }
+}

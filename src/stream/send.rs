@@ -1,0 +1,346 @@
+//! Stanzas to the peer, and its acknowledgements of them.
+
+use std::time::Instant;
+
+use thiserror::Error;
+
+use super::{Action, Phase, StreamMgmt};
+use crate::config::OnFull;
+use crate::counter::Counter;
+use crate::error::{Error, Reaction};
+use crate::nonza::{Kind, Nonza};
+use crate::queue::{Checked, Returned, Undelivered, count};
+use crate::stanza::Stanza;
+
+/// A stanza was recorded: write it now.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "it may carry an `<r/>` to write, or stanzas that left the buffer"]
+pub struct Sent<S> {
+    /// Its number among the stanzas sent in this session. `None` where stream management is off.
+    pub number: Option<Counter>,
+    /// What to write after it, if anything: an `<r/>`.
+    pub write: Option<Nonza>,
+    /// What left the buffer to make room, under [`OnFull::EvictOldest`]. It was written, and the peer may well have
+    /// it: never send it elsewhere while the session lives. A host that would not keep it without stream
+    /// management drops it here, too.
+    pub evicted: Option<Box<Undelivered<S>>>,
+}
+
+/// What an `<a/>` acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acked {
+    /// How many stanzas the peer has handled in all.
+    pub h: Counter,
+    /// How many of them this `<a/>` has added: the stanzas numbered up to `h`.
+    pub count: u32,
+}
+
+/// A stanza was not recorded, and must not be written. It comes back.
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error("the stanza was not recorded: {why}")]
+pub struct NotRecorded<S> {
+    /// The stanza.
+    pub stanza: S,
+    /// The reason.
+    pub why: NotRecordedWhy,
+}
+
+/// Why a stanza was not recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum NotRecordedWhy {
+    /// The buffer is full, and the policy is to end the stream, or there is none.
+    #[error("the buffer of unacknowledged stanzas is full")]
+    Full,
+    /// A client waits for the reply to its `<resume/>`; or the buffer is full, and it waits for the reply to its
+    /// `<enable/>` and cannot ask for room. Keep the stanza and all that follow it, and record them after the
+    /// reply, while [`has_room`](crate::StreamMgmt::has_room) is true.
+    #[error("the server has not replied yet")]
+    AwaitingServer,
+}
+
+impl<S> NotRecorded<S> {
+    /// What to do about it, beside keeping the stanza.
+    pub fn reaction(&self) -> Reaction {
+        match self.why {
+            NotRecordedWhy::Full => Reaction::buffer_full(),
+            NotRecordedWhy::AwaitingServer => Reaction::Nothing,
+        }
+    }
+}
+
+impl<S: Stanza> StreamMgmt<S> {
+    /// Records a stanza, any stanza, before it is written. Where stream management is off, this is one
+    /// branch, and the stanza is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`NotRecorded`], with the stanza, which must not be written then: the buffer is full and
+    /// [`on_full`](crate::Config::on_full) has no more room, or [a client waits](NotRecordedWhy::AwaitingServer).
+    #[inline(always)]
+    pub fn record_sent(&mut self, stanza: S, now: Instant) -> Result<Sent<S>, NotRecorded<S>> {
+        self.record_queued(stanza, now, now)
+    }
+
+    /// The same for a stanza that has waited since `queued`.
+    #[inline(always)]
+    pub(crate) fn record_queued(
+        &mut self,
+        stanza: S,
+        queued: Instant,
+        now: Instant,
+    ) -> Result<Sent<S>, NotRecorded<S>> {
+        // The fast path: `full_until` is set only while the queue is over its bounds, so only the rhythm can ask.
+        if self.phase == Phase::Enabled
+            && let bytes = stanza.bytes()
+            && self.traffic.queue.is_calm(bytes, &self.config)
+        {
+            let number = self.traffic.queue.push(stanza, bytes, queued);
+            let request = self.is_in_rhythm();
+            if request {
+                self.note_request(now, queued == now);
+            } else {
+                self.note_unasked(now);
+            }
+            return Ok(Sent { number: Some(number), write: request.then_some(Nonza::AckRequest), evicted: None });
+        }
+        self.record_otherwise(stanza, queued, now)
+    }
+
+    #[inline(never)]
+    fn record_otherwise(&mut self, stanza: S, queued: Instant, now: Instant) -> Result<Sent<S>, NotRecorded<S>> {
+        match self.phase {
+            Phase::Enabled | Phase::Enabling => {}
+            Phase::Resuming(_) => return Err(NotRecorded { stanza, why: NotRecordedWhy::AwaitingServer }),
+            _ => return Ok(Sent { number: None, write: None, evicted: None }),
+        }
+        if !self.keeps() && self.traffic.queue.can_count() {
+            return Ok(self.record_unkept(now));
+        }
+        let bytes = stanza.bytes();
+        let was_over = self.requests.full_until.is_some();
+        let queue = &mut self.traffic.queue;
+        let (number, evicted) = if queue.fits(bytes, &self.config) {
+            (queue.push(stanza, bytes, queued), None)
+        } else {
+            self.overflow(stanza, bytes, queued, now)?
+        };
+        // The peer must be asked to acknowledge before the grace period can count against it.
+        let is_over = self.requests.full_until.is_some() && !was_over && self.config.request_acks;
+        let write = self.request_after(is_over, queued == now, now);
+        Ok(Sent { number: Some(number), write, evicted: evicted.map(Box::new) })
+    }
+
+    /// Whether a stanza that is recorded is kept. Without the buffer none is, unless the session has older ones that
+    /// it was resumed with: the newest are kept, or none.
+    pub(crate) fn keeps(&self) -> bool {
+        self.config.buffer || self.traffic.queue.len() > 0
+    }
+
+    /// Counts a stanza that is not [kept](Self::keeps).
+    pub(crate) fn record_unkept(&mut self, now: Instant) -> Sent<S> {
+        let number = Some(self.traffic.queue.count());
+        Sent { number, write: self.request_after(false, false, now), evicted: None }
+    }
+
+    /// The `<r/>` after a stanza, which is kept and has not waited if `is_new`.
+    fn request_after(&mut self, wanted: bool, is_new: bool, now: Instant) -> Option<Nonza> {
+        if self.phase != Phase::Enabled {
+            return None;
+        }
+        let request = wanted || self.is_request_due();
+        if request {
+            self.note_request(now, is_new && self.is_in_rhythm());
+        } else {
+            self.note_unasked(now);
+        }
+        request.then_some(Nonza::AckRequest)
+    }
+
+    fn overflow(
+        &mut self,
+        stanza: S,
+        bytes: usize,
+        queued: Instant,
+        now: Instant,
+    ) -> Result<(Counter, Option<Undelivered<S>>), NotRecorded<S>> {
+        let queue = &mut self.traffic.queue;
+        let (most, most_bytes) = (count(self.config.buffer_max.get()), self.config.buffer_max_bytes.get());
+        match self.config.on_full {
+            _ if !queue.can_count() => {}
+            OnFull::End => {}
+            OnFull::EndAfter(grace) => {
+                let bytes_then = queue.bytes().saturating_add(bytes);
+                if queue.len() < most.saturating_mul(2) && bytes_then <= most_bytes.saturating_mul(2) {
+                    // The first stanza over the bounds starts the time, and no other.
+                    let until = || self.requests.clock(now).checked_add(grace);
+                    self.requests.full_until = self.requests.full_until.or_else(until);
+                    return Ok((self.traffic.queue.push(stanza, bytes, queued), None));
+                }
+            }
+            OnFull::EvictOldest => {
+                let number = queue.push(stanza, bytes, queued);
+                return Ok((number, Some(queue.evict(most, most_bytes))));
+            }
+        }
+        // A peer that could not be asked yet is not to blame.
+        let why = if self.phase == Phase::Enabling { NotRecordedWhy::AwaitingServer } else { NotRecordedWhy::Full };
+        Err(NotRecorded { stanza, why })
+    }
+
+    /// Whether the buffer has room for one more stanza, in number and, before it, in bytes. A host with a
+    /// backlog, such as the messages of a long absence, sends on while it has, and goes on when an
+    /// [`Acknowledged`](crate::Action::Acknowledged) has come: a burst over the bounds would start what
+    /// [`on_full`](crate::Config::on_full) says.
+    #[inline]
+    pub fn has_room(&self) -> bool {
+        self.traffic.queue.has_room(&self.config)
+    }
+
+    /// Whether a stanza of so many bytes can be recorded without going over the bounds. One that is larger than the
+    /// bounds can be where no other is kept, or it would wait without end.
+    #[inline]
+    pub(crate) fn takes(&self, bytes: usize) -> bool {
+        let queue = &self.traffic.queue;
+        match self.phase {
+            Phase::Resuming(_) => false,
+            Phase::Enabled if self.config.on_full == OnFull::EvictOldest => queue.can_count(),
+            _ if !self.keeps() => queue.can_count(),
+            _ => queue.fits(bytes, &self.config) || queue.len() == 0 && queue.can_count(),
+        }
+    }
+
+    /// The stanza that was recorded last.
+    #[inline]
+    pub(crate) fn newest(&self) -> Option<&S> {
+        self.traffic.queue.newest()
+    }
+
+    /// Puts another stanza under the number of one that is unacknowledged, and returns the one that was there: a
+    /// message that its author has taken back must not be resent. The counts are unchanged.
+    ///
+    /// # Errors
+    ///
+    /// The new stanza, if there is none of that number, or if it is larger than the old one and does not fit.
+    pub fn replace(&mut self, number: Counter, stanza: S) -> Result<S, S> {
+        self.traffic.queue.replace(number, stanza, &self.config)
+    }
+
+    /// As [`handle`](Self::handle), and gives the stanzas that the element has acknowledged to `into`: their delivery
+    /// can be reported, or their rows deleted.
+    ///
+    /// # Errors
+    ///
+    /// As [`handle`](Self::handle).
+    pub fn handle_into(
+        &mut self,
+        inbound: super::Inbound,
+        now: Instant,
+        into: &mut impl Extend<Returned<S>>,
+    ) -> Result<Action<S>, Error> {
+        match inbound {
+            super::Inbound::Nonza(Nonza::Ack(h)) if self.is_enabled() => {
+                let checked = self.check_ack(h)?;
+                let count = self.traffic.queue.acknowledge_into(checked, into);
+                self.on_acknowledged(now);
+                Ok(Action::Acknowledged(Acked { h, count }))
+            }
+            super::Inbound::Nonza(Nonza::Resumed(resumed)) if matches!(self.phase, Phase::Resuming(_)) => {
+                self.on_resumed(&resumed, now, into)
+            }
+            super::Inbound::Nonza(Nonza::Failed(failed)) if matches!(self.phase, Phase::Resuming(_)) => {
+                Ok(self.on_failed(failed, into))
+            }
+            inbound => self.handle(inbound, now),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn on_ack(&mut self, h: Counter, now: Instant) -> Result<Action<S>, Error> {
+        let checked = self.check_ack(h)?;
+        Ok(Action::Acknowledged(Acked { h, count: self.acknowledge(checked, now) }))
+    }
+
+    /// Takes an `<a/>` on a stream that is about to close, and returns whether it can be right.
+    pub(crate) fn take_last(&mut self, h: Counter, now: Instant, into: &mut impl Extend<Returned<S>>) -> bool {
+        let checked = self.traffic.queue.check(h).ok().filter(|_| self.is_enabled());
+        let is_right = checked.is_some();
+        if let Some(checked) = checked {
+            self.traffic.queue.acknowledge_into(checked, into);
+            self.on_acknowledged(now);
+        }
+        is_right
+    }
+
+    #[inline(always)]
+    fn check_ack(&self, h: Counter) -> Result<Checked, Error> {
+        self.traffic.queue.check(h).map_err(|why| Error::WrongH { element: Kind::Ack, why })
+    }
+
+    #[inline(never)]
+    fn acknowledge(&mut self, checked: Checked, now: Instant) -> u32 {
+        let count = self.traffic.queue.acknowledge(checked);
+        self.on_acknowledged(now);
+        count
+    }
+
+    #[inline(always)]
+    fn on_acknowledged(&mut self, now: Instant) {
+        if self.requests.full_until.is_some() && self.traffic.queue.is_within(&self.config) {
+            self.requests.full_until = None;
+        }
+        self.on_answer(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::detached::Resumable;
+    use crate::queue::Queue;
+    use crate::smid::SmId;
+
+    /// What has waited is written later than it was queued, and its `<r/>` with it.
+    #[test]
+    fn a_request_behind_a_stanza_that_has_waited_is_not_older_than_its_writing() {
+        let (start, secs) = (Instant::now(), Duration::from_secs);
+        // By the fast way, and by the other.
+        for config in [Config::default(), Config::default().buffer_max(std::num::NonZeroU32::MIN.saturating_add(2))] {
+            let mut stream = StreamMgmt::server(Arc::new(config));
+            stream.phase = Phase::Enabled;
+            for (stanza, written) in [("a", 0), ("b", 50), ("c", 51)] {
+                assert!(stream.record_queued(stanza, start, start + secs(written)).is_ok());
+            }
+            assert!(stream.on_ack(Counter::new(1), start + secs(52)).is_ok());
+            let queued: Vec<_> = stream.unacked().map(|queued| queued.queued).collect();
+            assert_eq!(queued, [start; 2]);
+            assert!(stream.poll_timeout().is_some_and(|due| due >= start + secs(110)));
+        }
+    }
+
+    /// It takes 2^32 unacknowledged stanzas to come here from outside.
+    #[test]
+    fn a_stanza_that_cannot_be_counted_is_refused_whatever_happens_to_a_full_buffer() {
+        let now = Instant::now();
+        let policies = [OnFull::End, OnFull::EndAfter(Duration::from_secs(1)), OnFull::EvictOldest];
+        for (on_full, buffer) in policies.into_iter().flat_map(|policy| [(policy, true), (policy, false)]) {
+            let mut stream = StreamMgmt::server(Arc::new(Config::default().on_full(on_full).buffer(buffer)));
+            stream.phase = Phase::Enabled;
+            stream.traffic.queue = Queue::without_a_number_left();
+            stream.resumable = Some(Resumable { smid: SmId::new("x").unwrap(), resume_timeout: None });
+            let refused = NotRecorded { stanza: "one too many", why: NotRecordedWhy::Full };
+            assert_eq!(stream.record_sent("one too many", now), Err(refused), "{on_full:?}, buffer: {buffer}");
+            assert_eq!(stream.traffic.queue, Queue::without_a_number_left());
+            assert_eq!(stream.requests.full_until, None);
+            // One that is acknowledged makes room for one.
+            assert!(stream.on_ack(Counter::new(1), now).is_ok());
+            let sent = stream.record_sent("the next", now).expect("it can be counted");
+            assert_eq!(sent.number, Some(Counter::ZERO));
+            assert!(stream.record_sent("one too many", now).is_err());
+        }
+    }
+}
