@@ -1,0 +1,190 @@
+//! What goes out, and in which order.
+
+use super::*;
+
+#[test]
+fn a_stanza_goes_out_before_stream_management_is_on_and_is_not_counted() {
+    let mut host = Host::bound(Config::default());
+    host.send("<a1/>");
+    assert_eq!(host.written(), "<a1/>");
+    host.enable();
+    host.send("<a2/>");
+    assert_eq!(host.written(), "| <enabled id='sm-1' resume='true' max='600'/> | <a2/> <r/>");
+    host.ack(1);
+    assert_eq!(host.session.unacked(), 0);
+}
+
+#[test]
+fn every_r_gets_an_a_with_the_h_of_the_time_when_it_is_written() {
+    let mut host = Host::new(Config::default());
+    let first = host.receive();
+    for _ in 0..2 {
+        assert_eq!(host.handle(Nonza::AckRequest), Ok(Arrival::Handled));
+    }
+    host.settle(first);
+    // The two, and the rest of the answer.
+    assert_eq!(host.written(), "<a h='1'/> <a h='1'/> <a h='1'/>");
+}
+
+#[test]
+fn a_peer_that_asks_and_does_not_read_makes_no_heap_of_answers() {
+    let mut host = Host::new(Config::default());
+    for _ in 0..100_000 {
+        let _ = host.handle(Nonza::AckRequest);
+    }
+    assert_eq!(host.written().matches("<a ").count(), 64);
+}
+
+#[test]
+fn what_is_resent_comes_first_with_its_time_and_then_what_has_waited_and_what_is_new() {
+    let mut host = Host::new(Config::default());
+    host.send("<m1/>");
+    host.send("<m2/>");
+    assert_eq!(host.written(), "<m1/> <r/> <m2/> <r/>");
+    host.lost();
+    host.pass(secs(2));
+    host.send("<m3/>");
+    host.pass(secs(2));
+    host.take(2, 1);
+    host.send("<m4/>");
+    assert_eq!(
+        host.written(),
+        "| <resumed previd='sm-1' h='0'/> | <m2/>(late) <r/> <m3/>(late) <r/> <m4/> <r/>",
+        "one that is resent is never younger than one that follows it"
+    );
+    assert_eq!(host.said(), [Said::Dropped(1), Said::Resumed]);
+}
+
+#[test]
+fn ten_resumptions_in_a_row_resend_the_same_stanzas_and_count_them_once() {
+    let mut host = Host::new(Config::default().request_acks(false));
+    for stanza in ["<m1/>", "<m2/>", "<m3/>"] {
+        host.send(stanza);
+    }
+    host.written();
+    for connection in 2..12 {
+        host.lost();
+        host.take(connection, 0);
+        assert_eq!(host.written(), "| <resumed previd='sm-1' h='0'/> | <m1/>(late) <m2/>(late) <m3/>(late)");
+    }
+    host.ack(3);
+    assert_eq!(host.session.unacked(), 0);
+}
+
+#[test]
+fn a_connection_that_is_lost_while_it_is_resent_to_starts_over() {
+    let mut host = Host::new(Config::default().request_acks(false));
+    for stanza in ["<m1/>", "<m2/>", "<m3/>"] {
+        host.send(stanza);
+    }
+    host.written();
+    host.lost();
+    host.take(2, 0);
+    for _ in 0..4 {
+        let _ = host.session.next_write(host.now).expect("flush, resumed, flush, m1");
+    }
+    // In the middle of it, the client has told that it has two.
+    host.lost();
+    host.take(3, 2);
+    assert_eq!(host.written(), "| <resumed previd='sm-1' h='0'/> | <m3/>(late)");
+}
+
+#[test]
+fn an_acknowledgement_in_the_middle_of_a_resend_skips_what_it_covers() {
+    let mut host = Host::new(Config::default().request_acks(false));
+    for stanza in ["<m1/>", "<m2/>", "<m3/>"] {
+        host.send(stanza);
+    }
+    host.written();
+    host.lost();
+    host.take(2, 0);
+    for _ in 0..4 {
+        let _ = host.session.next_write(host.now).expect("flush, resumed, flush, m1");
+    }
+    host.ack(2);
+    host.send("<m4/>");
+    assert_eq!(host.written(), "<m3/>(late) <m4/>");
+}
+
+#[test]
+fn nothing_of_a_connection_that_is_gone_is_written_to_the_next() {
+    let mut host = Host::new(Config::default());
+    let _open = host.receive();
+    let _ = host.handle(Nonza::AckRequest);
+    let _ = host.handle(Nonza::Enable(Enable::default()));
+    host.said();
+    // The second <enable/> ends the stream; its <failed/> was for that stream.
+    assert!(!host.session.is_detached());
+    let mut host = Host::new(Config::default());
+    host.send("<m1/>");
+    let _ = host.handle(Nonza::AckRequest);
+    host.session.request_ack(host.now);
+    host.lost();
+    host.take(2, 0);
+    assert_eq!(host.written(), "| <resumed previd='sm-1' h='0'/> | <m1/> <r/>");
+}
+
+#[test]
+fn acknowledged_stanzas_come_back_where_they_are_wanted() {
+    let mut host = Host::new(Config::default());
+    host.session.return_acknowledged(true);
+    for stanza in ["<m1/>", "<m2/>", "<m3/>"] {
+        host.send(stanza);
+    }
+    host.written();
+    host.ack(2);
+    let acknowledged = |id: &str| Said::Acknowledged(format!("<{id}/>"));
+    assert_eq!(host.said(), [acknowledged("m1"), acknowledged("m2")]);
+    host.session.close(xmpp_sm::EndReason::Stopped, None, host.now);
+    host.written();
+    host.ack(3);
+    assert_eq!(host.said(), [acknowledged("m3")]);
+}
+
+#[test]
+fn a_stanza_is_written_where_nothing_is_kept() {
+    let mut host = Host::new(Config::default().buffer(false));
+    host.send("<m1/>");
+    host.send("<m2/>");
+    assert_eq!(host.written(), "<m1/> <r/> <m2/> <r/>");
+    host.ack(2);
+    host.lost();
+    assert_eq!(host.ended().reason, xmpp_sm::EndReason::NotResumable);
+}
+
+#[test]
+fn a_queued_stanza_is_replaced_under_its_number() {
+    let mut host = Host::new(Config::default());
+    host.send("<secret/>");
+    host.written();
+    let old = host.session.replace(counter(1), Bytes::from("<gone/>"));
+    assert_eq!(old, Ok(Bytes::from("<secret/>")));
+    assert_eq!(host.session.replace(counter(2), Bytes::from("<x/>")), Err(Bytes::from("<x/>")));
+    host.lost();
+    host.take(2, 0);
+    assert_eq!(host.written(), "| <resumed previd='sm-1' h='0'/> | <gone/>(late) <r/>");
+}
+
+#[test]
+fn without_stream_management_the_host_can_acknowledge_nothing() {
+    let mut host = Host::bound(Config::default());
+    host.session.send_ack();
+    host.session.request_ack(host.now);
+    assert_eq!(host.written(), "");
+}
+
+#[test]
+fn the_last_of_several_requests_is_answered_in_full() {
+    let mut host = Host::new(Config::default());
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        open.push(host.receive());
+        assert_eq!(host.handle(Nonza::AckRequest), Ok(Arrival::Handled));
+    }
+    assert_eq!(host.written(), "<a h='0'/> <a h='0'/>");
+    let last = open.pop();
+    open.into_iter().for_each(|open| host.settle(open));
+    host.written();
+    last.into_iter().for_each(|open| host.settle(open));
+    assert_eq!(host.written(), "<a h='2'/>");
+}

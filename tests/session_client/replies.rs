@@ -1,0 +1,150 @@
+//! What a server does instead of resuming a session.
+
+use xmpp_sm::{Config, Offer};
+
+use super::{Client, ENABLE, ERROR, OFFER, R, RESUME};
+
+#[test]
+fn a_stream_error_in_reply_to_resume_is_the_end_of_the_session() {
+    let mut client = Client::lost(&["<a/>"]);
+    client.connect(OFFER);
+    assert_eq!(client.written(), RESUME);
+    client.error(ERROR);
+    assert_eq!(client.events(), ["parted 2 "]);
+    client.connect(OFFER);
+    assert_eq!((client.written(), client.events()), (String::new(), vec!["bind".to_owned()]));
+    client.begin();
+    assert_eq!(client.written(), format!("<a/>{R}"));
+}
+
+#[test]
+fn a_stream_error_at_another_time_is_not() {
+    let mut client = Client::online(Config::default());
+    client.error(ERROR);
+    assert_eq!(client.events(), ["parted 1 "]);
+    client.connect(OFFER);
+    assert_eq!(client.written(), RESUME);
+}
+
+#[test]
+fn a_server_that_does_not_reply_twice_is_not_asked_again() {
+    let mut client = Client::lost(&["<a/>"]);
+    for connection in [2, 3] {
+        client.connect(OFFER);
+        assert_eq!(client.written(), RESUME);
+        client.wait(29);
+        assert_eq!(client.events(), [""; 0]);
+        client.wait(2);
+        assert_eq!(client.events(), [format!("dropped {connection}")]);
+    }
+    client.connect(OFFER);
+    assert_eq!((client.written(), client.events()), (String::new(), vec!["bind".to_owned()]));
+    client.begin();
+    assert_eq!(client.written(), format!("<a/>{R}"));
+}
+
+#[test]
+fn a_server_that_closes_the_stream_twice_instead_of_a_reply_is_not_asked_again() {
+    let mut client = Client::lost(&["<a/>"]);
+    for connection in [2, 3] {
+        client.connect(OFFER);
+        assert_eq!(client.written(), RESUME);
+        client.session.peer_closed(client.now);
+        assert_eq!(client.events(), [format!("parted {connection} ")]);
+    }
+    client.connect(OFFER);
+    assert_eq!(client.events(), ["bind"]);
+}
+
+#[test]
+fn connections_may_be_lost_before_the_reply_but_not_without_end() {
+    let mut client = Client::lost(&["<a/>"]);
+    for _ in 0..10 {
+        client.connect(OFFER);
+        assert_eq!(client.written(), RESUME);
+        client.session.lost(client.now);
+        client.events();
+    }
+    client.connect(OFFER);
+    assert_eq!(client.events(), ["bind"]);
+    client.begin();
+    assert_eq!(client.written(), format!("<a/>{R}"));
+    // The new session has as many tries.
+    client.session.lost(client.now);
+    client.connect(OFFER);
+    assert!(client.written().starts_with("<resume "));
+}
+
+#[test]
+fn a_reply_makes_up_for_connections_that_were_lost_before() {
+    let mut client = Client::lost(&[]);
+    for _ in 0..3 {
+        for _ in 0..9 {
+            client.connect(OFFER);
+            assert_eq!(client.written(), RESUME);
+            client.session.lost(client.now);
+        }
+        client.connect(OFFER);
+        assert_eq!(client.written(), RESUME);
+        client.receive("resumed previd='x' h='0'");
+        client.session.lost(client.now);
+    }
+}
+
+#[test]
+fn a_session_is_not_asked_for_where_stream_management_is_not_offered() {
+    let mut client = Client::lost(&["<a/>"]);
+    client.connect(Offer { stream_management: false, ..OFFER });
+    assert_eq!((client.written(), client.events()), (String::new(), vec!["bind".to_owned()]));
+    client.bind();
+    assert_eq!(client.events(), ["online, plain"]);
+    assert_eq!(client.written(), "<a/>");
+    // Nothing is counted, and nothing fills up.
+    for _ in 0..300 {
+        client.send("<b/>");
+        assert_eq!(client.written(), "<b/>");
+    }
+    assert_eq!((client.session.unacked(), client.session.deadline()), (0, None));
+}
+
+#[test]
+fn where_enable_is_refused_the_stream_goes_on() {
+    let mut client = Client::new(Config::default());
+    client.send("<a/>");
+    client.connect(OFFER);
+    client.events();
+    client.bind();
+    assert_eq!(client.written(), ENABLE);
+    client.receive("failed");
+    assert_eq!(client.events(), ["online, plain"]);
+    client.send("<b/>");
+    assert_eq!(client.written(), "<a/><b/>");
+    assert!(!client.session.is_enabled());
+}
+
+#[test]
+fn a_server_that_does_not_reply_to_enable_is_left_and_stanzas_wait() {
+    let mut client = Client::new(Config::default());
+    client.send("<a/>");
+    client.connect(OFFER);
+    client.events();
+    client.bind();
+    assert_eq!(client.written(), ENABLE);
+    client.wait(31);
+    assert_eq!(client.events(), ["dropped 1"]);
+    client.connect(OFFER);
+    assert_eq!(client.events(), ["bind"]);
+    client.begin();
+    assert_eq!(client.written(), format!("<a/>{R}"));
+}
+
+#[test]
+fn a_resource_that_is_not_bound_is_not_waited_for_without_end() {
+    let mut client = Client::new(Config::default());
+    client.connect(OFFER);
+    assert_eq!(client.events(), ["bind"]);
+    client.wait(31);
+    assert_eq!(client.events(), ["dropped 1"]);
+    client.connect(OFFER);
+    assert_eq!(client.events(), ["bind"]);
+}
