@@ -6,7 +6,8 @@
 #   tests/proof/mutants.sh --since COMMIT                   what has changed in src since then
 #
 # MUTANTS_MAX bounds how many are tested, and MUTANTS_SECONDS how long. If there are more, every second, third, ... is
-# tested, from a place on that hangs on the commit: the same commit gets the same ones.
+# tested, from a place on that hangs on the commit: the same commit gets the same ones. MUTANTS_MISSED_MAX says how many
+# may be missed, none if it is not set.
 set -eu
 cd "$(dirname "$0")/../.."
 root=$PWD
@@ -67,7 +68,8 @@ if [ $whole = yes ]; then
     printf '; %d more stand in .cargo/mutants.toml, with the reason' $(($(number --no-config) - $(number)))
 fi
 echo
-[ "$missed" = 0 ] || exit 1
+cat "$out/missed.txt" 2>/dev/null || true
+[ "$missed" -le "${MUTANTS_MISSED_MAX:-0}" ] || exit 1
 if [ $((caught + missed)) = 0 ] && [ "$(number "$@")" != 0 ]; then
     echo 'mutants: none was tested'
     exit 1

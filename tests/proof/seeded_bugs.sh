@@ -1,32 +1,42 @@
 #!/bin/sh
-# Puts each bug of tests/proof/bugs into a copy of the tree, and tells whether the explorer and the random
-# schedules catch it, and how fast. Exits with 1 if one is missed by either, or if they find one where none was put in.
+# Puts each bug of tests/proof/bugs (in the engine and the store) or tests/proof_session/bugs (in Session) into a copy of
+# the tree, and tells whether the explorer and the random schedules of that suite catch it, and how fast. Exits with 1 if
+# one is missed by either, or if they find one where none was put in.
 #
-#   tests/proof/seeded_bugs.sh [bug...]
+#   tests/proof/seeded_bugs.sh [proof|proof_session] [bug...]
+#
+# SEEDED_SAMPLE=n takes every n-th bug, from a place on that hangs on the commit.
 set -u
 cd "$(dirname "$0")/../.."
-work=$PWD/target/seeded
+suite=proof
+case ${1-} in proof | proof_session) suite=$1; shift ;; esac
+work=$PWD/target/seeded-$suite
 mkdir -p "$work"
 missed=0
-[ $# -gt 0 ] || set -- $(cd tests/proof/bugs && ls | sed 's/\.patch$//')
+if [ $# = 0 ]; then
+    sample=${SEEDED_SAMPLE:-1}
+    place=$((0x$(git rev-parse --short=7 HEAD) % sample))
+    set -- $(cd "tests/$suite/bugs" && ls | sed 's/\.patch$//' | awk "NR % $sample == $place % $sample")
+fi
 set -- none "$@"
+
+run() {
+    cargo test -q --release --locked --manifest-path "$work/tree/tests/$suite/long/Cargo.toml" --target-dir "$work/build" "$@"
+}
 
 for bug; do
     rm -rf "$work/tree"
     mkdir "$work/tree"
-    git ls-files -z -- Cargo.toml Cargo.lock README.md src tests/proof | xargs -0 cp --parents -t "$work/tree"
+    git ls-files -z -- Cargo.toml Cargo.lock README.md src "tests/$suite" | xargs -0 cp --parents -t "$work/tree"
     # Whatever cargo looks at must be newer than what it built for the last bug.
-    if [ "$bug" != none ] && ! patch -s -F0 -d "$work/tree" -p1 < "tests/proof/bugs/$bug.patch"; then
+    if [ "$bug" != none ] && ! patch -s -F0 -d "$work/tree" -p1 < "tests/$suite/bugs/$bug.patch"; then
         printf '%-28s THE PATCH DOES NOT APPLY\n' "$bug"
         missed=1
         continue
     fi
-    cargo test -q --release --locked --manifest-path "$work/tree/tests/proof/long/Cargo.toml" --target-dir "$work/build" \
-        --no-run > "$work/log" 2>&1 || { printf '%-28s DOES NOT COMPILE, see %s\n' "$bug" "$work/log"; missed=1; continue; }
+    run --no-run > "$work/log" 2>&1 || { printf '%-28s DOES NOT COMPILE, see %s\n' "$bug" "$work/log"; missed=1; continue; }
     for by in every_short_schedule long_random; do
-        PROOF_CASES=${PROOF_CASES:-2000} RUST_BACKTRACE=0 cargo test -q --release --locked \
-            --manifest-path "$work/tree/tests/proof/long/Cargo.toml" --target-dir "$work/build" $by -- --nocapture \
-            > "$work/$bug.$by.log" 2>&1
+        PROOF_CASES=${PROOF_CASES:-3000} RUST_BACKTRACE=0 run $by -- --nocapture > "$work/$bug.$by.log" 2>&1
         code=$?
         how=$(sed -n 's/.*\(caught after.*\)/\1/p' "$work/$bug.$by.log" | head -1)
         grep -q '^running [1-9]' "$work/$bug.$by.log" || { how='NO SUCH TEST'; missed=1; }

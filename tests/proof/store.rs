@@ -34,9 +34,9 @@ fn answers_of_the_store_could_have_been_given_one_after_the_other() {
         Rules::default(),
         Rules { geriatric: Duration::from_secs(2), ..Rules::default() },
         Rules { stale: false, ..Rules::default() },
-        limits(Some(1), None, AtCap::EvictOldest),
-        limits(None, Some(2), AtCap::EvictOldest),
-        limits(Some(1), Some(2), AtCap::Refuse),
+        limits(1, None, AtCap::EvictOldest),
+        limits(10, Some(2), AtCap::EvictOldest),
+        limits(1, Some(2), AtCap::Refuse),
     ];
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = processors.clamp(2, 4);
@@ -95,7 +95,7 @@ impl Ring {
         bytes[..8].copy_from_slice(&self.seed.to_le_bytes());
         bytes[8..16].copy_from_slice(&thread.to_le_bytes());
         let mut random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-        let mut epochs = vec![(0, Epoch::new(1))];
+        let mut epochs = vec![((0, 0), Epoch::new(1))];
         let mut calls = Vec::with_capacity(CALLS);
         self.await_all(threads);
         for _ in 0..CALLS {
@@ -103,8 +103,8 @@ impl Ring {
             let began = self.clock.fetch_add(1, Ordering::SeqCst);
             let answer = call(&self.store, op, self.epoch);
             let ended = self.clock.fetch_add(1, Ordering::SeqCst);
-            if let (Op::Register { smid, .. }, Answer::Registered(Ok((epoch, _)))) = (op, answer) {
-                epochs.push((smid, epoch));
+            if let (Op::Register { smid, owner, .. }, Answer::Registered(Ok((epoch, _)))) = (op, answer) {
+                epochs.push(((smid, owner), epoch));
             }
             calls.push(Call { op, answer, began, ended });
         }
@@ -128,15 +128,15 @@ impl Ring {
     }
 }
 
-fn choose(random: &mut TestRng, epochs: &[(u8, Epoch)], thread: usize) -> Op {
+fn choose(random: &mut TestRng, epochs: &[((u8, u8), Epoch)], thread: usize) -> Op {
     let mut dice = |sides: u32| random.next_u32() % sides;
     let (smid, owner, now) = (dice(3) as u8, dice(2) as u8, u64::from(dice(5)));
-    let (of, epoch) = epochs[dice(epochs.len() as u32) as usize];
+    let ((of, its), epoch) = epochs[dice(epochs.len() as u32) as usize];
     match dice(10) {
-        0..=3 => Op::Register { smid, owner, sid: dice(1 << 20) << 4 | thread as u32 },
+        0..=3 => Op::Register { smid, owner, handle: dice(1 << 20) << 4 | thread as u32, now },
         4..=6 => Op::Lookup { smid, owner, now },
-        7 => Op::Retire { smid: of, epoch, h: dice(100), now },
-        8 => Op::Remove { smid: of, epoch },
+        7 => Op::Retire { smid: of, owner: its, epoch, h: dice(100), now },
+        8 => Op::Remove { smid: of, owner: its, epoch },
         _ => Op::Sweep { now },
     }
 }

@@ -33,8 +33,8 @@ fn choose(world: &World, events: &[Event], choice: u32) -> Event {
         Act::Send(_) | Act::Handle(..) => 20,
         Act::Connect | Act::Enable | Act::Retry(_) => 10,
         Act::GiveUp(..) | Act::GiveUpAll(_) | Act::Late | Act::Probe => 1,
-        Act::Cut(..) | Act::Request(_) | Act::Ack(_) | Act::Timeout(..) => 2,
-        Act::Tick | Act::Expire(..) | Act::Close(_) => 1,
+        Act::Cut(..) | Act::Request(_) | Act::Ack(_) | Act::Timeout(..) | Act::Listen(_) => 2,
+        Act::Tick | Act::Expire(..) | Act::Close(_) | Act::Lose(_) => 1,
         Act::Read(..) => 0,
     };
     let probe = Event { pair: 0, act: Act::Probe };

@@ -7,38 +7,54 @@ use loom::sync::Arc;
 use xmpp_sm::{AtCap, Epoch};
 
 use crate::linear::{Call, order};
-use crate::model::{Model, Op, Rules, call, store};
+use crate::model::{Answer, Model, Op, Rules, call, store};
 
 /// One live session of each owner, and a stale one of the first, whose time is 1.
 const BEFORE: [Op; 4] = [
-    Op::Register { smid: 2, owner: 0, sid: 102 },
-    Op::Retire { smid: 2, epoch: Epoch::new(1), h: 5, now: 1 },
-    Op::Register { smid: 0, owner: 0, sid: 100 },
-    Op::Register { smid: 1, owner: 1, sid: 101 },
+    Op::Register { smid: 2, owner: 0, handle: 102, now: 0 },
+    Op::Retire { smid: 2, owner: 0, epoch: nth(0), h: 5, now: 1 },
+    Op::Register { smid: 0, owner: 0, handle: 100, now: 1 },
+    Op::Register { smid: 1, owner: 1, handle: 101, now: 1 },
 ];
 
 const OPS: [Op; 11] = [
-    Op::Register { smid: 0, owner: 0, sid: 1 },
-    Op::Register { smid: 0, owner: 1, sid: 2 },
-    Op::Register { smid: 2, owner: 0, sid: 3 },
+    Op::Register { smid: 0, owner: 0, handle: 1, now: 1 },
+    Op::Register { smid: 0, owner: 1, handle: 2, now: 1 },
+    Op::Register { smid: 2, owner: 0, handle: 3, now: 1 },
     Op::Lookup { smid: 0, owner: 0, now: 1 },
     Op::Lookup { smid: 2, owner: 0, now: 1 },
-    Op::Lookup { smid: 0, owner: 1, now: 1 },
-    Op::Retire { smid: 0, epoch: Epoch::new(2), h: 7, now: 2 },
-    Op::Remove { smid: 0, epoch: Epoch::new(2) },
-    Op::Remove { smid: 2, epoch: Epoch::new(1) },
-    Op::Retire { smid: 1, epoch: Epoch::new(3), h: 9, now: 2 },
+    Op::Lookup { smid: 1, owner: 1, now: 1 },
+    Op::Retire { smid: 0, owner: 0, epoch: nth(1), h: 7, now: 2 },
+    Op::Remove { smid: 0, owner: 0, epoch: nth(1) },
+    Op::Remove { smid: 2, owner: 0, epoch: nth(0) },
+    Op::Retire { smid: 1, owner: 1, epoch: nth(2), h: 9, now: 2 },
     Op::Sweep { now: 9 },
 ];
+
+/// The registrations of [`BEFORE`] by their order. Which epochs they get, the store says.
+const fn nth(registration: u64) -> Epoch {
+    Epoch::new(registration)
+}
+
+/// The same call with the epoch that the store has given.
+fn with_epoch(op: Op, epochs: &[Epoch]) -> Op {
+    match op {
+        Op::Retire { smid, owner, epoch, h, now } => {
+            Op::Retire { smid, owner, epoch: epochs[epoch.get() as usize], h, now }
+        }
+        Op::Remove { smid, owner, epoch } => Op::Remove { smid, owner, epoch: epochs[epoch.get() as usize] },
+        other => other,
+    }
+}
 
 fn all_rules() -> [Rules; 5] {
     let limits = |per_owner, in_all, at_cap| Rules { per_owner, in_all, at_cap, ..Rules::default() };
     [
         Rules { geriatric: Duration::from_secs(3), ..Rules::default() },
         Rules { stale: false, ..Rules::default() },
-        limits(Some(1), None, AtCap::EvictOldest),
-        limits(None, Some(2), AtCap::EvictOldest),
-        limits(Some(1), Some(2), AtCap::Refuse),
+        limits(1, None, AtCap::EvictOldest),
+        limits(10, Some(2), AtCap::EvictOldest),
+        limits(1, Some(2), AtCap::Refuse),
     ]
 }
 
@@ -77,14 +93,15 @@ fn interleave_sample(what: &str, models: &[(Rules, Vec<Vec<Op>>)]) {
     println!("{number} of {} {what}, {} interleavings", models.len(), interleavings.into_inner());
 }
 
-/// Once somebody has seen that a sweep took a stale h, its SM-ID is anybody's, wherever the sweep is.
+/// A sweep goes from shard to shard, and is seen at once: two lookups in the past agree on whether it was.
 #[test]
-fn a_swept_record_is_nobodys_and_becomes_the_next_ones() {
+fn a_sweep_is_seen_for_all_records_at_one_moment() {
     let interleavings = AtomicUsize::new(0);
     let next = [
+        Op::Retire { smid: 1, owner: 1, epoch: nth(2), h: 9, now: 2 },
         Op::Lookup { smid: 2, owner: 0, now: 1 },
-        Op::Register { smid: 2, owner: 1, sid: 4 },
-        Op::Lookup { smid: 2, owner: 1, now: 1 },
+        Op::Lookup { smid: 1, owner: 1, now: 2 },
+        Op::Lookup { smid: 2, owner: 0, now: 1 },
     ];
     interleave(all_rules()[0], vec![vec![Op::Sweep { now: 9 }], next.to_vec()], &interleavings);
     println!("a sweep and three calls, {} interleavings", interleavings.into_inner());
@@ -108,19 +125,26 @@ fn interleave(rules: Rules, threads: Vec<Vec<Op>>, interleavings: &AtomicUsize) 
                 Call { op, answer, began, ended: clock.fetch_add(1, Ordering::SeqCst) }
             }
         };
-        let mut calls: Vec<Call> = BEFORE.into_iter().map(|op| timed(op)()).collect();
+        let (mut calls, mut epochs) = (Vec::new(), Vec::new());
+        for op in BEFORE {
+            let call: Call = timed(with_epoch(op, &epochs))();
+            if let Answer::Registered(Ok((epoch, _))) = call.answer {
+                epochs.push(epoch);
+            }
+            calls.push(call);
+        }
         let start = |ops: &Vec<Op>| {
-            let timed: Vec<_> = ops.iter().map(|op| timed(*op)).collect();
+            let timed: Vec<_> = ops.iter().map(|op| timed(with_epoch(*op, &epochs))).collect();
             loom::thread::spawn(move || timed.into_iter().map(|call| call()).collect::<Vec<Call>>())
         };
         let (first, others) = threads.split_first().expect("some thread");
         let others: Vec<_> = others.iter().map(start).collect();
-        calls.extend(first.iter().map(|op| timed(*op)()));
+        calls.extend(first.iter().map(|op| timed(with_epoch(*op, &epochs))()));
         for thread in others {
             calls.extend(thread.join().expect("no call panics"));
         }
         // What is there in the end must be explained, too.
-        for (smid, owner) in [(0, 0), (1, 1), (2, 0)] {
+        for (smid, owner) in [(0, 0), (0, 1), (1, 1), (2, 0)] {
             calls.push(timed(Op::Lookup { smid, owner, now: 2 })());
         }
         assert!(order(&calls, Model::new(rules)).is_some(), "no order explains these under {rules:?}:\n{calls:#?}");

@@ -1,8 +1,8 @@
 //! Interleavings: `calls.rs` takes two or three calls of the store, `take_over.rs` the tasks that own a
 //! session. Each is run in every order of its steps that loom tells apart, which are those of the locks
 //! inside `MemoryStore`, of the mailboxes, and of the threads' beginnings and ends; take-overs with at most
-//! three preemptions. The epoch counter of the store is an atomic of `std` that loom does not see; it is only
-//! ever read by the operation that increments it.
+//! three preemptions. The counters of epochs and sessions in the store are atomics of `std` that loom does not see. Each changes
+//! while the owner's shard is locked.
 
 mod calls;
 mod take_over;

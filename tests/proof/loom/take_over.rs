@@ -23,14 +23,14 @@ const JULIET: &str = "juliet@example.com";
 /// A stanza of four bytes.
 type Stanza = &'static str;
 
-type Sid = usize;
+type Handle = usize;
 
 enum Mail {
     Stanza(Stanza),
     /// Another connection wants the session.
     TakeOver {
         h: Counter,
-        to: Sid,
+        to: Handle,
     },
     /// It has it.
     Moved(Detached<Stanza>),
@@ -69,13 +69,13 @@ impl Mailbox {
 /// What the tasks share. The last mailbox is the test's own.
 struct Host {
     boxes: [Mailbox; 4],
-    store: MemoryStore<Sid>,
+    store: MemoryStore<Handle>,
     config: std::sync::Arc<Config>,
     now: Instant,
 }
 
-const OLD: Sid = 0;
-const MAIN: Sid = 3;
+const OLD: Handle = 0;
+const MAIN: Handle = 3;
 
 fn smid() -> SmId {
     SmId::new("smid").expect("a text that XML can carry")
@@ -89,18 +89,18 @@ enum Session {
 
 /// The task of one connection.
 struct Task {
-    me: Sid,
+    me: Handle,
     host: Arc<Host>,
     session: Session,
     epoch: Option<Epoch>,
-    successor: Option<Sid>,
+    successor: Option<Handle>,
     /// Mail that came before its time.
     deferred: VecDeque<Mail>,
     lost: Vec<Stanza>,
 }
 
 impl Task {
-    fn new(me: Sid, host: Arc<Host>) -> Self {
+    fn new(me: Handle, host: Arc<Host>) -> Self {
         let deferred = VecDeque::new();
         Self { me, host, session: Session::None, epoch: None, successor: None, deferred, lost: Vec::new() }
     }
@@ -132,7 +132,7 @@ impl Task {
         }
     }
 
-    fn give(&mut self, h: Counter, to: Sid) {
+    fn give(&mut self, h: Counter, to: Handle) {
         if let Some(successor) = self.successor {
             return self.host.boxes[successor].send(Mail::TakeOver { h, to });
         }
@@ -161,7 +161,7 @@ impl Task {
                 let now = self.host.now + WINDOW;
                 let ended = detached.expire(now).expect("the deadline has come");
                 let epoch = self.epoch.expect("its owner has registered it");
-                self.host.store.retire(&smid(), epoch, ended.h, now).expect("it does not fail");
+                self.host.store.retire(&smid(), JULIET, epoch, ended.h, now).expect("it does not fail");
                 self.lost.extend(ended.unacked.map(|returned| returned.stanza));
             }
             session => self.session = session,
@@ -179,7 +179,7 @@ impl Task {
             Ok(detached) => {
                 drop(stream.accept_resume(request, detached, now).expect("nothing is wrong with it"));
                 self.session = Session::On(stream);
-                let registered = self.host.store.register(&smid(), JULIET, self.me).expect("there is no cap");
+                let registered = self.host.store.register(&smid(), JULIET, self.me, now).expect("there is no cap");
                 self.epoch = Some(registered.epoch);
             }
             Err(why) => drop(stream.refuse_resume(request, why).expect("its own request")),
@@ -191,8 +191,8 @@ impl Task {
     /// Looks for the owner, as often as it takes, and waits for what it says. Mail for the session waits, too.
     fn fetch(&mut self, h: Counter) -> Result<Detached<Stanza>, Refusal> {
         loop {
-            let sid = self.host.store.lookup(&smid(), JULIET, self.host.now).expect("it does not fail").session()?;
-            self.host.boxes[sid].send(Mail::TakeOver { h, to: self.me });
+            let handle = self.host.store.lookup(&smid(), JULIET, self.host.now).expect("it does not fail").session()?;
+            self.host.boxes[handle].send(Mail::TakeOver { h, to: self.me });
             let answer = loop {
                 match self.host.boxes[self.me].receive() {
                     Mail::Moved(detached) => return Ok(detached),
@@ -254,11 +254,12 @@ fn run(scene: Scene) {
 fn old_owner(scene: Scene) -> Task {
     let stale_h = StaleH { enabled: true, ..StaleH::default() };
     let (config, now) = (std::sync::Arc::new(Config::default().stale_h(stale_h)), Instant::now());
-    let (window, deadline) = (Some(WINDOW), Some(now + WINDOW));
-    let parts = Parts { smid: smid(), deadline, window, h: 0.into(), acked: 0.into(), unacked: vec![("zero", now)] };
+    let (resume_timeout, deadline) = (Some(WINDOW), Some(now + WINDOW));
+    let unacked = vec![("zero", now)];
+    let parts = Parts { smid: smid(), deadline, resume_timeout, h: 0.into(), acked: 0.into(), unacked };
     let detached = Detached::from_parts(config.clone(), parts).unwrap_or_else(|_| panic!("there is room"));
     let store = MemoryStore::new(&config);
-    let registered = store.register(&smid(), JULIET, OLD).expect("there is no cap");
+    let registered = store.register(&smid(), JULIET, OLD, now).expect("there is no cap");
     let host = Arc::new(Host { boxes: Default::default(), store, config: config.clone(), now });
     let mut old = Task::new(OLD, host);
     old.epoch = Some(registered.epoch);
@@ -290,7 +291,7 @@ fn play(scene: Scene) {
     }
     if scene.routes {
         match host.store.lookup(&smid(), JULIET, host.now).expect("it does not fail") {
-            Lookup::Session(sid) => host.boxes[sid].send(Mail::Stanza("one")),
+            Lookup::Session(handle) => host.boxes[handle].send(Mail::Stanza("one")),
             _ => stanzas.push("one"),
         }
     }
@@ -299,18 +300,18 @@ fn play(scene: Scene) {
     }
     let found = host.store.lookup(&smid(), JULIET, host.now).expect("it does not fail");
     // Who has the session stops last, so that all that is passed on to it arrives.
-    let last = if let Lookup::Session(sid) = found { sid } else { OLD };
-    let order = (0..tasks.len()).filter(|sid| *sid != last).chain([last]);
+    let last = if let Lookup::Session(handle) = found { handle } else { OLD };
+    let order = (0..tasks.len()).filter(|handle| *handle != last).chain([last]);
     let mut owners = Vec::new();
-    for sid in order.collect::<Vec<_>>() {
-        host.boxes[sid].send(Mail::Stop);
-        let task = tasks[sid].take().expect("each stops once").join().expect("no task panics");
+    for handle in order.collect::<Vec<_>>() {
+        host.boxes[handle].send(Mail::Stop);
+        let task = tasks[handle].take().expect("each stops once").join().expect("no task panics");
         stanzas.extend(task.lost);
         match task.session {
             Session::On(stream) => {
-                owners.push(sid);
+                owners.push(handle);
                 stanzas.extend(stream.unacked().map(|queued| *queued.stanza));
-                let _ = stream.end(xmpp_sm::Ending::Stopped);
+                let _ = stream.end(xmpp_sm::EndReason::Stopped);
             }
             Session::Off(_) => panic!("nobody has detached it again"),
             Session::None => {}
@@ -319,7 +320,7 @@ fn play(scene: Scene) {
     let left = host.boxes.iter().filter(|mail| !mail.mail.lock().expect("nobody panicked").is_empty()).count();
     assert_eq!(left, 0, "mail that nobody has read");
     match found {
-        Lookup::Session(sid) => assert_eq!(owners, [sid], "who has the session and where the store says it is"),
+        Lookup::Session(handle) => assert_eq!(owners, [handle], "who has the session and where the store says it is"),
         Lookup::StaleH(h) => assert!(scene.expires && h == Counter::ZERO && owners.is_empty(), "{owners:?}"),
         Lookup::NotFound => panic!("the store has forgotten the session"),
     }

@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn an_answer_from_the_past_is_not_explained() {
-        let register = Op::Register { smid: 0, owner: 0, sid: 7 };
+        let register = Op::Register { smid: 0, owner: 0, handle: 7, now: 0 };
         let registered = Answer::Registered(Ok((Epoch::new(1), None)));
         let lookup = Op::Lookup { smid: 0, owner: 0, now: 0 };
         let history = |began, answer| {

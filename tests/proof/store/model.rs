@@ -18,7 +18,8 @@ pub enum Op {
     Register {
         smid: u8,
         owner: u8,
-        sid: u32,
+        handle: u32,
+        now: u64,
     },
     Lookup {
         smid: u8,
@@ -27,15 +28,17 @@ pub enum Op {
     },
     Retire {
         smid: u8,
+        owner: u8,
         epoch: Epoch,
         h: u32,
         now: u64,
     },
     Remove {
         smid: u8,
+        owner: u8,
         epoch: Epoch,
     },
-    /// How many records it dropped is for the curious, and not part of the contract.
+    /// How many records one call drops is the store's affair. What it drops is not answered any more.
     Sweep {
         now: u64,
     },
@@ -54,14 +57,20 @@ pub enum Answer {
 pub struct Rules {
     pub stale: bool,
     pub geriatric: Duration,
-    pub per_owner: Option<usize>,
+    pub per_owner: usize,
     pub in_all: Option<usize>,
     pub at_cap: AtCap,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { stale: true, geriatric: Duration::from_secs(3600), per_owner: None, in_all: None, at_cap: AtCap::Refuse }
+        Self {
+            stale: true,
+            geriatric: Duration::from_secs(3600),
+            per_owner: 10,
+            in_all: None,
+            at_cap: AtCap::EvictOldest,
+        }
     }
 }
 
@@ -76,7 +85,11 @@ struct Record {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum State {
     Live(u32),
-    Stale { h: u32, since: u64 },
+    /// Without an `h` it was displaced, and its `h` is still to come.
+    Stale {
+        h: Option<u32>,
+        since: u64,
+    },
 }
 
 /// Records are in the order in which they became what they are.
@@ -84,12 +97,15 @@ enum State {
 pub struct Model {
     rules: Rules,
     records: Vec<Record>,
-    last: Epoch,
+    /// The last epoch of each owner.
+    last: [Epoch; 2],
+    /// The latest time of a sweep.
+    swept: u64,
 }
 
 impl PartialEq for Model {
     fn eq(&self, other: &Self) -> bool {
-        (&self.records, self.last) == (&other.records, other.last)
+        (&self.records, self.last, self.swept) == (&other.records, other.last, other.swept)
     }
 }
 
@@ -97,154 +113,158 @@ impl Eq for Model {}
 
 impl std::hash::Hash for Model {
     fn hash<H: std::hash::Hasher>(&self, out: &mut H) {
-        (&self.records, self.last).hash(out);
+        (&self.records, self.last, self.swept).hash(out);
     }
 }
 
 impl Model {
     pub fn new(rules: Rules) -> Self {
-        Self { rules, records: Vec::new(), last: Epoch::new(0) }
+        Self { rules, records: Vec::new(), last: [Epoch::new(0); 2], swept: 0 }
     }
 
     /// The store after a call, if that answer is right.
     pub fn after(mut self, op: Op, answer: Answer) -> Option<Self> {
         let right = match op {
-            Op::Register { smid, owner, sid } => self.register(smid, owner, sid, answer),
+            Op::Register { smid, owner, handle, now } => self.register((smid, owner), handle, now, answer),
             Op::Lookup { smid, owner, now } => answer == self.lookup(smid, owner, now),
-            Op::Retire { smid, epoch, h, now } => {
-                if let Some(mut record) = self.take(smid, |record| record.is_live() && record.epoch == epoch)
+            Op::Retire { smid, owner, epoch, h, now } => {
+                let model = self.clone();
+                let is_it = |record: &Record| record.epoch == epoch && model.awaits_end(record, now);
+                if let Some(mut record) = self.take((smid, owner), is_it)
                     && self.rules.stale
                 {
-                    record.state = State::Stale { h, since: now };
+                    record.state = State::Stale { h: Some(h), since: now };
                     self.records.push(record);
                 }
                 answer == Answer::Done
             }
-            Op::Remove { smid, epoch } => {
-                self.take(smid, |record| record.epoch == epoch);
+            Op::Remove { smid, owner, epoch } => {
+                self.take((smid, owner), |record| record.epoch == epoch);
                 answer == Answer::Done
             }
             Op::Sweep { now } => {
-                self.sweep(now);
+                self.swept = self.swept.max(now);
                 answer == Answer::Done
             }
         };
         right.then_some(self)
     }
 
-    fn register(&mut self, smid: u8, owner: u8, sid: u32, answer: Answer) -> bool {
-        let known = self.records.iter().find(|record| record.smid == smid).copied();
-        if known.is_some_and(|record| record.owner != owner) {
-            return answer == Answer::Registered(Err(StoreError::Taken));
-        }
-        let mut evicted = None;
-        if !known.is_some_and(|record| record.is_live()) {
-            let live = |record: &&Record| record.is_live();
-            let of_owner = |record: &&Record| record.is_live() && record.owner == owner;
-            let reached = |cap: Option<usize>, count: usize| cap.is_some_and(|cap| count >= cap);
-            let (oldest, refusal) = if reached(self.rules.per_owner, self.records.iter().filter(of_owner).count()) {
-                (self.records.iter().find(of_owner), Some(StoreError::OwnerFull))
-            } else if reached(self.rules.in_all, self.records.iter().filter(live).count()) {
-                (self.records.iter().find(live), Some(StoreError::Full))
+    fn register(&mut self, key: (u8, u8), handle: u32, now: u64, answer: Answer) -> bool {
+        let (smid, owner) = key;
+        let known = self.records.iter().any(|record| record.key() == key && record.is_live());
+        let mut displaced = None;
+        if !known {
+            let live = self.records.iter().filter(|record| record.is_live());
+            let (mut of_owner, others): (Vec<_>, Vec<_>) = live.copied().partition(|record| record.owner == owner);
+            let refusal = if of_owner.len() >= self.rules.per_owner {
+                Some(StoreError::OwnerFull)
             } else {
-                (None, None)
+                let is_full = |most| of_owner.len() + others.len() >= most;
+                self.rules.in_all.is_some_and(is_full).then_some(StoreError::Full)
             };
-            let oldest = oldest.copied();
-            match (refusal, self.rules.at_cap) {
-                (Some(refusal), AtCap::Refuse) => return answer == Answer::Registered(Err(refusal)),
-                (Some(_), AtCap::EvictOldest) => {
-                    self.records.retain(|record| Some(*record) != oldest);
-                    evicted = oldest.and_then(|record| match record.state {
-                        State::Live(sid) => Some(sid),
-                        State::Stale { .. } => None,
-                    });
+            if let Some(refusal) = refusal {
+                if self.rules.at_cap == AtCap::Refuse || of_owner.is_empty() {
+                    return answer == Answer::Registered(Err(refusal));
                 }
-                (None, _) => {}
+                displaced = Some(of_owner.remove(0));
             }
         }
-        self.records.retain(|record| record.smid != smid);
-        // Which number it is, the store says; every one is larger than all before.
+        self.records.retain(|record| record.key() != key);
+        if let Some(Record { smid, owner, epoch, .. }) = displaced {
+            self.take((smid, owner), |_| true);
+            if self.rules.stale {
+                self.records.push(Record { smid, owner, epoch, state: State::Stale { h: None, since: now } });
+            }
+        }
+        // Which number it is, the store says; every one is larger than all that the owner had.
         let Answer::Registered(Ok((epoch, other))) = answer else { return false };
-        let rises = epoch > self.last;
-        self.last = epoch;
-        self.records.push(Record { smid, owner, epoch, state: State::Live(sid) });
-        rises && other == evicted
+        let last = &mut self.last[usize::from(owner)];
+        let rises = epoch > *last;
+        *last = epoch;
+        self.records.push(Record { smid, owner, epoch, state: State::Live(handle) });
+        rises && other == displaced.and_then(|record| record.handle())
     }
 
     fn lookup(&self, smid: u8, owner: u8, now: u64) -> Answer {
-        let record = self.records.iter().find(|record| record.smid == smid && record.owner == owner);
+        let record = self.records.iter().find(|record| record.key() == (smid, owner));
         match record.map(|record| record.state) {
-            Some(State::Live(sid)) => Answer::Session(sid),
-            Some(State::Stale { h, since }) if now.saturating_sub(since) <= self.rules.geriatric.as_secs() => {
-                Answer::StaleH(h)
-            }
+            Some(State::Live(handle)) => Answer::Session(handle),
+            Some(State::Stale { h: Some(h), since }) if !self.is_too_old(since, now) => Answer::StaleH(h),
             _ => Answer::NotFound,
         }
     }
 
-    /// Drops what is too old, from the oldest to the first that is not.
-    fn sweep(&mut self, now: u64) {
-        let limit = self.rules.geriatric.as_secs();
-        let mut young = false;
-        self.records.retain(|record| match record.state {
+    fn awaits_end(&self, record: &Record, now: u64) -> bool {
+        match record.state {
             State::Live(_) => true,
-            State::Stale { since, .. } => {
-                young |= now.saturating_sub(since) <= limit;
-                young
-            }
-        });
+            State::Stale { h, since } => h.is_none() && !self.is_too_old(since, now),
+        }
     }
 
-    fn take(&mut self, smid: u8, which: impl Fn(&Record) -> bool) -> Option<Record> {
-        let at = self.records.iter().position(|record| record.smid == smid && which(record))?;
+    fn is_too_old(&self, since: u64, now: u64) -> bool {
+        now.max(self.swept).saturating_sub(since) > self.rules.geriatric.as_secs()
+    }
+
+    fn take(&mut self, key: (u8, u8), which: impl Fn(&Record) -> bool) -> Option<Record> {
+        let at = self.records.iter().position(|record| record.key() == key && which(record))?;
         Some(self.records.remove(at))
     }
 }
 
 impl Record {
+    fn key(&self) -> (u8, u8) {
+        (self.smid, self.owner)
+    }
+
     fn is_live(&self) -> bool {
-        matches!(self.state, State::Live(_))
+        self.handle().is_some()
+    }
+
+    fn handle(&self) -> Option<u32> {
+        match self.state {
+            State::Live(handle) => Some(handle),
+            State::Stale { .. } => None,
+        }
     }
 }
 
 /// The real store of these rules.
 pub fn store(rules: &Rules) -> MemoryStore<u32> {
     let stale_h = StaleH { enabled: rules.stale, geriatric: rules.geriatric, ..StaleH::default() };
-    let mut store = MemoryStore::new(&Config::default().stale_h(stale_h)).at_cap(rules.at_cap);
-    if let Some(most) = rules.per_owner.and_then(NonZeroUsize::new) {
-        store = store.per_owner(most);
+    let per_owner = NonZeroUsize::new(rules.per_owner).expect("not zero");
+    let store = MemoryStore::new(&Config::default().stale_h(stale_h)).at_cap(rules.at_cap).per_owner(per_owner);
+    match rules.in_all.and_then(NonZeroUsize::new) {
+        Some(most) => store.in_all(most),
+        None => store,
     }
-    if let Some(most) = rules.in_all.and_then(NonZeroUsize::new) {
-        store = store.in_all(most);
-    }
-    store
 }
 
 /// The real call.
-pub fn call(store: &MemoryStore<u32>, op: Op, epoch: Instant) -> Answer {
-    let at = |now| epoch + Duration::from_secs(now);
+pub fn call(store: &MemoryStore<u32>, op: Op, start: Instant) -> Answer {
+    let at = |now| start + Duration::from_secs(now);
+    let of = |owner| OWNERS[usize::from(owner)];
     match op {
-        Op::Register { smid: number, owner, sid } => {
-            let registered = store.register(&smid(number), OWNERS[usize::from(owner)], sid);
-            let evicted = |registered: Registered<u32>| registered.evicted.map(|evicted| evicted.sid);
-            Answer::Registered(registered.map(|registered| (registered.epoch, evicted(registered))))
+        Op::Register { smid: number, owner, handle, now } => {
+            let registered = store.register(&smid(number), of(owner), handle, at(now));
+            let displaced = |registered: Registered<u32>| registered.displaced.map(|displaced| displaced.handle);
+            Answer::Registered(registered.map(|registered| (registered.epoch, displaced(registered))))
         }
-        Op::Lookup { smid: number, owner, now } => {
-            match store.lookup(&smid(number), OWNERS[usize::from(owner)], at(now)) {
-                Ok(Lookup::Session(sid)) => Answer::Session(sid),
-                Ok(Lookup::StaleH(h)) => Answer::StaleH(h.get()),
-                Ok(Lookup::NotFound) => Answer::NotFound,
-                Err(error) => Answer::Registered(Err(error)),
-            }
+        Op::Lookup { smid: number, owner, now } => match store.lookup(&smid(number), of(owner), at(now)) {
+            Ok(Lookup::Session(handle)) => Answer::Session(handle),
+            Ok(Lookup::StaleH(h)) => Answer::StaleH(h.get()),
+            Ok(Lookup::NotFound) => Answer::NotFound,
+            Err(error) => Answer::Registered(Err(error)),
+        },
+        Op::Retire { smid: number, owner, epoch, h, now } => {
+            let done = store.retire(&smid(number), of(owner), epoch, Counter::new(h), at(now));
+            done.map_or(Answer::NotFound, |()| Answer::Done)
         }
-        Op::Retire { smid: number, epoch, h, now } => {
-            store.retire(&smid(number), epoch, Counter::new(h), at(now)).map_or(Answer::NotFound, |()| Answer::Done)
-        }
-        Op::Remove { smid: number, epoch } => {
-            store.remove(&smid(number), epoch).map_or(Answer::NotFound, |()| Answer::Done)
+        Op::Remove { smid: number, owner, epoch } => {
+            store.remove(&smid(number), of(owner), epoch).map_or(Answer::NotFound, |()| Answer::Done)
         }
         Op::Sweep { now } => {
-            store.sweep(at(now));
+            let _ = store.sweep(at(now));
             Answer::Done
         }
     }

@@ -1,107 +1,102 @@
 //! What the hosts do about elements that arrive.
 
-use std::time::Duration;
-
 use xmpp_sm::{
-    Acked, Action, Answer, Condition, Disconnected, EnableRequest, Enabled, Ended, Ending, Error, Failed, Inbound,
-    Nonza, Receipt, ResumeRequest,
+    Acked, Action, Condition, EnableRequest, Enabled, EndReason, Ended, Error, Failed, Inbound, Nonza, Reaction,
+    Receipt, Returned,
 };
 
+use super::asking::Asking;
 use super::event::Side;
 use super::ledger::{Checked, Life, Msg, Violation, ensure};
+use super::life::check_back;
 use super::link::Wire;
 use super::pair::{Open, Pair, Shared, Step};
 use super::resume::failed;
 use super::setting::smid;
 
-/// An [`Action`] that borrows nothing.
-enum Todo {
-    Deliver(Receipt),
-    Send(Nonza),
-    Acked(Acked),
-    Enable(EnableRequest),
-    Resume(ResumeRequest),
-    Enabled(Enabled),
-    Resumed(Vec<Msg>, Option<Nonza>),
-    Failed(Failed, Ended<Msg>),
-}
-
 impl Pair {
-    /// Takes the elements that have arrived at this end, `most` at most.
+    /// Takes the elements that have arrived at this end, `most` at most, while its host reads.
     pub fn take(&mut self, cx: &mut Shared, side: Side, at: usize, most: usize) -> Checked {
         for _ in 0..most {
             let connection = &mut self.connections[at];
-            match connection.end(side) {
-                None => break,
-                Some(end) if matches!(end.step, Step::Held(..)) => break,
-                Some(_) => {}
-            }
-            let Some(wire) = connection.to[side.index()].next() else { break };
-            if let Some(wire) = self.arrived(cx, side, at, wire)? {
-                self.connections[at].to[side.index()].put_back(wire);
+            if !connection.end(side).map_or(connection.shut(side).is_some(), |end| end.reads()) {
                 break;
             }
+            let Some(wire) = connection.to[side.index()].next() else { break };
+            self.arrived(cx, side, at, wire)?;
+            self.say_who_reads(cx);
         }
         Ok(())
     }
 
-    /// Gives the element back if it cannot be taken yet.
-    fn arrived(&mut self, cx: &mut Shared, side: Side, at: usize, wire: Wire) -> Checked<Option<Wire>> {
+    /// The server gets a request, and its host loses it.
+    pub fn lose(&mut self, cx: &Shared, at: usize) -> Checked {
+        let Some(Wire::Nonza(nonza)) = self.connections[at].to[Side::Server.index()].next() else {
+            return Err(Violation("there is no request to lose".into()));
+        };
+        let (kind, end) = (nonza.kind(), self.end(at, Side::Server));
+        let action = end.stream.handle(nonza.into(), cx.now);
+        ensure!(matches!(action, Ok(Action::Enable(_) | Action::Resume(_))), "a request gives {action:?}");
+        end.step = Step::Lost(kind, cx.now);
+        Ok(())
+    }
+
+    fn arrived(&mut self, cx: &mut Shared, side: Side, at: usize, wire: Wire) -> Checked {
         let (inbound, msg) = match &wire {
-            Wire::Error => return self.cut(cx, side, at).map(|()| None),
-            Wire::Close => return self.closed(cx, side, at).map(|()| None),
-            Wire::Stanza(msg) => (Inbound::Stanza, Some(*msg)),
+            Wire::Error | Wire::Close if self.connections[at].shut(side).is_some() => {
+                return self.shut(cx, side, at, EndReason::Closed);
+            }
+            Wire::Error => return self.cut(cx, side, at),
+            Wire::Close => return self.closed(cx, side, at),
+            Wire::Stanza(msg) => (Inbound::Stanza { bytes: msg.bytes as usize }, Some(*msg)),
             Wire::Nonza(nonza) => (Inbound::Nonza(nonza.clone()), None),
         };
-        let closing = self.end(at, side).closing;
-        let todo = match self.end(at, side).stream.handle(inbound, cx.now) {
-            Ok(Action::Deliver(receipt)) => Todo::Deliver(receipt),
-            Ok(Action::Send(nonza)) => Todo::Send(nonza),
-            Ok(Action::Acked(acked)) => Todo::Acked(acked),
-            Ok(Action::Enable(request)) => Todo::Enable(request),
-            Ok(Action::Resume(request)) => Todo::Resume(request),
-            Ok(Action::Enabled(enabled)) => Todo::Enabled(enabled),
-            Ok(Action::Resumed(resend)) => Todo::Resumed(
-                resend.unacked.map(|queued| *queued.stanza).collect(),
-                resend.request.then_some(Nonza::Request),
-            ),
-            Ok(Action::Failed(failed, ended)) => Todo::Failed(failed, ended),
-            // Nothing is written behind the end of the stream.
-            Ok(Action::Other) if closing && wire == Wire::Nonza(Nonza::Request) => return Ok(None),
-            Ok(Action::Other) => return Err(Violation(format!("{wire:?} is taken for something else"))),
-            Err(Error::ReceiptsFull) => {
-                let session = self.end(at, side).session;
-                let half = session.map(|session| self.half(session, side));
-                let open = half.map_or(0, |half| half.settled.len() - half.h);
-                ensure!(open >= cx.options(side).receipts_max as usize, "{open} open receipts are too many");
-                self.end(at, side).was_blocked = true;
-                return Ok(Some(wire));
-            }
-            Err(error @ Error::Unsupported(_)) if cx.setting.disabled && side == Side::Server => {
-                let Answer::Reply(failed) = error.answer() else {
-                    return Err(Violation(format!("{error} is answered with {:?}", error.answer())));
-                };
-                return self.write_nonza(cx, at, side, failed).map(|()| None);
-            }
-            Err(error) => return Err(Violation(format!("{side:?} refuses {wire:?}: {error}"))),
-        };
-        match (todo, msg) {
-            (Todo::Deliver(receipt), Some(msg)) => self.delivered(cx, side, at, msg, receipt),
-            (Todo::Send(nonza), _) => self.requested(cx, side, at, nonza),
-            (Todo::Acked(acked), _) => self.acknowledged(cx, side, at, &wire, acked),
-            (Todo::Enable(request), _) => self.enable_requested(cx, at, request),
-            (Todo::Resume(request), _) => self.resume_requested(cx, at, request, cx.now),
-            (Todo::Enabled(enabled), _) => self.client_enabled(cx, at, &enabled),
-            (Todo::Resumed(resend, request), _) => self.client_resumed(cx, at, &wire, &resend, request),
-            (Todo::Failed(failed, ended), _) => self.failed(cx, at, failed, ended),
-            (Todo::Deliver(_), None) => Err(Violation(format!("{wire:?} is delivered as a stanza"))),
+        if self.connections[at].shut(side).is_some() {
+            return self.too_late(side, at, &inbound);
         }
-        .map(|()| None)
+        let session = self.end(at, side).session;
+        let half = session.map(|session| self.session(session).half(side));
+        let (before, queue) = half.map_or((0, Vec::new()), |half| (half.acked, half.queued_numbers()));
+        let stream = &mut self.end(at, side).stream;
+        // One host wants to have back what is acknowledged, and the other does not.
+        let mut back: Option<Vec<Returned<Msg>>> = match &inbound {
+            Inbound::Nonza(Nonza::Ack(h)) if h.get() % 2 == 1 => Some(Vec::new()),
+            Inbound::Nonza(Nonza::Resumed(resumed)) if resumed.h.get() % 2 == 1 => Some(Vec::new()),
+            _ => None,
+        };
+        let action = match &mut back {
+            Some(back) => stream.handle_into(inbound, cx.now, back),
+            None => stream.handle(inbound, cx.now),
+        };
+        match (action, msg) {
+            (Ok(Action::Deliver(receipt)), Some(msg)) => self.delivered(cx, side, at, msg, receipt)?,
+            (Ok(Action::Write(nonza)), _) => self.requested(cx, side, at, nonza)?,
+            (Ok(Action::Acknowledged(acked)), _) => self.acknowledged(cx, side, at, &wire, acked)?,
+            (Ok(Action::Enable(request)), _) => self.enable_requested(cx, at, request)?,
+            (Ok(Action::Resume(request)), _) => self.resume_requested(cx, at, request, cx.now)?,
+            (Ok(Action::Enabled(enabled)), _) => self.client_enabled(cx, at, &enabled)?,
+            (Ok(Action::Resumed(after)), _) => self.client_resumed(cx, at, &wire, after)?,
+            (Ok(Action::Failed(failed, ended)), _) => self.failed(cx, at, failed, *ended)?,
+            (Err(error @ Error::Unsupported(_)), _) if cx.setting.disabled && side == Side::Server => {
+                let Reaction::Write(failed) = error.reaction() else {
+                    return Err(Violation(format!("{error} is answered with {:?}", error.reaction())));
+                };
+                self.write_nonza(cx, at, side, failed)?;
+            }
+            (action, _) => return Err(Violation(format!("{wire:?} gives {side:?} {action:?}"))),
+        }
+        match (back, session) {
+            (Some(back), Some(session)) => {
+                let acked = self.session(session).half(side).acked;
+                check_back(&queue, acked.max(before), &back)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn delivered(&mut self, cx: &Shared, side: Side, at: usize, msg: Msg, receipt: Receipt) -> Checked {
         let end = self.end(at, side);
-        let counted = end.session.filter(|_| matches!(end.step, Step::Enabled));
+        let counted = end.session.filter(|_| end.is_enabled());
         let Some(session) = counted else {
             ensure!(receipt.number().is_none(), "a stanza is counted where stream management is off");
             return Ok(());
@@ -117,9 +112,7 @@ impl Pair {
         let number = half.in_counter(position + 1);
         ensure!(receipt.number() == Some(number), "the receipt has {:?}, not {number}", receipt.number());
         half.settled.push(false);
-        // That one alone is as many as may be is noticed when the next comes.
-        let (blocked, alone) = (!half.takes_more(cx.options(side)), half.pending() == 1);
-        self.end(at, side).was_blocked |= blocked && !alone;
+        half.received.push(msg.bytes);
         self.open[side.index()].push(Open { session, position: position as u32, since: cx.now, receipt });
         Ok(())
     }
@@ -127,7 +120,6 @@ impl Pair {
     /// The peer has sent `<r/>`.
     fn requested(&mut self, cx: &Shared, side: Side, at: usize, answer: Nonza) -> Checked {
         ensure!(matches!(answer, Nonza::Ack(_)), "<r/> is answered with {answer}");
-        ensure!(!self.end(at, side).closing, "<r/> is answered behind the end of the stream");
         if let Some(session) = self.end(at, side).session {
             let half = self.half(session, side);
             half.owed = (half.h < half.settled.len()).then_some(half.settled.len());
@@ -142,14 +134,10 @@ impl Pair {
         ensure!(*wire == Wire::Nonza(Nonza::Ack(acked.h)), "{wire:?} is reported as {acked:?}");
         let added = self.sessions[usize::from(session)].acked(side, acked.h)?;
         ensure!(acked.count == added, "{added} stanzas more are acknowledged, not {}", acked.count);
-        let over = self.is_over(cx, side, session);
         let Self { sessions, connections, .. } = self;
-        let Some(end) = &mut connections[at].ends[side.index()] else { return Ok(()) };
-        let half = sessions[usize::from(session)].half(side);
-        end.was_blocked &= !half.takes_more(cx.options(side));
-        end.asked = None;
-        end.over = end.over.filter(|_| over);
-        end.again = end.asks_again(cx, side, half);
+        if let Some(end) = &mut connections[at].ends[side.index()] {
+            end.answered(cx.options(side), sessions[usize::from(session)].half(side), cx.now);
+        }
         Ok(())
     }
 
@@ -157,9 +145,9 @@ impl Pair {
         let connection = &self.connections[at];
         let (id, session) = (connection.id, connection.enabling);
         let Some(session) = session else { return Err(Violation("an <enable/> that nobody sent".into())) };
-        let window = cx.window();
+        let granted = cx.resume_timeout();
         self.end(at, Side::Server).probe_pending(cx)?;
-        ensure!(request.window() == window, "the session waits for {:?}, not {window:?}", request.window());
+        ensure!(request.resume_timeout() == granted, "it waits for {:?}, not {granted:?}", request.resume_timeout());
         let mut number = None;
         if request.is_resumable() {
             let new = cx.next_smid();
@@ -178,9 +166,14 @@ impl Pair {
         self.sessions[usize::from(session)].smid = number;
         let half = self.half(session, Side::Server);
         half.life = Life::Alive;
-        half.resumable = number.is_some();
-        half.window = window.filter(|_| number.is_some());
-        self.write_nonza(cx, at, Side::Server, enabled)
+        half.granted = number.is_some();
+        half.resume_timeout = granted.filter(|_| number.is_some());
+        let Nonza::Enabled(mut enabled) = enabled else { return Err(Violation(format!("accepted with {enabled}"))) };
+        let told = half.resume_timeout.map(|granted| granted.as_secs().min(u32::MAX.into()));
+        let says = enabled.max.map(|max| u64::from(max.get()));
+        ensure!((says, enabled.resume) == (told, told.is_some()), "{enabled:?} is said, and {told:?} seconds granted");
+        enabled.max = enabled.max.filter(|_| cx.setting.says_max[1]);
+        self.write_nonza(cx, at, Side::Server, Nonza::Enabled(enabled))
     }
 
     fn refuse_enable(&mut self, cx: &Shared, at: usize, request: EnableRequest) -> Checked {
@@ -200,47 +193,35 @@ impl Pair {
         let may = cx.options(Side::Client).can_resume();
         let session = &mut sessions[usize::from(session)];
         ensure!(enabled.id == session.smid.map(smid), "<enabled/> has {:?} for {:?}", enabled.id, session.smid);
-        let window = enabled.max.map(|max| Duration::from_secs(max.get().into()));
-        let granted = session.half(Side::Server).window;
-        ensure!(window == granted && enabled.resume == granted.is_some(), "{enabled:?} is said of {granted:?}");
+        let granted = session.half(Side::Server).resume_timeout;
+        ensure!(enabled.resume == granted.is_some(), "{enabled:?} is said of {granted:?}");
         let half = session.half_mut(Side::Client);
-        half.resumable = may && enabled.resume && !half.torn;
-        half.window = window;
-        // A full buffer has its time from when the peer is asked, or from now on if it never is.
-        let was_over = end.over.take().is_some();
-        if !half.sent.is_empty() && end.must_ask(cx, Side::Client, half, true) {
-            end.again = Some(cx.now);
-        } else {
-            end.over = was_over.then_some(cx.now);
-        }
+        half.granted = may && enabled.resume;
+        half.resume_timeout = granted.filter(|_| half.granted).and_then(|granted| cx.told_timeout(granted));
+        end.asking = Asking::default();
+        self.note(cx, at, Side::Client);
         Ok(())
     }
 
     fn failed(&mut self, cx: &mut Shared, at: usize, failed: Failed, ended: Ended<Msg>) -> Checked {
         let end = self.end(at, Side::Client);
-        let ending = if matches!(end.step, Step::Enabling) { Ending::EnableRefused } else { Ending::ResumeRefused };
-        end.step = if ending == Ending::EnableRefused { Step::Bound } else { Step::Open };
-        (end.asked, end.asked_at, end.again, end.over, end.was_blocked) = (None, 0, None, None, false);
+        let ending =
+            if matches!(end.step, Step::Enabling) { EndReason::EnableRefused } else { EndReason::ResumeRefused };
+        end.step = if ending == EndReason::EnableRefused { Step::Bound } else { Step::Open };
+        end.asking = Asking::default();
         let Some(session) = end.session.take() else { return Err(Violation(format!("{failed:?} of no session"))) };
-        if let Some(h) = failed.h.filter(|_| ending == Ending::ResumeRefused) {
+        if let Some(h) = failed.h.filter(|_| ending == EndReason::ResumeRefused) {
             self.sessions[usize::from(session)].acked(Side::Client, h)?;
         }
         self.ended(cx, Side::Client, session, ended, ending)
     }
 
-    /// The peer has closed its stream.
+    /// The peer has closed its stream, and says no more.
     fn closed(&mut self, cx: &mut Shared, side: Side, at: usize) -> Checked {
-        let end = self.end(at, side);
-        if !end.closing {
-            if !matches!(end.step, Step::Enabled) {
-                return self.cut(cx, side, at);
-            }
-            self.close(cx, side, at)?;
+        if !self.end(at, side).is_enabled() {
+            return self.cut(cx, side, at);
         }
-        let end = self.take_end(at, side);
-        match (end.stream.disconnect(cx.now), end.session) {
-            (Disconnected::Ended(ended), Some(session)) => self.ended(cx, side, session, ended, Ending::Closed),
-            (other, session) => Err(Violation(format!("session {session:?} was closed and is {other:?}"))),
-        }
+        self.close(side, at)?;
+        self.shut(cx, side, at, EndReason::Closed)
     }
 }

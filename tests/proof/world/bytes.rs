@@ -108,8 +108,8 @@ impl Open {
             return Ok(Wire::Error);
         }
         let attrs = self.attrs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        match Inbound::from_parts(&self.name, &self.namespace, CLIENT, attrs, self.child.as_deref()) {
-            Inbound::Stanza => self.into_msg().map(Wire::Stanza),
+        match Inbound::from_parts(&self.name, &self.namespace, CLIENT, attrs, self.child.as_deref(), 1) {
+            Inbound::Stanza { bytes: 1 } => self.into_msg().map(Wire::Stanza),
             Inbound::Nonza(nonza) => Ok(Wire::Nonza(nonza)),
             other => Err(Violation(format!("<{}> of {} or {NS} was read as {other:?}", self.name, self.namespace))),
         }

@@ -1,6 +1,9 @@
 //! What can happen next.
 
+use xmpp_sm::Nonza;
+
 use super::event::{Act, Side};
+use super::link::Wire;
 use super::pair::{End, Pair, Place, Shared, Step};
 
 impl Pair {
@@ -15,7 +18,14 @@ impl Pair {
         offer(Act::Enable);
         offer(Act::Late);
         for side in Side::BOTH {
-            for act in [Act::Send(side), Act::Request(side), Act::Ack(side), Act::Close(side), Act::GiveUpAll(side)] {
+            for act in [
+                Act::Send(side),
+                Act::Request(side),
+                Act::Ack(side),
+                Act::Close(side),
+                Act::GiveUpAll(side),
+                Act::Listen(side),
+            ] {
                 offer(act);
             }
             for at in (0..self.connections.len()).map(|at| at as u8) {
@@ -33,6 +43,7 @@ impl Pair {
         }
         for at in (0..self.connections.len()).map(|at| at as u8) {
             offer(Act::Retry(at));
+            offer(Act::Lose(at));
         }
     }
 
@@ -44,7 +55,7 @@ impl Pair {
         let speaks = |side| match self.current(side) {
             Some(Place::On(at)) => {
                 let end = self.connections[at].end(side);
-                end.is_some_and(|end| !end.closing && matches!(end.step, Step::Enabled)) && room(at, side)
+                end.is_some_and(End::is_enabled) && room(at, side)
             }
             _ => false,
         };
@@ -52,7 +63,7 @@ impl Pair {
             Act::Connect => {
                 let detached = self.parked.iter().find(|parked| parked.side == Side::Client);
                 self.connections.len() < cx.setting.connections
-                    && self.connections.iter().all(|connection| connection.end(Side::Client).is_none())
+                    && self.connections.iter().all(|connection| !connection.is_up(Side::Client))
                     && detached.is_none_or(|parked| self.session(parked.session).half(Side::Client).open() == 0)
             }
             Act::Enable => match self.current(Side::Client) {
@@ -61,21 +72,28 @@ impl Pair {
             },
             Act::Send(side) => match self.current(side) {
                 Some(Place::On(at)) => {
-                    let bound = |end: &End| !end.closing && !matches!(end.step, Step::Resuming(_) | Step::Held(..));
+                    let bound = |end: &End| !matches!(end.step, Step::Resuming(_)) && end.pending_since().is_none();
                     end(side, at as u8).is_some_and(bound) && room(at, side)
                 }
                 Some(Place::Off(i)) => {
                     self.session(self.parked[i].session).half(side).queued().count() < cx.setting.in_flight
                 }
-                None => false,
+                Some(Place::Shut(_)) | None => false,
             },
             Act::Deliver(side, at) | Act::Read(side, at, _) => {
-                let takes = end(side, at).is_some_and(|end| !matches!(end.step, Step::Held(..)));
+                let shut = || self.connections.get(usize::from(at)).is_some_and(|at| at.shut(side).is_some());
+                let takes = end(side, at).map_or_else(shut, End::reads);
                 takes && !self.connections[usize::from(at)].to[side.index()].is_empty()
             }
             Act::Handle(side, i) | Act::GiveUp(side, i) => usize::from(i) < self.open[side.index()].len(),
             Act::GiveUpAll(side) => !self.open[side.index()].is_empty(),
-            Act::Cut(side, at) => end(side, at).is_some(),
+            Act::Cut(side, at) => self.connections.get(usize::from(at)).is_some_and(|at| at.is_up(side)),
+            Act::Listen(side) => cx.setting.pauses && speaks(side),
+            Act::Lose(at) => {
+                let next = || self.connections[usize::from(at)].to[Side::Server.index()].ready().front();
+                let takes = cx.setting.drops && end(Side::Server, at).is_some_and(End::reads);
+                takes && matches!(next(), Some(Wire::Nonza(Nonza::Enable(_) | Nonza::Resume(_))))
+            }
             Act::Retry(at) => end(Side::Server, at).is_some_and(|end| matches!(end.step, Step::Held(..))),
             Act::Request(side) | Act::Ack(side) | Act::Close(side) => speaks(side),
             Act::Timeout(side, at) => {

@@ -13,7 +13,11 @@ impl Pair {
     pub fn check(&self, cx: &Shared) -> Checked {
         for connection in &self.connections {
             for side in Side::BOTH {
-                connection.end(side).map_or(Ok(()), |end| Self::check_end(cx, end, side))?;
+                let Some(end) = connection.end(side) else { continue };
+                Self::check_end(cx, end, side)?;
+                let half = end.session.map(|session| self.session(session).half(side));
+                end.check_timer(cx.options(side), half)
+                    .map_err(|Violation(text)| Violation(format!("{side:?}'s stream: {text}")))?;
             }
         }
         for (session, number) in self.sessions.iter().zip(0..) {
@@ -44,13 +48,14 @@ impl Pair {
                 half.check(&end.stream, oldest)?;
                 let bytes = end.stream.unacked_bytes();
                 ensure!(bytes == half.queued_bytes(), "{bytes} bytes are queued, not {}", half.queued_bytes());
-                let resumable = end.stream.is_resumable();
-                ensure!(resumable == half.resumable, "resumable is {resumable}, and must be {}", half.resumable);
-                let smid = of.smid.filter(|_| !matches!(end.step, Step::Enabling)).map(smid);
+                let (resumable, wanted) = (end.stream.is_resumable(), half.is_resumable(cx.options(side)));
+                ensure!(resumable == wanted, "resumable is {resumable}, and must be {wanted}");
+                let smid = of.smid.filter(|_| half.granted).map(smid);
                 ensure!(end.stream.smid() == smid.as_ref(), "the SM-ID is {:?}, not {smid:?}", end.stream.smid());
-                check_bounds(cx, half, end, side)?;
-                end.check_timer(cx, side)
+                check_bounds(cx, half, end, side)
             }
+            // It shows nothing more, until it ends.
+            Some(Place::Shut(_)) => Ok(()),
             Some(Place::Off(i)) => {
                 let Parked { detached, deadline, .. } = &self.parked[i];
                 half.check(detached, oldest)?;
@@ -86,7 +91,7 @@ impl Pair {
         let session = self.session(number);
         match (self.place(number, Side::Server), session.retired) {
             (Some(_), _) if session.epoch.is_none() => Lookup::NotFound,
-            (Some(Place::On(at)), _) => Lookup::Session((self.number, self.connections[at].id)),
+            (Some(Place::On(at) | Place::Shut(at)), _) => Lookup::Session((self.number, self.connections[at].id)),
             (Some(Place::Off(i)), _) => Lookup::Session((self.number, self.parked[i].connection)),
             (None, Some(retired)) if cx.options(Side::Server).remembers(retired, now) => {
                 let half = session.half(Side::Server);

@@ -6,7 +6,6 @@ use std::time::Instant;
 use super::World;
 use super::event::Side;
 use super::pair::Step;
-use super::setting::GRACE;
 
 impl World<'_> {
     /// The `Debug` text of every stream and every detached session.
@@ -19,14 +18,15 @@ impl World<'_> {
                 for side in Side::BOTH {
                     if let Some(end) = connection.end(side) {
                         text += &format!("{at} {side:?}: {:?}\n", end.stream);
-                        due.extend(end.asked);
-                        let asked = end.asked.zip(self.cx.options(side).ack_timeout);
-                        let limits = [asked, end.over.map(|over| (over, GRACE))];
-                        due.extend(limits.into_iter().flatten().map(|(since, limit)| since + limit));
+                        due.extend(end.times(self.cx.options(side)));
                         due.extend(end.stream.poll_timeout());
+                        due.extend(end.pending_since());
                         if let Step::Resuming(deadline) = end.step {
                             due.extend(deadline);
                         }
+                    }
+                    if let Some(shut) = connection.shut(side) {
+                        text += &format!("{at} {side:?}: {:?}\n", shut.closing);
                     }
                 }
             }
@@ -35,24 +35,17 @@ impl World<'_> {
                 due.extend(parked.deadline);
             }
             through.extend(pair.open.iter().flatten().map(|open| open.since));
-            let halves = pair.sessions.iter().flat_map(|session| &session.halves);
-            through.extend(halves.flat_map(|half| &half.sent).map(|sent| sent.at));
         }
         self.equalize(text, through, due)
     }
 
     fn equalize(&self, text: String, mut through: Vec<Instant>, due: Vec<Instant>) -> String {
         let mut text = without_numbers(text, "Tag(");
-        text = without_numbers(text, "Msg { session: Some(");
         text = without_numbers(text, "serial: ");
         through.sort();
         through.dedup();
         for time in through {
-            text = text.replace(&format!("queued: {time:?}"), "queued");
             text = text.replace(&format!("oldest: Some({time:?})"), "oldest: open");
-            text = text.replace(&format!("Some({time:?})"), &format!("Some({time:?} or open)"));
-            text = in_lists(text, &format!("Some({time:?} or open)"), "open");
-            text = text.replace(&format!("Some({time:?} or open)"), &format!("Some({time:?})"));
         }
         for time in due {
             let name = match time.checked_duration_since(self.cx.now) {
@@ -70,14 +63,4 @@ fn without_numbers(text: String, prefix: &str) -> String {
     let mut parts = text.split(prefix);
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |text, part| text + prefix + part.trim_start_matches(|c: char| c.is_ascii_digit()))
-}
-
-/// Replaces in the lists of receipts alone.
-fn in_lists(text: String, old: &str, new: &str) -> String {
-    let mut parts = text.split("after: [");
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |text, part| match part.split_once(']') {
-        Some((list, rest)) => text + "after: [" + &list.replace(old, new) + "]" + rest,
-        None => text + part,
-    })
 }

@@ -1,10 +1,15 @@
 //! What must come of every state in the end: the connection is healed, everything arrives and is
 //! acknowledged or has come back, and nothing is left anywhere.
 
+use std::time::Instant;
+
+use xmpp_sm::EndReason;
+
 use super::World;
 use super::event::{Act, Event, Side};
 use super::ledger::{Checked, Fate, Violation, ensure};
-use super::pair::{Pair, Place, Step};
+use super::pair::{Connection, Pair, Parked, Place, Shared, Step};
+use super::setting::REQUEST;
 
 /// More rounds than any state needs.
 const ROUNDS: usize = 10_000;
@@ -24,6 +29,7 @@ impl World<'_> {
                     let side = self.pairs[pair].parked[i].side;
                     self.step(pair, Act::Expire(side, i as u8))?;
                 }
+                self.pairs[pair].stop_endless(&mut self.cx)?;
             }
             self.step(0, Act::Tick)?;
         }
@@ -45,12 +51,16 @@ impl World<'_> {
 
     /// Heals the connection until nothing more happens: both sides have all that the other sent.
     fn quiesce(&mut self, pair: usize) -> Checked {
+        for end in self.pairs[pair].connections.iter_mut().flat_map(|connection| connection.ends.iter_mut().flatten()) {
+            end.pauses = false;
+        }
+        self.pairs[pair].say_who_reads(&self.cx);
         for _ in 0..ROUNDS {
             if self.flow(pair)? {
                 continue;
             }
             self.check().map_err(|Violation(text)| Violation(format!("{text} (at the end)")))?;
-            let Some(act) = self.pairs[pair].heal(self.cx.setting.connections) else {
+            let Some(act) = self.pairs[pair].heal(self.cx.setting.connections, self.cx.now) else {
                 return self.pairs[pair].check_arrived();
             };
             ensure!(self.step(pair, act)?, "{act:?} heals nothing");
@@ -78,7 +88,7 @@ impl World<'_> {
         self.step(pair, Act::Close(Side::Client))?;
         while self.flow(pair)? {}
         for side in Side::BOTH {
-            while let Some(at) = self.pairs[pair].connections.iter().position(|c| c.end(side).is_some()) {
+            while let Some(at) = self.pairs[pair].connections.iter().position(|c| c.is_up(side)) {
                 self.step(pair, Act::Cut(side, at as u8))?;
             }
         }
@@ -87,9 +97,22 @@ impl World<'_> {
 }
 
 impl Pair {
+    /// A session that would wait without end is stopped.
+    fn stop_endless(&mut self, cx: &mut Shared) -> Checked {
+        while let Some(i) = self.parked.iter().position(|parked| parked.deadline.is_none()) {
+            let Parked { side, session, detached, .. } = self.parked.remove(i);
+            self.ended(cx, side, session, detached.end(EndReason::Stopped), EndReason::Stopped)?;
+        }
+        Ok(())
+    }
+
     /// What both hosts do next to get everything across; nothing if there is nothing more to do.
-    fn heal(&self, connections: usize) -> Option<Act> {
-        let client = self.connections.iter().position(|connection| connection.end(Side::Client).is_some());
+    fn heal(&self, connections: usize, now: Instant) -> Option<Act> {
+        let lost = |connection: &Connection| connection.end(Side::Server)?.pending_since();
+        if let Some((since, at)) = self.connections.iter().zip(0..).find_map(|(c, at)| Some((lost(c)?, at))) {
+            return Some(if since + REQUEST <= now { Act::Timeout(Side::Server, at) } else { Act::Tick });
+        }
+        let client = self.connections.iter().position(|connection| connection.is_up(Side::Client));
         let Some(at) = client else {
             // Nobody needs a new session only to see the end of the old one.
             let detached = self.parked.iter().any(|parked| parked.side == Side::Client);
@@ -107,8 +130,7 @@ impl Pair {
             Step::Open | Step::Bound => None,
             _ if server.is_none() => Some(Act::Cut(Side::Client, at as u8)),
             // The server's answer was lost with its end, or it waits for what is settled by now.
-            Step::Enabling | Step::Resuming(_) | Step::Held(..) => None,
-            Step::Enabled if end.closing || server.is_some_and(|end| end.closing) => None,
+            Step::Enabling | Step::Resuming(_) | Step::Held(..) | Step::Lost(..) => None,
             Step::Enabled => {
                 let unacked = |side: &Side| {
                     let end = if *side == Side::Client { Some(end) } else { server };

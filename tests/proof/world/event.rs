@@ -67,6 +67,10 @@ pub enum Act {
     /// The task that owned a session before it was taken over cleans up, late: once with `retire` and
     /// once with `remove`.
     Late,
+    /// The host of this side stops to read, or reads on.
+    Listen(Side),
+    /// The server gets a request on this connection, and its host loses it.
+    Lose(u8),
     /// All that must be refused is tried: see `probe.rs`. It changes nothing.
     Probe,
 }
@@ -79,7 +83,7 @@ pub struct Event {
 }
 
 /// The names of the acts, by their tags.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 20] = [
     "connect",
     "enable",
     "send",
@@ -98,6 +102,8 @@ const NAMES: [&str; 18] = [
     "late",
     "probe",
     "giveupall",
+    "listen",
+    "lose",
 ];
 
 impl Act {
@@ -121,6 +127,8 @@ impl Act {
             Self::Late => (15, None, None, None),
             Self::Probe => (16, None, None, None),
             Self::GiveUpAll(side) => (17, Some(side), None, None),
+            Self::Listen(side) => (18, Some(side), None, None),
+            Self::Lose(i) => (19, None, Some(i), None),
         }
     }
 
@@ -144,6 +152,8 @@ impl Act {
             15 => Self::Late,
             16 => Self::Probe,
             17 => Self::GiveUpAll(side?),
+            18 => Self::Listen(side?),
+            19 => Self::Lose(i?),
             _ => return None,
         })
     }

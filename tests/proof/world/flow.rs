@@ -1,11 +1,12 @@
 //! Stanzas, receipts and timers, which are alike on both sides.
 
-use xmpp_sm::{Answer, Lost, Nonza, OnFull, Receipt, ReceiptError, WhyNot};
+use xmpp_sm::{Condition, Nonza, NotRecordedWhy, OnFull, Reaction, Receipt, ReceiptError, Undelivered};
 
 use super::event::Side;
 use super::ledger::{Checked, Fate, Msg, Sent, Violation, ensure};
 use super::link::Wire;
 use super::pair::{Open, Pair, Place, Shared, Spent, Step};
+use super::resume::failed;
 
 impl Pair {
     /// The host of a side sends a stanza.
@@ -20,26 +21,32 @@ impl Pair {
                         let number = session.map(|session| self.session(session).half(side));
                         let number = number.map(|half| half.out_counter(half.sent.len() + 1));
                         ensure!(sent.number == number, "the stanza has the number {:?}, not {number:?}", sent.number);
-                        let was_full = self.end(at, side).over.is_some();
                         if let Some(session) = session {
-                            let evicted = self.recorded(cx, at, side, session, msg)?;
-                            let lost = sent.evicted.map_or_else(Lost::default, |evicted| *evicted);
-                            self.half(session, side).returned(lost, Some(evicted))?;
+                            let evicted = self.recorded(cx, side, session, msg)?;
+                            let gone = sent.evicted.map_or_else(Undelivered::default, |evicted| *evicted);
+                            self.half(session, side).returned(gone, Some(evicted))?;
                         }
                         self.write(at, side, Wire::Stanza(msg));
-                        let must = session.is_some_and(|session| self.must_ask(cx, at, side, session, was_full));
-                        ensure!(sent.request == must, "an <r/> goes out: {}, and must: {must}", sent.request);
-                        if sent.request { self.write_nonza(cx, at, side, Nonza::Request) } else { Ok(()) }
+                        let went = sent.write.is_some();
+                        if let (Some(end), Some(session)) = (self.connections[at].end(side), session) {
+                            end.check_request(cx.options(side), self.session(session).half(side), went)?;
+                        }
+                        match sent.write {
+                            Some(request @ Nonza::AckRequest) => self.write_nonza(cx, at, side, request)?,
+                            None => self.note(cx, at, side),
+                            Some(other) => return Err(Violation(format!("{other} goes out with a stanza"))),
+                        }
+                        Ok(())
                     }
                     Err(no) => {
                         let full = session.is_some_and(|session| self.must_refuse(cx, side, session, msg));
                         ensure!(full, "the buffer is not full, and {msg:?} was refused");
                         // A server that was not asked because it has not answered is not to blame.
                         let waits = matches!(self.end(at, side).step, Step::Enabling);
-                        let why = if waits { WhyNot::Unanswered } else { WhyNot::Full };
+                        let why = if waits { NotRecordedWhy::AwaitingServer } else { NotRecordedWhy::Full };
                         ensure!((no.stanza, no.why) == (msg, why), "{msg:?} was refused: {no:?}");
-                        match no.answer() {
-                            Answer::Nothing if waits => Ok(()),
+                        match no.reaction() {
+                            Reaction::Nothing if waits => Ok(()),
                             answer => self.fail(cx, at, side, answer),
                         }
                     }
@@ -60,13 +67,8 @@ impl Pair {
                 }
                 Ok(())
             }
-            None => Ok(()),
+            Some(Place::Shut(_)) | None => Ok(()),
         }
-    }
-
-    fn must_ask(&self, cx: &Shared, at: usize, side: Side, session: u16, was_full: bool) -> bool {
-        let half = self.session(session).half(side);
-        self.connections[at].end(side).is_some_and(|end| end.must_ask(cx, side, half, was_full))
     }
 
     fn next_msg(&self, cx: &Shared, from: Side, session: Option<u16>) -> Msg {
@@ -84,18 +86,21 @@ impl Pair {
     /// Whether it is one that no policy has room for.
     fn must_refuse(&self, cx: &Shared, side: Side, session: u16, msg: Msg) -> bool {
         let half = self.session(session).half(side);
-        let twice = half.queued_bytes() + msg.bytes as usize + half.queued().count();
+        let twice = half.queued_bytes() + msg.bytes as usize;
         let options = cx.options(side);
         self.is_full(cx, side, session, msg)
             && match options.on_full {
                 OnFull::End => true,
-                OnFull::EndAfter(_) => twice > 2 * options.buffer_max_bytes,
-                OnFull::GiveUpResumability => false,
+                OnFull::EndAfter(_) => {
+                    let stanzas = half.queued().count();
+                    twice > 2 * options.buffer_max_bytes || stanzas >= 2 * options.buffer_max as usize
+                }
+                _ => false,
             }
     }
 
     /// Notes a stanza that was recorded on a stream, and tells how many must have made room for it.
-    fn recorded(&mut self, cx: &Shared, at: usize, side: Side, session: u16, msg: Msg) -> Checked<usize> {
+    fn recorded(&mut self, cx: &Shared, side: Side, session: u16, msg: Msg) -> Checked<usize> {
         let options = *cx.options(side);
         // With the buffer off, what follows something that is kept is kept, too.
         let kept = options.buffer || self.session(session).half(side).queued().next().is_some();
@@ -103,13 +108,11 @@ impl Pair {
         ensure!(!kept || !self.must_refuse(cx, side, session, msg), "{msg:?} went into a full buffer");
         let half = self.half(session, side);
         let fate = if kept { Fate::Queued } else { Fate::NotKept };
-        half.tear(!kept);
         half.sent.push(Sent { msg, at: cx.now, fate });
         if !full {
             return Ok(0);
         }
-        if options.on_full == OnFull::GiveUpResumability {
-            half.tear(true);
+        if options.on_full == OnFull::EvictOldest {
             let (mut count, mut bytes) = (half.queued().count(), half.queued_bytes());
             let oldest = half.queued().take_while(|sent| {
                 let goes = count > options.buffer_max as usize || bytes > options.buffer_max_bytes;
@@ -118,19 +121,7 @@ impl Pair {
             });
             return Ok(oldest.count());
         }
-        self.end(at, side).over.get_or_insert(cx.now);
         Ok(0)
-    }
-
-    /// Whether the peer has so long to make room, and no longer.
-    pub fn must_make_room(&self, cx: &Shared, side: Side, session: u16) -> bool {
-        self.is_over(cx, side, session) && matches!(cx.options(side).on_full, OnFull::EndAfter(_))
-    }
-
-    /// Whether the queue is over its bounds.
-    pub fn is_over(&self, cx: &Shared, side: Side, session: u16) -> bool {
-        let (half, options) = (self.session(session).half(side), cx.options(side));
-        half.queued().count() > options.buffer_max as usize || half.queued_bytes() > options.buffer_max_bytes
     }
 
     /// The host of a side settles a stanza: it was handled, or is given up.
@@ -146,15 +137,16 @@ impl Pair {
             return self.settled(cx, side, place, answer, wanted);
         }
         let answer = match place {
-            Place::On(at) => self.end(at, side).stream.give_up(number),
-            Place::Off(i) => self.parked[i].detached.give_up(number).map(|()| None),
+            Place::On(at) => self.end(at, side).stream.settle_without_receipt(number),
+            Place::Off(i) => self.parked[i].detached.settle_without_receipt(number).map(|()| None),
+            Place::Shut(_) => return Err(Violation("nothing is settled at the end".into())),
         };
         self.spend(side, place, session, receipt)?;
         self.settled(cx, side, place, answer.map_err(|error| Violation(error.to_string()))?, wanted)
     }
 
     /// The host of a side gives up all that is open in the session of its oldest receipt.
-    pub fn give_up_all(&mut self, cx: &Shared, side: Side) -> Checked {
+    pub fn settle_all(&mut self, cx: &Shared, side: Side) -> Checked {
         let Some(Open { session, .. }) = self.open[side.index()].first() else { return Ok(()) };
         let session = *session;
         let place = self.holder(session, side)?;
@@ -162,11 +154,12 @@ impl Pair {
         (half.h..half.settled.len()).for_each(|position| half.settle(position));
         let wanted = half.answer();
         let answer = match place {
-            Place::On(at) => self.end(at, side).stream.give_up_all(),
+            Place::On(at) => self.end(at, side).stream.settle_all(),
             Place::Off(i) => {
-                self.parked[i].detached.give_up_all();
+                self.parked[i].detached.settle_all();
                 None
             }
+            Place::Shut(_) => return Err(Violation("nothing is settled at the end".into())),
         };
         let is_its = |open: &mut Open| open.session == session;
         for Open { receipt, .. } in self.open[side.index()].extract_if(.., is_its).collect::<Vec<_>>() {
@@ -186,13 +179,15 @@ impl Pair {
         match place {
             Place::On(at) => self.end(at, side).stream.record_handled(receipt),
             Place::Off(i) => self.parked[i].detached.record_handled(receipt).map(|()| None),
+            // There is nobody to give it to.
+            Place::Shut(_) => Err(ReceiptError::Foreign(receipt)),
         }
     }
 
     /// The receipt of a stanza that was given up comes back, whenever it is given.
     fn spend(&mut self, side: Side, place: Place, session: u16, receipt: Receipt) -> Checked {
         match self.offer(side, place, receipt) {
-            Err(ReceiptError::GivenUp(receipt)) => {
+            Err(ReceiptError::SettledBefore(receipt)) => {
                 self.spent[side.index()] = Some(Spent { session, forgotten: false, receipt })
             }
             late => return Err(Violation(format!("the receipt of a stanza given up: {late:?}"))),
@@ -217,30 +212,36 @@ impl Pair {
     /// A timer of a stream fires when it is due.
     pub fn timeout(&mut self, cx: &mut Shared, side: Side, at: usize) -> Checked {
         let now = cx.now;
+        if self.end(at, side).pending_since().is_some() {
+            return self.too_slow(cx, at);
+        }
+        let done = self.end(at, side).stream.handle_timeout(now);
         let Some(session) = self.end(at, side).session else { return Err(Violation("a timer for no session".into())) };
-        let half = self.session(session).half(side);
-        let wanted = self.connections[at].end(side).map(|end| end.told_by_timer(cx.options(side), half, now));
-        let blocked = !half.takes_more(cx.options(side));
-        let late = self.connections[at].end(side).and_then(|end| end.out_of_time(cx.options(side), now)).is_some();
-        let end = self.end(at, side);
-        let done = end.stream.handle_timeout(now);
-        ensure!(Some(&done) == wanted.as_ref(), "a timer says {done:?}, not {wanted:?}");
+        let (half, end) = (self.session(session).half(side), self.connections[at].end(side));
+        end.map_or(Ok(()), |end| end.check_fired(cx.options(side), half, now, &done))?;
         match done {
             Ok(request) => {
-                if late {
-                    (end.asked, end.over) = (end.asked.map(|_| now), end.over.map(|_| now));
-                    end.was_blocked = blocked;
-                }
                 request.map_or(Ok(()), |request| self.write_nonza(cx, at, side, request))?;
                 let next = self.end(at, side).stream.poll_timeout();
                 ensure!(next.is_none_or(|next| next > now), "the timer that has fired is still due");
                 Ok(())
             }
             Err(error) => {
-                let again = end.stream.handle_timeout(now);
+                let again = self.end(at, side).stream.handle_timeout(now);
                 ensure!(again == done, "a timer says {again:?} after {done:?}");
-                self.fail(cx, at, side, error.answer())
+                self.fail(cx, at, side, error.reaction())
             }
         }
+    }
+
+    /// The server's host has not answered a request in time, and the stream has.
+    fn too_slow(&mut self, cx: &Shared, at: usize) -> Checked {
+        let end = self.end(at, Side::Server);
+        let (done, wanted) = (end.stream.handle_timeout(cx.now), failed(None, Condition::InternalServerError));
+        ensure!(done == Ok(Some(wanted.clone())), "a request that is not answered gives {done:?}");
+        if let Step::Held(request, _) = std::mem::replace(&mut end.step, Step::Open) {
+            end.stale = Some(end.probe_stale(request)?);
+        }
+        self.write_nonza(cx, at, Side::Server, wanted)
     }
 }

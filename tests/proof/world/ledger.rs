@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use xmpp_sm::{Counter, Detached, Epoch, Lost, Nonza, OpenReceipt, Stanza, StreamMgmt, Unacked, WrongH};
+use xmpp_sm::{Counter, Detached, Epoch, Nonza, OpenReceipt, Stanza, StreamMgmt, Unacked, Undelivered, WrongH};
 
 use super::event::Side;
 use super::setting::Options;
@@ -98,11 +98,10 @@ pub enum Life {
 /// What one side knows of a session.
 pub struct Half {
     pub life: Life,
-    pub resumable: bool,
-    /// A stanza is neither acknowledged nor kept: it could not be sent again.
-    pub torn: bool,
+    /// It has an SM-ID, and may be resumed unless something is in the way.
+    pub granted: bool,
     /// How long it may wait, detached.
-    pub window: Option<Duration>,
+    pub resume_timeout: Option<Duration>,
     /// What the counters showed at first.
     first_out: u32,
     first_in: u32,
@@ -111,6 +110,8 @@ pub struct Half {
     pub acked: usize,
     /// The peer's stanzas that were delivered: whether each is settled.
     pub settled: Vec<bool>,
+    /// How many bytes each has.
+    pub received: Vec<u32>,
     /// How many of them are, without a gap.
     pub h: usize,
     /// How far `h` must get until the last `<r/>` is answered in full.
@@ -137,14 +138,14 @@ impl Half {
     fn new(first_out: u32, first_in: u32) -> Self {
         Self {
             life: Life::Unborn,
-            resumable: false,
-            torn: false,
-            window: None,
+            granted: false,
+            resume_timeout: None,
             first_out,
             first_in,
             sent: Vec::new(),
             acked: 0,
             settled: Vec::new(),
+            received: Vec::new(),
             h: 0,
             owed: None,
         }
@@ -162,7 +163,21 @@ impl Half {
 
     /// Whether one more stanza of the peer is taken.
     pub fn takes_more(&self, options: &Options) -> bool {
-        self.pending() < options.receipts_max as usize
+        let bytes = |open: &usize| if self.settled[*open] { 0 } else { self.received[*open] as usize };
+        let open: usize = (self.h..self.settled.len()).map(|open| bytes(&open)).sum();
+        self.pending() < options.receipts_max as usize && open < options.receipts_max_bytes
+    }
+
+    /// Whether the queue is over its bounds.
+    pub fn is_over(&self, options: &Options) -> bool {
+        self.queued().count() > options.buffer_max as usize || self.queued_bytes() > options.buffer_max_bytes
+    }
+
+    /// Whether it waits to be resumed if the connection is lost: it may, all that is unacknowledged can be sent again,
+    /// and that is no more than a session may hold that waits.
+    pub fn is_resumable(&self, options: &Options) -> bool {
+        let kept = self.sent[self.acked..].iter().all(|sent| sent.fate == Fate::Queued);
+        self.granted && kept && !self.is_over(options)
     }
 
     /// How many stanzas have come after those that are handled without a gap.
@@ -176,6 +191,13 @@ impl Half {
 
     pub fn queued(&self) -> impl Iterator<Item = &Sent> {
         self.sent[self.acked..].iter().filter(|sent| sent.fate == Fate::Queued)
+    }
+
+    /// The queued stanzas with their positions and numbers.
+    pub fn queued_numbers(&self) -> Vec<(usize, Sent, Counter)> {
+        let places = self.acked..self.sent.len();
+        let queued = places.filter(|place| self.sent[*place].fate == Fate::Queued);
+        queued.map(|place| (place, self.sent[place], self.out_counter(place + 1))).collect()
     }
 
     pub fn queued_bytes(&self) -> usize {
@@ -194,16 +216,16 @@ impl Half {
         }
     }
 
+    /// What this side has handled, as it tells its peer.
+    pub fn handled(&self) -> Counter {
+        self.in_counter(self.h)
+    }
+
     /// This side tells its peer how many of its stanzas were handled.
     pub fn claims(&self, h: Counter) -> Checked {
         let claimed = h.get().wrapping_sub(self.first_in) as usize;
         ensure!(claimed == self.h, "h claims {claimed} stanzas, and {} are handled", self.h);
         Ok(())
-    }
-
-    pub fn tear(&mut self, torn: bool) {
-        self.torn |= torn;
-        self.resumable &= !torn;
     }
 
     pub fn settle(&mut self, position: usize) {
@@ -220,7 +242,7 @@ impl Half {
     }
 
     /// These stanzas come back to the host: all that are queued, or so many of the oldest.
-    pub fn returned(&mut self, lost: Lost<Msg>, oldest: Option<usize>) -> Checked {
+    pub fn returned(&mut self, lost: Undelivered<Msg>, oldest: Option<usize>) -> Checked {
         let wanted = oldest.unwrap_or(self.queued().count());
         ensure!(lost.len() == wanted, "{} stanzas come back, not {wanted}", lost.len());
         let mut position = self.acked;

@@ -47,11 +47,6 @@ impl Link {
         self.ready.pop_front()
     }
 
-    /// The element could not be taken. It stays the next.
-    pub fn put_back(&mut self, wire: Wire) {
-        self.ready.push_front(wire);
-    }
-
     /// So many bytes arrive.
     pub fn arrive(&mut self, bytes: usize) -> Checked {
         match &mut self.text {

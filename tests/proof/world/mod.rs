@@ -23,7 +23,7 @@ pub mod worlds;
 
 use std::time::{Duration, Instant};
 
-use xmpp_sm::{Counter, Detached, Ending, Parts, SessionStore};
+use xmpp_sm::{Counter, Detached, EndReason, Parts, SessionStore};
 
 use event::{Act, Event, Side};
 use ledger::{Checked, Life, Session, Violation, ensure};
@@ -77,11 +77,11 @@ impl<'a> World<'a> {
             }
             Act::Handle(side, i) => pair.settle(cx, side, i.into(), false)?,
             Act::GiveUp(side, i) => pair.settle(cx, side, i.into(), true)?,
-            Act::GiveUpAll(side) => pair.give_up_all(cx, side)?,
+            Act::GiveUpAll(side) => pair.settle_all(cx, side)?,
             Act::Cut(side, at) => pair.cut(cx, side, at.into())?,
             Act::Retry(at) => pair.retry(cx, at.into())?,
             Act::Request(side) | Act::Ack(side) | Act::Close(side) => match pair.current(side) {
-                Some(Place::On(at)) if matches!(event.act, Act::Close(_)) => pair.close(cx, side, at)?,
+                Some(Place::On(at)) if matches!(event.act, Act::Close(_)) => pair.close(side, at)?,
                 Some(Place::On(at)) => pair.say(cx, side, at, matches!(event.act, Act::Request(_)))?,
                 _ => return Ok(false),
             },
@@ -91,13 +91,24 @@ impl<'a> World<'a> {
             },
             Act::Timeout(side, at) => pair.timeout(cx, side, at.into())?,
             Act::Expire(side, i) => pair.expire(cx, side, i.into())?,
+            Act::Listen(side) => match pair.current(side) {
+                Some(Place::On(at)) => {
+                    let end = pair.end(at, side);
+                    end.pauses = !end.pauses;
+                }
+                _ => return Ok(false),
+            },
+            Act::Lose(at) => pair.lose(cx, at.into())?,
             Act::Late => pair.clean_up_late(cx)?,
             Act::Probe => self.probe()?,
         }
         for sid in std::mem::take(&mut self.cx.evicted) {
             self.pairs[usize::from(sid.0)].evict(&mut self.cx, sid.1)?;
         }
-        self.pairs.iter_mut().for_each(Pair::tidy);
+        for pair in &mut self.pairs {
+            pair.tidy();
+            pair.say_who_reads(&self.cx);
+        }
         Ok(true)
     }
 
@@ -127,8 +138,8 @@ impl<'a> World<'a> {
         for pair in &self.pairs {
             for end in pair.connections.iter().flat_map(|connection| connection.ends.iter().flatten()) {
                 at(end.stream.poll_timeout());
-                // So long a server may take with <enabled/>.
-                at(end.over.map(|over| over + GRACE));
+                // So long a server may take with <enabled/>, though the client's buffer is full.
+                at(end.waits_full_since().map(|since| since + GRACE));
             }
             for parked in &pair.parked {
                 at(parked.detached.deadline());
@@ -161,12 +172,16 @@ impl Pair {
         let number = cx.next_smid();
         session.smid = Some(number);
         for side in Side::BOTH {
-            let window = Side::BOTH.into_iter().filter_map(|side| cx.options(side).resume_timeout).min();
-            let deadline = window.map(|window| cx.now + window);
+            let granted = cx.resume_timeout().or(cx.options(Side::Server).resume_timeout);
+            let resume_timeout = match side {
+                Side::Client => granted.and_then(|granted| cx.told_timeout(granted)),
+                Side::Server => granted,
+            };
+            let deadline = resume_timeout.map(|timeout| cx.now + timeout);
             let half = session.half_mut(side);
-            (half.life, half.resumable, half.window) = (Life::Alive, true, window);
+            (half.life, half.granted, half.resume_timeout) = (Life::Alive, true, resume_timeout);
             let [h, acked] = [side.peer(), side].map(|side| Counter::new(counts[side.index()]));
-            let parts = Parts { smid: smid(number), deadline, window, h, acked, unacked: Vec::new() };
+            let parts = Parts { smid: smid(number), deadline, resume_timeout, h, acked, unacked: Vec::new() };
             let config = cx.setting.configs[side.index()].clone();
             let detached = Detached::from_parts(config, parts).map_err(|_| Violation("too many".into()))?;
             self.parked.push(Parked { side, session: 0, detached, deadline, connection: 0 });
@@ -180,7 +195,7 @@ impl Pair {
     /// An `<r/>` or an `<a/>` out of turn.
     fn say(&mut self, cx: &Shared, side: Side, at: usize, request: bool) -> Checked {
         let stream = &mut self.end(at, side).stream;
-        let nonza = if request { stream.request(cx.now) } else { stream.ack() };
+        let nonza = if request { stream.request_ack(cx.now) } else { stream.send_ack() };
         let Some(nonza) = nonza else { return Err(Violation("stream management is on and says nothing".into())) };
         self.write_nonza(cx, at, side, nonza)
     }
@@ -199,7 +214,7 @@ impl Pair {
     fn expire(&mut self, cx: &mut Shared, side: Side, i: usize) -> Checked {
         let Parked { session, detached, .. } = self.parked.remove(i);
         let ended = detached.expire(cx.now).map_err(|_| Violation("a session outlives its deadline".into()))?;
-        self.ended(cx, side, session, ended, Ending::Expired)
+        self.ended(cx, side, session, ended, EndReason::Expired)
     }
 
     /// The owner of a registration that was superseded gives up, late.
@@ -207,7 +222,8 @@ impl Pair {
         let (number, epoch) = self.late.remove(0);
         let smid = smid(number);
         let before = cx.store.lookup(&smid, self.owner, cx.now);
-        let done = cx.store.retire(&smid, epoch, 4711.into(), cx.now).and_then(|()| cx.store.remove(&smid, epoch));
+        let done = cx.store.retire(&smid, self.owner, epoch, 4711.into(), cx.now);
+        let done = done.and_then(|()| cx.store.remove(&smid, self.owner, epoch));
         let after = cx.store.lookup(&smid, self.owner, cx.now);
         ensure!(done.is_ok() && before == after, "the old owner of {number} makes {before:?} {after:?}");
         Ok(())

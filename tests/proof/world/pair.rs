@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use xmpp_sm::{Detached, Epoch, MemoryStore, Nonza, Receipt, ResumeRequest, StreamMgmt};
+use xmpp_sm::{AckFreq, Closing, Detached, Epoch, Kind, MemoryStore, Nonza, Receipt, ResumeRequest, StreamMgmt};
 
+use super::asking::{Asking, Clock};
 use super::event::Side;
 use super::ledger::{Checked, Half, Life, Msg, Session, Violation};
 use super::link::{Link, Wire};
@@ -33,10 +34,22 @@ impl<'a> Shared<'a> {
         Self { setting, now: *EPOCH, store, registered: Vec::new(), last_epoch: None, evicted: Vec::new(), smids: 0 }
     }
 
-    /// How long a new session may wait, once detached: as long as both sides will.
-    pub fn window(&self) -> Option<Duration> {
-        let longest = |side| self.options(side).resume_timeout.filter(|_| self.options(side).can_resume());
-        longest(Side::Client).zip(longest(Side::Server)).map(|(client, server)| client.min(server))
+    /// How long the server keeps a new session, once detached: as long as it was asked to, if it may, or as long as
+    /// it does without being asked.
+    pub fn resume_timeout(&self) -> Option<Duration> {
+        let [client, server] = &self.setting.options;
+        let (wish, usual) = (client.resume_timeout?, server.resume_timeout?);
+        if !client.can_resume() || !server.can_resume() {
+            return None;
+        }
+        let longest = server.resume_timeout_max.map_or(usual, |max| max.max(usual));
+        let seconds = Duration::from_secs(wish.as_secs().min(u32::MAX.into()));
+        Some(if self.setting.says_max[0] { seconds.min(longest) } else { usual })
+    }
+
+    /// What the client makes of it: what it was told, which is nothing, or what 32 bits hold.
+    pub fn told_timeout(&self, granted: Duration) -> Option<Duration> {
+        self.setting.says_max[1].then(|| Duration::from_secs(granted.as_secs().min(u32::MAX.into())))
     }
 
     /// The number of an SM-ID that nobody has.
@@ -69,6 +82,8 @@ pub struct Connection {
     pub id: u32,
     /// What each side has on this connection, until it notices that it is lost.
     pub ends: [Option<End>; 2],
+    /// What each side has in its place once it has closed its stream.
+    pub closing: [Option<Shut>; 2],
     /// What is on its way to each side.
     pub to: [Link; 2],
     /// The session that the client has asked for here.
@@ -80,21 +95,24 @@ pub struct End {
     /// The session that the stream counts for.
     pub session: Option<u16>,
     pub step: Step,
-    pub closing: bool,
     /// A resource is bound.
     pub bound: bool,
     /// The client has asked for a session.
     pub attempted: bool,
-    /// Since when the peer has left an `<r/>` of this stream unanswered.
-    pub asked: Option<Instant>,
-    /// How many stanzas had been sent at the last `<r/>`.
-    pub asked_at: usize,
-    /// When another is due.
-    pub again: Option<Instant>,
-    /// For a while no more stanzas were taken.
-    pub was_blocked: bool,
-    /// Since when the queue has been over its bounds.
-    pub over: Option<Instant>,
+    pub clock: Clock,
+    /// Since when its buffer has been over its bounds.
+    pub full_since: Option<Instant>,
+    pub asking: Asking,
+    /// The host does not read, for a reason of its own.
+    pub pauses: bool,
+    /// A request that was answered for the host, because it took too long.
+    pub stale: Option<ResumeRequest>,
+}
+
+/// A stream that this side has closed.
+pub struct Shut {
+    pub closing: Closing<Msg>,
+    pub session: u16,
 }
 
 pub enum Step {
@@ -107,6 +125,8 @@ pub enum Step {
     Enabled,
     /// The server's answer to this, which came then, is "not yet".
     Held(ResumeRequest, Instant),
+    /// The server's host has lost this request, which came then.
+    Lost(Kind, Instant),
 }
 
 /// A detached session.
@@ -139,6 +159,8 @@ pub struct Spent {
 pub enum Place {
     On(usize),
     Off(usize),
+    /// On a stream that this side has closed.
+    Shut(usize),
 }
 
 impl End {
@@ -147,25 +169,38 @@ impl End {
             stream,
             session,
             step,
-            closing: false,
             bound: false,
             attempted: false,
-            asked: None,
-            asked_at: 0,
-            again: None,
-            was_blocked: false,
-            over: None,
+            clock: Clock::default(),
+            full_since: None,
+            asking: Asking::default(),
+            pauses: false,
+            stale: None,
         }
+    }
+
+    /// Whether the host reads what arrives.
+    pub fn reads(&self) -> bool {
+        self.stream.can_receive() && !self.pauses && self.pending_since().is_none()
     }
 }
 
 impl Connection {
     pub fn new(id: u32, carry: Carry) -> Self {
-        Self { id, ends: [None, None], to: [Link::new(carry), Link::new(carry)], enabling: None }
+        Self { id, ends: [None, None], closing: [None, None], to: [Link::new(carry), Link::new(carry)], enabling: None }
     }
 
     pub fn end(&self, side: Side) -> Option<&End> {
         self.ends[side.index()].as_ref()
+    }
+
+    pub fn shut(&self, side: Side) -> Option<&Shut> {
+        self.closing[side.index()].as_ref()
+    }
+
+    /// Whether this side has anything on it still.
+    pub fn is_up(&self, side: Side) -> bool {
+        self.end(side).is_some() || self.shut(side).is_some()
     }
 }
 
@@ -200,9 +235,11 @@ impl Pair {
     /// Where a side has a session.
     pub fn place(&self, session: u16, side: Side) -> Option<Place> {
         let on = |connection: &Connection| connection.end(side).is_some_and(|end| end.session == Some(session));
+        let shut = |connection: &Connection| connection.shut(side).is_some_and(|shut| shut.session == session);
         let off = |parked: &Parked| parked.side == side && parked.session == session;
         let on = self.connections.iter().position(on).map(Place::On);
-        on.or_else(|| self.parked.iter().position(off).map(Place::Off))
+        let shut = || self.connections.iter().position(shut).map(Place::Shut);
+        on.or_else(shut).or_else(|| self.parked.iter().position(off).map(Place::Off))
     }
 
     /// Where the host of a side sends its stanzas: its newest session, or a stream that has none yet.
@@ -219,8 +256,7 @@ impl Pair {
     pub fn write(&mut self, at: usize, from: Side, wire: Wire) {
         let to = from.peer().index();
         let connection = &mut self.connections[at];
-        let closed = connection.end(from).is_some_and(|end| end.closing);
-        if connection.ends[to].is_some() && !closed {
+        if connection.is_up(from.peer()) {
             connection.to[to].write(wire);
         }
     }
@@ -228,21 +264,21 @@ impl Pair {
     /// Writes an element of stream management on behalf of the session that the stream counts for.
     pub fn write_nonza(&mut self, cx: &Shared, at: usize, from: Side, nonza: Nonza) -> Checked {
         let end = self.end(at, from);
-        let (session, enabled) = (end.session, matches!(end.step, Step::Enabled));
+        let (session, enabled) = (end.session, end.is_enabled());
+        let (end_now, asked) = (end.clock.at(cx.now), end.asking.asked);
         let half = session.map(|session| self.session(session).half(from));
         match (&nonza, half) {
             (Nonza::Ack(h), Some(half)) if enabled => half.claims(*h)?,
-            (Nonza::Request, Some(half)) if enabled => {
-                let sent = half.sent.len();
-                let over = session.is_some_and(|session| self.must_make_room(cx, from, session));
-                let end = self.end(at, from);
-                end.asked.get_or_insert(cx.now);
-                end.asked_at = sent;
-                end.again = None;
-                // What could not be asked about before has its time from now on.
-                end.over = end.over.or(over.then_some(cx.now));
+            (Nonza::AckRequest, Some(half)) if enabled => {
+                let (sent, now) = (half.sent.len(), end_now);
+                let in_rhythm = match cx.options(from).ack {
+                    Some(AckFreq::Every(stanzas)) => sent - asked >= stanzas.get() as usize,
+                    _ => false,
+                };
+                self.end(at, from).asking.asks(now, sent, in_rhythm);
+                self.note(cx, at, from);
             }
-            (Nonza::Ack(_) | Nonza::Request, _) => {
+            (Nonza::Ack(_) | Nonza::AckRequest, _) => {
                 return Err(Violation(format!("{nonza} of {from:?} before its stream is enabled")));
             }
             (Nonza::Resumed(resumed), Some(half)) => half.claims(resumed.h)?,
@@ -253,8 +289,29 @@ impl Pair {
         Ok(())
     }
 
+    /// Notes what follows from what has just happened at this end.
+    pub fn note(&mut self, cx: &Shared, at: usize, side: Side) {
+        let Self { sessions, connections, .. } = self;
+        let Some(end) = &mut connections[at].ends[side.index()] else { return };
+        if let Some(session) = end.session {
+            end.note(cx.options(side), sessions[usize::from(session)].half(side), cx.now);
+        }
+    }
+
+    /// The hosts that have stopped to read, or read on, say so.
+    pub fn say_who_reads(&mut self, cx: &Shared) {
+        for end in self.connections.iter_mut().flat_map(|connection| connection.ends.iter_mut().flatten()) {
+            let hears = end.stream.can_receive() && !end.pauses;
+            if !cx.setting.mute && hears == end.clock.deaf_since.is_some() {
+                end.stream.hearing(hears, cx.now);
+                end.asking.disturbed |= hears && !end.asking.open.is_empty();
+                end.clock.hearing(hears, cx.now);
+            }
+        }
+    }
+
     /// Forgets connections that nobody has an end of.
     pub fn tidy(&mut self) {
-        self.connections.retain(|connection| connection.ends.iter().any(Option::is_some));
+        self.connections.retain(|connection| Side::BOTH.into_iter().any(|side| connection.is_up(side)));
     }
 }

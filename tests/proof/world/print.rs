@@ -10,6 +10,7 @@ use std::time::Instant;
 use xmpp_sm::{Lookup, Nonza, SessionStore, SmId};
 
 use super::World;
+use super::asking::{Ask, Asking};
 use super::event::Side;
 use super::ledger::{Face, Half, Life};
 use super::link::Wire;
@@ -57,8 +58,8 @@ impl Labels<'_> {
         session.map_or(u16::MAX - 1, |session| self.session(session as u16))
     }
 
-    fn time(&self, time: Instant) -> i64 {
-        let since = |time: Instant| time.saturating_duration_since(*EPOCH).as_nanos() as i64;
+    fn time(&self, time: Instant) -> i128 {
+        let since = |time: Instant| time.saturating_duration_since(*EPOCH).as_nanos() as i128;
         since(time) - since(self.now)
     }
 }
@@ -70,7 +71,7 @@ impl Pair {
             for side in Side::BOTH {
                 match connection.end(side) {
                     Some(end) => end.print(&labels, out),
-                    None => u8::MAX.hash(out),
+                    None => connection.shut(side).map(|shut| labels.session(shut.session)).hash(out),
                 }
                 let link = &connection.to[side.index()];
                 (link.ready().len(), link.bytes()).hash(out);
@@ -115,11 +116,13 @@ impl Pair {
 
 impl Half {
     fn print(&self, out: &mut impl Hasher) {
-        (self.life, self.resumable, self.torn, self.window).hash(out);
+        (self.life, self.granted, self.resume_timeout).hash(out);
         (self.acked, self.sent.len(), self.settled.len(), self.h).hash(out);
         if self.life == Life::Alive {
             (self.queued().count(), self.owed).hash(out);
             self.settled[self.h..].hash(out);
+            self.received[self.h..].hash(out);
+            self.queued_bytes().hash(out);
             // Where both count from is the same for all states of a world.
             (self.out_counter(0), self.in_counter(0)).hash(out);
         }
@@ -141,19 +144,28 @@ impl End {
                 (labels.smid(request.previd()), request.h(), labels.time(*asked)).hash(out);
                 5
             }
+            Step::Lost(kind, since) => {
+                (kind, labels.time(*since)).hash(out);
+                6
+            }
         };
-        (
-            step,
-            self.closing,
-            self.bound,
-            self.attempted,
-            self.was_blocked,
-            self.session.map(|session| labels.session(session)),
-        )
-            .hash(out);
-        let times = [self.asked, self.again, self.over];
+        (step, self.bound, self.attempted, self.pauses, self.session.map(|session| labels.session(session))).hash(out);
+        self.asking.print(&|at| labels.time(self.clock.world(at)), out);
+        let times = [self.clock.deaf_since, self.waits_full_since(), self.stream.poll_timeout()];
         times.map(|time| time.map(|at| labels.time(at))).hash(out);
-        (self.asked_at, self.stream.is_resumable(), self.stream.has_feature(), Face::h(&self.stream)).hash(out);
+        self.stale.as_ref().map(|stale| (labels.smid(stale.previd()), stale.h())).hash(out);
+        (self.stream.is_resumable(), self.stream.has_feature(), Face::h(&self.stream)).hash(out);
+    }
+}
+
+impl Asking {
+    fn print(&self, time: &impl Fn(Instant) -> i128, out: &mut impl Hasher) {
+        let Self { open, asked, ever, idle_since, pressed, answered_at, disturbed, over } = self;
+        for Ask { sent, at } in open {
+            (sent, time(*at)).hash(out);
+        }
+        (open.len(), asked, ever, pressed, disturbed).hash(out);
+        [idle_since, answered_at, over].map(|at| at.map(time)).hash(out);
     }
 }
 

@@ -7,8 +7,8 @@ mod tokens;
 use std::time::{Duration, Instant};
 
 use xmpp_sm::{
-    Action, Condition, Counter, Detached, Epoch, Error, Inbound, Kind, Lookup, Nonza, ParseError, Parts, Refusal,
-    Resume, ResumeError, SessionStore, StoreError, StreamMgmt,
+    Action, Condition, Counter, Detached, Epoch, Error, Inbound, Kind, Lookup, Nonza, NotResumed, NotResumedWhy,
+    ParseError, Parts, Refusal, Resume, SessionStore, StreamMgmt, Swept,
 };
 
 use super::World;
@@ -50,10 +50,10 @@ impl World<'_> {
 
     /// Whoever sweeps, the last `h` of a session that is gone is there to its last nanosecond.
     fn probe_stale_h(&self) -> Checked {
-        self.cx.store.sweep(self.cx.now);
+        let _ = self.cx.store.sweep(self.cx.now);
         let retired = self.pairs.iter().flat_map(|pair| &pair.sessions).filter_map(|session| session.retired);
         if let Some(first) = retired.map(|at| at + GERIATRIC).filter(|last| *last >= self.cx.now).min() {
-            ensure!(self.cx.store.sweep(first) == 0, "an h is swept before its time");
+            ensure!(self.cx.store.sweep(first) == Swept::default(), "an h is swept before its time");
         }
         self.pairs.iter().try_for_each(|pair| pair.probe_stale_h(&self.cx))
     }
@@ -89,16 +89,11 @@ impl Pair {
         let Some(id) = session.smid.map(smid) else { return Ok(()) };
         let found = cx.store.lookup(&id, STRANGER, cx.now);
         ensure!(found == Ok(Lookup::NotFound), "a stranger gets {found:?}");
-        if let Lookup::StaleH(_) = self.known(cx, number, cx.now) {
-            let taken = cx.store.register(&id, STRANGER, (9, 9));
-            ensure!(taken == Err(StoreError::Taken), "a stranger registers: {taken:?}");
-        }
         if let Some(epoch) = session.epoch {
-            let taken = cx.store.register(&id, STRANGER, (9, 9));
-            ensure!(taken == Err(StoreError::Taken), "a stranger registers: {taken:?}");
-            for other in [epoch.get() + 99, epoch.get() - 1] {
-                let _ = cx.store.retire(&id, Epoch::new(other), 4711.into(), cx.now);
-                let _ = cx.store.remove(&id, Epoch::new(other));
+            let others = [epoch.get() + 99, epoch.get() - 1].map(|other| (self.owner, Epoch::new(other)));
+            for (owner, epoch) in others.into_iter().chain([(STRANGER, epoch)]) {
+                let _ = cx.store.retire(&id, owner, epoch, 4711.into(), cx.now);
+                let _ = cx.store.remove(&id, owner, epoch);
             }
         }
         if session.half(Side::Server).life != Life::Alive || session.epoch.is_none() {
@@ -106,12 +101,12 @@ impl Pair {
         }
         match self.place(number, Side::Server) {
             Some(Place::On(at)) => {
-                let end = self.end(at, Side::Server);
+                let end = self.connections[at].end(Side::Server).expect("it is there");
                 let resumable = end.stream.is_resumable();
                 for h in wrong(end.stream.acked(), end.stream.sent()) {
-                    let refusal = if resumable { Refusal::Because(Condition::BadRequest) } else { Refusal::NotFound };
-                    let checked = end.stream.check_resume(h);
-                    ensure!(checked == Err(refusal), "h {h} is checked: {checked:?}");
+                    let (checked, why) = (end.stream.check_resume(h), self.session(number).half(Side::Server).wrong(h));
+                    let refusal = if resumable { why.map(Refusal::WrongH) } else { Some(Refusal::NotFound) };
+                    ensure!(checked.err() == refusal, "h {h} is checked: {checked:?}");
                 }
             }
             Some(Place::Off(i)) => {
@@ -126,7 +121,7 @@ impl Pair {
                     }
                 }
             }
-            None => {}
+            Some(Place::Shut(_)) | None => {}
         }
         Ok(())
     }
@@ -144,12 +139,11 @@ impl Pair {
         let request = ask(&mut stream, detached.smid().clone(), h)?;
         let (request, detached) =
             match (stream.accept_resume(request, detached, now), self.outcome(cx, [now; 2], number, h, deadline)) {
-                (Err(ResumeError::Refused { failed, why, session }), Outcome::Refused(told, because))
-                    if (&failed, why) == (&told, because) =>
-                {
-                    (ask(&mut stream, smid(u16::MAX), h)?, session)
-                }
-                (Err(ResumeError::NotYet { request, session }), Outcome::NotYet) => {
+                (
+                    Err(NotResumed { session, why: NotResumedWhy::Refused { write, refusal } }),
+                    Outcome::Refused(told, because),
+                ) if (&write, refusal) == (&told, because) => (ask(&mut stream, smid(u16::MAX), h)?, session),
+                (Err(NotResumed { session, why: NotResumedWhy::ReceiptsOpen(request) }), Outcome::NotYet) => {
                     let refused = stream.refuse_resume(request, Refusal::NotFound);
                     ensure!(refused.is_ok(), "the request is not this stream's: {refused:?}");
                     (ask(&mut stream, smid(u16::MAX), h)?, session)
@@ -157,11 +151,11 @@ impl Pair {
                 (other, wanted) => return Err(Violation(format!("h {h} gives {other:?}, not {wanted:?}"))),
             };
         let (request, detached) = match stream.accept_resume(request, detached, now) {
-            Err(ResumeError::Mismatch { request, session }) => (request, session),
+            Err(NotResumed { session, why: NotResumedWhy::Foreign(request) }) => (request, session),
             other => return Err(Violation(format!("another session is taken: {other:?}"))),
         };
-        let again = stream.handle(Inbound::Stanza, now);
-        ensure!(matches!(again, Err(Error::Unanswered)), "the request is still to be answered, and not: {again:?}");
+        let again = stream.handle(Inbound::Stanza { bytes: 1 }, now);
+        ensure!(matches!(again, Err(Error::RequestPending)), "the request is still to be answered, and not: {again:?}");
         let refused = stream.refuse_resume(request, Refusal::NotFound);
         ensure!(refused.is_ok(), "the request is not this stream's: {refused:?}");
         self.parked.insert(i, Parked { side, session: number, detached, deadline, connection });
@@ -209,7 +203,7 @@ impl Pair {
         let wanted = Parts {
             smid: of.smid.map_or_else(|| smid(u16::MAX), smid),
             deadline,
-            window: half.window,
+            resume_timeout: half.resume_timeout,
             h: half.in_counter(half.h),
             acked: half.out_counter(half.acked),
             unacked: half.queued().map(|sent| (sent.msg, sent.at)).collect(),
@@ -223,7 +217,7 @@ impl Pair {
             spent.forgotten |= spent.session == session;
         }
         Detached::from_parts(cx.setting.configs[side.index()].clone(), wanted)
-            .map_err(|parts| Violation(format!("{parts:?} are no session")))
+            .map_err(|error| Violation(format!("{:?} are no session", error.parts)))
     }
 
     fn probe_end(&mut self, cx: &Shared, at: usize, side: Side) -> Checked {

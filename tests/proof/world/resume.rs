@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use xmpp_sm::{
-    Condition, Counter, Ending, Failed, Lookup, Nonza, Refusal, ResumeError, ResumeRequest, SessionStore, StreamMgmt,
-    WhyRefused,
+    Condition, Counter, EndReason, Failed, Lookup, Nonza, NotResumed, NotResumedWhy, Refusal, ResumeRequest, Resumed,
+    Resumption, SessionStore, StreamMgmt,
 };
 
+use super::asking::Asking;
 use super::event::Side;
 use super::ledger::{Checked, Life, Msg, Session, Violation, ensure};
 use super::link::Wire;
@@ -18,7 +19,7 @@ use super::setting::{Setting, smid_number};
 pub enum Outcome {
     Resumed,
     NotYet,
-    Refused(Nonza, WhyRefused),
+    Refused(Nonza, Refusal),
 }
 
 fn authenticated(stream: &mut StreamMgmt<Msg>, setting: &Setting) {
@@ -67,13 +68,19 @@ impl Pair {
         end.attempted = true;
         let enable = end.stream.enable().map_err(|error| Violation(error.to_string()))?;
         end.step = Step::Enabling;
+        let Nonza::Enable(mut enable) = enable else { return Err(Violation(format!("{enable} asks for a session"))) };
+        let wish = cx.options(Side::Client).can_resume().then_some(cx.options(Side::Client).resume_timeout).flatten();
+        let seconds = wish.map(|wish| wish.as_secs().min(u32::MAX.into()));
+        let told = enable.max.map(|max| u64::from(max.get()));
+        ensure!((enable.resume, told) == (wish.is_some(), seconds), "{enable:?} asks for {wish:?}");
+        enable.max = enable.max.filter(|_| cx.setting.says_max[0]);
         let session = self.sessions.len() as u16;
         self.end(at, Side::Client).session = Some(session);
         self.connections[at].enabling = Some(session);
         let mut new = Session::new([0; 2]);
         new.half_mut(Side::Client).life = Life::Alive;
         self.sessions.push(new);
-        self.write_nonza(cx, at, Side::Client, enable)
+        self.write_nonza(cx, at, Side::Client, Nonza::Enable(enable))
     }
 
     /// The server's host does what it can about a `<resume/>`.
@@ -85,9 +92,10 @@ impl Pair {
         self.end(at, Side::Server).probe_pending(cx)?;
         let found = cx.store.lookup(request.previd(), self.owner, cx.now);
         let found = found.map_err(|error| Violation(error.to_string()))?.session();
-        let h = request.h();
+        let (h, previd) = (request.h(), request.previd().clone());
         let wanted = self.refusal(cx, session, h);
         let i = match found.and_then(|sid| self.detach(cx, sid, h)) {
+            // A session whose stream is closed has no more than its end before it.
             Err(refusal) => {
                 ensure!(wanted == Some(refusal), "session {session} is refused with {refusal:?}, not {wanted:?}");
                 return self.refuse(cx, at, request, refusal);
@@ -103,33 +111,35 @@ impl Pair {
         };
         let wanted = self.outcome(cx, [asked, cx.now], session, h, deadline);
         match (self.end(at, Side::Server).stream.accept_resume(request, detached, cx.now), wanted) {
-            (Ok(resumption), Outcome::Resumed) => {
-                let resend: Vec<Msg> = resumption.resend.unacked.map(|queued| *queued.stanza).collect();
-                let (resumed, request) = (resumption.resumed, resumption.resend.request.then_some(Nonza::Request));
+            (Ok(Resumption { write, after }), Outcome::Resumed) => {
+                let wanted = Nonza::Resumed(Resumed { previd, h: self.session(session).half(Side::Server).handled() });
+                ensure!(write == wanted, "{write} resumes, not {wanted}");
                 self.sessions[usize::from(session)].acked(Side::Server, h)?;
                 self.register_again(cx, at, session)?;
-                self.go_on(cx, at, Side::Server, session, Some(resumed), &resend, request)
+                self.go_on(cx, at, Side::Server, session, Some(write), after)
             }
-            (Err(ResumeError::NotYet { request, session: detached }), Outcome::NotYet) => {
+            (Err(NotResumed { session: detached, why: NotResumedWhy::ReceiptsOpen(request) }), Outcome::NotYet) => {
                 keep(self, detached);
                 self.end(at, Side::Server).step = Step::Held(request, asked);
                 Ok(())
             }
-            (Err(ResumeError::Refused { failed, why, session: detached }), Outcome::Refused(told, because))
-                if (&failed, why) == (&told, because) =>
-            {
-                match why {
-                    WhyRefused::Expired => {
+            (
+                Err(NotResumed { session: detached, why: NotResumedWhy::Refused { write: failed, refusal } }),
+                Outcome::Refused(told, because),
+            ) if (&failed, refusal) == (&told, because) => {
+                match refusal {
+                    Refusal::Expired(_) => {
                         let ended = detached.expire(cx.now);
                         let ended = ended.map_err(|_| Violation("the session had not expired".into()))?;
-                        self.ended(cx, Side::Server, session, ended, Ending::Expired)?;
+                        self.ended(cx, Side::Server, session, ended, EndReason::Expired)?;
                     }
                     // An old <resume/> of the client may come late; its h is behind by then.
-                    WhyRefused::WrongH(why) => {
+                    Refusal::WrongH(why) => {
                         let waits = self.connections[at].end(Side::Client).is_some();
                         ensure!(!waits, "the client waits, and its h is called wrong: {why:?}");
                         keep(self, detached);
                     }
+                    other => return Err(Violation(format!("{other:?} is no reason of the crate's own"))),
                 }
                 self.end(at, Side::Server).step = Step::Open;
                 self.write_nonza(cx, at, Side::Server, failed)
@@ -150,12 +160,12 @@ impl Pair {
     ) -> Outcome {
         let half = self.session(session).half(Side::Server);
         match (half.wrong(h), deadline.filter(|deadline| *deadline <= asked)) {
-            (Some(why), None) => Outcome::Refused(failed(None, Condition::BadRequest), WhyRefused::WrongH(why)),
+            (Some(why), None) => Outcome::Refused(failed(None, Condition::BadRequest), Refusal::WrongH(why)),
             _ if half.open() > 0 => Outcome::NotYet,
             // No h that is too old is told, though the owner has left the session lying for so long.
             (_, Some(deadline)) => {
                 let told = cx.options(Side::Server).remembers(deadline, now).then_some(half.in_counter(half.h));
-                Outcome::Refused(failed(told, Condition::ItemNotFound), WhyRefused::Expired)
+                Outcome::Refused(failed(told, Condition::ItemNotFound), Refusal::Expired(told))
             }
             (None, None) => Outcome::Resumed,
         }
@@ -174,6 +184,9 @@ impl Pair {
                 return Ok(Err(violation));
             }
         }
+        if self.closing_of(sid).is_some() {
+            return Err(Refusal::NotFound);
+        }
         let of = |parked: &Parked| parked.side == Side::Server && parked.connection == sid;
         let i = self.parked.iter().position(of);
         Ok(i.ok_or_else(|| Violation(format!("the store leads to connection {sid}, where no session is"))))
@@ -187,11 +200,12 @@ impl Pair {
             (Lookup::StaleH(h), _) => Some(Refusal::StaleH(h)),
             (Lookup::Session(_), Some(Place::On(_))) => {
                 let half = of.half(Side::Server);
-                match half.resumable {
+                match half.is_resumable(cx.options(Side::Server)) {
                     false => Some(Refusal::NotFound),
-                    true => half.wrong(h).map(|_| Refusal::Because(Condition::BadRequest)),
+                    true => half.wrong(h).map(Refusal::WrongH),
                 }
             }
+            (Lookup::Session(_), Some(Place::Shut(_))) => Some(Refusal::NotFound),
             (Lookup::Session(_), _) => None,
         }
     }
@@ -201,9 +215,9 @@ impl Pair {
         let (h, condition) = match why {
             Refusal::NotFound => (None, Condition::ItemNotFound),
             Refusal::StaleH(h) => (Some(h), Condition::ItemNotFound),
-            Refusal::Because(condition) => {
-                ensure!(!waits, "the client waits and is refused: {condition:?}");
-                (None, condition)
+            other => {
+                ensure!(!waits, "the client waits and is refused: {other:?}");
+                (None, Condition::BadRequest)
             }
         };
         let end = self.end(at, Side::Server);
@@ -221,6 +235,12 @@ impl Pair {
         self.connections.iter().position(is_it)
     }
 
+    /// The connection of that number, if its stream is closed on the server's side.
+    fn closing_of(&self, sid: u32) -> Option<usize> {
+        let is_it = |connection: &Connection| connection.id == sid && connection.shut(Side::Server).is_some();
+        self.connections.iter().position(is_it)
+    }
+
     fn register_again(&mut self, cx: &mut Shared, at: usize, session: u16) -> Checked {
         let sid = (self.number, self.connections[at].id);
         let Session { smid: number, epoch, .. } = &mut self.sessions[usize::from(session)];
@@ -230,26 +250,18 @@ impl Pair {
         Ok(())
     }
 
-    pub fn client_resumed(
-        &mut self,
-        cx: &Shared,
-        at: usize,
-        wire: &Wire,
-        resend: &[Msg],
-        request: Option<Nonza>,
-    ) -> Checked {
+    pub fn client_resumed(&mut self, cx: &Shared, at: usize, wire: &Wire, after: Option<Nonza>) -> Checked {
         let session = self.end(at, Side::Client).session;
         let (Some(session), Wire::Nonza(Nonza::Resumed(resumed))) = (session, wire) else {
             return Err(Violation(format!("{wire:?} resumes {session:?}")));
         };
         let session_now = &mut self.sessions[usize::from(session)];
-        session_now.half_mut(Side::Client).resumable = cx.options(Side::Client).can_resume();
+        session_now.half_mut(Side::Client).granted &= cx.options(Side::Client).can_resume();
         session_now.acked(Side::Client, resumed.h)?;
-        self.go_on(cx, at, Side::Client, session, None, resend, request)
+        self.go_on(cx, at, Side::Client, session, None, after)
     }
 
     /// The session goes on at this end: `<resumed/>`, what the peer did not get, `<r/>`.
-    #[expect(clippy::too_many_arguments, reason = "both sides have the same to do")]
     fn go_on(
         &mut self,
         cx: &Shared,
@@ -257,27 +269,28 @@ impl Pair {
         side: Side,
         session: u16,
         resumed: Option<Nonza>,
-        resend: &[Msg],
-        request: Option<Nonza>,
+        after: Option<Nonza>,
     ) -> Checked {
+        let resend: Vec<Msg> = self.end(at, side).stream.unacked().map(|queued| *queued.stanza).collect();
         let half = self.half(session, side);
         let acked = half.acked;
         ensure!(half.open() == 0, "a session with open receipts is resumed");
         let same = half.queued().map(|sent| sent.msg).eq(resend.iter().copied());
         ensure!(same, "{resend:?} is sent again, not what is unacknowledged");
         let asks = half.acked < half.sent.len() && cx.options(side).ack.is_some();
-        ensure!(request.is_some() == asks, "{request:?} is written after a resumption");
-        let over = self.must_make_room(cx, side, session);
+        let wanted = asks.then_some(Nonza::AckRequest);
+        ensure!(after == wanted, "{after:?} is written after a resumption, not {wanted:?}");
         let end = self.end(at, side);
         end.session = Some(session);
         end.step = Step::Enabled;
-        end.over = over.then_some(cx.now);
-        end.asked_at = acked;
+        end.asking = Asking::starting(acked);
         resumed.map_or(Ok(()), |resumed| self.write_nonza(cx, at, side, resumed))?;
         for msg in resend {
-            self.write(at, side, Wire::Stanza(*msg));
+            self.write(at, side, Wire::Stanza(msg));
         }
-        request.map_or(Ok(()), |request| self.write_nonza(cx, at, side, request))
+        after.map_or(Ok(()), |after| self.write_nonza(cx, at, side, after))?;
+        self.note(cx, at, side);
+        Ok(())
     }
 
     /// The store made room: the session that it has forgotten ends.
@@ -285,14 +298,17 @@ impl Pair {
         if let Some(old) = self.owner_of(sid) {
             self.write(old, Side::Server, Wire::Error);
             let End { stream, session, .. } = self.take_end(old, Side::Server);
-            let ended = stream.end(Ending::Replaced);
-            return session.map_or(Ok(()), |session| self.ended(cx, Side::Server, session, ended, Ending::Replaced));
+            let ended = stream.end(EndReason::Replaced);
+            return session.map_or(Ok(()), |session| self.ended(cx, Side::Server, session, ended, EndReason::Replaced));
+        }
+        if let Some(at) = self.closing_of(sid) {
+            return self.shut(cx, Side::Server, at, EndReason::Replaced);
         }
         let of = |parked: &Parked| parked.side == Side::Server && parked.connection == sid;
         let Some(i) = self.parked.iter().position(of) else {
             return Err(Violation(format!("the store evicts {sid}, where no session is")));
         };
         let Parked { session, detached, .. } = self.parked.remove(i);
-        self.ended(cx, Side::Server, session, detached.end(Ending::Replaced), Ending::Replaced)
+        self.ended(cx, Side::Server, session, detached.end(EndReason::Replaced), EndReason::Replaced)
     }
 }

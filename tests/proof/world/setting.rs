@@ -15,10 +15,13 @@ pub struct Options {
     pub buffer_max_bytes: usize,
     pub on_full: OnFull,
     pub receipts_max: u32,
+    pub receipts_max_bytes: usize,
     /// `None`: acknowledgements are not asked for.
     pub ack: Option<AckFreq>,
+    pub ack_idle: Option<Duration>,
     pub ack_timeout: Option<Duration>,
     pub resume_timeout: Option<Duration>,
+    pub resume_timeout_max: Option<Duration>,
     /// Whether the last `h` of a session that is gone can be asked for.
     pub stale_h: bool,
 }
@@ -26,6 +29,8 @@ pub struct Options {
 pub const GRACE: Duration = Duration::from_secs(5);
 /// How soon a peer is asked again that has left something out while the buffer fills up.
 pub const BUSY: Duration = Duration::from_secs(1);
+/// How long a host may take to answer a request.
+pub const REQUEST: Duration = Duration::from_secs(30);
 pub const GERIATRIC: Duration = Duration::from_secs(3600);
 
 pub const fn every(stanzas: u32) -> AckFreq {
@@ -40,9 +45,12 @@ impl Options {
         buffer_max_bytes: 1 << 20,
         on_full: OnFull::EndAfter(GRACE),
         receipts_max: 1000,
+        receipts_max_bytes: 1 << 20,
         ack: None,
+        ack_idle: Some(Duration::from_secs(30)),
         ack_timeout: Some(Duration::from_secs(60)),
         resume_timeout: Some(Duration::from_secs(600)),
+        resume_timeout_max: None,
         stale_h: true,
     };
 
@@ -63,10 +71,14 @@ impl Options {
             .buffer_max_bytes(NonZeroUsize::new(self.buffer_max_bytes).expect("not zero"))
             .on_full(self.on_full)
             .receipts_max(NonZeroU32::new(self.receipts_max).expect("not zero"))
-            .ack(self.ack.is_some())
+            .receipts_max_bytes(NonZeroUsize::new(self.receipts_max_bytes).expect("not zero"))
+            .request_acks(self.ack.is_some())
             .ack_freq(self.ack.unwrap_or(every(1)))
+            .ack_idle(self.ack_idle)
             .ack_timeout(self.ack_timeout)
+            .request_timeout(REQUEST)
             .resume_timeout(self.resume_timeout)
+            .resume_timeout_max(self.resume_timeout_max)
             .stale_h(StaleH { enabled: self.stale_h, geriatric: GERIATRIC, ..StaleH::default() });
         Arc::new(config)
     }
@@ -99,14 +111,14 @@ pub struct Caps {
 
 impl Caps {
     pub fn store<Sid>(&self, config: &Config) -> MemoryStore<Sid> {
-        let mut store = MemoryStore::new(config).at_cap(self.at_cap);
-        if let Some(most) = self.per_owner {
-            store = store.per_owner(NonZeroUsize::new(most).expect("not zero"));
+        let not_zero = |most| NonZeroUsize::new(most).expect("not zero");
+        // Long schedules make many sessions, and no stale h may be lost.
+        let (sessions, stale) = (not_zero(self.per_owner.unwrap_or(usize::MAX)), not_zero(usize::MAX));
+        let store = MemoryStore::new(config).at_cap(self.at_cap).per_owner(sessions).stale_per_owner(stale);
+        match self.in_all {
+            Some(most) => store.in_all(not_zero(most)),
+            None => store,
         }
-        if let Some(most) = self.in_all {
-            store = store.in_all(NonZeroUsize::new(most).expect("not zero"));
-        }
-        store
     }
 
     pub fn are_set(&self) -> bool {
@@ -135,6 +147,14 @@ pub struct Setting {
     /// The server refuses stream management to a session for which the store has no room.
     pub strict: bool,
     pub carry: Carry,
+    /// Whether the client's `<enable/>` and the server's `<enabled/>` carry a `max`: other software leaves it out.
+    pub says_max: [bool; 2],
+    /// The hosts stop to read and read on as they like, not only because they cannot receive.
+    pub pauses: bool,
+    /// The hosts stop to read without a word: [`hearing`](xmpp_sm::StreamMgmt::hearing) is never called.
+    pub mute: bool,
+    /// The server's host loses requests.
+    pub drops: bool,
     /// The size of the stanza at a position.
     pub size: fn(u32) -> u32,
     /// How many connections a pair has at once, and elements a link.
@@ -158,6 +178,10 @@ impl Setting {
             caps: Caps::default(),
             strict: false,
             carry: Carry::Elements,
+            says_max: [true; 2],
+            pauses: false,
+            mute: false,
+            drops: false,
             size: |_| 1,
             connections: 3,
             in_flight: 4,

@@ -1,8 +1,8 @@
 //! Elements that may not come now, and those that say what cannot be.
 
 use xmpp_sm::{
-    Action, CannotEnable, Counter, Enable, Enabled, Error, Failed, Inbound, Kind, Nonza, ParseError, Resume, Resumed,
-    WhyNot,
+    Action, CannotEnable, Counter, Enable, Enabled, Error, Failed, Foreign, Inbound, Kind, Nonza, NotRecordedWhy,
+    ParseError, Refusal, Resume, ResumeRequest, Resumed,
 };
 
 use super::wrong;
@@ -12,7 +12,7 @@ use crate::world::pair::{End, Pair, Shared, Step};
 use crate::world::setting::smid;
 
 const KINDS: [Kind; 7] =
-    [Kind::Enable, Kind::Enabled, Kind::Resume, Kind::Resumed, Kind::Failed, Kind::Ack, Kind::Request];
+    [Kind::Enable, Kind::Enabled, Kind::Resume, Kind::Resumed, Kind::Failed, Kind::Ack, Kind::AckRequest];
 
 impl Pair {
     /// Tries them at one end of a connection.
@@ -69,11 +69,11 @@ impl End {
 
     /// Whether an element of this kind may come now, or what must be said of it.
     fn admits(&self, cx: &Shared, side: Side, kind: Kind) -> Result<(), Error> {
-        use Kind::{Ack, Enable, Enabled, Failed, Request, Resume, Resumed};
+        use Kind::{Ack, AckRequest, Enable, Enabled, Failed, Resume, Resumed};
         match (side, &self.step, kind) {
-            (_, Step::Held(..), _) => Err(Error::Unanswered),
-            (_, Step::Enabled, Ack | Request) => Ok(()),
-            (_, _, Ack | Request) => Err(Error::NotEnabled(kind)),
+            (_, Step::Held(..) | Step::Lost(..), _) => Err(Error::RequestPending),
+            (_, Step::Enabled, Ack | AckRequest) => Ok(()),
+            (_, _, Ack | AckRequest) => Err(Error::NotEnabled(kind)),
             (Side::Client, _, Enable | Resume) => Err(Error::WrongRole(kind)),
             (Side::Server, _, Enabled | Resumed | Failed) => Err(Error::WrongRole(kind)),
             (Side::Client, Step::Enabling, Enabled | Failed) => Ok(()),
@@ -97,7 +97,7 @@ impl End {
         }
         let wanted = match &self.step {
             _ if side == Side::Server => Some(CannotEnable::Server),
-            _ if self.attempted => Some(CannotEnable::Again),
+            _ if self.attempted => Some(CannotEnable::SentBefore),
             Step::Open if !cx.setting.binds => None,
             _ => Some(CannotEnable::NotBound),
         };
@@ -106,15 +106,18 @@ impl End {
             ensure!(enable == Err(wanted), "a client asks: {enable:?}, not {wanted:?}");
         }
         if !matches!(self.step, Step::Enabled) {
-            let said = (self.stream.request(cx.now), self.stream.ack());
+            let said = (self.stream.request_ack(cx.now), self.stream.send_ack());
             ensure!(said == (None, None), "{said:?} before stream management is on");
         }
         if let Step::Resuming(_) = self.step {
             let msg = Msg { session: None, from: side, position: 0, bytes: 1 };
             let no = self.stream.record_sent(msg, cx.now);
-            ensure!(no.as_ref().is_err_and(|no| no.why == WhyNot::Unanswered), "sent before <resumed/>: {no:?}");
+            ensure!(
+                no.as_ref().is_err_and(|no| no.why == NotRecordedWhy::AwaitingServer),
+                "sent before <resumed/>: {no:?}"
+            );
             let other = Nonza::Resumed(Resumed { previd: smid(u16::MAX), h: 0.into() });
-            self.refuses(cx, Inbound::Nonza(other), Some(Error::OtherSession))?;
+            self.refuses(cx, Inbound::Nonza(other), Some(Error::ForeignSession))?;
         }
         Ok(())
     }
@@ -125,30 +128,51 @@ impl End {
         self.stream.bound();
         let told = (self.stream.is_enabled(), self.stream.is_recording(), self.stream.has_feature());
         ensure!(told == (false, false, false), "while a request is pending: {told:?}");
-        for inbound in [Inbound::Stanza, Inbound::Nonza(example(Kind::Enable)), Inbound::Nonza(example(Kind::Resume))] {
-            self.refuses(cx, inbound, Some(Error::Unanswered))?;
+        for inbound in
+            [Inbound::Stanza { bytes: 1 }, Inbound::Nonza(example(Kind::Enable)), Inbound::Nonza(example(Kind::Resume))]
+        {
+            self.refuses(cx, inbound, Some(Error::RequestPending))?;
+        }
+        if let Some(stale) = self.stale.take() {
+            self.stale = Some(self.probe_stale(stale)?);
         }
         let sent = self.stream.record_sent(Msg { session: None, from: Side::Server, position: 0, bytes: 1 }, cx.now);
-        ensure!(sent.as_ref().is_ok_and(|sent| sent.number.is_none() && !sent.request), "counted too early: {sent:?}");
+        ensure!(
+            sent.as_ref().is_ok_and(|sent| sent.number.is_none() && sent.write.is_none()),
+            "counted too early: {sent:?}"
+        );
         Ok(())
+    }
+
+    /// A request that the stream has answered itself is nobody's any more, also while the next one is pending.
+    pub fn probe_stale(&mut self, request: ResumeRequest) -> Checked<ResumeRequest> {
+        match self.stream.refuse_resume(request, Refusal::NotFound) {
+            Err(Foreign(request)) => Ok(request),
+            Ok(nonza) => Err(Violation(format!("a request is answered twice: {nonza}"))),
+        }
     }
 
     /// What is no element of stream management, and what its namespace does not have.
     fn probe_others(&mut self, cx: &Shared) -> Checked {
         let unknown = Inbound::Malformed(ParseError::UnknownElement);
-        if let Step::Held(..) = self.step {
-            for inbound in [Inbound::Stanza, Inbound::Other, unknown] {
-                self.refuses(cx, inbound, Some(Error::Unanswered))?;
+        if self.pending_since().is_some() {
+            for inbound in [Inbound::Stanza { bytes: 1 }, Inbound::Other, unknown] {
+                self.refuses(cx, inbound, Some(Error::RequestPending))?;
             }
             return Ok(());
         }
         self.refuses(cx, unknown, Some(Error::Malformed(ParseError::UnknownElement)))?;
         let other = self.stream.handle(Inbound::Other, cx.now);
         ensure!(matches!(other, Ok(Action::Other)), "something else gives {other:?}");
+        let error = self.stream.handle(Inbound::StreamError { conflict: true }, cx.now);
+        ensure!(matches!(error, Ok(Action::Other)), "a stream error gives {error:?}");
         if let Step::Enabled = self.step {
+            if !self.stream.can_receive() {
+                self.refuses(cx, Inbound::Stanza { bytes: 1 }, Some(Error::ReceiptsFull))?;
+            }
             return Ok(());
         }
-        let Ok(Action::Deliver(receipt)) = self.stream.handle(Inbound::Stanza, cx.now) else {
+        let Ok(Action::Deliver(receipt)) = self.stream.handle(Inbound::Stanza { bytes: 1 }, cx.now) else {
             return Err(Violation("a stanza is not delivered".into()));
         };
         let (number, settled) = (receipt.number(), self.stream.record_handled(receipt));
@@ -167,6 +191,6 @@ fn example(kind: Kind) -> Nonza {
         Kind::Resumed => Nonza::Resumed(Resumed { previd, h }),
         Kind::Failed => Nonza::Failed(Failed::default()),
         Kind::Ack => Nonza::Ack(h),
-        Kind::Request => Nonza::Request,
+        Kind::AckRequest => Nonza::AckRequest,
     }
 }

@@ -1,8 +1,8 @@
 //! Requests of other streams and receipts of other sessions: whoever is shown one gives it back, and is as before.
 
 use xmpp_sm::{
-    Action, Condition, Enable, EnableRequest, Inbound, Nonza, NotOpen, OtherStream, Receipt, ReceiptError, Refusal,
-    Resume, ResumeError, StreamMgmt,
+    Action, Condition, Enable, EnableRequest, Foreign, Inbound, Nonza, NotOpen, NotResumed, NotResumedWhy, Receipt,
+    ReceiptError, Refusal, Resume, StreamMgmt,
 };
 
 use super::fresh;
@@ -37,7 +37,7 @@ impl Pair {
         let mut request = back(stream.refuse_resume(request, Refusal::NotFound))?;
         if let Some(mut parked) = parked {
             (request, parked.detached) = match stream.accept_resume(request, parked.detached, cx.now) {
-                Err(ResumeError::Mismatch { request, session }) => (request, session),
+                Err(NotResumed { session, why: NotResumedWhy::Foreign(request) }) => (request, session),
                 other => return Err(Violation(format!("another stream's request is answered: {other:?}"))),
             };
             self.parked.push(parked);
@@ -50,12 +50,12 @@ impl Pair {
     pub fn probe_receipts(&mut self, cx: &Shared, side: Side, place: Place) -> Checked {
         let receipt = foreign(cx)?;
         let got = self.offer(side, place, receipt);
-        ensure!(matches!(got, Err(ReceiptError::OtherSession(_))), "another's receipt: {got:?}");
+        ensure!(matches!(got, Err(ReceiptError::Foreign(_))), "another's receipt: {got:?}");
         if let Some(Spent { session, forgotten, receipt }) = self.spent[side.index()].take() {
             let is_own = !forgotten && self.place(session, side) == Some(place);
             let receipt = match self.offer(side, place, receipt) {
-                Err(ReceiptError::GivenUp(receipt)) if is_own => receipt,
-                Err(ReceiptError::OtherSession(receipt)) if !is_own => receipt,
+                Err(ReceiptError::SettledBefore(receipt)) if is_own => receipt,
+                Err(ReceiptError::Foreign(receipt)) if !is_own => receipt,
                 other => return Err(Violation(format!("a receipt of session {session}, at {place:?}: {other:?}"))),
             };
             self.spent[side.index()] = Some(Spent { session, forgotten, receipt });
@@ -63,13 +63,15 @@ impl Pair {
         let (handled, session) = match place {
             Place::On(at) => (self.end(at, side).stream.h(), self.end(at, side).session),
             Place::Off(i) => (self.parked[i].detached.h(), Some(self.parked[i].session)),
+            Place::Shut(_) => return Ok(()),
         };
         let pending = session.map_or(0, |session| self.half(session, side).pending());
         // The last that is handled, and the next that may come.
         for number in [handled, handled.advance(pending as u32 + 1)] {
             let got = match place {
-                Place::On(at) => self.end(at, side).stream.give_up(number).map(drop),
-                Place::Off(i) => self.parked[i].detached.give_up(number),
+                Place::On(at) => self.end(at, side).stream.settle_without_receipt(number).map(drop),
+                Place::Off(i) => self.parked[i].detached.settle_without_receipt(number),
+                Place::Shut(_) => return Ok(()),
             };
             ensure!(got == Err(NotOpen(number)), "stanza {number} is not open, and is settled: {got:?}");
         }
@@ -77,9 +79,9 @@ impl Pair {
     }
 }
 
-fn back<T>(answer: Result<Nonza, OtherStream<T>>) -> Checked<T> {
+fn back<T>(answer: Result<Nonza, Foreign<T>>) -> Checked<T> {
     match answer {
-        Err(OtherStream(request)) => Ok(request),
+        Err(Foreign(request)) => Ok(request),
         Ok(nonza) => Err(Violation(format!("another stream's request is answered: {nonza}"))),
     }
 }
@@ -99,7 +101,7 @@ fn enabling(cx: &Shared) -> Checked<(StreamMgmt<Msg>, EnableRequest)> {
 fn foreign(cx: &Shared) -> Checked<Receipt> {
     let (mut stream, request) = enabling(cx)?;
     ensure!(stream.accept_enable(request, None).is_ok(), "a stream does not know its own request");
-    match stream.handle(Inbound::Stanza, cx.now) {
+    match stream.handle(Inbound::Stanza { bytes: 1 }, cx.now) {
         Ok(Action::Deliver(receipt)) => Ok(receipt),
         action => Err(Violation(format!("a stanza gives {action:?}"))),
     }

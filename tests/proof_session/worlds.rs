@@ -1,0 +1,142 @@
+//! The worlds.
+
+use std::time::Duration;
+
+use xmpp_sm::{AckFreq, OnFull};
+
+use crate::random::Dice;
+use crate::setting::{GRACE, Options, Setting, Stream, every};
+
+impl Setting {
+    /// Those that are explored.
+    pub fn explored() -> Vec<Self> {
+        let plain = Options::PLAIN;
+        let world = Self::new;
+        vec![
+            world("from nothing", 7, "send cut").with(|w| w.starts_online = false),
+            world("from nothing, a late store", 8, "cut accept droprequest dropenable refuse").with(|w| {
+                (w.starts_online, w.late, w.sends) = (false, true, [1, 1]);
+            }),
+            world("between servers", 7, "send cut")
+                .with(|w| (w.starts_online, w.stream) = (false, Stream::WithoutBind)),
+            world("stream management is off", 6, "send cut close").with(|w| {
+                (w.starts_online, w.stream) = (false, Stream::Disabled);
+            }),
+            world("it is not offered", 6, "send cut close").with(|w| (w.starts_online, w.offers) = (false, [false; 2])),
+            world("it is not offered any more", 5, "send cut").with(|w| w.offers = [true, false]),
+            world("traffic and cuts", 5, "send cut settlelast"),
+            world("closes", 4, "send close cut dropreceipt").with(|w| w.connects = 1),
+            world("mailboxes", 4, "send cut close").with(|w| (w.mailboxes, w.late) = (true, true)),
+            world("cancelled takers", 7, "cut droptaker droprequest").with(|w| {
+                (w.mailboxes, w.late, w.sends) = (true, true, [1, 1]);
+            }),
+            world("two connections for one session", 4, "rival cut send").with(|w| w.mailboxes = true),
+            world("a second login", 4, "login send cut settle").with(|w| w.mailboxes = true),
+            world("dropped receipts", 4, "send cut dropreceipt close").with(|w| w.sends = [2, 1]),
+            world("no room", 3, "send clog cut close"),
+            world("nothing is taken", 7, "send cut")
+                .with(|w| (w.starts_clogged, w.sends, w.connects) = (true, [1, 0], 2)),
+            world("resumed, and nothing is taken", 8, "clog cut").with(|w| w.sends = [0, 0]),
+            world("one element at a time", 4, "send cut close").with(|w| w.room = 1),
+            world("small buffers", 5, "send cut").with(|w| {
+                let small = Options { buffer_max: 1, backlog_max: 1, ..plain };
+                (w.options, w.sends) = ([small; 2], [3, 4]);
+            }),
+            world("small in bytes", 4, "send big cut").with(|w| {
+                let small = Options { buffer_max_bytes: 4, backlog_max_bytes: 12, ..plain };
+                (w.options, w.sends) = ([small; 2], [3, 3]);
+            }),
+            world("full: ends at once", 4, "send big cut").with(|w| {
+                let small = Options { buffer_max_bytes: 4, backlog_max: 1, on_full: OnFull::End, ..plain };
+                (w.options, w.sends) = ([small; 2], [2, 3]);
+            }),
+            world("evicts the oldest", 4, "send cut close").with(|w| {
+                let small = Options { buffer_max: 1, on_full: OnFull::EvictOldest, ..plain };
+                (w.options, w.sends) = ([small; 2], [3, 3]);
+            }),
+            world("evicts and forgets", 5, "send cut").with(|w| {
+                let small = Options { buffer_max: 1, on_full: OnFull::EvictOldest, keeps_evicted: false, ..plain };
+                (w.options, w.sends) = ([small; 2], [3, 3]);
+            }),
+            world("not resumable", 4, "send cut close").with(|w| {
+                w.options = [Options { resume_timeout: None, ..plain }; 2];
+            }),
+            world("the server's is not resumable", 5, "send cut dropreceipt").with(|w| {
+                w.options[1].resume_timeout = None;
+            }),
+            world("the buffer is off", 4, "send cut close")
+                .with(|w| w.options = [Options { buffer: false, ..plain }; 2]),
+            world("one receipt", 5, "send cut settle dropreceipt").with(|w| {
+                w.options = [Options { receipts_max: 1, ..plain }; 2];
+            }),
+            world("nobody asks", 3, "send cut r a").with(|w| w.options = [Options { ack: None, ..plain }; 2]),
+            world("every other", 4, "send cut r").with(|w| w.options = [Options { ack: Some(every(2)), ..plain }; 2]),
+            world("self-clocked", 5, "send cut").with(|w| {
+                w.options = [Options { ack: Some(AckFreq::SelfClocked), ..plain }; 2];
+            }),
+            world("a host that sleeps", 4, "send sleep cut").with(|w| w.sends = [1, 2]),
+            world("stale h", 4, "send sleep cut").with(|w| {
+                w.options = [Options { stale_h: true, ..plain }; 2];
+                w.sends = [2, 1];
+            }),
+            world("wrong elements", 4, "send highh lowh unexpected malformed error cut").with(|w| w.sends = [1, 2]),
+            world("presence", 4, "send presence cut").with(|w| {
+                w.options[0].backlog_max = 2;
+                w.sends = [4, 3];
+            }),
+        ]
+    }
+
+    /// One of all that there are.
+    pub fn random(seed: u64) -> Self {
+        let mut dice = Dice::new(seed ^ 0xabcd);
+        let mut options = || {
+            let resume = [Some(600), Some(600), Some(600), Some(5), None];
+            Options {
+                buffer: dice.roll(8) > 0,
+                buffer_max: dice.pick(&[1, 2, 3, 10, 100]),
+                buffer_max_bytes: dice.pick(&[4, 25, 1 << 20]),
+                on_full: dice.pick(&[
+                    OnFull::EndAfter(GRACE),
+                    OnFull::EndAfter(GRACE),
+                    OnFull::End,
+                    OnFull::EvictOldest,
+                ]),
+                receipts_max: dice.pick(&[1, 2, 100]),
+                ack: dice.pick(&[Some(every(1)), Some(every(1)), Some(every(3)), Some(AckFreq::SelfClocked), None]),
+                backlog_max: dice.pick(&[1, 3, 20, 100]),
+                backlog_max_bytes: dice.pick(&[12, 40, 1 << 20]),
+                keeps_evicted: dice.roll(2) == 0,
+                resume_timeout: dice.pick(&resume).map(Duration::from_secs),
+                stale_h: dice.roll(2) == 0,
+            }
+        };
+        let mut options = [options(), options()];
+        // What is evicted by bytes is not in the ledger.
+        for options in &mut options {
+            if options.evicts() {
+                options.buffer_max_bytes = 1 << 20;
+            }
+        }
+        let acts = [
+            "send cut settle settlelast",
+            "send big cut settle clog close",
+            "send presence big cut settle settlelast dropreceipt",
+            "send cut settle droptaker droprequest dropenable refuse rival login",
+            "send big presence cut settle settlelast dropreceipt clog r a sleep",
+            "send cut settle highh lowh unexpected malformed error close",
+        ];
+        let mut setting = Self::new(&format!("random {seed}"), 0, dice.pick(&acts));
+        setting.options = options;
+        setting.stream =
+            dice.pick(&[Stream::Binds, Stream::Binds, Stream::Binds, Stream::WithoutBind, Stream::Disabled]);
+        setting.offers = [dice.roll(10) > 0, dice.roll(6) > 0];
+        setting.starts_online = false;
+        setting.sends = [60, 60];
+        setting.connects = 40;
+        (setting.mailboxes, setting.late) = (dice.roll(2) == 0, dice.roll(3) == 0);
+        setting.room = dice.pick(&[1, 3, usize::MAX]);
+        setting.returns = dice.roll(2) == 0;
+        setting
+    }
+}
