@@ -1,5 +1,7 @@
 //! What a server does instead of resuming a session.
 
+use std::time::Duration;
+
 use xmpp_sm::{Config, Offer};
 
 use super::{Client, ENABLE, ERROR, OFFER, R, RESUME};
@@ -147,4 +149,15 @@ fn a_resource_that_is_not_bound_is_not_waited_for_without_end() {
     assert_eq!(client.events(), ["dropped 1"]);
     client.connect(OFFER);
     assert_eq!(client.events(), ["bind"]);
+}
+
+#[test]
+fn a_reply_is_waited_for_as_long_as_the_host_says() {
+    let config = Config::default().resume_timeout(Some(Duration::from_secs(7))).reply_timeout(Duration::from_secs(4));
+    let mut client = Client::new(config);
+    client.connect(OFFER);
+    assert_eq!(client.events(), ["bind"]);
+    client.bind();
+    assert_eq!(client.written(), ENABLE.replace("600", "7"));
+    assert_eq!(client.session.deadline(), Some(client.now + Duration::from_secs(4)));
 }
