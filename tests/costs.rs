@@ -10,8 +10,8 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use support_count::counted;
 use xmpp_sm::{
-    AckFreq, Action, Config, Counter, Detached, Disconnected, Enable, Inbound, MemoryStore, Nonza, Receipt, Sent,
-    SessionStore, SmId, StreamMgmt,
+    AckFreq, Action, Arrival, Config, Counter, Detached, Disconnected, Enable, Event, Inbound, MemoryStore, Nonza,
+    Receipt, Sent, Session, SessionStore, SmId, StreamMgmt, Taker, Unbound, Write,
 };
 
 const KEPT: u32 = 20;
@@ -67,6 +67,58 @@ fn a_steady_exchange_allocates_nothing() {
     };
     (0..3).for_each(|n| round(&mut stream, n));
     let ((), counts) = counted(|| (3..100).for_each(|n| round(&mut stream, n)));
+    assert_eq!((counts.taken, counts.freed), (0, 0));
+}
+
+/// The same of a `Session`, whose host asks after each turn what there is to write, to know and to wait for.
+#[test]
+fn a_session_allocates_nothing_in_a_steady_exchange() {
+    let now = Instant::now();
+    let message = Bytes::from("<message/>".repeat(20));
+    let mut session: Session<Bytes, ()> = Unbound::new(config(), "juliet@example.com").bind(());
+    let enable = Nonza::Enable(Enable { resume: true, max: None });
+    let Ok(Arrival::Enable(request)) = session.handle(enable.into(), now) else { panic!() };
+    session.accept_enable(request, Some(SmId::random().unwrap()), now).unwrap();
+    let mut out = BytesMut::with_capacity(8192);
+    let mut turn = |session: &mut Session<Bytes, ()>| {
+        let mut stanzas = 0;
+        while session.poll().is_some() {}
+        out.clear();
+        while let Some(((), item)) = session.next_write(now) {
+            match item {
+                Write::Stanza { stanza, .. } => {
+                    stanzas += 1;
+                    out.extend_from_slice(&stanza);
+                }
+                Write::Nonza(nonza) => nonza.write_to(&mut out),
+                _ => {}
+            }
+        }
+        assert!(session.wants_read());
+        std::hint::black_box(session.deadline());
+        stanzas
+    };
+    let mut round = |session: &mut Session<Bytes, ()>, n: u32| {
+        let mut written = 0;
+        for _ in 0..KEPT {
+            session.send(message.clone(), now).unwrap();
+            written += turn(session);
+        }
+        assert_eq!(written, KEPT);
+        let ack = Nonza::Ack(Counter::new((n + 1) * KEPT));
+        assert_eq!(session.handle(ack.into(), now), Ok(Arrival::Handled));
+        let receipts = [(); KEPT as usize].map(|()| {
+            let Ok(Arrival::Stanza(receipt)) = session.handle(Inbound::Stanza { bytes: 1 }, now) else { panic!() };
+            receipt
+        });
+        assert_eq!(session.handle(Nonza::AckRequest.into(), now), Ok(Arrival::Handled));
+        for receipt in receipts {
+            session.settle(receipt, now).unwrap();
+        }
+        turn(session);
+    };
+    (0..3).for_each(|n| round(&mut session, n));
+    let ((), counts) = counted(|| (3..100).for_each(|n| round(&mut session, n)));
     assert_eq!((counts.taken, counts.freed), (0, 0));
 }
 
@@ -188,6 +240,7 @@ fn an_exchange_that_swings_allocates_nothing() {
 #[test]
 fn types_have_the_sizes_that_they_should() {
     assert_eq!(size_of::<StreamMgmt<Bytes>>(), 320);
+    assert_eq!(size_of::<Session<Bytes, ()>>(), 648);
     assert_eq!(size_of::<Detached<Bytes>>(), 208);
     assert_eq!(size_of::<Action<Bytes>>(), 56);
     assert_eq!(size_of::<Sent<Bytes>>(), 64);
@@ -204,6 +257,10 @@ fn what_the_host_holds_can_move_between_threads() {
     assert_send::<StreamMgmt<Bytes>>();
     assert_send::<Detached<Bytes>>();
     assert_send::<Action<Bytes>>();
+    assert_send::<Session<Bytes, u32>>();
+    assert_send::<Unbound>();
+    assert_send::<Taker<u32>>();
+    assert_send::<Event<Bytes, u32>>();
     assert_send::<Receipt>();
     assert_sync::<Config>();
     assert_sync::<MemoryStore<u64>>();
