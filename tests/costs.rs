@@ -88,7 +88,7 @@ fn a_session_allocates_nothing_in_a_steady_exchange() {
             match item {
                 Write::Stanza { stanza, .. } => {
                     stanzas += 1;
-                    out.extend_from_slice(&stanza);
+                    out.extend_from_slice(stanza);
                 }
                 Write::Nonza(nonza) => nonza.write_to(&mut out),
                 _ => {}
