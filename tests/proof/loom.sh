@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every interleaving of calls of the store and of the tasks that take a session over, with loom: some ten minutes.
+# Every interleaving of calls of the store and of the tasks that take a session over, with loom: some hours.
 #
 #   tests/proof/loom.sh [test...]
 #
