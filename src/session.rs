@@ -26,7 +26,7 @@ pub use write::Write;
 use crate::config::Config;
 use crate::counter::Counter;
 use crate::detached::Detached;
-use crate::nonza::Condition;
+use crate::nonza::{Condition, Nonza};
 use crate::receipts::{NotOpen, OpenReceipt, Receipt, ReceiptError};
 use crate::smid::SmId;
 use crate::stanza::Stanza;
@@ -246,10 +246,7 @@ impl<S: Stanza, C> Session<S, C> {
             State::Closing(_) | State::Offline | State::Over if receipt.number().is_none() => None,
             State::Closing(_) | State::Offline | State::Over => return Err(ReceiptError::SettledBefore(receipt)),
         };
-        if ack.is_some() {
-            self.owe_ack();
-        }
-        self.advance(now);
+        self.on_settled(ack, now);
         Ok(())
     }
 
@@ -265,11 +262,16 @@ impl<S: Stanza, C> Session<S, C> {
             State::Detached(session) => session.settle_without_receipt(number).map(|()| None)?,
             State::Closing(_) | State::Offline | State::Over => return Err(NotOpen(number)),
         };
+        self.on_settled(ack, now);
+        Ok(())
+    }
+
+    /// A stanza is settled, which may have let an `<a/>` go out, or what waits for open receipts go on.
+    fn on_settled(&mut self, ack: Option<Nonza>, now: Instant) {
         if ack.is_some() {
             self.owe_ack();
         }
         self.advance(now);
-        Ok(())
     }
 
     /// Switches stream management on, with an SM-ID that is registered with the store: see
@@ -380,8 +382,7 @@ impl<S: Stanza, C> Session<S, C> {
     /// Whether one more stanza may be sent: the backlog is not full, and the session not ending. A client that takes
     /// stanzas from a queue of its own leaves them there until then.
     pub fn has_room(&self) -> bool {
-        let ends = self.ending.as_ref().is_some_and(|ending| !ending.goes_on);
-        !ends && !self.is_over() && self.backlog.has_room(&self.config)
+        !self.is_ending() && !self.is_over() && self.backlog.has_room(&self.config)
     }
 
     /// How many stanzas wait to be sent.

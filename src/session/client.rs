@@ -74,6 +74,11 @@ impl Client {
         self.is_bound && self.reply_until.is_none()
     }
 
+    /// Nothing is bound, and no reply waited for, without a stream.
+    pub(super) fn leave_stream(&mut self) {
+        (self.reply_until, self.is_bound) = (None, false);
+    }
+
     /// Whether a reply to `<resume/>` is waited for.
     fn is_resuming(&self) -> bool {
         self.tries > 0 && self.reply_until.is_some()
@@ -110,8 +115,7 @@ impl<S: Stanza, C> Session<S, C> {
     ///
     /// [`WrongAccount`], with the connection: a session is not offered to another account. Nothing has changed.
     pub fn connect(&mut self, owner: &str, offer: Offer, connection: C, now: Instant) -> Result<(), WrongAccount<C>> {
-        let ends = self.ending.as_ref().is_some_and(|ending| !ending.goes_on);
-        if *owner != *self.owner || ends || self.is_over() || self.client.is_none() {
+        if *owner != *self.owner || self.is_ending() || self.is_over() || self.client.is_none() {
             return Err(WrongAccount(connection));
         }
         self.lost(now);
@@ -273,17 +277,6 @@ impl<S: Stanza, C> Session<S, C> {
             other => self.state = other,
         }
         self.backlog.rest();
-    }
-
-    /// Whatever was to be written or waited for belonged to a stream that is gone.
-    pub(super) fn forget_stream(&mut self) {
-        self.front = Default::default();
-        (self.acks, self.request, self.resend, self.request_resent) = (0, false, None, false);
-        self.verdict = None;
-        self.drop_passing();
-        if let Some(client) = &mut self.client {
-            (client.reply_until, client.is_bound) = (None, false);
-        }
     }
 
     /// The server closes the stream.

@@ -66,6 +66,11 @@ impl<S: Stanza, C> Session<S, C> {
         self.advance(now);
     }
 
+    /// Whether the session itself ends, and not only its stream.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.as_ref().is_some_and(|ending| !ending.goes_on)
+    }
+
     pub(super) fn start_ending(&mut self, last: LastWords, now: Instant) {
         if let Some(ending) = &mut self.ending
             && mem::take(&mut ending.goes_on)

@@ -54,7 +54,7 @@ impl<S: Stanza, C> Session<S, C> {
             return Ok(Arrival::Handled);
         }
         let result = if self.returns_acknowledged {
-            stream.handle_into(inbound, now, &mut Acknowledged(&mut self.events))
+            stream.handle_into(inbound, now, &mut Acknowledged { into: &mut self.events, are_wanted: true })
         } else {
             stream.handle(inbound, now)
         };
@@ -130,20 +130,17 @@ impl<S: Stanza, C> Session<S, C> {
             self.events.push_back(Event::Conflict);
         }
         let Inbound::Nonza(Nonza::Ack(h)) = inbound else { return Ok(Arrival::Handled) };
-        let mut acknowledged = VecDeque::new();
+        let acknowledged = &mut Acknowledged { into: &mut self.events, are_wanted: self.returns_acknowledged };
         let covered = match &mut self.state {
-            State::Live(stream) => stream.take_last(*h, now, &mut acknowledged).then(|| stream.sent()),
+            State::Live(stream) => stream.take_last(*h, now, acknowledged).then(|| stream.sent()),
             State::Closing(closing) => {
-                closing.handle_into(inbound, &mut acknowledged);
+                closing.handle_into(inbound, acknowledged);
                 (closing.acked() == *h).then(|| closing.sent())
             }
             State::Detached(_) | State::Offline | State::Over => None,
         };
         if let (Some(evicted), Some(sent)) = (&mut self.evicted, covered) {
             evicted.on_ack(*h, sent);
-        }
-        if self.returns_acknowledged {
-            self.events.extend(acknowledged.into_iter().map(Event::Acknowledged));
         }
         Ok(Arrival::Handled)
     }
@@ -174,11 +171,19 @@ impl<S: Stanza, C> Session<S, C> {
     }
 }
 
-/// Acknowledged stanzas, as events.
-struct Acknowledged<'a, S, C>(&'a mut VecDeque<Event<S, C>>);
+/// Acknowledged stanzas, as events; dropped at once where the host does not want them.
+pub(super) struct Acknowledged<'a, S, C> {
+    pub(super) into: &'a mut VecDeque<Event<S, C>>,
+    pub(super) are_wanted: bool,
+}
 
 impl<S, C> Extend<Returned<S>> for Acknowledged<'_, S, C> {
     fn extend<I: IntoIterator<Item = Returned<S>>>(&mut self, returned: I) {
-        self.0.extend(returned.into_iter().map(Event::Acknowledged));
+        let events = returned.into_iter().map(Event::Acknowledged);
+        if self.are_wanted {
+            self.into.extend(events);
+        } else {
+            events.for_each(drop);
+        }
     }
 }

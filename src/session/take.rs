@@ -5,6 +5,7 @@ use std::fmt;
 use std::mem;
 use std::time::Instant;
 
+use super::receive::Acknowledged;
 use super::timers::after;
 use super::unbound::Unbound;
 use super::write::Front;
@@ -175,7 +176,8 @@ impl<S: Stanza, C> Session<S, C> {
         let Taker { mut stream, request, connection } = *taker;
         let mut engine = stream.engine();
         let request = engine.adopt_request(request);
-        let mut acknowledged = VecDeque::new();
+        let mut events = VecDeque::new();
+        let mut acknowledged = Acknowledged { into: &mut events, are_wanted: self.returns_acknowledged };
         match engine.accept_resume_into(request, session, now, &mut acknowledged) {
             Ok(Resumption { write, after }) => {
                 self.front.extend([Front::Flush, Front::Nonza(write), Front::Flush]);
@@ -183,9 +185,7 @@ impl<S: Stanza, C> Session<S, C> {
                 self.connection = Some(connection);
                 self.resumed = Some(now);
                 self.events.push_back(Event::Resumed);
-                if self.returns_acknowledged {
-                    self.events.extend(acknowledged.into_iter().map(Event::Acknowledged));
-                }
+                self.events.append(&mut events);
                 self.start_resending(after.is_some());
             }
             // The client's `h` was right when it asked, and the session has not changed since.
@@ -226,13 +226,20 @@ impl<S: Stanza, C> Session<S, C> {
         }
     }
 
-    /// A resumable stream becomes a detached session.
-    pub(super) fn detach_state(&mut self, now: Instant) {
-        // Whatever was to be written belonged to the stream that is gone.
+    /// Whatever was to be written or waited for belonged to a stream that is gone.
+    pub(super) fn forget_stream(&mut self) {
         self.front = Default::default();
         (self.acks, self.request, self.resend, self.request_resent) = (0, false, None, false);
         self.verdict = None;
         self.drop_passing();
+        if let Some(client) = &mut self.client {
+            client.leave_stream();
+        }
+    }
+
+    /// A resumable stream becomes a detached session.
+    pub(super) fn detach_state(&mut self, now: Instant) {
+        self.forget_stream();
         self.backlog.rest();
         let State::Live(stream) = mem::replace(&mut self.state, State::Over) else { return };
         match stream.disconnect(now) {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::write::Front;
 use super::{Session, State};
 use crate::detached::EndReason;
 use crate::error::{LastWords, Reaction};
@@ -98,7 +99,7 @@ impl<S: Stanza, C> Session<S, C> {
         {
             match write {
                 Some(Nonza::AckRequest) => self.request = true,
-                Some(nonza) => self.front.push_back(super::write::Front::Nonza(nonza)),
+                Some(nonza) => self.front.push_back(Front::Nonza(nonza)),
                 None => {}
             }
             self.tell_hearing(now);
