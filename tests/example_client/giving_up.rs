@@ -13,12 +13,7 @@ const NONE: &str = "";
 #[tokio::test]
 async fn where_resume_gets_a_stream_error_each_time_the_next_session_begins() {
     let server = Server::start().await;
-    let (mut user, mut stream) = User::online(&server, &[]).await;
-    user.count(1, 3);
-    stream.messages(3).await;
-    drop(stream);
-    let mut stream = server.accept().await;
-    assert_eq!(stream.element().await.name(), "resume");
+    let (mut user, mut stream) = User::resuming(&server, &[]).await;
     stream.send(ERROR).await;
     user.until("note stream error: internal-server-error").await;
     assert_eq!(stream.upto_end().await, [""; 0]);
@@ -64,15 +59,11 @@ async fn where_stream_management_is_not_offered_any_more_the_client_goes_on_with
 #[tokio::test]
 async fn where_resume_is_never_answered_the_client_waits_no_longer_than_it_is_told() {
     let server = Server::start().await;
-    let (mut user, mut stream) = User::online(&server, &["--reply-timeout=1"]).await;
-    user.count(1, 3);
-    stream.messages(3).await;
-    drop(stream);
-    for _ in 0..2 {
-        let mut stream = server.accept().await;
-        assert_eq!(stream.element().await.name(), "resume");
-        stream.upto_loss().await;
-    }
+    let (mut user, mut stream) = User::resuming(&server, &["--reply-timeout=1"]).await;
+    stream.upto_loss().await;
+    let mut stream = server.accept().await;
+    assert_eq!(stream.element().await.name(), "resume");
+    stream.upto_loss().await;
     let mut stream = server.accept().await;
     stream.begin().await;
     user.until("online").await;

@@ -60,6 +60,18 @@ impl User {
         self.lines.send(Line::Send { id: format!("m{number}"), text: text.into() }).expect("a client that listens");
     }
 
+    /// Online, with three messages that the server has read and not acknowledged; then the connection is lost, and the
+    /// client asks for its session on the next one.
+    async fn resuming(server: &Server, args: &[&str]) -> (Self, Stream) {
+        let (user, mut stream) = Self::online(server, args).await;
+        user.count(1, 3);
+        stream.messages(3).await;
+        drop(stream);
+        let mut stream = server.accept().await;
+        assert_eq!(stream.element().await.name(), "resume");
+        (user, stream)
+    }
+
     /// Sends the numbers from the first to the last.
     fn count(&self, first: usize, last: usize) {
         (first..=last).for_each(|number| self.send(number, number.to_string()));
@@ -114,12 +126,7 @@ async fn messages_go_both_ways_and_a_session_is_resumed() {
 #[tokio::test]
 async fn of_a_refused_session_what_its_h_covers_is_not_sent_again() {
     let server = Server::start().await;
-    let (mut user, mut stream) = User::online(&server, &[]).await;
-    user.count(1, 3);
-    stream.messages(3).await;
-    drop(stream);
-    let mut stream = server.accept().await;
-    assert_eq!(stream.element().await.name(), "resume");
+    let (mut user, mut stream) = User::resuming(&server, &[]).await;
     stream.send("<failed xmlns='urn:xmpp:sm:3' h='3'/>").await;
     assert_eq!(user.until("failed").await, "failed 3");
     stream.begin().await;

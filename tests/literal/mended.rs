@@ -87,6 +87,13 @@ fn enabled(session: &mut Session<&'static str, u32>, now: Instant) {
     events(session);
 }
 
+/// The server has no session to go on with: a new one begins.
+fn bound_anew(session: &mut Session<&'static str, u32>, now: Instant) {
+    let Some(Event::Bind(token)) = events(session).pop() else { unreachable!() };
+    session.bound(token, now).unwrap();
+    enabled(session, now);
+}
+
 #[test]
 fn a_session_that_cannot_be_resumed_tells_its_taker_the_last_h() {
     let evicting = config().buffer_max(std::num::NonZeroU32::MIN).on_full(OnFull::EvictOldest);
@@ -197,9 +204,7 @@ fn a_client_writes_no_stanza_before_the_reply_to_enable() {
     assert_eq!(writes(&mut session, start), ["<enable resume='true' max='600'/>"]);
     session.lost(start);
     connect(&mut session, 2, start);
-    let Some(Event::Bind(token)) = events(&mut session).pop() else { unreachable!() };
-    session.bound(token, start).unwrap();
-    enabled(&mut session, start);
+    bound_anew(&mut session, start);
     assert_eq!(writes(&mut session, start), ["one", "<r/>"]);
 }
 
@@ -222,9 +227,7 @@ fn a_client_asks_for_its_session_however_late_it_is() {
     let gone =
         "<failed xmlns='urn:xmpp:sm:3' h='1'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>";
     let _ = session.handle(inbound(gone), late).unwrap();
-    let Some(Event::Bind(token)) = events(&mut session).pop() else { unreachable!() };
-    session.bound(token, late).unwrap();
-    enabled(&mut session, late);
+    bound_anew(&mut session, late);
     assert_eq!(writes(&mut session, late), ["two", "<r/>"]);
 }
 

@@ -2,6 +2,27 @@
 
 use super::*;
 
+/// Three stanzas are written, and not acknowledged.
+fn with_three() -> Host {
+    let mut host = Host::new(Config::default().request_acks(false));
+    for stanza in ["<m1/>", "<m2/>", "<m3/>"] {
+        host.send(stanza);
+    }
+    host.written();
+    host
+}
+
+/// Resumed on connection 2, where the first of the three is written again.
+fn resent_in_part() -> Host {
+    let mut host = with_three();
+    host.lost();
+    host.take(2, 0);
+    for _ in 0..4 {
+        let _ = host.session.next_write(host.now).expect("flush, resumed, flush, m1");
+    }
+    host
+}
+
 #[test]
 fn a_stanza_goes_out_before_stream_management_is_on_and_is_not_counted() {
     let mut host = Host::bound(Config::default());
@@ -57,11 +78,7 @@ fn what_is_resent_comes_first_with_its_time_and_then_what_has_waited_and_what_is
 
 #[test]
 fn ten_resumptions_in_a_row_resend_the_same_stanzas_and_count_them_once() {
-    let mut host = Host::new(Config::default().request_acks(false));
-    for stanza in ["<m1/>", "<m2/>", "<m3/>"] {
-        host.send(stanza);
-    }
-    host.written();
+    let mut host = with_three();
     for connection in 2..12 {
         host.lost();
         host.take(connection, 0);
@@ -73,16 +90,7 @@ fn ten_resumptions_in_a_row_resend_the_same_stanzas_and_count_them_once() {
 
 #[test]
 fn a_connection_that_is_lost_while_it_is_resent_to_starts_over() {
-    let mut host = Host::new(Config::default().request_acks(false));
-    for stanza in ["<m1/>", "<m2/>", "<m3/>"] {
-        host.send(stanza);
-    }
-    host.written();
-    host.lost();
-    host.take(2, 0);
-    for _ in 0..4 {
-        let _ = host.session.next_write(host.now).expect("flush, resumed, flush, m1");
-    }
+    let mut host = resent_in_part();
     // In the middle of it, the client has told that it has two.
     host.lost();
     host.take(3, 2);
@@ -91,16 +99,7 @@ fn a_connection_that_is_lost_while_it_is_resent_to_starts_over() {
 
 #[test]
 fn an_acknowledgement_in_the_middle_of_a_resend_skips_what_it_covers() {
-    let mut host = Host::new(Config::default().request_acks(false));
-    for stanza in ["<m1/>", "<m2/>", "<m3/>"] {
-        host.send(stanza);
-    }
-    host.written();
-    host.lost();
-    host.take(2, 0);
-    for _ in 0..4 {
-        let _ = host.session.next_write(host.now).expect("flush, resumed, flush, m1");
-    }
+    let mut host = resent_in_part();
     host.ack(2);
     host.send("<m4/>");
     assert_eq!(host.written(), "<m3/>(late) <m4/>");
