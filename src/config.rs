@@ -55,7 +55,8 @@ pub struct Config {
 
 /// When to ask the peer for an acknowledgement.
 ///
-/// Whichever is chosen, what was sent and not asked about is asked about after [`ack_idle`](Config::ack_idle).
+/// Whichever is chosen, what was sent and not asked about is asked about after [`ack_idle`](Config::ack_idle), and nobody is
+/// asked while [inactive](crate::Session::set_active).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AckFreq {

@@ -56,6 +56,7 @@ use write::Front;
 /// | somebody has a stanza for the peer | [`send`](Self::send) |
 /// | a delivered stanza is handled | [`settle`](Self::settle) |
 /// | the peer asks for stream management | [`accept_enable`](Self::accept_enable) or [`refuse_enable`](Self::refuse_enable) |
+/// | the peer says that it is active, or inactive | [`set_active`](Self::set_active) |
 /// | another connection asks for the session | [`take`](Self::take) |
 /// | [`deadline`](Self::deadline) has come | [`timeout`](Self::timeout) |
 /// | the host ends the session | [`close`](Self::close) |
@@ -311,6 +312,18 @@ impl<S: Stanza, C> Session<S, C> {
             && self.ending.is_none()
         {
             self.request |= stream.request_ack(now).is_some();
+        }
+    }
+
+    /// Says whether the peer is active, where a server understands
+    /// [client state indication](https://xmpp.org/extensions/xep-0352.html#indication): `<r/>` waits while it is not, unless
+    /// the buffer fills up, and goes out when it is active again. Every stream starts active, a resumed one too. What else an
+    /// inactive client need not see is the host's business.
+    pub fn set_active(&mut self, active: bool, now: Instant) {
+        if let State::Live(stream) = &mut self.state
+            && self.ending.is_none()
+        {
+            self.request |= stream.set_active(active, now).is_some();
         }
     }
 

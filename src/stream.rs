@@ -43,6 +43,7 @@ use requests::Requests;
 /// | negotiation goes on | [`authenticated`](Self::authenticated) or [`authenticated_without_bind`](Self::authenticated_without_bind), [`bound`](Self::bound); [`has_feature`](Self::has_feature) tells whether to advertise |
 /// | an element arrives, any element | [`handle`](Self::handle), while [`can_receive`](Self::can_receive) |
 /// | the host stops to read, or reads on | [`hearing`](Self::hearing) |
+/// | the peer says that it is active, or inactive | [`set_active`](Self::set_active) |
 /// | a delivered stanza is handled | [`record_handled`](Self::record_handled); if its receipt is lost, [`settle_without_receipt`](Self::settle_without_receipt) or [`settle_all`](Self::settle_all) |
 /// | a stanza is about to be written, any stanza | [`record_sent`](Self::record_sent), and then write it; [`is_recording`](Self::is_recording) tells whether it may be left out, [`has_room`](Self::has_room) whether a backlog goes on |
 /// | the host asks for an acknowledgement, or gives one, of its own accord | [`request_ack`](Self::request_ack), [`send_ack`](Self::send_ack) |

@@ -19,6 +19,8 @@ pub(super) struct Requests {
     pub(super) full_until: Option<Instant>,
     /// Since when this side does not read.
     deaf_since: Option<Instant>,
+    /// The peer's user does not look at it: nothing is asked but for room.
+    inactive: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,6 +105,26 @@ impl<S: Stanza> StreamMgmt<S> {
                 State::DueAt(at) => State::DueAt(later(at)),
             };
         }
+    }
+
+    /// Says whether the peer is [active](https://xmpp.org/extensions/xep-0352.html#indication). While it is not, an
+    /// `<r/>` is held back, for the answer would wake a phone; only a buffer that fills up asks all the same. Every stream
+    /// starts active, a resumed one
+    /// [too](https://xmpp.org/extensions/xep-0352.html#stream-resumption). Returns the `<r/>` that was held back, if the peer
+    /// is active again.
+    #[must_use = "the peer gets it only if it is written"]
+    pub fn set_active(&mut self, active: bool, now: Instant) -> Option<Nonza> {
+        self.requests.inactive = !active;
+        let state = self.requests.state;
+        if !active {
+            if matches!(state, State::DueAt(_)) && !self.is_pressed() {
+                self.requests.state = State::Idle;
+            }
+            return None;
+        }
+        let is_held_back = self.is_in_rhythm() || self.config.request_acks && state == State::Idle;
+        let is_missed = self.traffic.queue.outstanding() > 0 && !self.is_all_asked();
+        (self.is_enabled() && is_held_back && is_missed).then(|| self.ask(now))
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due; it may have come already. `None`: no timeout runs.
@@ -252,7 +274,7 @@ impl<S: Stanza> StreamMgmt<S> {
     }
 
     fn after_idle(&self, now: Instant) -> Option<Instant> {
-        self.config.ack_idle.and_then(|idle| now.checked_add(idle))
+        self.config.ack_idle.filter(|_| !self.requests.inactive).and_then(|idle| now.checked_add(idle))
     }
 
     /// Whether the peer has not acknowledged all that it was asked about.
@@ -278,7 +300,7 @@ impl<S: Stanza> StreamMgmt<S> {
             AckFreq::Every(stanzas) => unasked >= stanzas.get(),
             AckFreq::SelfClocked => !matches!(self.requests.state, State::Awaiting(_)),
         };
-        self.config.request_acks && is_due
+        self.config.request_acks && is_due && !self.requests.inactive
     }
 
     /// Whether the buffer fills up.

@@ -1,5 +1,6 @@
 //! A server's `Session`, driven by hand on a virtual clock.
 
+mod active;
 mod backlog;
 mod bad_input;
 mod closing;
