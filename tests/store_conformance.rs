@@ -1,14 +1,13 @@
 //! `MemoryStore` keeps the contract of `SessionStore`, and what it promises beyond that.
 
-mod support_count;
-mod support_store;
+mod support;
 
 use std::num::NonZeroUsize;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support_count::counted;
-use support_store::{GERIATRIC, JULIET, MakeStore, ROMEO, SECOND, off, on, smid, stale};
+use support::count::counted;
+use support::store::{GERIATRIC, JULIET, MakeStore, ROMEO, SECOND, off, on, smid, stale};
 use xmpp_sm::{AtCap, Config, Counter, Displaced, Epoch, Lookup, MemoryStore, SessionStore, SmId, StaleH, StoreError};
 
 const MERCUTIO: &str = "mercutio@example.com";
@@ -28,7 +27,7 @@ impl MakeStore for InMemory {
     }
 }
 
-support_store::conformance!(InMemory);
+support::store::conformance!(InMemory);
 
 fn count(n: usize) -> NonZeroUsize {
     NonZeroUsize::new(n).unwrap()

@@ -1,13 +1,13 @@
 //! What one account can cost, counted: the page `costs` of the documentation, row by row.
 
-#[path = "../support_count/mod.rs"]
-mod support_count;
+#[path = "../support/count.rs"]
+mod count;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use support_count::counted;
+use count::counted;
 use xmpp_sm::{
     Arrival, Config, Early, Enable, EndReason, Epoch, Event, Inbound, Lookup, MemoryStore, Nonza, Receipt, Resume,
     Session, SessionStore, SmId, StaleH, Unbound, Write,
