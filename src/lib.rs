@@ -9,7 +9,7 @@
 #![doc = include_str!("doc/engine.md")]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
-#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_methods, clippy::incompatible_msrv)]
 #![cfg_attr(
     not(test),
     deny(

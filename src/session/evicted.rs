@@ -63,8 +63,10 @@ impl<S: Stanza> Evicted<S> {
     /// The peer has acknowledged `h` of the stanzas of which `sent` were sent.
     pub(super) fn on_ack(&mut self, h: Counter, sent: Counter) {
         // Numbers go round. What is covered is as far behind the last stanza as `h` is, or farther.
-        let is_covered = |first: &mut Returned<S>| sent.since(first.number) >= sent.since(h);
-        while let Some(covered) = self.ring.pop_front_if(is_covered) {
+        let is_covered = |first: &Returned<S>| sent.since(first.number) >= sent.since(h);
+        while self.ring.front().is_some_and(is_covered)
+            && let Some(covered) = self.ring.pop_front()
+        {
             self.bytes = self.bytes.saturating_sub(Self::size(&covered));
         }
     }
