@@ -73,6 +73,11 @@ impl fmt::Debug for Counter {
     }
 }
 
+/// A count of stanzas as the size of a collection.
+pub(crate) fn count(stanzas: u32) -> usize {
+    usize::try_from(stanzas).unwrap_or(usize::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::Counter;

@@ -11,7 +11,6 @@ use crate::queue::{Queue, Queued, Unacked, Undelivered};
 use crate::receipts::{NotOpen, OpenReceipt, Receipt, ReceiptError, Receipts, Tag};
 use crate::smid::SmId;
 use crate::stanza::Stanza;
-use crate::stream::{NotRecorded, NotRecordedWhy};
 
 /// Both directions of a session. It knows no role and no phase.
 #[derive(Debug, PartialEq)]
@@ -339,4 +338,28 @@ pub enum EndReason {
     EnableRefused,
     /// The server refused `<resume/>`; the stream lives on and wants a new session.
     ResumeRefused,
+}
+
+/// A stanza was not recorded, and must not be written. It comes back.
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error("the stanza was not recorded: {why}")]
+pub struct NotRecorded<S> {
+    /// The stanza.
+    pub stanza: S,
+    /// The reason.
+    pub why: NotRecordedWhy,
+}
+
+/// Why a stanza was not recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum NotRecordedWhy {
+    /// The buffer is full, and the policy is to end the stream, or there is none.
+    #[error("the buffer of unacknowledged stanzas is full")]
+    Full,
+    /// A client waits for the reply to its `<resume/>`; or the buffer is full, and it waits for the reply to its
+    /// `<enable/>` and cannot ask for room. Keep the stanza and all that follow it, and record them after the
+    /// reply, while [`has_room`](crate::StreamMgmt::has_room) is true.
+    #[error("the server has not replied yet")]
+    AwaitingServer,
 }

@@ -24,7 +24,7 @@
         clippy::unwrap_used,
     )
 )]
-#![cfg_attr(test, allow(clippy::disallowed_methods))]
+#![cfg_attr(test, allow(clippy::disallowed_methods, clippy::incompatible_msrv))]
 
 mod config;
 pub mod conformance;
@@ -46,7 +46,7 @@ mod stream_error;
 
 pub use config::{AckFreq, Config, OnFull, StaleH};
 pub use counter::Counter;
-pub use detached::{Detached, EndReason, Ended, Parts, ReceiptsOpen, TooMuch};
+pub use detached::{Detached, EndReason, Ended, NotRecorded, NotRecordedWhy, Parts, ReceiptsOpen, TooMuch};
 pub use error::{Error, Fault, LastWords, Reaction};
 pub use nonza::{Condition, Enable, Enabled, FEATURE, Failed, Kind, Location, NS, Nonza, ParseError, Resume, Resumed};
 pub use queue::{Queued, Returned, Unacked, Undelivered, WrongH};
@@ -59,8 +59,8 @@ pub use smid::{InvalidText, RandomError, SmId};
 pub use stanza::{Measured, Stanza};
 pub use store::{AtCap, Displaced, Epoch, Lookup, MemoryStore, Registered, SessionStore, StoreError, Swept};
 pub use stream::{
-    Acked, Action, CannotEnable, Closing, Disconnected, EnableRequest, Foreign, Inbound, NotRecorded, NotRecordedWhy,
-    NotResumed, NotResumedWhy, Refusal, ResumeRequest, Resumption, Sent, StreamMgmt,
+    Acked, Action, CannotEnable, Closing, Disconnected, EnableRequest, Foreign, Inbound, NotResumed, NotResumedWhy,
+    Refusal, ResumeRequest, Resumption, Sent, StreamMgmt,
 };
 pub use stream_error::StreamError;
 

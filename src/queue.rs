@@ -8,7 +8,7 @@ use std::time::Instant;
 use thiserror::Error;
 
 use crate::config::Config;
-use crate::counter::Counter;
+use crate::counter::{Counter, count};
 use crate::stanza::Stanza;
 
 /// Why an `h` cannot be right.
@@ -294,11 +294,6 @@ pub(crate) fn shrink<T>(ring: &mut VecDeque<T>) {
     if ring.capacity() > STAYS && ring.len() <= ring.capacity() / 8 {
         ring.shrink_to(STAYS.max(ring.len().saturating_mul(2)));
     }
-}
-
-/// A count of stanzas as the size of a collection.
-pub(crate) fn count(stanzas: u32) -> usize {
-    usize::try_from(stanzas).unwrap_or(usize::MAX)
 }
 
 /// A stanza that was sent and not acknowledged, where it stands in the queue.

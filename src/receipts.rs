@@ -8,8 +8,8 @@ use std::time::Instant;
 use thiserror::Error;
 
 use crate::config::Config;
-use crate::counter::Counter;
-use crate::queue::{count, shrink};
+use crate::counter::{Counter, count};
+use crate::queue::shrink;
 
 /// Tells a session or a request from every other that a token could be shown to by mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

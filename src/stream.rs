@@ -17,7 +17,7 @@ use minidom::Element;
 pub use client::CannotEnable;
 pub use closing::Closing;
 pub use inbound::Inbound;
-pub use send::{Acked, NotRecorded, NotRecordedWhy, Sent};
+pub use send::{Acked, Sent};
 pub use server::{EnableRequest, Foreign, NotResumed, NotResumedWhy, Refusal, ResumeRequest, Resumption};
 
 use crate::config::Config;

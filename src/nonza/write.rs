@@ -8,7 +8,7 @@ use minidom::Element;
 use minidom::rxml::NcName;
 
 use super::{Enable, Enabled, Failed, NS, NS_STANZAS, Nonza, Resume, Resumed};
-use crate::queue::count;
+use crate::counter::count;
 
 /// The most attributes that an element of the namespace has.
 const MOST: usize = 4;

@@ -5,7 +5,8 @@ use std::fmt;
 use std::time::Instant;
 
 use crate::config::Config;
-use crate::queue::{count, shrink};
+use crate::counter::count;
+use crate::queue::shrink;
 use crate::stanza::Stanza;
 
 pub(super) struct Backlog<S> {

@@ -2,14 +2,13 @@
 
 use std::time::Instant;
 
-use thiserror::Error;
-
 use super::{Action, Phase, StreamMgmt};
 use crate::config::OnFull;
-use crate::counter::Counter;
+use crate::counter::{Counter, count};
+use crate::detached::{NotRecorded, NotRecordedWhy};
 use crate::error::{Error, Reaction};
 use crate::nonza::{Kind, Nonza};
-use crate::queue::{Checked, Returned, Undelivered, count};
+use crate::queue::{Checked, Returned, Undelivered};
 use crate::stanza::Stanza;
 
 /// A stanza was recorded: write it now.
@@ -33,30 +32,6 @@ pub struct Acked {
     pub h: Counter,
     /// How many of them this `<a/>` has added: the stanzas numbered up to `h`.
     pub count: u32,
-}
-
-/// A stanza was not recorded, and must not be written. It comes back.
-#[derive(Debug, PartialEq, Eq, Error)]
-#[error("the stanza was not recorded: {why}")]
-pub struct NotRecorded<S> {
-    /// The stanza.
-    pub stanza: S,
-    /// The reason.
-    pub why: NotRecordedWhy,
-}
-
-/// Why a stanza was not recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum NotRecordedWhy {
-    /// The buffer is full, and the policy is to end the stream, or there is none.
-    #[error("the buffer of unacknowledged stanzas is full")]
-    Full,
-    /// A client waits for the reply to its `<resume/>`; or the buffer is full, and it waits for the reply to its
-    /// `<enable/>` and cannot ask for room. Keep the stanza and all that follow it, and record them after the
-    /// reply, while [`has_room`](crate::StreamMgmt::has_room) is true.
-    #[error("the server has not replied yet")]
-    AwaitingServer,
 }
 
 impl<S> NotRecorded<S> {
