@@ -9,8 +9,9 @@ use libfuzzer_sys::fuzz_target;
 use world::setting::Setting;
 use world::worlds::KNOBS;
 
-#[path = "../../tests/proof/failure.rs"]
-mod failure;
+#[path = "../../tests/support_proof/mod.rs"]
+#[allow(dead_code, reason = "the tests need more of it")]
+mod support;
 #[path = "../../tests/proof/wander.rs"]
 mod wander;
 #[path = "../../tests/proof/world/mod.rs"]

@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use crate::support::{number, write_schedule};
 use crate::world::World;
-use crate::world::event::{Event, write_schedule};
+use crate::world::event::Event;
 use crate::world::setting::Setting;
 
 /// How many schedules of each world are looked at; `PROOF_AUDIT` says otherwise.
@@ -13,7 +14,7 @@ const SCHEDULES: usize = 500;
 
 #[test]
 fn equal_fingerprints_mean_equal_states() {
-    let most = std::env::var("PROOF_AUDIT").ok().map_or(SCHEDULES, |text| text.parse().expect("a number of schedules"));
+    let most = number("PROOF_AUDIT").unwrap_or(SCHEDULES);
     let met_again: usize = Setting::explored().iter().map(|setting| audit(setting, most)).sum();
     println!("{met_again} times a state was met again, and was the same in every hidden part");
     assert!(met_again > 500, "{met_again} is too few to be sure of anything");

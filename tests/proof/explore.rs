@@ -4,15 +4,14 @@
 mod deepen;
 mod seen;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::failure::{Failure, panic_text};
+use crate::support::{Checked, Failure, tried};
+use crate::wander::SUITE;
 use crate::world::World;
 use crate::world::event::Event;
-use crate::world::ledger::{Checked, Violation};
 use crate::world::setting::Setting;
 use seen::Seen;
 
@@ -79,7 +78,7 @@ impl Explorer {
 
     /// Takes every step from every state of the last level. What fails is a shortest schedule, since shorter
     /// ones were tried before.
-    pub fn go_deeper(&mut self, threads: usize) -> Result<(), Failure> {
+    pub fn go_deeper(&mut self, threads: usize) -> Result<(), Failure<Event>> {
         let start = Instant::now();
         if self.depth == 0 {
             self.begin()?;
@@ -103,7 +102,8 @@ impl Explorer {
                 scope.spawn(work);
             }
         });
-        let parts: Result<Vec<Part>, Failure> = done.into_inner().expect("no thread panics here").into_iter().collect();
+        let parts: Result<Vec<Part>, Failure<Event>> =
+            done.into_inner().expect("no thread panics here").into_iter().collect();
         let mut parts = parts?;
         parts.sort_by_key(|part| part.first);
         self.frontier = self.states();
@@ -121,7 +121,7 @@ impl Explorer {
         Ok(())
     }
 
-    fn begin(&self) -> Result<(), Failure> {
+    fn begin(&self) -> Result<(), Failure<Event>> {
         let prefix = &self.setting.prefix;
         let world = World::new(&self.setting);
         let last = (0..prefix.len()).try_fold(world, |world, at| {
@@ -147,7 +147,7 @@ impl Explorer {
         self.paths = paths;
     }
 
-    fn expand(&self, states: std::ops::Range<usize>) -> Result<Part, Failure> {
+    fn expand(&self, states: std::ops::Range<usize>) -> Result<Part, Failure<Event>> {
         let mut part = Part { first: states.start, ..Part::default() };
         let mut events = Vec::new();
         for state in states {
@@ -171,7 +171,7 @@ impl Explorer {
     }
 
     /// Takes one step into a state, checks it, and tells which it is. A new one is tried out.
-    fn step(&self, schedule: &[Event], event: Event, world: World) -> Result<(u32, bool), Failure> {
+    fn step(&self, schedule: &[Event], event: Event, world: World) -> Result<(u32, bool), Failure<Event>> {
         let schedule: Vec<Event> = schedule.iter().copied().chain([event]).collect();
         self.tried(&schedule, world, |mut world| {
             let done = world.apply(event)?;
@@ -186,7 +186,7 @@ impl Explorer {
         })
     }
 
-    fn replay(&self, schedule: &[Event]) -> Result<World<'_>, Failure> {
+    fn replay(&self, schedule: &[Event]) -> Result<World<'_>, Failure<Event>> {
         self.tried(schedule, World::new(&self.setting), |mut world| {
             schedule.iter().try_for_each(|event| world.apply(*event).map(drop))?;
             Ok(world)
@@ -199,11 +199,10 @@ impl Explorer {
         schedule: &[Event],
         world: World<'a>,
         what: impl FnOnce(World<'a>) -> Checked<T>,
-    ) -> Result<T, Failure> {
-        let tried = catch_unwind(AssertUnwindSafe(|| what(world)));
-        tried.unwrap_or_else(|panic| Err(Violation(panic_text(&*panic)))).map_err(|Violation(violation)| {
+    ) -> Result<T, Failure<Event>> {
+        tried(|| what(world)).map_err(|violation| {
             let (world, schedule) = (self.setting.title(), schedule.to_vec());
-            Failure { world, schedule, violation }
+            Failure { suite: SUITE, world, schedule, violation }
         })
     }
 

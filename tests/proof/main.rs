@@ -2,9 +2,10 @@
 
 mod audit;
 mod explore;
-mod failure;
 mod random;
 mod replay;
 mod store;
+#[path = "../support_proof/mod.rs"]
+mod support;
 mod wander;
 mod world;

@@ -8,8 +8,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
 
+use crate::support::{Violation, number};
 use crate::wander::{shorten, wander};
-use crate::world::ledger::Violation;
 use crate::world::setting::Setting;
 use crate::world::worlds::KNOBS;
 
@@ -21,7 +21,7 @@ const CASES: u32 = 60;
 
 #[test]
 fn long_random_schedules_keep_the_promise() {
-    let cases = std::env::var("PROOF_CASES").ok().map_or(CASES, |text| text.parse().expect("a number of schedules"));
+    let cases = number("PROOF_CASES").unwrap_or(CASES);
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 2000, ..Config::default() };
     let mut runner = TestRunner::new(config);
     let started = Instant::now();

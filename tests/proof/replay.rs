@@ -1,9 +1,9 @@
 //! One schedule again, as a failure has printed it.
 
+use crate::support::{Violation, read_schedule, write_schedule};
 use crate::wander::follow;
 use crate::world::World;
-use crate::world::event::{Event, read_schedule, write_schedule};
-use crate::world::ledger::Violation;
+use crate::world::event::Event;
 use crate::world::setting::Setting;
 
 /// Schedules that once broke the promise, and what was wrong.
@@ -42,7 +42,7 @@ fn replay() {
 
 fn run(world: &str, schedule: &str, aloud: bool) {
     let setting = Setting::by_title(world).unwrap_or_else(|| panic!("there is no world {world:?}"));
-    let schedule = read_schedule(schedule).unwrap_or_else(|error| panic!("{error}"));
+    let schedule: Vec<Event> = read_schedule(schedule).unwrap_or_else(|error| panic!("{error}"));
     if aloud {
         tell(&setting, &schedule);
     } else {
@@ -74,12 +74,12 @@ fn tell(setting: &Setting, schedule: &[Event]) {
 fn schedules_can_be_written_and_read_and_packed() {
     let text = "connect enable send:c 3.send:s deliver:s:2 read:c:1:65535 handle:s:0 giveup:c:4 giveupall:s cut:s:0 retry:1 r:c a:s \
                 tick timeout:c:0 expire:s:1 close:c late listen:s lose:3 probe";
-    let schedule = read_schedule(text).expect("events");
+    let schedule: Vec<Event> = read_schedule(text).expect("events");
     assert_eq!(write_schedule(&schedule), text);
     for event in schedule.iter().filter(|event| !event.to_string().starts_with("read")) {
         assert_eq!(Event::from_code(event.code()), *event);
     }
     for bad in ["send", "send:x", "deliver:c", "deliver:c:x", "1", "x.send:c", "read:c:1"] {
-        assert!(read_schedule(bad).is_err(), "{bad}");
+        assert!(read_schedule::<Event>(bad).is_err(), "{bad}");
     }
 }

@@ -27,7 +27,7 @@ run() {
 for bug; do
     rm -rf "$work/tree"
     mkdir "$work/tree"
-    git ls-files -z -- Cargo.toml Cargo.lock README.md src "tests/$suite" | xargs -0 cp --parents -t "$work/tree"
+    git ls-files -z -- Cargo.toml Cargo.lock README.md src "tests/$suite" tests/support_proof | xargs -0 cp --parents -t "$work/tree"
     # Whatever cargo looks at must be newer than what it built for the last bug.
     if [ "$bug" != none ] && ! patch -s -F0 -d "$work/tree" -p1 < "tests/$suite/bugs/$bug.patch"; then
         printf '%-28s THE PATCH DOES NOT APPLY\n' "$bug"

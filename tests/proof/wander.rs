@@ -1,17 +1,17 @@
 //! A way through a world: numbers choose what happens next. And a way that fails, made short.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use crate::failure::{Failure, panic_text};
+use crate::support::{self, Checked, Failure, tried};
 use crate::world::World;
 use crate::world::event::{Act, Event, Side};
-use crate::world::ledger::Violation;
 use crate::world::setting::Setting;
 
+/// The name of these tests.
+pub const SUITE: &str = "proof";
+
 /// Takes as many steps as there are choices, and brings the world to its end.
-pub fn wander(setting: &Setting, choices: &[u32]) -> (Vec<Event>, Result<(), Violation>) {
+pub fn wander(setting: &Setting, choices: &[u32]) -> (Vec<Event>, Checked) {
     let mut schedule = Vec::with_capacity(choices.len());
-    let tried = catch_unwind(AssertUnwindSafe(|| {
+    let result = tried(|| {
         let mut world = World::new(setting);
         let mut events = Vec::new();
         for choice in choices {
@@ -22,8 +22,8 @@ pub fn wander(setting: &Setting, choices: &[u32]) -> (Vec<Event>, Result<(), Vio
             world.check()?;
         }
         world.drain()
-    }));
-    (schedule, tried.unwrap_or_else(|panic| Err(Violation(panic_text(&*panic)))))
+    });
+    (schedule, result)
 }
 
 /// One of the events, the ones that bring things forward more often than those that end them.
@@ -66,8 +66,8 @@ fn read(side: Side, at: u8, choice: u32) -> Act {
 }
 
 /// Does a schedule and brings the world to its end. Events that cannot happen are left out.
-pub fn follow(setting: &Setting, schedule: &[Event]) -> Result<(), Violation> {
-    let tried = catch_unwind(AssertUnwindSafe(|| {
+pub fn follow(setting: &Setting, schedule: &[Event]) -> Checked {
+    tried(|| {
         let mut world = World::new(setting);
         for event in schedule {
             world.apply(*event)?;
@@ -75,28 +75,13 @@ pub fn follow(setting: &Setting, schedule: &[Event]) -> Result<(), Violation> {
         }
         world.probe()?;
         world.drain()
-    }));
-    tried.unwrap_or_else(|panic| Err(Violation(panic_text(&*panic))))
+    })
 }
 
-/// Leaves out whatever can be left out, in ever smaller pieces.
-pub fn shorten(setting: &Setting, mut schedule: Vec<Event>) -> Failure {
-    let mut piece = schedule.len();
-    while piece > 0 {
-        let mut at = 0;
-        while at < schedule.len() {
-            let mut shorter = schedule.clone();
-            shorter.drain(at..(at + piece).min(schedule.len()));
-            match follow(setting, &shorter) {
-                Err(_) => schedule = shorter,
-                Ok(()) => at += piece,
-            }
-        }
-        piece /= 2;
-    }
-    let violation = match follow(setting, &schedule) {
-        Err(Violation(text)) => text,
-        Ok(()) => "the schedule fails only where it was found".to_owned(),
-    };
-    Failure { world: setting.title(), schedule, violation }
+/// A failure made short.
+pub fn shorten(setting: &Setting, schedule: Vec<Event>) -> Failure<Event> {
+    let schedule = support::shorten(schedule, |shorter| follow(setting, shorter).is_err());
+    let violation = follow(setting, &schedule).err();
+    let violation = violation.unwrap_or_else(|| "the schedule fails only where it was found".into());
+    Failure { suite: SUITE, world: setting.title(), schedule, violation }
 }

@@ -2,52 +2,15 @@
 //! kept as the schedule that leads to it, and is reached again by doing that.
 
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use crate::event::{Event, write_schedule};
-use crate::ledger::Checked;
-use crate::setting::Setting;
+use crate::support::{Checked, Failure, number, tried};
+use crate::wander::SUITE;
 use crate::world::World;
-
-/// A schedule that breaks the promise.
-#[derive(Debug)]
-pub struct Failure {
-    pub world: String,
-    pub schedule: Vec<Event>,
-    pub violation: String,
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { world, schedule, violation } = self;
-        let schedule = write_schedule(schedule);
-        write!(f, "{violation}\nTo see it again:\nPROOF_WORLD='{world}' PROOF_SCHEDULE='{schedule}' ")?;
-        write!(f, "cargo test --test proof_session replay -- --nocapture")
-    }
-}
-
-/// What is done, with a panic as a violation.
-pub fn tried<T>(what: impl FnOnce() -> Checked<T>) -> Checked<T> {
-    catch_unwind(AssertUnwindSafe(what)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        Err(format!("panic: {}", text.unwrap_or("without a word")))
-    })
-}
-
-/// Brings a world to an end, of the three that there are.
-pub fn end(mut world: World<'_>, which: u64) -> Checked {
-    match which % 3 {
-        0 => {
-            world.settle_down()?;
-            world.go_dark()
-        }
-        1 => world.go_dark(),
-        _ => world.freeze(),
-    }
-}
+use crate::world::event::{Act, Event};
+use crate::world::setting::Setting;
 
 /// The exploration of one world.
 struct Explorer<'a> {
@@ -78,8 +41,13 @@ impl<'a> Explorer<'a> {
         Ok(world)
     }
 
-    fn run(&mut self, depth: usize, most: usize, total: &AtomicUsize) -> Result<(), Failure> {
-        let fail = |schedule: Vec<Event>, violation| Failure { world: self.setting.title.clone(), schedule, violation };
+    fn run(&mut self, depth: usize, most: usize, total: &AtomicUsize) -> Result<(), Failure<Event>> {
+        let fail = |schedule: Vec<Event>, violation| Failure {
+            suite: SUITE,
+            world: self.setting.title.clone(),
+            schedule,
+            violation,
+        };
         let first = tried(|| World::new(self.setting)).map_err(|violation| fail(vec![], violation))?;
         self.seen.insert(first.fingerprint());
         let mut frontier = 0..1;
@@ -100,7 +68,7 @@ impl<'a> Explorer<'a> {
                         if seen.contains(&fingerprint) {
                             return Ok(None);
                         }
-                        end(world, fingerprint)?;
+                        world.end(fingerprint)?;
                         Ok(Some(fingerprint))
                     });
                     match step {
@@ -111,7 +79,12 @@ impl<'a> Explorer<'a> {
                         }
                         Ok(None) => {}
                         Err(violation) => {
-                            return Err(Failure { world: self.setting.title.clone(), schedule: longer, violation });
+                            return Err(Failure {
+                                suite: SUITE,
+                                world: self.setting.title.clone(),
+                                schedule: longer,
+                                violation,
+                            });
                         }
                     }
                 }
@@ -125,13 +98,12 @@ impl<'a> Explorer<'a> {
 #[test]
 fn every_short_schedule_keeps_the_promise() {
     let started = Instant::now();
-    let number = |name| std::env::var(name).ok().map(|text| text.parse::<usize>().expect("a number"));
     // How deep, instead of what each world says.
     let depth = number("PROOF_DEPTH");
     // A world of more states is not explored to its depth.
     let most = number("PROOF_STATES").unwrap_or(usize::MAX);
     // Whether one that is found ends the search in the other worlds.
-    let every = number("PROOF_EVERY").is_some();
+    let every = number::<u32>("PROOF_EVERY").is_some();
     let only = std::env::var("PROOF_WORLD").ok();
     let worlds = Setting::explored();
     let worlds: Vec<Setting> =
@@ -142,7 +114,7 @@ fn every_short_schedule_keeps_the_promise() {
     let work = || {
         while let Some(setting) = worlds.get(next.fetch_add(1, Ordering::Relaxed)) {
             let begun = Instant::now();
-            let start = Event::new(crate::event::Act::Tick, 0);
+            let start = Event::new(Act::Tick, 0);
             let mut explorer = Explorer { setting, seen: HashSet::new(), from: vec![(0, start)], transitions: 0 };
             let result = explorer.run(depth.unwrap_or(setting.depth), most, &total);
             let found = result.is_err();

@@ -1,10 +1,10 @@
 //! One schedule again, as a failure has printed it.
 
-use crate::event::{read_schedule, write_schedule};
-use crate::explore::{end, tried};
-use crate::random::follow;
-use crate::setting::Setting;
+use crate::support::{Violation, read_schedule, tried, write_schedule};
+use crate::wander::follow;
 use crate::world::World;
+use crate::world::event::{ALL, Event};
+use crate::world::setting::Setting;
 
 /// Schedules that once broke the promise, and what was wrong.
 const FOUND: &[(&str, &str)] = &[
@@ -20,7 +20,7 @@ const FOUND: &[(&str, &str)] = &[
     ("small buffers", "cut:0 send:1 send:1 send:1 connect:0"),
     // The <a/> at the end stood in the place of a <resumed/> that was not written.
     (
-        "random 590",
+        "random 3.2.2.3.0.1.1.0.0.3.0.1.3.1.0.2.0.3.1.1.3.0.1.1.3.1.0.1.0.0",
         "connect:0 deliver:1 deliver:0 deliver:1 deliver:0 cut:0 send:1 send:1 big:1 big:1 connect:0 cut:2 deliver:3 \
          connect:0 deliver:5 mail:1 close:0 mail:1 mail:1 mail:1 clog:5 mail:1 mail:1 deliver:5",
     ),
@@ -35,14 +35,14 @@ fn replay() {
     }
     for (world, text) in FOUND {
         let setting = Setting::by_title(world).unwrap_or_else(|| panic!("there is no world {world:?}"));
-        let schedule = read_schedule(text).unwrap_or_else(|error| panic!("{error}"));
+        let schedule: Vec<Event> = read_schedule(text).unwrap_or_else(|error| panic!("{error}"));
         // What cannot happen would be left out, and the schedule show nothing.
         let mut state = World::new(&setting).unwrap_or_else(|violation| panic!("{world}: {violation}"));
         for event in &schedule {
             assert_eq!(state.apply(*event), Ok(true), "{world}: {event}");
         }
         for which in 0..3 {
-            if let Err(violation) = follow(&setting, &schedule, which) {
+            if let Err(Violation(violation)) = follow(&setting, &schedule, which) {
                 panic!("{world}: {}: {violation}", write_schedule(&schedule));
             }
         }
@@ -52,7 +52,7 @@ fn replay() {
 /// Prints each step with the state after it.
 fn tell(world: &str, schedule: &str) {
     let setting = Setting::by_title(world).unwrap_or_else(|| panic!("there is no world {world:?}"));
-    let schedule = read_schedule(schedule).unwrap_or_else(|error| panic!("{error}"));
+    let schedule: Vec<Event> = read_schedule(schedule).unwrap_or_else(|error| panic!("{error}"));
     println!("{setting:?}");
     for which in 0..3 {
         let result = tried(|| {
@@ -71,9 +71,19 @@ fn tell(world: &str, schedule: &str) {
                 done?;
             }
             world.is_told = true;
-            end(world, which)
+            world.end(which)
         });
         println!("end {which}: {result:?}");
         assert_eq!(result, Ok(()));
+    }
+}
+
+#[test]
+fn schedules_can_be_written_and_read() {
+    let text = ALL.iter().zip(0..).map(|((_, name), at)| format!("{name}:{at}")).collect::<Vec<_>>().join(" ");
+    let schedule: Vec<Event> = read_schedule(&text).expect("events");
+    assert_eq!(write_schedule(&schedule), text);
+    for bad in ["send", "send:x", "nothing:1", ":1", "send:256"] {
+        assert!(read_schedule::<Event>(bad).is_err(), "{bad}");
     }
 }

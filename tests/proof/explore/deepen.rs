@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Explorer, Failure};
+use super::Explorer;
+use crate::support::{Failure, number};
+use crate::world::event::Event;
 use crate::world::setting::Setting;
 
 /// The most states that all worlds may have together, for the memory of a machine of 24 GB.
@@ -12,7 +14,7 @@ const STATES: usize = 150_000_000;
 #[test]
 fn every_short_schedule_keeps_the_promise() {
     let started = Instant::now();
-    let minutes = std::env::var("PROOF_MINUTES").ok().map(|text| text.parse::<f64>().expect("a number of minutes"));
+    let minutes = number::<f64>("PROOF_MINUTES");
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let only = std::env::var("PROOF_WORLD").ok();
     let worlds =
@@ -37,7 +39,7 @@ fn every_short_schedule_keeps_the_promise() {
     }
 }
 
-fn deepen(worlds: &mut [Explorer], threads: usize, until: Instant) -> Result<(), Failure> {
+fn deepen(worlds: &mut [Explorer], threads: usize, until: Instant) -> Result<(), Failure<Event>> {
     // What a level costs follows from the two before it.
     let mut costs: Vec<(f64, f64)> = vec![(0.0, 0.0); worlds.len()];
     loop {

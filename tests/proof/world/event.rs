@@ -202,16 +202,6 @@ impl FromStr for Event {
     }
 }
 
-/// A schedule as one line, which `PROOF_SCHEDULE` takes.
-pub fn write_schedule(events: &[Event]) -> String {
-    events.iter().map(Event::to_string).collect::<Vec<_>>().join(" ")
-}
-
-/// Reads what [`write_schedule`] wrote.
-pub fn read_schedule(text: &str) -> Result<Vec<Event>, String> {
-    text.split_whitespace().map(str::parse).collect()
-}
-
 /// For tables of many million events: the tag in five bits, the side in one, the place in five, the pair in
 /// two. There is no room for the bytes of [`Act::Read`].
 impl Event {

@@ -7,22 +7,8 @@ use xmpp_sm::{Counter, Detached, Epoch, Nonza, OpenReceipt, Stanza, StreamMgmt, 
 
 use super::event::Side;
 use super::setting::Options;
-
-/// The promise is broken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation(pub String);
-
-pub type Checked<T = ()> = Result<T, Violation>;
-
-/// Ends the step with a [`Violation`] unless the condition holds.
-macro_rules! ensure {
-    ($condition:expr, $($text:tt)+) => {
-        if !$condition {
-            return Err($crate::world::ledger::Violation(format!($($text)+)));
-        }
-    };
-}
-pub(crate) use ensure;
+pub(crate) use crate::support::ensure;
+pub use crate::support::{Checked, Violation};
 
 /// A stanza: which session's, whose, and which of them. It is opaque to the crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -4,8 +4,10 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use super::event::Event;
 use xmpp_sm::{AckFreq, AtCap, Config, MemoryStore, OnFull, SmId, StaleH};
+
+use super::event::Event;
+pub use crate::support::{GRACE, REQUEST, every};
 
 /// The options of one side.
 #[derive(Clone, Copy, Debug)]
@@ -26,16 +28,9 @@ pub struct Options {
     pub stale_h: bool,
 }
 
-pub const GRACE: Duration = Duration::from_secs(5);
 /// How soon a peer is asked again that has left something out while the buffer fills up.
 pub const BUSY: Duration = Duration::from_secs(1);
-/// How long a host may take to answer a request.
-pub const REQUEST: Duration = Duration::from_secs(30);
 pub const GERIATRIC: Duration = Duration::from_secs(3600);
-
-pub const fn every(stanzas: u32) -> AckFreq {
-    AckFreq::Every(NonZeroU32::new(stanzas).expect("not zero"))
-}
 
 impl Options {
     /// Nothing is asked for by itself, and nothing gets full.

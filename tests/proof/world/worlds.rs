@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use xmpp_sm::{AckFreq, AtCap, OnFull};
 
-use super::event::read_schedule;
 use super::setting::{Caps, Carry, GRACE, Options, Setting, Start, every};
+use crate::support::read_schedule;
 
 /// Where it gets dense: the names, and how it comes there.
 const SCENES: [(&str, &str); 9] = [

@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use xmpp_sm::Nonza;
 
-use crate::event::{Act, Event};
-use crate::link::{Elem, End, Request};
-use crate::world::World;
+use super::World;
+use super::event::{Act, Event};
+use super::host::Mail;
+use super::link::{Elem, End, Request};
 
 impl World<'_> {
     /// All that can happen, in a fixed order.
@@ -130,7 +131,7 @@ impl World<'_> {
             Act::DropReceipt => !host.receipts.is_empty() && !is_over,
             Act::Send | Act::Big | Act::Presence => !is_over && self.sent[host.side] < self.setting.sends[host.side],
             Act::Timeout => !is_over && self.is_due(host.session.deadline()),
-            Act::DropTaker => host.mailbox.iter().any(|mail| matches!(mail, crate::host::Mail::Take(..))),
+            Act::DropTaker => host.mailbox.iter().any(|mail| matches!(mail, Mail::Take(..))),
             Act::Close => !is_over && !host.is_ending,
             Act::Request | Act::Ack => !is_over && host.session.is_enabled(),
             _ => false,

@@ -5,18 +5,10 @@ use std::time::Instant;
 
 use xmpp_sm::SmId;
 
-use crate::setting::{Options, SETTLE};
+pub(crate) use crate::support::ensure;
+pub use crate::support::{Checked, Violation};
 
-pub type Checked<T = ()> = Result<T, String>;
-
-macro_rules! ensure {
-    ($condition:expr, $($text:tt)*) => {
-        if !$condition {
-            return Err(format!($($text)*));
-        }
-    };
-}
-pub(crate) use ensure;
+use super::setting::{Options, SETTLE};
 
 /// What became of a stanza in the end. Each has one of these, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,7 +36,7 @@ impl Fates {
     pub fn set(&mut self, id: u32, fate: Fate) -> Checked {
         match self.0.insert(id, fate) {
             None => Ok(()),
-            Some(before) => Err(format!("stanza {id} is {fate:?}, and was {before:?} before")),
+            Some(before) => Err(Violation(format!("stanza {id} is {fate:?}, and was {before:?} before"))),
         }
     }
 

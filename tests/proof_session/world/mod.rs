@@ -1,16 +1,31 @@
 //! A client's session, the sessions of a server, and the connections between them.
 
+mod acts;
+mod arrive;
+mod can;
+mod check;
+mod drain;
+mod ended;
+pub mod event;
+mod host;
+pub mod ledger;
+mod link;
+mod record;
+pub mod setting;
+mod turn;
+pub mod worlds;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use xmpp_sm::{Config, EndReason, MemoryStore, Nonza, Session};
 
-use crate::event::{Act, Event};
-use crate::host::{Host, Mail};
-use crate::ledger::{Checked, Fates, Life, Waiting, ensure};
-use crate::link::{Elem, End, Link, Request, unexpected};
-use crate::setting::{MOMENT, Setting};
+use event::{Act, Event};
+use host::{Host, Mail};
+use ledger::{Checked, Fates, Life, Waiting, ensure};
+use link::{Elem, End, Link, Request, unexpected};
+use setting::{MOMENT, Setting};
 
 pub const OWNER: &str = "juliet@example.com";
 

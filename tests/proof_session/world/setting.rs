@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use xmpp_sm::{AckFreq, Config, OnFull, StaleH};
 
+use super::worlds::RANDOM;
+pub use crate::support::{GRACE, REQUEST, every};
+
 /// The options of one side that the ledger has to know.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -26,15 +29,8 @@ pub struct Options {
 
 pub const SETTLE: Duration = Duration::from_secs(5);
 pub const CLOSE: Duration = Duration::from_secs(2);
-/// How long a request may wait for the host.
-pub const REQUEST: Duration = Duration::from_secs(30);
-pub const GRACE: Duration = Duration::from_secs(5);
 /// How long a host has to read what had arrived, before a timeout is judged.
 pub const MOMENT: Duration = Duration::from_millis(50);
-
-pub const fn every(stanzas: u32) -> AckFreq {
-    AckFreq::Every(NonZeroU32::new(stanzas).expect("not zero"))
-}
 
 impl Options {
     /// Nothing gets full.
@@ -147,9 +143,10 @@ impl Setting {
     }
 
     pub fn by_title(title: &str) -> Option<Self> {
-        if let Some(seed) = title.strip_prefix("random ") {
-            return Some(Self::random(seed.parse().ok()?));
-        }
-        Self::explored().into_iter().find(|setting| setting.title == title)
+        let Some(knobs) = title.strip_prefix(RANDOM) else {
+            return Self::explored().into_iter().find(|setting| setting.title == title);
+        };
+        let knobs: Result<Vec<u8>, _> = knobs.split('.').map(str::parse).collect();
+        Some(Self::random(&knobs.ok()?))
     }
 }

@@ -2,11 +2,11 @@
 
 use xmpp_sm::{Arrival, Early, Lookup, Nonza, Refusal, SessionStore, SmId, Unbound};
 
-use crate::host::{Host, Mail, Open, Reply};
-use crate::ledger::{Checked, Fate, Got, ensure};
-use crate::link::{Elem, End, Request};
-use crate::setting::{REQUEST, Stream};
-use crate::world::{OWNER, World};
+use super::host::{Host, Mail, Open, Reply};
+use super::ledger::{Checked, Fate, Got, Violation, ensure};
+use super::link::{Elem, End, Request};
+use super::setting::{REQUEST, Stream};
+use super::{OWNER, World};
 
 impl World<'_> {
     pub fn can_deliver(&self, l: usize, side: usize) -> bool {
@@ -69,7 +69,7 @@ impl World<'_> {
     /// A session begins on a connection; others on the same resource have to end.
     pub fn bind(&mut self, l: usize) -> Checked<usize> {
         let end = std::mem::replace(&mut self.links[l].end[1], End::Gone);
-        let End::Unbound(stream, _) = end else { return Err("there is no stream to bind".to_owned()) };
+        let End::Unbound(stream, _) = end else { return Err("there is no stream to bind".into()) };
         let h = self.hosts.len();
         let mut session = stream.bind(l);
         session.return_acknowledged(self.setting.returns);
@@ -88,8 +88,8 @@ impl World<'_> {
     /// The store answers: the connection goes to its session, or on with its login. As the documentation has it.
     pub fn look_up(&mut self, l: usize) -> Checked {
         let end = std::mem::replace(&mut self.links[l].end[1], End::Gone);
-        let End::Unbound(stream, Request::Held(request)) = end else { return Err("nothing is looked up".to_owned()) };
-        let Ok(taker) = stream.take(request, l) else { return Err("a stream does not know its request".to_owned()) };
+        let End::Unbound(stream, Request::Held(request)) = end else { return Err("nothing is looked up".into()) };
+        let Ok(taker) = stream.take(request, l) else { return Err("a stream does not know its request".into()) };
         let found = self.store.lookup(taker.previd(), taker.owner(), self.now).map_err(|error| error.to_string())?;
         let refusal = match found {
             Lookup::Session(h) if !self.hosts[h].is_over() => {
@@ -119,7 +119,7 @@ impl World<'_> {
         match (elem, arrival) {
             (Elem::Bound, Arrival::Stanza(_)) => {
                 let token = self.hosts[h].binding.take().ok_or("bound, and nothing was to be bound")?;
-                self.hosts[h].session.bound(token, now).map_err(|_| "the token is not the present one".to_owned())
+                self.hosts[h].session.bound(token, now).map_err(|_| "the token is not the present one".into())
             }
             (Elem::Stanza(item), Arrival::Stanza(receipt)) => self.delivered(h, l, item.id, receipt),
             (Elem::Stanza(_), Arrival::Handled) => {
@@ -133,7 +133,7 @@ impl World<'_> {
                 if self.setting.late { Ok(()) } else { self.accept(h) }
             }
             (Elem::Nonza(_) | Elem::Malformed | Elem::Error { .. } | Elem::Bound, Arrival::Handled) => Ok(()),
-            (elem, arrival) => Err(format!("{elem:?} is {arrival:?}")),
+            (elem, arrival) => Err(Violation(format!("{elem:?} is {arrival:?}"))),
         }
     }
 

@@ -2,11 +2,11 @@
 
 use xmpp_sm::{EndReason, Nonza, NotSentWhy, Offer, ReceiptError, StreamError};
 
-use crate::host::{Mail, Open};
-use crate::ledger::{Checked, Fate, Waiting, ensure};
-use crate::link::{Elem, End, Item, Link, Request};
-use crate::setting::Stream;
-use crate::world::{OWNER, World};
+use super::host::{Mail, Open};
+use super::ledger::{Checked, Fate, Waiting, ensure};
+use super::link::{Elem, End, Item, Link, Request};
+use super::setting::{SETTLE, Stream};
+use super::{OWNER, World};
 
 impl World<'_> {
     pub fn connect(&mut self) -> Checked {
@@ -20,7 +20,7 @@ impl World<'_> {
         (host.awaits, host.noticed, host.binding, host.peer_closed) = (None, None, None, false);
         host.is_offered = stream_management;
         host.may_give_up = !stream_management || host.tries > 1 || host.is_rejected;
-        host.session.connect(OWNER, offer, l, now).map_err(|wrong| wrong.to_string())
+        host.session.connect(OWNER, offer, l, now).map_err(|wrong| wrong.to_string().into())
     }
 
     /// Somebody has a stanza for the peer of this host.
@@ -108,7 +108,7 @@ impl World<'_> {
         let is_gone = session.is_over() || h == 0 && !session.is_enabled() && !session.is_detached();
         let over = self.hosts[h].is_over();
         let Some((life, place)) = open.place else {
-            return result.map_err(|error| error.to_string());
+            return result.map_err(|error| error.to_string().into());
         };
         let got = &mut self.lives[life].half[side].input[place];
         match result {
@@ -124,7 +124,7 @@ impl World<'_> {
             Err(ReceiptError::SettledBefore(_)) => {
                 if !got.is_given_up && present == Some(life) && !is_gone {
                     let waited = now - got.since;
-                    ensure!(waited >= crate::setting::SETTLE, "a receipt was given up after {waited:?}");
+                    ensure!(waited >= SETTLE, "a receipt was given up after {waited:?}");
                 }
                 got.is_given_up = true;
                 Ok(())

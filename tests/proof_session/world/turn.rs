@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use xmpp_sm::{Nonza, StreamError, Write};
 
-use crate::ledger::{Checked, ensure};
-use crate::link::{Elem, Item};
-use crate::world::World;
+use super::World;
+use super::ledger::{Checked, Violation, ensure};
+use super::link::{Elem, Item};
 
 /// What a session wrote.
 enum Out {
@@ -42,7 +42,7 @@ impl World<'_> {
                 Write::StreamError(error) => Out::Error(error == StreamError::Conflict),
                 Write::Close => Out::Close,
                 Write::Flush => Out::Flush,
-                other => return Err(format!("{other:?}")),
+                other => return Err(Violation(format!("{other:?}"))),
             };
             ensure!(to == link, "a host writes to connection {to}, and its session has {link}");
             self.on_write(h, to, out)?;

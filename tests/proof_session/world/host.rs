@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use xmpp_sm::{EnableRequest, EndReason, Epoch, Event, MustBind, Parting, Receipt, Session, StreamError, Taker};
 
-use crate::ledger::{Backlog, Checked, Fate, ensure};
-use crate::link::{Elem, End, Item, Request};
-use crate::setting::Options;
-use crate::world::World;
+use super::World;
+use super::ledger::{Backlog, Checked, Fate, Violation, ensure};
+use super::link::{Elem, End, Item, Request};
+use super::setting::Options;
 
 /// What waits in a mailbox.
 #[derive(Debug)]
@@ -205,7 +205,7 @@ impl World<'_> {
                 Ok(())
             }
             Event::Ended(ended) => self.on_ended(h, *ended),
-            other => Err(format!("{other:?}")),
+            other => Err(Violation(format!("{other:?}"))),
         }
     }
 

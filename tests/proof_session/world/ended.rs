@@ -2,9 +2,9 @@
 
 use xmpp_sm::{Counter, EndReason, Fate as Came, SessionEnded, SessionStore};
 
-use crate::ledger::{Checked, Fate, ensure};
-use crate::link::Item;
-use crate::world::World;
+use super::ledger::{Checked, Fate, ensure};
+use super::link::Item;
+use super::{OWNER, World};
 
 impl World<'_> {
     pub fn on_ended(&mut self, h: usize, ended: SessionEnded<Item>) -> Checked {
@@ -50,7 +50,7 @@ impl World<'_> {
         }
         self.hosts[h].waiting.0.clear();
         if let (Some(smid), Some(epoch)) = (&ended.smid, self.hosts[h].epoch) {
-            self.store.retire(smid, crate::world::OWNER, epoch, ended.h, now).map_err(|error| error.to_string())?;
+            self.store.retire(smid, OWNER, epoch, ended.h, now).map_err(|error| error.to_string())?;
         }
         self.empty_mailbox(h)
     }

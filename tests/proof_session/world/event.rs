@@ -75,7 +75,7 @@ pub enum Act {
 use Act::*;
 
 /// All acts with their names, in the order of their codes.
-const ALL: [(Act, &str); 31] = [
+pub const ALL: [(Act, &str); 31] = [
     (Connect, "connect"),
     (Send, "send"),
     (Big, "big"),
@@ -149,25 +149,5 @@ impl FromStr for Event {
         let (name, at) = text.split_once(':').ok_or_else(bad)?;
         let (act, _) = ALL.iter().find(|(_, other)| *other == name).ok_or_else(bad)?;
         Ok(Self { act: *act, at: at.parse().map_err(|_| bad())? })
-    }
-}
-
-/// A schedule as one line, which `PROOF_SCHEDULE` takes.
-pub fn write_schedule(events: &[Event]) -> String {
-    events.iter().map(Event::to_string).collect::<Vec<_>>().join(" ")
-}
-
-/// Reads what [`write_schedule`] wrote.
-pub fn read_schedule(text: &str) -> Result<Vec<Event>, String> {
-    text.split_whitespace().map(str::parse).collect()
-}
-
-#[test]
-fn schedules_can_be_written_and_read() {
-    let text = ALL.iter().zip(0..).map(|((_, name), at)| format!("{name}:{at}")).collect::<Vec<_>>().join(" ");
-    let schedule = read_schedule(&text).expect("events");
-    assert_eq!(write_schedule(&schedule), text);
-    for bad in ["send", "send:x", "nothing:1", ":1", "send:256"] {
-        assert!(read_schedule(bad).is_err(), "{bad}");
     }
 }

@@ -2,10 +2,10 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::ledger::{Checked, ensure};
-use crate::link::End;
-use crate::setting::{GRACE, MOMENT};
-use crate::world::World;
+use super::World;
+use super::ledger::{Checked, Violation, ensure};
+use super::link::End;
+use super::setting::{GRACE, MOMENT, REQUEST};
 
 /// No more `<a/>` are owed than this.
 const ACKS_MAX: u32 = 64;
@@ -13,7 +13,7 @@ const ACKS_MAX: u32 = 64;
 impl World<'_> {
     pub fn check(&self) -> Checked {
         for h in 0..self.hosts.len() {
-            self.check_host(h).map_err(|violation| format!("host {h}: {violation}"))?;
+            self.check_host(h).map_err(|violation| Violation(format!("host {h}: {violation}")))?;
         }
         self.check_ends()
     }
@@ -52,7 +52,7 @@ impl World<'_> {
         self.check_times(h)?;
         let window = life.map_or(0, |life| life.half[side].input.len() - life.half[side].h());
         let is_full = window >= options.receipts_max as usize;
-        let awaits_host = host.enable_since.is_some_and(|since| self.now <= since + crate::setting::REQUEST);
+        let awaits_host = host.enable_since.is_some_and(|since| self.now <= since + REQUEST);
         let has_reason = is_full
             || session.is_detached()
             || host.peer_closed

@@ -2,18 +2,30 @@
 
 use std::time::Duration;
 
-use crate::event::{Act, Event};
-use crate::ledger::{Checked, ensure};
-use crate::link::End;
-use crate::setting::{CLOSE, SETTLE};
-use crate::world::World;
+use super::World;
+use super::event::{Act, Event};
+use super::ledger::{Checked, Violation, ensure};
+use super::link::End;
+use super::setting::{CLOSE, SETTLE};
 
 /// More steps than any world needs.
 const STEPS: usize = 600;
 
 impl World<'_> {
+    /// Brings the world to one of the three ends that there are.
+    pub fn end(mut self, which: u64) -> Checked {
+        match which % 3 {
+            0 => {
+                self.settle_down()?;
+                self.go_dark()
+            }
+            1 => self.go_dark(),
+            _ => self.freeze(),
+        }
+    }
+
     /// Everything arrives, everything is settled, and the client comes back: nothing is left to do.
-    pub fn settle_down(&mut self) -> Checked {
+    fn settle_down(&mut self) -> Checked {
         let mut connects = 0;
         for link in &mut self.links {
             link.is_clogged = [false; 2];
@@ -31,7 +43,7 @@ impl World<'_> {
                 return self.check_quiet();
             }
         }
-        Err(format!("no rest after {STEPS} steps"))
+        Err(Violation(format!("no rest after {STEPS} steps")))
     }
 
     fn force(&mut self, event: Event) -> Checked {
@@ -119,7 +131,7 @@ impl World<'_> {
     }
 
     /// All connections are lost, no receipt comes back, and nobody does anything any more.
-    pub fn go_dark(&mut self) -> Checked {
+    fn go_dark(&mut self) -> Checked {
         for l in 0..self.links.len() {
             for side in 0..2 {
                 if self.can_cut(l, side) {
@@ -139,7 +151,7 @@ impl World<'_> {
     }
 
     /// Nothing is written or read any more, no receipt comes back, and everybody ends its session.
-    pub fn freeze(&mut self) -> Checked {
+    fn freeze(&mut self) -> Checked {
         for link in &mut self.links {
             link.is_clogged = [true; 2];
         }
@@ -186,7 +198,7 @@ impl World<'_> {
             }
         }
         let left = self.hosts.iter().find(|host| !host.is_over());
-        Err(format!("a session does not come to its end: {:?}", left.map(|host| &host.session)))
+        Err(Violation(format!("a session does not come to its end: {:?}", left.map(|host| &host.session))))
     }
 
     /// Each stanza has had one end.

@@ -4,8 +4,31 @@ use std::time::Duration;
 
 use xmpp_sm::{AckFreq, OnFull};
 
-use crate::random::Dice;
-use crate::setting::{GRACE, Options, Setting, Stream, every};
+use super::setting::{GRACE, Options, Setting, Stream, every};
+
+/// How many knobs [`Setting::random`] turns.
+pub const KNOBS: usize = 30;
+
+pub const RANDOM: &str = "random ";
+
+/// What each is set to. Those that are missing are at 0.
+struct Knobs<'a> {
+    left: std::slice::Iter<'a, u8>,
+    turned: usize,
+}
+
+impl Knobs<'_> {
+    /// Less than `of`.
+    fn turn(&mut self, of: usize) -> usize {
+        self.turned += 1;
+        assert!(self.turned <= KNOBS, "there are more knobs than KNOBS says");
+        usize::from(*self.left.next().unwrap_or(&0)) % of
+    }
+
+    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.turn(of.len())]
+    }
+}
 
 impl Setting {
     /// Those that are explored.
@@ -87,28 +110,29 @@ impl Setting {
         ]
     }
 
-    /// One of all that there are.
-    pub fn random(seed: u64) -> Self {
-        let mut dice = Dice::new(seed ^ 0xabcd);
+    /// One of all that there are, from what its knobs are set to.
+    pub fn random(knobs: &[u8]) -> Self {
+        let name = knobs.iter().map(u8::to_string).collect::<Vec<_>>().join(".");
+        let mut knobs = Knobs { left: knobs.iter(), turned: 0 };
         let mut options = || {
             let resume = [Some(600), Some(600), Some(600), Some(5), None];
             Options {
-                buffer: dice.roll(8) > 0,
-                buffer_max: dice.pick(&[1, 2, 3, 10, 100]),
-                buffer_max_bytes: dice.pick(&[4, 25, 1 << 20]),
-                on_full: dice.pick(&[
+                buffer: knobs.turn(8) > 0,
+                buffer_max: knobs.pick(&[1, 2, 3, 10, 100]),
+                buffer_max_bytes: knobs.pick(&[4, 25, 1 << 20]),
+                on_full: knobs.pick(&[
                     OnFull::EndAfter(GRACE),
                     OnFull::EndAfter(GRACE),
                     OnFull::End,
                     OnFull::EvictOldest,
                 ]),
-                receipts_max: dice.pick(&[1, 2, 100]),
-                ack: dice.pick(&[Some(every(1)), Some(every(1)), Some(every(3)), Some(AckFreq::SelfClocked), None]),
-                backlog_max: dice.pick(&[1, 3, 20, 100]),
-                backlog_max_bytes: dice.pick(&[12, 40, 1 << 20]),
-                keeps_evicted: dice.roll(2) == 0,
-                resume_timeout: dice.pick(&resume).map(Duration::from_secs),
-                stale_h: dice.roll(2) == 0,
+                receipts_max: knobs.pick(&[1, 2, 100]),
+                ack: knobs.pick(&[Some(every(1)), Some(every(1)), Some(every(3)), Some(AckFreq::SelfClocked), None]),
+                backlog_max: knobs.pick(&[1, 3, 20, 100]),
+                backlog_max_bytes: knobs.pick(&[12, 40, 1 << 20]),
+                keeps_evicted: knobs.turn(2) == 0,
+                resume_timeout: knobs.pick(&resume).map(Duration::from_secs),
+                stale_h: knobs.turn(2) == 0,
             }
         };
         let mut options = [options(), options()];
@@ -126,17 +150,17 @@ impl Setting {
             "send big presence cut settle settlelast dropreceipt clog r a sleep",
             "send cut settle highh lowh unexpected malformed error close",
         ];
-        let mut setting = Self::new(&format!("random {seed}"), 0, dice.pick(&acts));
+        let mut setting = Self::new(&format!("{RANDOM}{name}"), 0, knobs.pick(&acts));
         setting.options = options;
         setting.stream =
-            dice.pick(&[Stream::Binds, Stream::Binds, Stream::Binds, Stream::WithoutBind, Stream::Disabled]);
-        setting.offers = [dice.roll(10) > 0, dice.roll(6) > 0];
+            knobs.pick(&[Stream::Binds, Stream::Binds, Stream::Binds, Stream::WithoutBind, Stream::Disabled]);
+        setting.offers = [knobs.turn(10) > 0, knobs.turn(6) > 0];
         setting.starts_online = false;
         setting.sends = [60, 60];
         setting.connects = 40;
-        (setting.mailboxes, setting.late) = (dice.roll(2) == 0, dice.roll(3) == 0);
-        setting.room = dice.pick(&[1, 3, usize::MAX]);
-        setting.returns = dice.roll(2) == 0;
+        (setting.mailboxes, setting.late) = (knobs.turn(2) == 0, knobs.turn(3) == 0);
+        setting.room = knobs.pick(&[1, 3, usize::MAX]);
+        setting.returns = knobs.turn(2) == 0;
         setting
     }
 }

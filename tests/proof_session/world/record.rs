@@ -2,11 +2,11 @@
 
 use xmpp_sm::{Nonza, OnFull};
 
-use crate::host::Reply;
-use crate::ledger::{Checked, Fate, Life, ensure};
-use crate::link::{End, Item};
-use crate::setting::{GRACE, MOMENT};
-use crate::world::World;
+use super::World;
+use super::host::Reply;
+use super::ledger::{Checked, Fate, Life, ensure};
+use super::link::{End, Item};
+use super::setting::{GRACE, MOMENT};
 
 impl World<'_> {
     /// The life that a host is in, if its side counts what it sends.
