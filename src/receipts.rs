@@ -20,6 +20,12 @@ impl Tag {
         // Only odd numbers are used, so the tag is never zero; 2^63 of them are enough.
         Self(NonZeroU64::MIN | config.next_serial() << 1)
     }
+
+    /// Whether this one was made before the other, from the same options.
+    pub(crate) fn is_before(self, other: Self) -> bool {
+        // Numbers go round.
+        other.0.get().wrapping_sub(self.0.get()).wrapping_sub(1) < u64::MAX / 2
+    }
 }
 
 /// The host's duty to handle one stanza.
@@ -108,7 +114,7 @@ pub(crate) struct Receipts {
     /// The stanzas after that one. `None`: settled already.
     after: VecDeque<Option<Open>>,
     /// How many of those are open.
-    open_after: usize,
+    open_after: u32,
     /// The bytes of all that are open.
     bytes: usize,
 }
@@ -149,7 +155,7 @@ impl Receipts {
     /// How many receipts are open.
     #[inline]
     pub(crate) fn open(&self) -> usize {
-        self.open_after.saturating_add(self.oldest.is_some().into())
+        count(self.open_after).saturating_add(self.oldest.is_some().into())
     }
 
     /// Whether one more stanza is within the bounds. Where none is open, a stanza of any size is.

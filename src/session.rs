@@ -27,7 +27,7 @@ use crate::config::Config;
 use crate::counter::Counter;
 use crate::detached::Detached;
 use crate::nonza::{Condition, Nonza};
-use crate::receipts::{NotOpen, OpenReceipt, Receipt, ReceiptError};
+use crate::receipts::{NotOpen, OpenReceipt, Receipt, ReceiptError, Tag};
 use crate::smid::SmId;
 use crate::stanza::Stanza;
 use crate::stream::{Closing, EnableRequest, Foreign, StreamMgmt};
@@ -35,7 +35,9 @@ use backlog::Backlog;
 use client::Client;
 use closing::Ending;
 use evicted::Evicted;
-use write::Front;
+use take::Waiter;
+use timers::Verdict;
+use write::{Front, Unwritten};
 
 /// A session, from bind to its end, with or without a connection. Its host owns it in one place (a task, a thread, an
 /// actor), feeds it what happens, and does what it returns.
@@ -106,34 +108,20 @@ pub struct Session<S, C> {
     connection: Option<C>,
     /// What the host has to know.
     events: VecDeque<Event<S, C>>,
-    /// What is written before anything else.
-    front: VecDeque<Front>,
-    /// How many `<a/>` are to be written.
-    acks: u32,
-    /// Whether an `<r/>` is to be written.
-    request: bool,
-    /// The number of the stanza that is resent next.
-    resend: Option<Counter>,
-    /// Where an `<r/>` follows what is resent.
-    request_resent: bool,
+    /// What is to be written on the present stream, beside new stanzas.
+    unwritten: Unwritten,
     backlog: Backlog<S>,
-    /// A stanza on its way out where stream management is off.
-    passing: Option<S>,
     evicted: Option<Box<Evicted<S>>>,
     /// Another connection that waits for the session.
-    taker: Option<Box<Taker<C>>>,
+    waiter: Option<Box<Waiter<C>>>,
     /// The newest stream that has asked for the session.
-    newest: Option<u64>,
+    newest: Option<Tag>,
     /// How the session is being ended.
     ending: Option<Box<Ending>>,
-    /// Until when open receipts are waited for.
-    settle_until: Option<Instant>,
-    /// When a timeout that is due may be judged.
-    verdict: Option<timers::Verdict>,
+    /// A timeout that is due and not yet judged.
+    verdict: Option<Box<Verdict>>,
     /// What only a client's session has.
     client: Option<Box<Client>>,
-    /// When the session was resumed last: what is older goes out late.
-    resumed: Option<Instant>,
     /// Whether acknowledged stanzas are wanted.
     returns_acknowledged: bool,
 }
@@ -151,11 +139,6 @@ enum State<S> {
     Over,
 }
 
-/// The most `<a/>` that are owed at a time. A peer that asks more often than it reads gets no more.
-const ACKS_MAX: u32 = 64;
-/// The most replies that wait to be written while the session reads on. A peer that takes none gets no more.
-const FRONT_MAX: usize = 64;
-
 impl<S: Stanza, C> Session<S, C> {
     fn new(config: Arc<Config>, owner: Arc<str>, state: State<S>, connection: Option<C>) -> Self {
         Self {
@@ -164,21 +147,14 @@ impl<S: Stanza, C> Session<S, C> {
             state,
             connection,
             events: VecDeque::new(),
-            front: VecDeque::new(),
-            acks: 0,
-            request: false,
-            resend: None,
-            request_resent: false,
+            unwritten: Unwritten::default(),
             backlog: Backlog::new(),
-            passing: None,
             evicted: None,
-            taker: None,
+            waiter: None,
             newest: None,
             ending: None,
-            settle_until: None,
             verdict: None,
             client: None,
-            resumed: None,
             returns_acknowledged: false,
         }
     }
@@ -270,7 +246,7 @@ impl<S: Stanza, C> Session<S, C> {
     /// A stanza is settled, which may have let an `<a/>` go out, or what waits for open receipts go on.
     fn on_settled(&mut self, ack: Option<Nonza>, now: Instant) {
         if ack.is_some() {
-            self.owe_ack();
+            self.unwritten.owe_ack();
         }
         self.advance(now);
     }
@@ -289,7 +265,7 @@ impl<S: Stanza, C> Session<S, C> {
     ) -> Result<(), Foreign<EnableRequest>> {
         let State::Live(stream) = &mut self.state else { return Err(Foreign(request)) };
         let enabled = stream.accept_enable(request, smid)?;
-        self.front.extend([Front::Flush, Front::Nonza(enabled), Front::Flush]);
+        self.unwritten.extend([Front::Flush, Front::Nonza(enabled), Front::Flush]);
         self.tell_hearing(now);
         Ok(())
     }
@@ -302,7 +278,7 @@ impl<S: Stanza, C> Session<S, C> {
     pub fn refuse_enable(&mut self, request: EnableRequest, why: Condition) -> Result<(), Foreign<EnableRequest>> {
         let State::Live(stream) = &mut self.state else { return Err(Foreign(request)) };
         let failed = stream.refuse_enable(request, why)?;
-        self.front.push_back(Front::Nonza(failed));
+        self.unwritten.push(Front::Nonza(failed));
         Ok(())
     }
 
@@ -311,7 +287,7 @@ impl<S: Stanza, C> Session<S, C> {
         if let State::Live(stream) = &mut self.state
             && self.ending.is_none()
         {
-            self.request |= stream.request_ack(now).is_some();
+            self.unwritten.request |= stream.request_ack(now).is_some();
         }
     }
 
@@ -323,7 +299,7 @@ impl<S: Stanza, C> Session<S, C> {
         if let State::Live(stream) = &mut self.state
             && self.ending.is_none()
         {
-            self.request |= stream.set_active(active, now).is_some();
+            self.unwritten.request |= stream.set_active(active, now).is_some();
         }
     }
 
@@ -332,12 +308,8 @@ impl<S: Stanza, C> Session<S, C> {
         if let State::Live(stream) = &self.state
             && stream.is_enabled()
         {
-            self.owe_ack();
+            self.unwritten.owe_ack();
         }
-    }
-
-    fn owe_ack(&mut self) {
-        self.acks = self.acks.saturating_add(1).min(ACKS_MAX);
     }
 }
 
@@ -465,15 +437,10 @@ impl<S: fmt::Debug, C> fmt::Debug for Session<S, C> {
             .field("connected", &self.connection.is_some())
             .field("waiting", &self.backlog)
             .field("events", &self.events.len())
-            .field("front", &self.front)
-            .field("acks", &self.acks)
-            .field("request", &self.request)
-            .field("resend", &self.resend)
-            .field("request_resent", &self.request_resent)
+            .field("unwritten", &self.unwritten)
             .field("evicted", &self.evicted)
-            .field("taker", &self.taker)
+            .field("waiter", &self.waiter)
             .field("ending", &self.ending)
-            .field("settle_until", &self.settle_until)
             .field("verdict", &self.verdict)
             .field("client", &self.client)
             .finish_non_exhaustive()

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use xmpp_sm::{AckFreq, Action, Config, Counter, Enable, Inbound, Nonza, SmId, StreamMgmt};
+use xmpp_sm::{
+    AckFreq, Action, Arrival, Config, Counter, Enable, Inbound, Nonza, Session, SmId, StreamMgmt, Unbound, Write,
+};
 
 const OFTEN: u32 = 10_000;
 
@@ -18,6 +20,33 @@ fn main() {
             measured(|| {
                 ring.push_back(black_box(&message).clone());
                 drop(ring.drain(..black_box(1)));
+            });
+        }
+        Some("two-rings") => {
+            let message = Bytes::from(vec![b'x'; 200]);
+            let (mut waiting, mut unacked) = (VecDeque::with_capacity(8), VecDeque::with_capacity(8));
+            measured(|| {
+                waiting.push_back(black_box(&message).clone());
+                while let Some(stanza) = waiting.pop_front() {
+                    unacked.push_back(stanza);
+                    black_box(unacked.back());
+                }
+                drop(unacked.drain(..black_box(1)));
+            });
+        }
+        Some("session") => {
+            let (message, now, mut session, mut h) =
+                (Bytes::from(vec![b'x'; 200]), Instant::now(), session(), Counter::ZERO);
+            measured(|| {
+                black_box(session.send(black_box(&message).clone(), now).is_ok());
+                while let Some(((), write)) = session.next_write(now) {
+                    match write {
+                        Write::Stanza { stanza, .. } => drop(black_box(stanza)),
+                        write => drop(black_box(write)),
+                    }
+                }
+                h = h.next();
+                black_box(session.handle(black_box(Inbound::Nonza(Nonza::Ack(h))), now).is_ok());
             });
         }
         Some("send-and-ack") => {
@@ -69,10 +98,22 @@ fn measured(mut operation: impl FnMut()) {
     }
 }
 
-fn enabled() -> StreamMgmt<Bytes> {
+fn config() -> Arc<Config> {
     let config = Config::default().ack_freq(AckFreq::Every(NonZeroU32::new(5).unwrap()));
-    let config = config.buffer_max(NonZeroU32::MAX).buffer_max_bytes(NonZeroUsize::MAX);
-    let mut stream = StreamMgmt::server(Arc::new(config));
+    Arc::new(config.buffer_max(NonZeroU32::MAX).buffer_max_bytes(NonZeroUsize::MAX))
+}
+
+fn session() -> Session<Bytes, ()> {
+    let (now, mut session) = (Instant::now(), Unbound::new(config(), "juliet@example.com").bind(()));
+    let enable = Nonza::Enable(Enable { resume: true, max: None });
+    let Ok(Arrival::Enable(request)) = session.handle(enable.into(), now) else { unreachable!() };
+    session.accept_enable(request, Some(SmId::from_random([7; 16])), now).unwrap();
+    while session.next_write(now).is_some() {}
+    session
+}
+
+fn enabled() -> StreamMgmt<Bytes> {
+    let mut stream = StreamMgmt::server(config());
     stream.bound();
     let enable = Inbound::Nonza(Nonza::Enable(Enable { resume: true, max: None }));
     let Ok(Action::Enable(request)) = stream.handle(enable, Instant::now()) else { unreachable!() };

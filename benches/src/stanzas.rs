@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use minidom::Element;
 use xmpp_sm::{
-    AckFreq, Action, Config, Counter, Detached, Disconnected, Enable, Inbound, Nonza, Parts, Receipt, Resume, Resumed,
-    SmId, StreamMgmt,
+    AckFreq, Action, Arrival, Config, Counter, Detached, Disconnected, Enable, Inbound, Nonza, Parts, Receipt, Resume,
+    Resumed, Session, SmId, StreamMgmt, Unbound, Write,
 };
 
 use crate::pair::{Row, pair, pair_timed, timed};
@@ -23,6 +23,7 @@ pub fn rows() -> Vec<Row> {
         rows.push(send_and_ack(every));
     }
     rows.push(send_poll_and_ack());
+    rows.extend([1, 5, 50].map(session_send_write_and_ack));
     rows.push(receive_and_handle());
     rows.extend([1, 8].map(receive_and_handle_in_any_order));
     rows.push(answer());
@@ -106,6 +107,63 @@ fn send_poll_and_ack() -> Row {
             black_box(stream.poll_timeout());
         }
     })
+}
+
+/// A [`Session`] has two rings: of what waits to be written, and of what is unacknowledged.
+fn session_send_write_and_ack(every: u32) -> Row {
+    let (message, now) = (message(), Instant::now());
+    let (mut waiting, mut unacked) = (VecDeque::new(), VecDeque::new());
+    let floor = {
+        let message = message.clone();
+        move |often: u64| {
+            for _ in 0..often.div_ceil(every.into()) {
+                for _ in 0..every {
+                    waiting.push_back(black_box(&message).clone());
+                    while let Some(stanza) = waiting.pop_front() {
+                        unacked.push_back(stanza);
+                        black_box(unacked.back());
+                    }
+                }
+                drop(unacked.drain(..black_box(every) as usize));
+            }
+        }
+    };
+    let (mut session, mut h) = (session(config(every)), Counter::ZERO);
+    pair(
+        &format!("Session: send, write out and ack, acks every {every}, against two rings"),
+        1.3,
+        floor,
+        move |often| {
+            for _ in 0..often.div_ceil(every.into()) {
+                for _ in 0..every {
+                    if session.send(black_box(&message).clone(), now).is_err() {
+                        unexpected();
+                    }
+                    while let Some(((), write)) = session.next_write(now) {
+                        match write {
+                            Write::Stanza { stanza, .. } => drop(black_box(stanza)),
+                            Write::Nonza(nonza) => drop(black_box(nonza)),
+                            _ => unexpected(),
+                        }
+                    }
+                }
+                h = h.advance(every);
+                match session.handle(Inbound::Nonza(Nonza::Ack(black_box(h))), now) {
+                    Ok(Arrival::Handled) => {}
+                    _ => unexpected(),
+                }
+            }
+        },
+    )
+}
+
+fn session(config: Arc<Config>) -> Session<Bytes, ()> {
+    let (now, mut session) = (Instant::now(), Unbound::new(config, "juliet@example.com").bind(()));
+    let enable = Nonza::Enable(Enable { resume: true, max: None });
+    let Ok(Arrival::Enable(request)) = session.handle(enable.into(), now) else { unreachable!() };
+    session.accept_enable(request, Some(SmId::from_random([7; 16])), now).unwrap();
+    while session.next_write(now).is_some() {}
+    session
 }
 
 #[inline(always)]

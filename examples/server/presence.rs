@@ -40,15 +40,16 @@ impl Table {
     fn broadcast(&mut self, presence: &Written, priority: Option<i8>, sender: &FullJid) {
         let Some(entry) = self.entry(sender) else { return };
         let handle = entry.handle.clone();
-        let was_here = entry.presence.is_some();
+        let was = (entry.presence.is_some(), entry.priority >= 0);
         entry.priority = priority.unwrap_or_default();
         entry.presence = priority.is_some().then(|| presence.clone());
+        let is = (priority.is_some(), entry.priority >= 0);
         // Who was told by name that it is there is told that it is not.
         let directed = match priority {
             Some(_) => Default::default(),
             None => std::mem::take(&mut entry.directed),
         };
-        if priority.is_some() && !was_here {
+        if is.0 && !was.0 {
             let others = self.entries().filter(|other| other.jid != *sender);
             for presence in others.filter_map(|other| other.presence.as_ref()) {
                 send(&handle, presence);
@@ -57,7 +58,11 @@ impl Table {
         for other in self.entries().filter(|other| other.presence.is_some() || directed.contains(&other.id)) {
             send(&other.handle, presence);
         }
-        self.hand_out(&sender.to_bare());
+        if is == (true, true) && was != is {
+            for stanza in self.offline.take(&sender.to_bare()) {
+                let _ = handle.send(Mail::Deliver(Box::new(Delivery::own(stanza))));
+            }
+        }
     }
 
     /// Says that a session is gone to whoever could think that it was there.

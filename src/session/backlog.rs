@@ -11,6 +11,8 @@ use crate::stanza::Stanza;
 
 pub(super) struct Backlog<S> {
     ring: VecDeque<Waiting<S>>,
+    /// Whether the first is being written, and waits no more: it is kept only so that the host can borrow it.
+    is_lent: bool,
     bytes: usize,
     /// When the session ends because the backlog is over its bounds.
     pub(super) full_until: Option<Instant>,
@@ -25,20 +27,20 @@ pub(super) struct Waiting<S> {
 
 impl<S> Backlog<S> {
     pub(super) fn len(&self) -> usize {
-        self.ring.len()
+        self.ring.len().saturating_sub(self.is_lent.into())
     }
 }
 
 impl<S> fmt::Debug for Backlog<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { ring, bytes, full_until } = self;
-        write!(f, "Backlog {{ stanzas: {}, bytes: {bytes}, full_until: {full_until:?} }}", ring.len())
+        let Self { bytes, full_until, .. } = self;
+        write!(f, "Backlog {{ stanzas: {}, bytes: {bytes}, full_until: {full_until:?} }}", self.len())
     }
 }
 
 impl<S: Stanza> Backlog<S> {
     pub(super) fn new() -> Self {
-        Self { ring: VecDeque::new(), bytes: 0, full_until: None }
+        Self { ring: VecDeque::new(), is_lent: false, bytes: 0, full_until: None }
     }
 
     #[inline]
@@ -69,6 +71,31 @@ impl<S: Stanza> Backlog<S> {
         Some(waiting)
     }
 
+    /// Leaves the stanza that is next where it is while it is written, and returns since when it has waited.
+    pub(super) fn lend(&mut self, config: &Config) -> Option<Instant> {
+        let first = self.ring.front()?;
+        let (queued, bytes) = (first.queued, first.stanza.bytes());
+        self.is_lent = true;
+        self.removed(bytes, config);
+        Some(queued)
+    }
+
+    /// The stanza that is being written.
+    pub(super) fn lent(&self) -> Option<&S> {
+        self.ring.front().filter(|_| self.is_lent).map(|lent| &lent.stanza)
+    }
+
+    /// Takes out what was lent: it is written.
+    #[inline]
+    pub(super) fn take_lent(&mut self) -> Option<S> {
+        if !std::mem::take(&mut self.is_lent) {
+            return None;
+        }
+        let lent = self.ring.pop_front()?;
+        shrink(&mut self.ring);
+        Some(lent.stanza)
+    }
+
     #[inline]
     fn removed(&mut self, bytes: usize, config: &Config) {
         self.bytes = self.bytes.saturating_sub(bytes);
@@ -84,7 +111,9 @@ impl<S: Stanza> Backlog<S> {
 
     /// Drops what this stanza replaces, and returns whether there was something. Of those that wait there is at most one.
     pub(super) fn drop_replaced(&mut self, stanza: &S, config: &Config) -> bool {
-        let place = self.ring.iter().rposition(|waiting| stanza.replaces(&waiting.stanza));
+        let written = usize::from(self.is_lent);
+        let waiting = self.ring.iter().enumerate().skip(written);
+        let place = waiting.rev().find(|(_, waiting)| stanza.replaces(&waiting.stanza)).map(|(place, _)| place);
         let replaced = place.and_then(|place| self.ring.remove(place));
         let bytes = replaced.as_ref().map_or(0, |replaced| replaced.stanza.bytes());
         self.removed(bytes, config);
@@ -93,17 +122,17 @@ impl<S: Stanza> Backlog<S> {
 
     #[inline]
     pub(super) fn is_within(&self, config: &Config) -> bool {
-        self.ring.len() <= count(config.backlog_max.get()) && self.bytes <= config.backlog_max_bytes.get()
+        self.len() <= count(config.backlog_max.get()) && self.bytes <= config.backlog_max_bytes.get()
     }
 
     /// Whether one more stanza is within its number, and what is there within its bytes.
     pub(super) fn has_room(&self, config: &Config) -> bool {
-        self.ring.len() < count(config.backlog_max.get()) && self.bytes < config.backlog_max_bytes.get()
+        self.len() < count(config.backlog_max.get()) && self.bytes < config.backlog_max_bytes.get()
     }
 
     /// Whether it is within twice its bounds, where it may be for the time of the grace.
     pub(super) fn is_within_twice(&self, config: &Config) -> bool {
-        self.ring.len() <= count(config.backlog_max.get()).saturating_mul(2)
+        self.len() <= count(config.backlog_max.get()).saturating_mul(2)
             && self.bytes <= config.backlog_max_bytes.get().saturating_mul(2)
     }
 

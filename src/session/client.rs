@@ -26,6 +26,8 @@ pub(super) struct Client {
     connection: u64,
     /// Whether a resource is bound on the present stream.
     is_bound: bool,
+    /// On a new connection: until when open receipts are waited for before the session is asked for.
+    pub(super) settle_until: Option<Instant>,
     /// Until when the server may reply to `<enable/>` or `<resume/>`, or the host may bind.
     pub(super) reply_until: Option<Instant>,
     /// How many times in a row `<resume/>` was written, and not replied to.
@@ -76,7 +78,7 @@ impl Client {
 
     /// Nothing is bound, and no reply waited for, without a stream.
     pub(super) fn leave_stream(&mut self) {
-        (self.reply_until, self.is_bound) = (None, false);
+        (self.settle_until, self.reply_until, self.is_bound) = (None, None, false);
     }
 
     /// Whether a reply to `<resume/>` is waited for.
@@ -119,17 +121,17 @@ impl<S: Stanza, C> Session<S, C> {
             return Err(WrongAccount(connection));
         }
         self.lost(now);
-        if self.ending.is_some() {
+        if let Some(ending) = &mut self.ending {
             // The former stream has no more time.
-            self.settle_until = None;
+            ending.until = now;
             self.advance(now);
         }
         if let Some(client) = &mut self.client {
             client.offer = offer;
             client.connection = client.connection.wrapping_add(1);
+            client.settle_until = Some(after(now, self.config.settle_timeout));
         }
         self.connection = Some(connection);
-        self.settle_until = Some(after(now, self.config.settle_timeout));
         self.advance(now);
         Ok(())
     }
@@ -142,14 +144,14 @@ impl<S: Stanza, C> Session<S, C> {
         if self.client.as_ref().is_some_and(|client| !client.may_resume()) {
             self.give_session_up();
         }
-        if self.is_settling(now) {
+        let until = self.client.as_ref().and_then(|client| client.settle_until);
+        if self.is_settling(until, now) {
             return;
         }
-        self.settle_until = None;
         match mem::replace(&mut self.state, State::Offline) {
             State::Detached(session) => match StreamMgmt::resume(self.config.clone(), session) {
                 Ok((engine, resume)) => {
-                    self.front.push_back(Front::Nonza(resume));
+                    self.unwritten.push(Front::Nonza(resume));
                     self.state = State::Live(engine);
                     if let Some(client) = &mut self.client {
                         client.tries = client.tries.saturating_add(1);
@@ -197,7 +199,7 @@ impl<S: Stanza, C> Session<S, C> {
         stream.bound();
         match client.offer.stream_management.then(|| stream.enable()) {
             Some(Ok(enable)) => {
-                self.front.push_back(Front::Nonza(enable));
+                self.unwritten.push(Front::Nonza(enable));
                 self.await_reply(now);
             }
             _ => self.events.push_back(Event::Online { enabled: false }),

@@ -27,8 +27,10 @@ pub(super) struct Ending {
     pub(super) goes_on: bool,
     /// The peer has written its `</stream:stream>`: it acknowledges nothing more.
     pub(super) peer_closed: bool,
-    /// Until when the peer's last acknowledgements are waited for, once the last words are said.
-    pub(super) until: Option<Instant>,
+    /// Whether the last words are on their way out.
+    is_said: bool,
+    /// Until when open receipts are waited for, and then the peer's last acknowledgements.
+    pub(super) until: Instant,
 }
 
 impl<S: Stanza, C> Session<S, C> {
@@ -89,8 +91,8 @@ impl<S: Stanza, C> Session<S, C> {
         if self.ending.is_some() || self.is_over() {
             return;
         }
-        self.ending = Some(Box::new(Ending { last, goes_on, peer_closed: false, until: None }));
-        self.settle_until = Some(after(now, self.config.settle_timeout));
+        let until = after(now, self.config.settle_timeout);
+        self.ending = Some(Box::new(Ending { last, goes_on, peer_closed: false, is_said: false, until }));
         self.advance(now);
     }
 
@@ -104,22 +106,20 @@ impl<S: Stanza, C> Session<S, C> {
     pub(super) fn advance(&mut self, now: Instant) {
         if self.ending.is_some() {
             self.advance_ending(now);
-        } else if self.taker.is_some() {
-            self.advance_taker(now);
+        } else if self.waiter.is_some() {
+            self.advance_waiter(now);
         } else if self.client.is_some() {
             self.advance_client(now);
-        } else {
-            self.settle_until = None;
         }
         self.tell_hearing(now);
     }
 
     /// Whether open receipts are still to be waited for. If their time is over, they are settled.
-    pub(super) fn is_settling(&mut self, now: Instant) -> bool {
+    pub(super) fn is_settling(&mut self, until: Option<Instant>, now: Instant) -> bool {
         if self.open_receipts() == 0 {
             return false;
         }
-        if self.settle_until.is_some_and(|until| now < until) {
+        if until.is_some_and(|until| now < until) {
             return true;
         }
         match &mut self.state {
@@ -132,7 +132,8 @@ impl<S: Stanza, C> Session<S, C> {
     }
 
     fn advance_ending(&mut self, now: Instant) {
-        if self.is_settling(now) {
+        let until = self.ending.as_ref().map(|ending| ending.until);
+        if self.is_settling(until, now) {
             return;
         }
         let Some(ending) = &mut self.ending else { return };
@@ -142,19 +143,18 @@ impl<S: Stanza, C> Session<S, C> {
             let State::Live(stream) = mem::replace(&mut self.state, State::Over) else { return };
             let (ack, closing) = stream.finish();
             self.state = State::Closing(closing);
-            self.settle_until = None;
-            (self.acks, self.request, self.resend) = (0, false, None);
+            self.unwritten.keep_front();
             if ending.peer_closed {
                 ending.last.write = ack;
             } else {
-                ending.until = Some(after(now, self.config.close_timeout));
-                self.front.extend(ending.last.write.take().into_iter().chain(ack).map(Front::Nonza));
-                self.front.extend(ending.last.error.take().map(Front::Error));
-                self.front.push_back(Front::Close);
+                (ending.is_said, ending.until) = (true, after(now, self.config.close_timeout));
+                self.unwritten.extend(ending.last.write.take().into_iter().chain(ack).map(Front::Nonza));
+                self.unwritten.extend(ending.last.error.take().map(Front::Error));
+                self.unwritten.push(Front::Close);
                 return;
             }
         }
-        let is_done = ending.peer_closed || self.connection.is_none() || ending.until.is_none_or(|until| until <= now);
+        let is_done = ending.peer_closed || self.connection.is_none() || !ending.is_said || ending.until <= now;
         if is_done {
             self.finish_ending();
         }
@@ -164,12 +164,12 @@ impl<S: Stanza, C> Session<S, C> {
     pub(super) fn finish_ending(&mut self) {
         let Some(ending) = self.ending.take() else { return };
         let reason = ending.last.reason;
-        let unsaid = mem::take(&mut self.front);
+        let unsaid = self.unwritten.take_front();
         if let Some(connection) = self.connection.take() {
-            let parting = match (ending.until, unsaid.is_empty()) {
-                (Some(_), true) => Parting::Close,
+            let parting = match (ending.is_said, unsaid.is_empty()) {
+                (true, true) => Parting::Close,
                 // It takes nothing.
-                (Some(_), false) if !ending.peer_closed => Parting::Drop,
+                (true, false) if !ending.peer_closed => Parting::Drop,
                 // There was no stream, or no time, to say it on.
                 _ => Parting::Say(unsaid.into_iter().fold(ending.last, take_in)),
             };
@@ -183,7 +183,6 @@ impl<S: Stanza, C> Session<S, C> {
         };
         if ending.goes_on {
             self.state = State::Offline;
-            self.settle_until = None;
             self.forget_stream();
             return ended.into_iter().for_each(|ended| self.reclaim(ended));
         }
@@ -192,7 +191,7 @@ impl<S: Stanza, C> Session<S, C> {
 
     /// The session is over: its stanzas go back.
     pub(super) fn say_ended(&mut self, reason: EndReason, ended: Option<Ended<S>>) {
-        self.drop_passing();
+        self.drop_lent();
         let backlog = mem::replace(&mut self.backlog, Backlog::new());
         let evicted = self.evicted.take().map(|evicted| evicted.into_returned()).unwrap_or_default();
         let (smid, h, unacked) = match ended {
@@ -200,7 +199,7 @@ impl<S: Stanza, C> Session<S, C> {
             None => (None, Counter::ZERO, Undelivered::default()),
         };
         self.refuse_at_end(reason, h);
-        (self.settle_until, self.verdict) = (None, None);
+        self.verdict = None;
         let stanzas = Leftovers { evicted, unacked, waiting: backlog.into_waiting() };
         self.events.push_back(Event::Ended(Box::new(SessionEnded { reason, smid, h, stanzas })));
     }

@@ -14,7 +14,7 @@ pub(super) struct Evicted<S> {
     /// How many were not kept.
     forgotten: u64,
     /// The number and the time of one that is on its way out: it is larger than the whole buffer.
-    passing: Option<(Counter, Instant)>,
+    lent: Option<(Counter, Instant)>,
 }
 
 impl<S> fmt::Debug for Evicted<S> {
@@ -26,17 +26,17 @@ impl<S> fmt::Debug for Evicted<S> {
 
 impl<S: Stanza> Evicted<S> {
     pub(super) fn new() -> Self {
-        Self { ring: VecDeque::new(), bytes: 0, forgotten: 0, passing: None }
+        Self { ring: VecDeque::new(), bytes: 0, forgotten: 0, lent: None }
     }
 
     /// A stanza of that number and time is on its way out, and not kept before it is written.
     pub(super) fn lend(&mut self, number: Counter, queued: Instant) {
-        self.passing = Some((number, queued));
+        self.lent = Some((number, queued));
     }
 
     /// It is written.
-    pub(super) fn keep_passing(&mut self, stanza: S, most: usize) {
-        if let Some((number, queued)) = self.passing.take() {
+    pub(super) fn keep_lent(&mut self, stanza: S, most: usize) {
+        if let Some((number, queued)) = self.lent.take() {
             self.keep(std::iter::once(Returned { stanza, queued, number }), most);
         }
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use minidom::Element;
 
 use super::write::Front;
-use super::{Arrival, Event, FRONT_MAX, NotNow, Parting, Session, State};
+use super::{Arrival, Event, NotNow, Parting, Session, State};
 use crate::detached::EndReason;
 use crate::error::{Error, LastWords, Reaction};
 use crate::nonza::{Condition, Nonza};
@@ -21,7 +21,7 @@ impl<S: Stanza, C> Session<S, C> {
     #[inline]
     pub fn wants_read(&self) -> bool {
         let reads = match &self.state {
-            State::Live(stream) => self.ending.is_some() || stream.reads() && self.front.len() < FRONT_MAX,
+            State::Live(stream) => self.ending.is_some() || stream.reads() && self.unwritten.has_room(),
             State::Closing(_) => true,
             State::Detached(_) | State::Offline | State::Over => false,
         };
@@ -70,7 +70,7 @@ impl<S: Stanza, C> Session<S, C> {
                 Ok(Arrival::Handled)
             }
             Ok(Action::Write(Nonza::Ack(_))) => {
-                self.owe_ack();
+                self.unwritten.owe_ack();
                 Ok(Arrival::Handled)
             }
             Ok(action) => Ok(self.on_action(action, now)),
@@ -93,13 +93,13 @@ impl<S: Stanza, C> Session<S, C> {
             Action::Deliver(receipt) => return Arrival::Stanza(receipt),
             Action::Other => return Arrival::Other,
             Action::Enable(request) => return Arrival::Enable(request),
-            Action::Write(nonza) => self.front.push_back(Front::Nonza(nonza)),
+            Action::Write(nonza) => self.unwritten.push(Front::Nonza(nonza)),
             Action::Acknowledged(acked) => self.on_acknowledged(acked),
             // Only where no resource is bound does the engine let it come so far, and the session has begun.
             Action::Resume(request) => {
                 if let State::Live(stream) = &mut self.state {
                     let failed = stream.refuse_resume(request, Refusal::Because(Condition::UnexpectedRequest));
-                    self.front.extend(failed.ok().map(Front::Nonza));
+                    self.unwritten.extend(failed.ok().map(Front::Nonza));
                 }
             }
             Action::Enabled(_) => self.on_enabled(),
@@ -114,7 +114,7 @@ impl<S: Stanza, C> Session<S, C> {
         match error.reaction() {
             Reaction::Nothing => {}
             Reaction::Later => return Err(NotNow),
-            Reaction::Write(nonza) => self.front.push_back(Front::Nonza(nonza)),
+            Reaction::Write(nonza) => self.unwritten.push(Front::Nonza(nonza)),
             Reaction::Close(last) => self.end_stream(last, now),
             Reaction::Detach => self.detach(None, now),
         }
@@ -165,7 +165,7 @@ impl<S: Stanza, C> Session<S, C> {
     }
 
     pub(super) fn drop_connection(&mut self) {
-        self.front.clear();
+        self.unwritten.take_front();
         let connection = self.connection.take();
         self.events.extend(connection.map(|connection| Event::Left { connection, parting: Parting::Drop }));
     }

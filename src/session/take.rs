@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::receive::Acknowledged;
 use super::timers::after;
 use super::unbound::Unbound;
-use super::write::Front;
+use super::write::{Front, Unwritten};
 use super::{Event, Parting, Session, State};
 use crate::counter::Counter;
 use crate::detached::{Detached, EndReason};
@@ -29,6 +29,19 @@ pub struct Taker<C> {
     pub(super) stream: Unbound,
     pub(super) request: ResumeRequest,
     pub(super) connection: C,
+}
+
+/// A connection that gets the session as soon as it can be resumed.
+pub(super) struct Waiter<C> {
+    taker: Taker<C>,
+    /// Until when open receipts are waited for.
+    pub(super) until: Instant,
+}
+
+impl<C> fmt::Debug for Waiter<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiter").field("taker", &self.taker).field("until", &self.until).finish()
+    }
 }
 
 impl<C> Taker<C> {
@@ -97,11 +110,11 @@ impl<S: Stanza, C> Session<S, C> {
             return self.refuse_for_another(taker);
         }
         self.newest = Some(taker.stream.serial());
-        if let Some(earlier) = self.taker.take() {
-            self.refuse_for_another(*earlier);
+        if let Some(earlier) = self.waiter.take() {
+            self.refuse_for_another(earlier.taker);
         }
         let end = self.end_at(&taker);
-        self.taker = Some(Box::new(taker));
+        self.waiter = Some(Box::new(Waiter { taker, until: after(now, self.config.settle_timeout) }));
         if end.is_some() || self.ending.is_some() {
             // Its client has come back: it reads nothing more there.
             self.drop_connection();
@@ -115,7 +128,6 @@ impl<S: Stanza, C> Session<S, C> {
             self.events.push_back(Event::Left { connection, parting: Parting::Say(last) });
             self.detach_state(now);
         }
-        self.settle_until = Some(after(now, self.config.settle_timeout));
         self.advance(now);
     }
 
@@ -149,14 +161,14 @@ impl<S: Stanza, C> Session<S, C> {
 
     /// At the end of the session: a connection that waits for it is told what its client needs to know.
     pub(super) fn refuse_at_end(&mut self, reason: EndReason, h: Counter) {
-        if let Some(taker) = self.taker.take() {
+        if let Some(waiter) = self.waiter.take() {
             let stale_h = self.config.stale_h.enabled.then_some(h);
             let refusal = match (reason, stale_h) {
                 (EndReason::Expired, stale_h) => Refusal::Expired(stale_h),
                 (_, Some(h)) => Refusal::StaleH(h),
                 (_, None) => Refusal::NotFound,
             };
-            self.events.push_back(Event::Refused(taker.refuse(refusal)));
+            self.events.push_back(Event::Refused(waiter.taker.refuse(refusal)));
         }
     }
 
@@ -166,24 +178,23 @@ impl<S: Stanza, C> Session<S, C> {
         self.events.push_back(Event::Refused(refused));
     }
 
-    pub(super) fn advance_taker(&mut self, now: Instant) {
-        if self.is_settling(now) {
+    pub(super) fn advance_waiter(&mut self, now: Instant) {
+        let until = self.waiter.as_ref().map(|waiter| waiter.until);
+        if self.is_settling(until, now) {
             return;
         }
-        self.settle_until = None;
-        let Some(taker) = self.taker.take() else { return };
+        let Some(waiter) = self.waiter.take() else { return };
         let State::Detached(session) = mem::replace(&mut self.state, State::Over) else { return };
-        let Taker { mut stream, request, connection } = *taker;
+        let Taker { mut stream, request, connection } = waiter.taker;
         let mut engine = stream.engine();
         let request = engine.adopt_request(request);
         let mut events = VecDeque::new();
         let mut acknowledged = Acknowledged { into: &mut events, are_wanted: self.returns_acknowledged };
         match engine.accept_resume_into(request, session, now, &mut acknowledged) {
             Ok(Resumption { write, after }) => {
-                self.front.extend([Front::Flush, Front::Nonza(write), Front::Flush]);
+                self.unwritten.extend([Front::Flush, Front::Nonza(write), Front::Flush]);
                 self.state = State::Live(engine);
                 self.connection = Some(connection);
-                self.resumed = Some(now);
                 self.events.push_back(Event::Resumed);
                 self.events.append(&mut events);
                 self.start_resending(after.is_some());
@@ -205,9 +216,9 @@ impl<S: Stanza, C> Session<S, C> {
     pub(super) fn start_resending(&mut self, request_after: bool) {
         let State::Live(stream) = &self.state else { return };
         let first = stream.unacked().next().map(|queued| queued.number);
-        (self.acks, self.request) = (0, request_after && first.is_none());
-        self.resend = first;
-        self.request_resent = request_after && first.is_some();
+        let unwritten = &mut self.unwritten;
+        (unwritten.acks, unwritten.request) = (0, request_after && first.is_none());
+        (unwritten.resend, unwritten.request_resent) = (first, request_after && first.is_some());
     }
 
     /// The present connection is gone, and the stream with it.
@@ -228,10 +239,9 @@ impl<S: Stanza, C> Session<S, C> {
 
     /// Whatever was to be written or waited for belonged to a stream that is gone.
     pub(super) fn forget_stream(&mut self) {
-        self.front = Default::default();
-        (self.acks, self.request, self.resend, self.request_resent) = (0, false, None, false);
+        self.unwritten = Unwritten::default();
         self.verdict = None;
-        self.drop_passing();
+        self.drop_lent();
         if let Some(client) = &mut self.client {
             client.leave_stream();
         }
@@ -247,7 +257,7 @@ impl<S: Stanza, C> Session<S, C> {
             // Its host has asked whether it is resumable.
             Disconnected::Ended(ended) => self.say_ended(ended.reason, Some(ended)),
         }
-        if self.taker.is_none() && !self.backlog.is_within(&self.config) {
+        if self.waiter.is_none() && !self.backlog.is_within(&self.config) {
             self.end_full(now);
         }
     }

@@ -59,15 +59,13 @@ impl<S: Stanza, C> Session<S, C> {
             Some(verdict) => Some(verdict.at),
             None => self.blaming().into_iter().flatten().min(),
         };
-        let waits = self.ending.is_some() || self.taker.is_some() || self.is_client_settling();
-        let settle = self.settle_until.filter(|_| waits);
-        let close = self.ending.as_ref().and_then(|ending| ending.until);
-        [blame, settle, close].into_iter().flatten().min()
-    }
-
-    /// Whether a client that is back waits for open receipts before it asks for its session.
-    fn is_client_settling(&self) -> bool {
-        self.client.is_some() && self.connection.is_some() && self.is_detached()
+        let waits = match (&self.ending, &self.waiter, &self.client) {
+            (Some(ending), ..) => Some(ending.until),
+            (None, Some(waiter), _) => Some(waiter.until),
+            (None, None, Some(client)) => client.settle_until.filter(|_| self.is_detached()),
+            (None, None, None) => None,
+        };
+        blame.into_iter().chain(waits).min()
     }
 
     /// The timeouts that end or detach something.
@@ -79,7 +77,7 @@ impl<S: Stanza, C> Session<S, C> {
             State::Live(stream) => stream.poll_timeout(),
             // A client that asks in time does not lose its session to a slow host. And a client asks however late it is:
             // it may still learn how much the server has handled.
-            State::Detached(session) => session.deadline().filter(|_| self.taker.is_none() && self.client.is_none()),
+            State::Detached(session) => session.deadline().filter(|_| self.waiter.is_none() && self.client.is_none()),
             State::Closing(_) | State::Offline | State::Over => None,
         };
         let reply = self.client.as_ref().and_then(|client| client.reply_until);
@@ -98,8 +96,8 @@ impl<S: Stanza, C> Session<S, C> {
             && let Ok(write) = stream.handle_timeout(now)
         {
             match write {
-                Some(Nonza::AckRequest) => self.request = true,
-                Some(nonza) => self.front.push_back(Front::Nonza(nonza)),
+                Some(Nonza::AckRequest) => self.unwritten.request = true,
+                Some(nonza) => self.unwritten.push(Front::Nonza(nonza)),
                 None => {}
             }
             self.tell_hearing(now);
@@ -109,7 +107,7 @@ impl<S: Stanza, C> Session<S, C> {
             return;
         };
         self.verdict.take_if(|verdict| verdict.due != due);
-        if self.verdict.get_or_insert_with(|| Verdict::new(due, now)).is_due(now) {
+        if self.verdict.get_or_insert_with(|| Box::new(Verdict::new(due, now))).is_due(now) {
             self.verdict = None;
             self.judge(now);
         }

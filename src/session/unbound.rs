@@ -13,6 +13,7 @@ use super::{NotNow, Session, State};
 use crate::config::Config;
 use crate::error::{LastWords, Reaction};
 use crate::nonza::{Condition, Nonza};
+use crate::receipts::Tag;
 use crate::stanza::Stanza;
 use crate::stream::{Action, Foreign, Inbound, Refusal, ResumeRequest, StreamMgmt};
 
@@ -46,7 +47,7 @@ pub struct Unbound {
     owner: Arc<str>,
     kind: Kind,
     /// Its place among the streams that have authenticated.
-    serial: u64,
+    serial: Tag,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +120,7 @@ impl Unbound {
     }
 
     fn of_kind(config: Arc<Config>, owner: Arc<str>, kind: Kind) -> Self {
-        Self { engine: Box::new(engine(&config, kind)), serial: config.next_serial(), config, owner, kind }
+        Self { engine: Box::new(engine(&config, kind)), serial: Tag::new(&config), config, owner, kind }
     }
 
     /// What to write about an element that arrives before authentication, if anything: `<failed/>` for a request of
@@ -219,7 +220,7 @@ impl Unbound {
         let mut session = Session::new(self.config, self.owner, State::Live(engine), Some(connection));
         if is_pending {
             // The host has dropped the peer's request, or forgotten it.
-            session.front.push_back(Front::Nonza(Nonza::failed(Condition::InternalServerError)));
+            session.unwritten.push(Front::Nonza(Nonza::failed(Condition::InternalServerError)));
         }
         session
     }
@@ -230,12 +231,11 @@ impl Unbound {
     }
 
     /// Whether this stream authenticated before the one of that number.
-    pub(super) fn is_before(&self, serial: u64) -> bool {
-        // Numbers go round.
-        serial.wrapping_sub(self.serial).wrapping_sub(1) < u64::MAX / 2
+    pub(super) fn is_before(&self, serial: Tag) -> bool {
+        self.serial.is_before(serial)
     }
 
-    pub(super) fn serial(&self) -> u64 {
+    pub(super) fn serial(&self) -> Tag {
         self.serial
     }
 

@@ -1,7 +1,10 @@
 //! The one way out: what is to be written, in order.
 
+use std::collections::VecDeque;
+use std::mem;
 use std::time::{Duration, Instant};
 
+use super::backlog::Waiting;
 use super::evicted::Evicted;
 use super::{Session, State};
 use crate::config::OnFull;
@@ -20,8 +23,8 @@ pub enum Write<'a, S> {
     Stanza {
         /// The stanza.
         stanza: &'a S,
-        /// `Some`: it was first given to the session at this time, and goes out late. It
-        /// [should be stamped](https://xmpp.org/extensions/xep-0198.html#acking) with it: see [`delay`](crate::delay).
+        /// `Some`: it was first given to the session at this time, and goes out late: once more, or a second later or more.
+        /// It [should be stamped](https://xmpp.org/extensions/xep-0198.html#acking) with it: see [`delay`](crate::delay).
         late: Option<Instant>,
     },
     /// An element of stream management.
@@ -44,6 +47,65 @@ pub(super) enum Front {
     Close,
 }
 
+/// What is to be written on the present stream, beside new stanzas. It is forgotten with the stream.
+#[derive(Debug, Default)]
+pub(super) struct Unwritten {
+    /// What is written before anything else. Seldom there is something.
+    #[expect(clippy::box_collection, reason = "a word in each session, for what is seldom there")]
+    front: Option<Box<VecDeque<Front>>>,
+    /// How many `<a/>`.
+    pub(super) acks: u32,
+    /// Whether an `<r/>`.
+    pub(super) request: bool,
+    /// Whether an `<r/>` follows what is resent.
+    pub(super) request_resent: bool,
+    /// The number of the stanza that is resent next.
+    pub(super) resend: Option<Counter>,
+}
+
+/// The most `<a/>` that are owed at a time. A peer that asks more often than it reads gets no more.
+const ACKS_MAX: u32 = 64;
+/// The most replies that wait to be written while the session reads on. A peer that takes none gets no more.
+const FRONT_MAX: usize = 64;
+
+impl Unwritten {
+    pub(super) fn push(&mut self, item: Front) {
+        self.front.get_or_insert_default().push_back(item);
+    }
+
+    pub(super) fn extend(&mut self, items: impl IntoIterator<Item = Front>) {
+        items.into_iter().for_each(|item| self.push(item));
+    }
+
+    #[inline]
+    pub(super) fn pop(&mut self) -> Option<Front> {
+        let front = self.front.as_mut()?.pop_front();
+        self.front.take_if(|left| left.is_empty());
+        front
+    }
+
+    /// All that was to be written before anything else.
+    pub(super) fn take_front(&mut self) -> VecDeque<Front> {
+        self.front.take().map(|front| *front).unwrap_or_default()
+    }
+
+    /// Whether the peer takes its replies.
+    #[inline]
+    pub(super) fn has_room(&self) -> bool {
+        self.front.as_ref().is_none_or(|front| front.len() < FRONT_MAX)
+    }
+
+    #[inline]
+    pub(super) fn owe_ack(&mut self) {
+        self.acks = self.acks.saturating_add(1).min(ACKS_MAX);
+    }
+
+    /// What is left of a stream that closes: its last words.
+    pub(super) fn keep_front(&mut self) {
+        *self = Self { front: self.front.take(), ..Self::default() };
+    }
+}
+
 impl<S> From<Front> for Write<'_, S> {
     fn from(front: Front) -> Self {
         match front {
@@ -64,7 +126,14 @@ enum Next {
     Ack(Nonza),
     AckRequest,
     Resent,
-    New { late: Option<Instant> },
+    /// What was recorded last.
+    New {
+        late: Option<Instant>,
+    },
+    /// One that is not kept once it is written.
+    Lent {
+        late: Option<Instant>,
+    },
 }
 
 impl<S: Stanza, C> Session<S, C> {
@@ -81,64 +150,56 @@ impl<S: Stanza, C> Session<S, C> {
             Next::Ack(ack) => Write::Nonza(ack),
             Next::AckRequest => Write::Nonza(Nonza::AckRequest),
             Next::Resent => {
-                let (State::Live(stream), Some(number)) = (&self.state, self.resend) else { return None };
+                let unwritten = &mut self.unwritten;
+                let (State::Live(stream), Some(number)) = (&self.state, unwritten.resend) else { return None };
                 let queued = stream.queued(number)?;
-                self.resend = Some(number.next()).filter(|_| number != stream.sent());
-                self.request |= self.resend.is_none() && std::mem::take(&mut self.request_resent);
+                unwritten.resend = Some(number.next()).filter(|_| number != stream.sent());
+                unwritten.request |= unwritten.resend.is_none() && mem::take(&mut unwritten.request_resent);
                 Write::Stanza { stanza: queued.stanza, late: Some(queued.queued) }
             }
             Next::New { late } => {
-                let stanza = match (&self.passing, &self.state) {
-                    (Some(passing), _) => passing,
-                    (None, State::Live(stream)) => stream.newest()?,
-                    _ => return None,
-                };
-                Write::Stanza { stanza, late }
+                let State::Live(stream) = &self.state else { return None };
+                Write::Stanza { stanza: stream.newest()?, late }
             }
+            Next::Lent { late } => Write::Stanza { stanza: self.backlog.lent()?, late },
         };
         Some((self.connection.as_mut()?, write))
     }
 
     #[inline]
     fn choose(&mut self, now: Instant) -> Option<Next> {
-        if let Some(front) = self.front.pop_front() {
-            if self.front.is_empty() {
-                self.front = Default::default();
-            }
+        if let Some(front) = self.unwritten.pop() {
             return Some(Next::Front(front));
         }
         let State::Live(stream) = &self.state else { return None };
-        if self.request {
-            self.request = false;
+        let unwritten = &mut self.unwritten;
+        if mem::take(&mut unwritten.request) {
             return Some(Next::AckRequest);
         }
-        if self.acks > 0 {
-            self.acks = self.acks.saturating_sub(1);
+        if unwritten.acks > 0 {
+            unwritten.acks = unwritten.acks.saturating_sub(1);
             return Some(Next::Ack(Nonza::Ack(stream.h())));
         }
         if self.ending.is_some() {
             // What was not sent by now comes back.
             return None;
         }
-        if let Some(number) = self.resend {
+        if let Some(number) = unwritten.resend {
             if stream.queued(number).is_none() {
                 // The peer has acknowledged it meanwhile.
-                self.resend = stream.unacked().next().map(|queued| queued.number);
+                unwritten.resend = stream.unacked().next().map(|queued| queued.number);
             }
-            if self.resend.is_some() {
+            if unwritten.resend.is_some() {
                 return Some(Next::Resent);
             }
-            self.request |= std::mem::take(&mut self.request_resent);
-            return std::mem::take(&mut self.request).then_some(Next::AckRequest);
+            return mem::take(&mut unwritten.request_resent).then_some(Next::AckRequest);
         }
         self.choose_new(now)
     }
 
     #[inline]
     fn choose_new(&mut self, now: Instant) -> Option<Next> {
-        if self.passing.is_some() {
-            self.drop_passing();
-        }
+        self.drop_lent();
         let bytes = self.backlog.next_bytes()?;
         // What is written before the reply to `<enable/>` belongs to no session that could be resumed.
         if self.client.as_ref().is_some_and(|client| !client.is_online()) {
@@ -146,55 +207,53 @@ impl<S: Stanza, C> Session<S, C> {
         }
         let State::Live(stream) = &mut self.state else { return None };
         if !stream.is_recording() {
-            let waiting = self.backlog.pop(&self.config)?;
-            self.passing = Some(waiting.stanza);
-            return Some(Next::New { late: late(waiting.queued, self.resumed, now) });
+            return Some(Next::Lent { late: late(self.backlog.lend(&self.config)?, now) });
         }
         if !stream.takes(bytes) {
-            self.request |= stream.request_room(now).is_some();
-            return std::mem::take(&mut self.request).then_some(Next::AckRequest);
+            return stream.request_room(now).map(|_| Next::AckRequest);
         }
-        let waiting = self.backlog.pop(&self.config)?;
-        let late = late(waiting.queued, self.resumed, now);
         if !stream.keeps() {
-            self.request = stream.record_unkept(now).write.is_some();
-            self.passing = Some(waiting.stanza);
-            return Some(Next::New { late });
+            self.unwritten.request = stream.record_unkept(now).write.is_some();
+            return Some(Next::Lent { late: late(self.backlog.lend(&self.config)?, now) });
         }
-        match stream.record_queued(waiting.stanza, waiting.queued, now) {
+        let Waiting { stanza, queued } = self.backlog.pop(&self.config)?;
+        match stream.record_queued(stanza, queued, now) {
             Ok(sent) => {
-                self.request = sent.write.is_some();
-                if let Some(evicted) = sent.evicted {
-                    self.on_evicted(*evicted, sent.number);
+                self.unwritten.request = sent.write.is_some();
+                match sent.evicted {
+                    Some(evicted) => Some(self.on_evicted(*evicted, sent.number, late(queued, now))),
+                    None => Some(Next::New { late: late(queued, now) }),
                 }
-                Some(Next::New { late })
             }
             // It is larger than the whole buffer.
             Err(not) => {
-                self.backlog.push_back_first(not.stanza, waiting.queued);
+                self.backlog.push_back_first(not.stanza, queued);
                 self.end_full(now);
                 // The last words may be said at once.
-                self.front.pop_front().map(Next::Front)
+                self.unwritten.pop().map(Next::Front)
             }
         }
     }
 
     /// The stanza that was lent to the host is written.
-    pub(super) fn drop_passing(&mut self) {
-        if let (Some(stanza), Some(evicted)) = (self.passing.take(), &mut self.evicted) {
-            evicted.keep_passing(stanza, self.config.evicted_max_bytes);
+    #[inline]
+    pub(super) fn drop_lent(&mut self) {
+        if let (Some(stanza), Some(evicted)) = (self.backlog.take_lent(), &mut self.evicted) {
+            evicted.keep_lent(stanza, self.config.evicted_max_bytes);
         }
     }
 
     /// Stanzas have left the buffer; the one that is written next, too, if it is larger than the whole buffer.
-    fn on_evicted(&mut self, mut evicted: Undelivered<S>, number: Option<Counter>) {
+    #[cold]
+    fn on_evicted(&mut self, mut evicted: Undelivered<S>, number: Option<Counter>, late: Option<Instant>) -> Next {
         let kept = self.evicted.get_or_insert_with(|| Box::new(Evicted::new()));
         let newest = evicted.take_newest(number);
         kept.keep(evicted, self.config.evicted_max_bytes);
-        if let Some(Returned { stanza, queued, number }) = newest {
-            kept.lend(number, queued);
-            self.passing = Some(stanza);
-        }
+        let Some(Returned { stanza, queued, number }) = newest else { return Next::New { late } };
+        kept.lend(number, queued);
+        self.backlog.push_back_first(stanza, queued);
+        self.backlog.lend(&self.config);
+        Next::Lent { late }
     }
 
     /// The backlog is over its bounds.
@@ -206,7 +265,7 @@ impl<S: Stanza, C> Session<S, C> {
             }
             return;
         }
-        let is_attended = self.connection.is_some() || self.taker.is_some();
+        let is_attended = self.connection.is_some() || self.waiter.is_some();
         let grace = match self.config.on_full {
             OnFull::EndAfter(grace) if is_attended && self.backlog.is_within_twice(&self.config) => grace,
             _ => return self.end_full(now),
@@ -216,9 +275,8 @@ impl<S: Stanza, C> Session<S, C> {
     }
 }
 
-/// The time that belongs into a stamp: of what had to wait until the session was `resumed`, or has waited for long.
+/// The time that belongs into a stamp, of what has waited for long.
 #[inline]
-fn late(queued: Instant, resumed: Option<Instant>, now: Instant) -> Option<Instant> {
-    let is_late = resumed.is_some_and(|resumed| queued < resumed);
-    (is_late || now.saturating_duration_since(queued) >= LATE).then_some(queued)
+fn late(queued: Instant, now: Instant) -> Option<Instant> {
+    (now.saturating_duration_since(queued) >= LATE).then_some(queued)
 }

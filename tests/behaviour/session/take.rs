@@ -293,13 +293,14 @@ fn a_taker_that_comes_after_the_last_words_learns_the_last_h() {
 }
 
 #[test]
-fn what_was_sent_while_nobody_was_connected_is_late_however_short_it_was() {
+fn what_has_waited_for_a_second_is_late_and_no_other() {
     let mut host = Host::new(Config::default());
     host.lost();
     host.send("<m1/>");
     host.pass(Duration::from_millis(1));
-    host.take(2, 0);
     host.send("<m2/>");
+    host.pass(Duration::from_millis(999));
+    host.take(2, 0);
     assert_eq!(host.written(), "| <resumed previd='sm-1' h='0'/> | <m1/>(late) <r/> <m2/> <r/>");
 }
 
