@@ -26,6 +26,7 @@
 )]
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::incompatible_msrv))]
 
+pub mod architecture;
 mod config;
 pub mod conformance;
 pub mod costs;

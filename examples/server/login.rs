@@ -12,10 +12,11 @@ use xmpp_parsers::ns;
 use xmpp_sm::{Early, Inbound, LastWords, Nonza, Parting, Refused, Unbound};
 
 use super::Server;
+use super::csi;
 use super::negotiate::{TIME, features, negotiate};
 use super::session;
 use super::stanza::{kind, reply};
-use super::stream::{Connection, error, is_csi, random};
+use super::stream::{Connection, error, random};
 use super::xml::to_bytes;
 
 /// Serves a client from its first byte until it has a session.
@@ -30,8 +31,12 @@ pub async fn serve(tcp: TcpStream, server: Arc<Server>) {
         true => Unbound::new(server.config.clone(), user.as_str()),
         false => Unbound::disabled(server.config.clone(), user.as_str()),
     };
+    connection.place = server.places.take(&user);
+    if connection.place.is_none() {
+        return connection.part(Parting::Say(error("resource-constraint"))).await;
+    }
     connection.login_until = Instant::now() + TIME;
-    connection.outbox.push(&to_bytes(&features(stream.has_feature())));
+    connection.outbox.push(&to_bytes(&features(stream.has_feature(), server.csi)));
     Login { server, stream, connection }.run().await;
 }
 
@@ -78,7 +83,7 @@ impl Login {
                 Ok(Early::Write(nonza)) => self.write(&nonza),
                 Ok(Early::Close(last)) => return self.away(last).await,
                 Ok(Early::Ignore) => {}
-                _ if is_csi(&element) => {}
+                _ if csi::is_active(&element).is_some() => {} // each stream begins active, and nothing waits yet
                 _ => return self.away(error("unsupported-stanza-type")).await,
             }
         }

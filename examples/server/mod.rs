@@ -12,10 +12,12 @@ pub mod stanza;
 pub mod trace;
 pub mod xml;
 
+mod csi;
 mod iq;
 mod login;
 mod negotiate;
 mod offline;
+mod places;
 mod presence;
 mod session;
 mod stream;
@@ -35,6 +37,7 @@ use tokio_rustls::TlsAcceptor;
 use xmpp_sm::{Config, MemoryStore, Nonza, SessionStore};
 
 use options::{Options, Switch};
+use places::Places;
 use router::{Handle, Router};
 use sasl::Accounts;
 use trace::{Trace, Traced};
@@ -52,6 +55,9 @@ pub struct Server {
     tls: Option<TlsAcceptor>,
     /// Whether stream management is offered.
     sm: bool,
+    /// Whether client state indication is offered.
+    csi: bool,
+    places: Arc<Places>,
     config: Arc<Config>,
     store: MemoryStore<Handle>,
     router: Router,
@@ -94,6 +100,8 @@ impl Server {
             domain: options.domain.clone(),
             mechanisms: options.mechanisms.clone(),
             sm: options.sm == Switch::On,
+            csi: options.csi == Switch::On,
+            places: Places::new(options.connections_max),
             store: MemoryStore::new(&config),
             accounts,
             config,

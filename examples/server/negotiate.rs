@@ -14,6 +14,7 @@ use xmpp_parsers::starttls::{Proceed, Request, StartTls};
 use xmpp_sm::Parting;
 
 use super::Server;
+use super::csi;
 use super::sasl;
 use super::stream::{Connection, error};
 use super::xml::{Incoming, ReadError};
@@ -64,11 +65,14 @@ async fn open(connection: &mut Connection, server: &Server) -> Result<(), ReadEr
 }
 
 /// What a client can do once it has said who it is.
-pub fn features(sm: bool) -> Element {
+pub fn features(sm: bool, csi: bool) -> Element {
     let mut features = Element::bare("features", ns::STREAM);
     features.append_child(BindFeature { required: false }.into());
     if sm {
         features.append_child(StreamManagement { optional: false }.into());
+    }
+    if csi {
+        features.append_child(csi::feature());
     }
     features
 }

@@ -1,6 +1,6 @@
 //! What waits for users who are not there, and what they keep here for themselves: as bytes, and not without bound.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -10,33 +10,32 @@ use super::stanza::{OVERHEAD, Written};
 
 /// Stanzas for users who are not there.
 pub struct Offline {
-    max: usize,
     max_bytes: usize,
     users: HashMap<BareJid, Kept>,
 }
 
+/// What is kept for one user, oldest first.
 #[derive(Default)]
-struct Kept {
-    stanzas: Vec<Written>,
+pub struct Kept {
+    stanzas: VecDeque<Written>,
     bytes: usize,
 }
 
 impl Offline {
-    /// `max` and `max_bytes`: what may be kept for one user. All of it comes at once when the user is back, and has to find
-    /// room in the session.
-    pub fn new(max: usize, max_bytes: usize) -> Self {
-        Self { max, max_bytes, users: HashMap::new() }
+    /// `max_bytes`: what may be kept for one user.
+    pub fn new(max_bytes: usize) -> Self {
+        Self { max_bytes, users: HashMap::new() }
     }
 
     /// Keeps a stanza that comes now, unless it has waited before. It is given back if that is too much.
     pub fn put(&mut self, user: &BareJid, stanza: Written, now: SystemTime) -> Result<(), Written> {
         let kept = self.users.entry(user.clone()).or_default();
         let bytes = kept.bytes.saturating_add(stanza.cost());
-        if bytes > self.max_bytes || kept.stanzas.len() >= self.max {
+        if bytes > self.max_bytes {
             return Err(stanza);
         }
         kept.bytes = bytes;
-        kept.stanzas.push(stanza.waiting_since(now));
+        kept.stanzas.push_back(stanza.waiting_since(now));
         Ok(())
     }
 
@@ -45,9 +44,28 @@ impl Offline {
         self.users.get(user).is_some_and(|kept| !kept.stanzas.is_empty())
     }
 
-    /// All that is kept for a user, oldest first.
-    pub fn take(&mut self, user: &BareJid) -> Vec<Written> {
-        self.users.remove(user).unwrap_or_default().stanzas
+    /// The oldest of what is kept for a user.
+    pub fn next(&mut self, user: &BareJid) -> Option<Written> {
+        let kept = self.users.get_mut(user)?;
+        let stanza = kept.stanzas.pop_front();
+        kept.bytes -= stanza.as_ref().map_or(0, Written::cost);
+        if kept.stanzas.is_empty() {
+            self.users.remove(user);
+        }
+        stanza
+    }
+
+    /// Takes out all that is kept for a user: what is older has to go before it. [`put_back`](Self::put_back) keeps it again.
+    pub fn take(&mut self, user: &BareJid) -> Kept {
+        self.users.remove(user).unwrap_or_default()
+    }
+
+    pub fn put_back(&mut self, user: &BareJid, later: Kept) {
+        if !later.stanzas.is_empty() {
+            let kept = self.users.entry(user.clone()).or_default();
+            kept.bytes += later.bytes;
+            kept.stanzas.extend(later.stanzas);
+        }
     }
 }
 

@@ -53,6 +53,14 @@ pub struct Options {
     #[arg(long, default_value = "on")]
     pub sm: Switch,
 
+    /// Whether client state indication is offered: what an inactive client need not see now waits
+    #[arg(long, default_value = "on")]
+    pub csi: Switch,
+
+    /// Connections of each account, those without a session that can be resumed
+    #[arg(long, default_value = "20", value_name = "CONNECTIONS")]
+    pub connections_max: NonZeroUsize,
+
     /// Stanzas kept for each session until its client acknowledges them
     #[arg(long, default_value = "100", value_name = "STANZAS")]
     pub buffer_max: NonZeroU32,
@@ -69,7 +77,7 @@ pub struct Options {
     #[arg(long, default_value = "10000", value_name = "STANZAS")]
     pub backlog_max: NonZeroU32,
 
-    /// Bytes of them, besides what had waited for its user before the session began
+    /// Bytes of them, besides as many as may be kept for a user who is not there
     #[arg(long, default_value = "262144", value_name = "BYTES")]
     pub backlog_max_bytes: NonZeroUsize,
 
@@ -124,7 +132,7 @@ impl Options {
             .receipts_max(NonZeroU32::new(MAX_OPEN).unwrap_or(NonZeroU32::MIN))
             .receipts_max_bytes(self.receipts_max_bytes)
             .backlog_max(self.backlog_max)
-            // What has waited for a user is given to their session at once.
+            // What one session of a user leaves goes to another at once.
             .backlog_max_bytes(self.backlog_max_bytes.saturating_add(self.offline_max_bytes))
             .evicted_max_bytes(self.evicted_max_bytes)
             .ack_timeout(self.ack_timeout.0)

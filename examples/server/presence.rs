@@ -40,16 +40,15 @@ impl Table {
     fn broadcast(&mut self, presence: &Written, priority: Option<i8>, sender: &FullJid) {
         let Some(entry) = self.entry(sender) else { return };
         let handle = entry.handle.clone();
-        let was = (entry.presence.is_some(), entry.priority >= 0);
+        let was_here = entry.presence.is_some();
         entry.priority = priority.unwrap_or_default();
         entry.presence = priority.is_some().then(|| presence.clone());
-        let is = (priority.is_some(), entry.priority >= 0);
         // Who was told by name that it is there is told that it is not.
         let directed = match priority {
             Some(_) => Default::default(),
             None => std::mem::take(&mut entry.directed),
         };
-        if is.0 && !was.0 {
+        if priority.is_some() && !was_here {
             let others = self.entries().filter(|other| other.jid != *sender);
             for presence in others.filter_map(|other| other.presence.as_ref()) {
                 send(&handle, presence);
@@ -58,11 +57,7 @@ impl Table {
         for other in self.entries().filter(|other| other.presence.is_some() || directed.contains(&other.id)) {
             send(&other.handle, presence);
         }
-        if is == (true, true) && was != is {
-            for stanza in self.offline.take(&sender.to_bare()) {
-                let _ = handle.send(Mail::Deliver(Box::new(Delivery::own(stanza))));
-            }
-        }
+        self.hand_out(&sender.to_bare());
     }
 
     /// Says that a session is gone to whoever could think that it was there.

@@ -31,6 +31,8 @@ pub type Handle = mpsc::UnboundedSender<Mail>;
 pub enum Mail {
     /// A stanza for its client.
     Deliver(Box<Delivery>),
+    /// Something has waited for its user, and may go to it: see [`Router::next_kept`].
+    Kept,
     /// Somebody has taken responsibility for a stanza of its client.
     Settled(Receipt),
     /// Its client is back, on another connection.
@@ -90,6 +92,11 @@ impl Entry {
     fn is_alive(&self) -> bool {
         !self.handle.is_closed()
     }
+
+    /// Whether it gets what is sent to its user, and to no session by name.
+    pub(super) fn takes_messages(&self) -> bool {
+        self.presence.is_some() && self.priority >= 0
+    }
 }
 
 pub struct Router {
@@ -111,9 +118,7 @@ type Undelivered = (Delivery, DefinedCondition);
 
 impl Router {
     pub fn new(options: &Options, accounts: Arc<Accounts>) -> Self {
-        // A session's backlog may hold twice its bound for the time of the grace.
-        let max = usize::try_from(options.backlog_max.get()).unwrap_or(usize::MAX).saturating_mul(2).max(1000);
-        let offline = Offline::new(max, options.offline_max_bytes);
+        let offline = Offline::new(options.offline_max_bytes);
         let table = Table { sessions: HashMap::new(), offline, is_stopping: false };
         Self {
             domain: options.domain.clone(),
@@ -155,6 +160,7 @@ impl Router {
         let (mut undelivered, mut takers) = (Vec::new(), Vec::new());
         let mut table = self.table.lock();
         table.remove(jid, &gone, |entry| entry.id == id);
+        let later = table.offline.take(&user);
         let mut leave = |delivery| undelivered.extend(table.message(delivery, &user, now).err());
         left.for_each(|stanza| leave(Delivery::own(stanza)));
         mailbox.close();
@@ -162,9 +168,11 @@ impl Router {
             match mail {
                 Mail::Deliver(delivery) => leave(delivery.late(now)),
                 Mail::Take(taker) => takers.push(*taker),
-                Mail::Settled(_) | Mail::End(_) => {}
+                Mail::Kept | Mail::Settled(_) | Mail::End(_) => {}
             }
         }
+        table.offline.put_back(&user, later);
+        table.hand_out(&user);
         drop(table);
         undelivered.into_iter().for_each(|undelivered| self.refuse(undelivered));
         takers
@@ -180,9 +188,19 @@ impl Router {
     }
 
     pub fn set_connected(&self, id: u64, jid: &FullJid, connected: bool) {
-        if let Some(entry) = self.table.lock().entry(jid).filter(|entry| entry.id == id) {
+        let mut table = self.table.lock();
+        if let Some(entry) = table.entry(jid).filter(|entry| entry.id == id) {
             entry.connected = connected;
+            table.hand_out(&jid.to_bare());
         }
+    }
+
+    /// The oldest stanza that has waited for a session's user: for the session, if it is still one that takes them. What
+    /// comes meanwhile waits behind it.
+    pub fn next_kept(&self, id: u64, jid: &FullJid) -> Option<Written> {
+        let mut table = self.table.lock();
+        table.entry(jid).filter(|entry| entry.id == id && entry.takes_messages())?;
+        table.offline.next(&jid.to_bare())
     }
 
     /// Sends a stanza on its way. It is stamped with who sent it.
@@ -242,11 +260,11 @@ impl Table {
 
     /// To the session that is named, or else, if it is a message, to another of its user's.
     fn deliver(&mut self, delivery: Delivery, to: &Jid, known: bool, now: SystemTime) -> Result<(), Undelivered> {
-        // What waits for a user comes first, once a session of theirs is there.
+        // What has waited for a user goes before it, to whichever session takes that.
         let waits = delivery.stanza.class() == Class::Kept && self.offline.has(&to.to_bare());
         if let Ok(full) = to.try_as_full()
             && let Some(entry) = self.entry(full).filter(|entry| entry.is_alive())
-            && (entry.presence.is_some() || !waits)
+            && (!waits || entry.presence.is_some() && !entry.takes_messages())
         {
             let _ = entry.handle.send(Mail::Deliver(Box::new(delivery)));
             return Ok(());
@@ -257,15 +275,30 @@ impl Table {
         }
     }
 
-    /// A message for a user: to the best of their sessions, or kept until there is one.
+    /// The session that gets what is sent to its user.
+    fn best(&self, user: &BareJid) -> Option<&Entry> {
+        let entries = self.sessions.get(user).into_iter().flatten();
+        let here = entries.filter(|entry| entry.takes_messages() && entry.is_alive());
+        here.max_by_key(|entry| (entry.connected, entry.priority, entry.id))
+    }
+
+    /// Tells the best session of a user that something has waited for them.
+    pub(super) fn hand_out(&self, user: &BareJid) {
+        if self.offline.has(user)
+            && let Some(best) = self.best(user)
+        {
+            let _ = best.handle.send(Mail::Kept);
+        }
+    }
+
+    /// A message for a user: to the best of their sessions, or kept until there is one, and behind what is kept already.
     fn message(&mut self, delivery: Delivery, user: &BareJid, now: SystemTime) -> Result<(), Undelivered> {
         let class = delivery.stanza.class();
         if class == Class::Refused {
             return Err((delivery, DefinedCondition::ServiceUnavailable));
         }
-        let present = self.sessions.get(user).into_iter().flatten();
-        let present = present.filter(|entry| entry.presence.is_some() && entry.priority >= 0 && entry.is_alive());
-        if let Some(best) = present.max_by_key(|entry| (entry.connected, entry.priority, entry.id)) {
+        let waits = class == Class::Kept && self.offline.has(user);
+        if let Some(best) = self.best(user).filter(|_| !waits) {
             let _ = best.handle.send(Mail::Deliver(Box::new(delivery)));
         } else if class == Class::Passing {
             delivery.settle();

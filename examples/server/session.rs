@@ -1,5 +1,6 @@
 //! A session: the loop of the documentation, and what it takes from the rest of the server.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -14,9 +15,10 @@ use xmpp_sm::{
     Taker, Unbound, Write, delay,
 };
 
+use super::csi::{self, Csi};
 use super::router::{Delivery, Handle, Mail};
 use super::stanza::Written;
-use super::stream::{Connection, Input, is_csi};
+use super::stream::{Connection, Input};
 use super::xml::set;
 use super::{Server, login};
 
@@ -31,6 +33,9 @@ struct Host {
     handle: Handle,
     /// Which registration of the session the store knows.
     registered: Option<Epoch>,
+    csi: Csi,
+    /// Something has waited for the user.
+    has_kept: bool,
 }
 
 /// Binds a resource: a session begins, once the one that had the resource is over. `result` is what the client waits for.
@@ -42,7 +47,7 @@ pub async fn bind(stream: Unbound, mut connection: Box<Connection>, jid: FullJid
         former.closed().await;
     }
     connection.outbox.push(result);
-    let host = Host { server, jid, id, handle, registered: None };
+    let host = Host { server, jid, id, handle, registered: None, csi: Csi::default(), has_kept: false };
     tokio::spawn(host.serve(Box::new(stream.bind(connection)), mailbox));
 }
 
@@ -73,10 +78,15 @@ impl Host {
     /// The life of a session, from bind to its end.
     async fn serve(mut self, mut session: Box<Session>, mut mailbox: UnboundedReceiver<Mail>) {
         loop {
+            while !session.is_over()
+                && let Some(stanza) = self.csi.next()
+            {
+                drop(session.send(stanza, Instant::now()));
+            }
             while let Some(event) = session.poll() {
                 match event {
                     Event::Left { connection, parting } => self.part(connection, parting),
-                    Event::Resumed => self.server.router.set_connected(self.id, &self.jid, true),
+                    Event::Resumed => self.resumed(&mut session),
                     Event::Refused(refused) => login::go_on(refused, self.server.clone()),
                     Event::Ended(ended) => return self.over(*ended, mailbox),
                     _ => {}
@@ -91,6 +101,7 @@ impl Host {
                 connection.push(item, self.server.domain.as_str());
             }
             let (reads, deadline) = (session.wants_read(), session.deadline());
+            let takes_kept = self.has_kept && session.has_room() && session.waiting() == 0;
             tokio::select! {
                 input = drive(session.connection_mut(), reads) => match input {
                     Ok(Some(Input::Element(element))) => self.on_element(element, &mut session),
@@ -108,15 +119,27 @@ impl Host {
                     Err(_) => session.lost(Instant::now()),
                 },
                 Some(mail) = mailbox.recv() => match mail {
-                    Mail::Deliver(delivery) => drop(session.send(delivery.settle(), Instant::now())),
+                    Mail::Deliver(delivery) => self.send(delivery.settle(), &mut session),
+                    Mail::Kept => self.has_kept = true,
                     Mail::Settled(receipt) => drop(session.settle(receipt, Instant::now())),
                     Mail::Take(taker) => session.take(*taker, Instant::now()),
                     Mail::End(reason) => session.close(reason, last_error(reason), Instant::now()),
+                },
+                () = ready(()), if takes_kept => match self.server.router.next_kept(self.id, &self.jid) {
+                    Some(stanza) => self.send(stanza, &mut session),
+                    None => self.has_kept = false,
                 },
                 () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
                     session.timeout(Instant::now());
                 }
             }
+        }
+    }
+
+    /// A stanza for the client. An inactive one gets it later, perhaps.
+    fn send(&mut self, stanza: Written, session: &mut Session) {
+        if let Some(stanza) = self.csi.pass(stanza) {
+            drop(session.send(stanza, Instant::now()));
         }
     }
 
@@ -134,11 +157,19 @@ impl Host {
             }
             Ok(Arrival::Enable(request)) => {
                 let smid = if request.is_resumable() { self.register(session.owner()) } else { None };
+                if let (Some(_), Some(connection)) = (&smid, session.connection_mut()) {
+                    connection.place = None;
+                }
                 let _ = session.accept_enable(request, smid, now);
             }
-            Ok(Arrival::Other) if !is_csi(&element) => {
-                session.close(EndReason::PeerFault, Some(StreamError::Other("unsupported-stanza-type")), now);
-            }
+            Ok(Arrival::Other) => match csi::is_active(&element) {
+                Some(active) if self.server.csi => {
+                    self.csi.set_active(active);
+                    session.set_active(active, now);
+                }
+                Some(_) => {}
+                None => session.close(EndReason::PeerFault, Some(StreamError::Other("unsupported-stanza-type")), now),
+            },
             _ => {}
         }
     }
@@ -155,8 +186,17 @@ impl Host {
         Some(smid)
     }
 
+    /// The session goes on over a new connection.
+    fn resumed(&self, session: &mut Session) {
+        if let Some(connection) = session.connection_mut() {
+            connection.place = None;
+        }
+        self.server.router.set_connected(self.id, &self.jid, true);
+    }
+
     /// The session has left a connection.
-    fn part(&self, connection: Box<Connection>, parting: Parting) {
+    fn part(&mut self, connection: Box<Connection>, parting: Parting) {
+        self.csi.restart();
         self.server.router.set_connected(self.id, &self.jid, false);
         if parting != Parting::Drop {
             let server = self.server.clone(); // which does not stop before that
@@ -181,6 +221,7 @@ impl Host {
             };
         }
         let left = ended.stanzas.map(|left| left.stanza.waiting_since(delay::wall_clock(left.queued, now, wall_clock)));
+        let left = left.chain(self.csi.into_held());
         for taker in self.server.router.end(self.id, &self.jid, left, mailbox) {
             hand_over(taker, &self.server);
         }

@@ -24,10 +24,18 @@ pub struct Written {
 struct Shared {
     bytes: Box<[u8]>,
     class: Class,
-    /// Whose presence it is.
-    presence_of: Option<Box<str>>,
+    /// Whose news it is, if of those its recipient wants to know the last.
+    news: Option<(News, Box<str>)>,
     /// Whether it gets a stamp if it is late.
     takes_stamp: bool,
+}
+
+/// What makes others of its kind and sender obsolete.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum News {
+    Presence,
+    /// A message with nothing in it but a chat state (XEP-0085).
+    ChatState,
 }
 
 /// What becomes of a stanza whose recipient is not there.
@@ -43,14 +51,13 @@ pub enum Class {
 
 impl Written {
     pub fn new(stanza: &Element) -> Self {
-        let is_presence = stanza.name() == "presence" && matches!(kind(stanza), "" | "unavailable");
-        let presence_of = stanza.attr("from").filter(|_| is_presence).map(Box::from);
+        let news = News::of(stanza).zip(stanza.attr("from").map(Box::from));
         let takes_stamp = match (stanza.name(), kind(stanza)) {
             ("message", kind) => !matches!(kind, "error" | "headline"),
             (name, kind) => name == "presence" && kind != "error",
         };
         let takes_stamp = takes_stamp && !stanza.has_child("delay", delay::NS);
-        let shared = Shared { bytes: to_boxed(stanza), class: Class::of(stanza), presence_of, takes_stamp };
+        let shared = Shared { bytes: to_boxed(stanza), class: Class::of(stanza), news, takes_stamp };
         Self { shared: Arc::new(shared), since: None }
     }
 
@@ -95,6 +102,16 @@ impl Written {
         };
     }
 
+    /// Whether it is nothing that somebody who does not look has to be told.
+    pub fn can_wait(&self) -> bool {
+        self.shared.news.is_some()
+    }
+
+    /// Whether it makes an older stanza for the same client obsolete.
+    pub fn is_news_after(&self, older: &Self) -> bool {
+        self.can_wait() && self.shared.news == older.shared.news
+    }
+
     /// The stanza itself, which there always is.
     pub fn element(&self) -> Option<Element> {
         from_bytes(self.bytes()).ok()
@@ -106,14 +123,28 @@ impl Stanza for Written {
         self.cost()
     }
 
-    /// Of what a contact's presence was, the client wants to know the last.
     fn replaces(&self, older: &Self) -> bool {
-        self.shared.presence_of.is_some() && self.shared.presence_of == older.shared.presence_of
+        self.is_news_after(older)
     }
 }
 
 /// What is taken by anything that is kept, beside its bytes.
 pub const OVERHEAD: usize = 128;
+
+impl News {
+    fn of(stanza: &Element) -> Option<Self> {
+        let is_state = |child: &Element| child.has_ns(ns::CHATSTATES);
+        let beside = |child: &Element| child.is("thread", ns::JABBER_CLIENT) || child.has_ns("urn:xmpp:hints");
+        match (stanza.name(), kind(stanza)) {
+            ("presence", "" | "unavailable") => Some(Self::Presence),
+            ("message", "" | "normal" | "chat" | "groupchat") => {
+                let is_bare = stanza.children().all(|child| is_state(child) || beside(child));
+                (is_bare && stanza.children().any(is_state)).then_some(Self::ChatState)
+            }
+            _ => None,
+        }
+    }
+}
 
 impl Class {
     fn of(stanza: &Element) -> Self {

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::{sleep_until, timeout};
 use xmpp_sm::{EndReason, LastWords, Nonza, Parting, StreamError, Write, delay};
 
+use super::places::Place;
 use super::stanza::Written;
 use super::xml::{self, Incoming, ReadError, XmlReader};
 
@@ -30,6 +31,8 @@ pub struct Connection {
     pub outbox: Outbox<WriteHalf<Box<dyn Io>>>,
     /// How long its client has to come to a session.
     pub login_until: Instant,
+    /// Its account's place that it takes, once it is known whose it is, and unless its session can be resumed.
+    pub place: Option<Place>,
 }
 
 /// What arrives on a connection.
@@ -46,7 +49,7 @@ pub enum Input {
 impl Connection {
     pub fn new(io: Box<dyn Io>) -> Self {
         let (read, write) = tokio::io::split(io);
-        Self { reader: XmlReader::new(read), outbox: Outbox::new(write), login_until: Instant::now() }
+        Self { reader: XmlReader::new(read), outbox: Outbox::new(write), login_until: Instant::now(), place: None }
     }
 
     pub fn into_inner(self) -> Box<dyn Io> {
@@ -231,11 +234,6 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
 /// A client that has no session is sent away.
 pub fn error(condition: &'static str) -> LastWords {
     LastWords { write: None, error: Some(StreamError::Other(condition)), reason: EndReason::PeerFault }
-}
-
-/// Client state indication (XEP-0352), of which nothing is made yet.
-pub fn is_csi(element: &Element) -> bool {
-    element.has_ns("urn:xmpp:csi:0") && matches!(element.name(), "active" | "inactive")
 }
 
 /// A number that nobody can guess.

@@ -39,6 +39,13 @@ impl Client {
 
     /// Logs in, and comes to where it can bind or resume.
     pub async fn login(server: &Running, user: &str) -> Self {
+        let mut client = Self::authenticated(server, user).await;
+        client.features = client.upto("</stream:features>").await;
+        client
+    }
+
+    /// Logs in, and waits for what the server makes of it.
+    pub async fn authenticated(server: &Running, user: &str) -> Self {
         let mut client = Self::connect(server).await;
         client.send(HEADER).await;
         client.upto("</stream:features>").await;
@@ -49,7 +56,6 @@ impl Client {
         client.send(&format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{plain}</auth>")).await;
         client.upto("</success>").await;
         client.send(HEADER).await;
-        client.features = client.upto("</stream:features>").await;
         client
     }
 

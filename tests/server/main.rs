@@ -10,7 +10,9 @@
 #![allow(clippy::duplicate_mod, reason = "the example client has the server's XML reader for its own")]
 
 mod blocked;
+mod bounds;
 mod client;
+mod csi;
 mod detach;
 mod ending;
 mod errors;
