@@ -1,14 +1,72 @@
-//! What the library does, rule by rule.
+//! What the library does, subject by subject.
 
-mod bad_input;
-mod conformance;
-mod costs;
-mod decisions;
-mod faults;
-mod options;
+mod acknowledging {
+    mod answering;
+    mod h;
+}
+mod buffer {
+    mod bounds;
+    mod full;
+    mod grace;
+    mod kept;
+    mod pressure;
+}
+mod client;
+mod closing {
+    mod ending;
+    mod giving_up;
+    mod stream;
+}
+mod costs {
+    mod allocations;
+    mod work;
+}
+mod counting {
+    mod stanzas;
+    mod wrap;
+}
+mod logs;
+mod negotiation {
+    mod enabling;
+    mod features;
+    mod granting;
+    mod pending;
+}
+mod pages;
+mod phases;
+mod receipts {
+    mod bounds;
+    mod open;
+    mod settled;
+}
+mod requests {
+    mod frequency;
+    mod held_back;
+    mod unanswered;
+}
+mod resumption {
+    mod refused;
+    mod resent;
+    mod value;
+    mod waiting;
+}
 mod session;
-mod session_client;
 mod sm_suite;
+mod stale_h;
 #[path = "../support/mod.rs"]
 mod support;
+mod syntax {
+    mod attributes;
+    mod elements;
+    mod sm_ids;
+    mod values;
+}
+mod take_over {
+    mod asking;
+    mod failing;
+}
+mod timers {
+    mod hearing;
+    mod lost;
+}
 mod xep_examples;

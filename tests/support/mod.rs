@@ -1,20 +1,29 @@
-//! What tests of the library share: two peers and the wire between them (`net`), one stream by itself (`raw`), a count of
-//! allocations (`count`), and the conformance suite of stores (`store`).
+//! What tests of the library share: two peers and the wire between them (`net`), one stream by itself (`raw`), streams
+//! in the middle of their work and what they refuse (`at_work`), a count of allocations (`count`), and the conformance
+//! suite of stores (`store`).
 
 // Each test binary uses a part of this.
 #![allow(dead_code, unused_imports)]
 
+pub mod at_work;
 pub mod count;
 pub mod net;
 pub mod raw;
 pub mod store;
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use xmpp_sm::{AckFreq, Config};
+use xmpp_sm::{AckFreq, Config, StaleH};
 
 pub use net::{Back, Conn, Net, Peer, Place, Side, state_of, wire};
+
+pub const JULIET: &str = "juliet@capulet.lit";
+pub const ROMEO: &str = "romeo@montague.lit";
+
+/// The last h is remembered.
+pub const STALE_H: StaleH =
+    StaleH { enabled: true, repeat_after: Some(Duration::from_secs(1800)), geriatric: Duration::from_secs(3600) };
 
 /// The defaults, but `<r/>` is only written when a test says so.
 pub fn quiet() -> Config {
@@ -28,4 +37,12 @@ pub fn asking_every(stanzas: u32) -> Config {
 
 pub fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
+}
+
+pub fn stanzas(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).expect("not zero")
+}
+
+pub fn bytes(number: usize) -> NonZeroUsize {
+    NonZeroUsize::new(number).expect("not zero")
 }

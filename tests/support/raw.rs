@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use xmpp_sm::{
-    Acked, Action, Config, Counter, Detached, Disconnected, Enable, Error, Inbound, Nonza, OpenReceipt, Parts, Receipt,
-    Resume, ResumeRequest, SmId, Stanza, StreamMgmt,
+    Acked, Action, Config, Counter, Detached, Disconnected, Enable, Error, Inbound, Nonza, NotResumed, NotResumedWhy,
+    OpenReceipt, Parts, Receipt, Resume, ResumeRequest, Resumed, Resumption, SmId, Stanza, StreamMgmt,
 };
 
 /// The SM-ID of every session here.
@@ -43,11 +43,72 @@ pub fn enabled<S: Stanza>(config: &Arc<Config>, now: Instant) -> StreamMgmt<S> {
     stream
 }
 
-/// A client's stream, bound, its `<enable/>` sent.
-pub fn enabling<S: Stanza>(config: &Arc<Config>) -> StreamMgmt<S> {
+/// A client's stream, with a resource bound.
+pub fn client<S: Stanza>(config: &Arc<Config>) -> StreamMgmt<S> {
     let mut stream = StreamMgmt::client(config.clone());
     stream.authenticated();
     stream.bound();
+    stream
+}
+
+/// A server's stream in the middle of its life: three handled, five sent at different times, two acknowledged.
+pub fn midway(config: &Arc<Config>, now: Instant) -> StreamMgmt<String> {
+    let mut stream = enabled(config, now);
+    for _ in 0..3 {
+        let receipt = deliver(&mut stream, now);
+        stream.record_handled(receipt).unwrap();
+    }
+    for n in 1..=5 {
+        let _ = stream.record_sent(format!("m{n}"), now + Duration::from_secs(n)).unwrap();
+    }
+    ack(&mut stream, 2, now + Duration::from_secs(6)).unwrap();
+    stream
+}
+
+/// Such a stream, lost.
+pub fn interrupted(config: &Arc<Config>, now: Instant) -> Detached<String> {
+    detach(midway(config, now), now + Duration::from_secs(10))
+}
+
+/// A client comes back, and its server lets it.
+pub fn comes_back(config: &Arc<Config>, session: Detached<String>, now: Instant) -> StreamMgmt<String> {
+    let h = session.acked();
+    let (mut client, _) = StreamMgmt::resume(config.clone(), session).unwrap();
+    let resumed = Nonza::Resumed(Resumed { previd: smid(), h });
+    assert!(matches!(client.handle(resumed.into(), now), Ok(Action::Resumed(_))));
+    client
+}
+
+/// Receipts are open: the request and the session come back.
+pub fn not_yet(resumed: Result<Resumption, NotResumed<String>>) -> (ResumeRequest, Detached<String>) {
+    let NotResumed { session, why } = resumed.unwrap_err();
+    let NotResumedWhy::ReceiptsOpen(request) = why else { panic!("receipts are open: {why}") };
+    (request, session)
+}
+
+/// An element of stream management or a stanza, as wire text without its namespace.
+pub fn read(xml: &str) -> Inbound {
+    let (name, rest) = xml.split_at(xml.find([' ', '/', '>']).expect("an element"));
+    let ns = if matches!(name, "<message" | "<presence" | "<iq") { "jabber:client" } else { xmpp_sm::NS };
+    let element = format!("{name} xmlns='{ns}'{rest}").parse().expect("well-formed");
+    Inbound::from_element(&element, "jabber:client")
+}
+
+/// Such an element arrives.
+pub fn feed<S: Stanza>(stream: &mut StreamMgmt<S>, xml: &str, now: Instant) -> Result<Action<S>, Error> {
+    stream.handle(read(xml), now)
+}
+
+/// A server is asked with this `<enable/>`, and grants it; gives what it writes.
+pub fn grant<S: Stanza>(stream: &mut StreamMgmt<S>, enable: &str, smid: Option<&str>) -> String {
+    let Ok(Action::Enable(request)) = feed(stream, enable, Instant::now()) else { panic!("not an <enable/>") };
+    let smid = smid.map(|smid| SmId::new(smid).expect("valid"));
+    stream.accept_enable(request, smid).expect("its own request").to_string()
+}
+
+/// A client's stream, bound, its `<enable/>` sent.
+pub fn enabling<S: Stanza>(config: &Arc<Config>) -> StreamMgmt<S> {
+    let mut stream = client(config);
     let _ = stream.enable().unwrap();
     stream
 }

@@ -1,0 +1,230 @@
+//! The last `h` of sessions that are gone, and its own end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use xmpp_sm::{
+    Condition, Config, Counter, EndReason, Failed, Lookup, MemoryStore, Nonza, NotResumed, NotResumedWhy, Refusal,
+    SessionStore, SmId, StaleH,
+};
+
+use crate::support::count::counted;
+use crate::support::raw::{deliver, detach, enabled, not_yet, resuming, smid};
+use crate::support::{JULIET, Net, STALE_H, Side, bytes, quiet, secs};
+
+fn asks_again(net: &mut Net, answer: &str) {
+    let conn = net.open(JULIET);
+    net.authenticate(conn);
+    net.skip();
+    net.client_writes(conn, "<resume previd='sm-1' h='0'/>");
+    net.expect(&format!(
+        "C{conn}: <resume h='0' previd='sm-1'/>
+         S{conn}: {answer}"
+    ));
+}
+
+#[test]
+fn p12_an_expired_stale_h_is_not_answered_swept_or_not() {
+    for repeat_after in [STALE_H.repeat_after, None] {
+        let mut net = Net::new(quiet().stale_h(StaleH { repeat_after, ..STALE_H }));
+        let conn = net.login(JULIET);
+        net.client_sends(conn, "<message/>");
+        net.run();
+        net.cut(conn);
+        net.advance(secs(600));
+        net.ended(&[(conn, EndReason::Expired)]);
+        asks_again(&mut net, "<failed h='1'><item-not-found/></failed>");
+        net.advance(STALE_H.geriatric);
+        asks_again(&mut net, "<failed h='1'><item-not-found/></failed>");
+        net.advance(secs(1));
+        asks_again(&mut net, "<failed><item-not-found/></failed>");
+        net.advance(secs(1800));
+        asks_again(&mut net, "<failed><item-not-found/></failed>");
+        assert_eq!(net.store.stale_len(), usize::from(repeat_after.is_none()));
+    }
+}
+
+fn come_and_go(store: &MemoryStore<u64>, n: u64, owner: &str, now: Instant) {
+    let smid = SmId::new(&format!("sm-{n}")).unwrap();
+    let epoch = store.register(&smid, owner, n, now).unwrap().epoch;
+    store.retire(&smid, owner, epoch, Counter::ZERO, now).unwrap();
+}
+
+#[test]
+fn p12_collecting_costs_by_what_has_expired() {
+    let now = Instant::now();
+    let store = MemoryStore::new(&Config::default().stale_h(STALE_H));
+    (0..20_000).for_each(|n| come_and_go(&store, n, &format!("user{n}@example.com"), now));
+    // A collection that scans the table takes 4 * 10^9 steps here, and nobody would see its end.
+    let collect = || (0..200_000).map(|_| store.sweep(now + STALE_H.geriatric).dropped).sum::<usize>();
+    let (swept, counts) = counted(collect);
+    assert_eq!((swept, counts, store.stale_len()), (0, Default::default(), 20_000));
+}
+
+#[test]
+fn p18_stale_records_go_with_time() {
+    let now = Instant::now();
+    let store = MemoryStore::new(&Config::default().stale_h(STALE_H));
+    // A session every ten seconds for a day, and a host that sweeps when it is told to.
+    let mut most = 0;
+    for second in (0..86_400).step_by(10) {
+        let now = now + Duration::from_secs(second);
+        come_and_go(&store, second, &format!("user{second}@example.com"), now);
+        if store.next_sweep().is_some_and(|due| due <= now) {
+            let _ = store.sweep(now);
+        }
+        most = most.max(store.stale_len());
+    }
+    assert!(most <= 360 + 180 + 1, "{most}");
+    let end = now + Duration::from_secs(86_400) + STALE_H.geriatric;
+    assert_ne!(store.sweep(store.next_sweep().unwrap().max(end)).dropped, 0);
+    assert_eq!((store.next_sweep(), store.stale_len(), store.len()), (None, 0, 0));
+}
+
+#[test]
+fn p18_stale_records_have_a_cap() {
+    let now = Instant::now();
+    let store = MemoryStore::new(&Config::default().stale_h(STALE_H)).stale_per_owner(bytes(100));
+    for n in 0..10_000 {
+        come_and_go(&store, n, JULIET, now);
+        assert!(store.stale_len() <= 100);
+    }
+    let lookup = |n: u64| store.lookup(&SmId::new(&format!("sm-{n}")).unwrap(), JULIET, now).unwrap();
+    assert_eq!((lookup(9899), lookup(9900)), (Lookup::NotFound, Lookup::StaleH(Counter::ZERO)));
+}
+
+#[test]
+fn stale_h_is_kept_when_it_is_answered_and_not_past_geriatric() {
+    for (enabled, closed) in [(true, false), (true, true), (false, false)] {
+        let mut net = Net::new(quiet().stale_h(StaleH { enabled, ..StaleH::default() }));
+        let conn = net.login(JULIET);
+        for _ in 0..3 {
+            net.client_sends(conn, "<message/>");
+        }
+        net.run();
+        if closed {
+            net.closes(conn, Side::Client);
+            net.run();
+        } else {
+            net.cut(conn);
+            net.advance(secs(600));
+        }
+        // A session that was closed in good order is not asked for.
+        let known = enabled && !closed;
+        let answer =
+            if known { "<failed h='3'><item-not-found/></failed>" } else { "<failed><item-not-found/></failed>" };
+        // The first answer may not have arrived.
+        for _ in 0..3 {
+            asks_again(&mut net, answer);
+        }
+        net.advance(secs(3601));
+        asks_again(&mut net, "<failed><item-not-found/></failed>");
+    }
+}
+
+/// What a store says about a session of `h` 7 that was retired so long ago.
+fn stale_after(stale_h: StaleH, after: Duration) -> Lookup<u64> {
+    let now = Instant::now();
+    let store = MemoryStore::new(&Config::default().stale_h(stale_h));
+    let epoch = store.register(&smid(), JULIET, 1, Instant::now()).unwrap().epoch;
+    store.retire(&smid(), JULIET, epoch, Counter::new(7), now).unwrap();
+    store.lookup(&smid(), JULIET, now + after).unwrap()
+}
+
+#[test]
+fn stale_h_is_not_remembered() {
+    let default = MemoryStore::<u64>::new(&Config::default());
+    let epoch = default.register(&smid(), JULIET, 1, Instant::now()).unwrap().epoch;
+    default.retire(&smid(), JULIET, epoch, Counter::new(7), Instant::now()).unwrap();
+    assert_eq!(default.lookup(&smid(), JULIET, Instant::now()), Ok(Lookup::NotFound));
+    assert_eq!((StaleH::default().enabled, default.stale_len()), (false, 0));
+}
+
+#[test]
+fn stale_h_enabled_remembers_it_for_3600_s() {
+    let on = StaleH { enabled: true, ..StaleH::default() };
+    assert_eq!(stale_after(on, secs(3600)), Lookup::StaleH(Counter::new(7)));
+    assert_eq!(stale_after(on, secs(3601)), Lookup::NotFound);
+}
+
+#[test]
+fn stale_h_geriatric_is_how_old_it_may_be() {
+    let on = StaleH { enabled: true, geriatric: secs(10), ..StaleH::default() };
+    assert_eq!(stale_after(on, secs(10)), Lookup::StaleH(Counter::new(7)));
+    assert_eq!(stale_after(on, secs(11)), Lookup::NotFound);
+}
+
+#[test]
+fn stale_h_repeat_after_is_1800_s_another_or_never() {
+    let now = Instant::now();
+    let on = StaleH { enabled: true, ..StaleH::default() };
+    for (stale_h, repeat_after) in [
+        (on, Some(secs(1800))),
+        (StaleH { repeat_after: Some(secs(5)), ..on }, Some(secs(5))),
+        (StaleH { repeat_after: None, ..on }, None),
+    ] {
+        let store = MemoryStore::new(&Config::default().stale_h(stale_h));
+        let epoch = store.register(&smid(), JULIET, 1, Instant::now()).unwrap().epoch;
+        store.retire(&smid(), JULIET, epoch, Counter::ZERO, now).unwrap();
+        assert_eq!(store.next_sweep(), repeat_after.map(|after| now + after));
+        let _ = store.sweep(now + secs(6));
+        assert_eq!(store.next_sweep(), repeat_after.map(|after| now + secs(6) + after));
+    }
+}
+
+/// The age of the last h runs from the deadline to now, also where the host took its time since the client asked.
+#[test]
+fn a_last_h_that_has_become_too_old_meanwhile_is_not_told() {
+    let now = Instant::now();
+    let stale_h = StaleH { enabled: true, geriatric: secs(100), ..StaleH::default() };
+    let config = Arc::new(quiet().stale_h(stale_h));
+    for (waited, told) in [(100, Some(Counter::new(1))), (101, None)] {
+        let mut stream = enabled::<String>(&config, now);
+        let receipt = deliver(&mut stream, now);
+        let (mut again, request) = resuming(&config, 0, now + secs(610));
+        let NotResumed { mut session, why } =
+            again.accept_resume(request, detach(stream, now), now + secs(610)).unwrap_err();
+        let NotResumedWhy::ReceiptsOpen(request) = why else { panic!("a receipt is open: {why}") };
+        session.record_handled(receipt).unwrap();
+        let NotResumed { why, .. } = again.accept_resume(request, session, now + secs(600 + waited)).unwrap_err();
+        let write = Nonza::Failed(Failed { h: told, condition: Some(Condition::ItemNotFound) });
+        assert_eq!(why, NotResumedWhy::Refused { write, refusal: Refusal::Expired(told) }, "{waited}");
+    }
+}
+
+#[test]
+fn receipts_that_are_open_keep_the_last_h_of_an_expired_session_true_too() {
+    let (now, config) = (Instant::now(), Arc::new(quiet().stale_h(StaleH { enabled: true, ..StaleH::default() })));
+    let mut stream = enabled::<String>(&config, now);
+    let receipt = deliver(&mut stream, now);
+    let session = detach(stream, now);
+    let late = now + secs(700);
+    let (mut again, request) = resuming(&config, 0, late);
+    let (request, mut session) = not_yet(again.accept_resume(request, session, late));
+    session.record_handled(receipt).unwrap();
+    let NotResumed { session, why } = again.accept_resume(request, session, late).unwrap_err();
+    let h = Some(Counter::new(1));
+    let write = Nonza::Failed(Failed { h, condition: Some(Condition::ItemNotFound) });
+    assert_eq!(why, NotResumedWhy::Refused { write, refusal: Refusal::Expired(h) });
+    assert!(session.expire(late).is_ok());
+}
+
+#[test]
+fn an_expired_session_tells_its_last_h_only_where_stale_h_is_kept_and_for_a_time() {
+    let now = Instant::now();
+    let on = StaleH { enabled: true, geriatric: secs(100), ..StaleH::default() };
+    for (stale_h, late, told) in [
+        (on, secs(600), true),
+        (on, secs(700), true),
+        (on, secs(701), false),
+        (StaleH { enabled: false, ..on }, secs(600), false),
+    ] {
+        let config = Arc::new(quiet().stale_h(stale_h));
+        let session = detach(enabled::<String>(&config, now), now);
+        let (mut again, request) = resuming(&config, 0, now + late);
+        let NotResumed { why, .. } = again.accept_resume(request, session, now + late).unwrap_err();
+        let h = told.then_some(Counter::ZERO);
+        let write = Nonza::Failed(Failed { h, condition: Some(Condition::ItemNotFound) });
+        assert_eq!(why, NotResumedWhy::Refused { write, refusal: Refusal::Expired(h) }, "{stale_h:?} {late:?}");
+    }
+}
