@@ -34,6 +34,7 @@ mod counter;
 pub mod delay;
 mod detached;
 mod error;
+pub mod inline;
 mod nonza;
 pub mod phases;
 mod queue;
@@ -53,8 +54,9 @@ pub use nonza::{Condition, Enable, Enabled, FEATURE, Failed, Kind, Location, NS,
 pub use queue::{Queued, Returned, Unacked, Undelivered, WrongH};
 pub use receipts::{NotOpen, OpenReceipt, Receipt, ReceiptError};
 pub use session::{
-    Arrival, Early, Event, Fate, Leftover, Leftovers, MustBind, NotNow, NotSent, NotSentWhy, NotTaken, Offer, Parting,
-    Refused, Session, SessionEnded, Taker, Unbound, Write, WrongAccount,
+    Arrival, Bound, Early, Event, Fate, Features, Inline, Leftover, Leftovers, MustBind, NotNow, NotSent, NotSentWhy,
+    NotTaken, Offer, Parting, Refused, Replay, Session, SessionEnded, Success, Taker, Twice, Unbound, Write,
+    WrongAccount,
 };
 pub use smid::{InvalidText, RandomError, SmId};
 pub use stanza::{Measured, Stanza};

@@ -5,6 +5,7 @@ mod client;
 mod closing;
 mod event;
 mod evicted;
+mod inline;
 mod receive;
 mod take;
 mod timers;
@@ -19,6 +20,7 @@ use std::time::Instant;
 pub use client::{MustBind, Offer, WrongAccount};
 pub use closing::{Fate, Leftover, Leftovers, SessionEnded};
 pub use event::{Arrival, Event, NotNow, NotSent, NotSentWhy, Parting};
+pub use inline::{Bound, Features, Inline, Replay, Success, Twice};
 pub use take::{Refused, Taker};
 pub use unbound::{Early, NotTaken, Unbound};
 pub use write::Write;
@@ -265,7 +267,7 @@ impl<S: Stanza, C> Session<S, C> {
     ) -> Result<(), Foreign<EnableRequest>> {
         let State::Live(stream) = &mut self.state else { return Err(Foreign(request)) };
         let enabled = stream.accept_enable(request, smid)?;
-        self.unwritten.extend([Front::Flush, Front::Nonza(enabled), Front::Flush]);
+        self.reply_to_enable(enabled);
         self.tell_hearing(now);
         Ok(())
     }
@@ -278,8 +280,22 @@ impl<S: Stanza, C> Session<S, C> {
     pub fn refuse_enable(&mut self, request: EnableRequest, why: Condition) -> Result<(), Foreign<EnableRequest>> {
         let State::Live(stream) = &mut self.state else { return Err(Foreign(request)) };
         let failed = stream.refuse_enable(request, why)?;
-        self.unwritten.push(Front::Nonza(failed));
+        self.reply_to_enable(failed);
         Ok(())
+    }
+
+    /// `<enabled/>` or `<failed/>`, into `<success/>` if it was asked for there.
+    fn reply_to_enable(&mut self, reply: Nonza) {
+        match self.unwritten.success() {
+            Some(success) if success.waits => {
+                success.set_enable(reply);
+                self.unwritten.push(Front::Flush);
+            }
+            _ if matches!(reply, Nonza::Enabled(_)) => {
+                self.unwritten.extend([Front::Flush, Front::Nonza(reply), Front::Flush]);
+            }
+            _ => self.unwritten.push(Front::Nonza(reply)),
+        }
     }
 
     /// Asks the peer for an acknowledgement, of the host's own accord.

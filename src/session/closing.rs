@@ -162,9 +162,15 @@ impl<S: Stanza, C> Session<S, C> {
 
     /// Nothing is waited for any more.
     pub(super) fn finish_ending(&mut self) {
-        let Some(ending) = self.ending.take() else { return };
+        let Some(mut ending) = self.ending.take() else { return };
         let reason = ending.last.reason;
-        let unsaid = self.unwritten.take_front();
+        let has_success = self.unwritten.success().is_some();
+        let mut unsaid = self.unwritten.take_front();
+        if has_success {
+            // Before `<success/>` the peer takes nothing but an error.
+            unsaid.retain(|front| matches!(front, Front::Error(_)));
+            ending.last.write = None;
+        }
         if let Some(connection) = self.connection.take() {
             let parting = match (ending.is_said, unsaid.is_empty()) {
                 (true, true) => Parting::Close,
@@ -213,7 +219,7 @@ fn take_in(last: LastWords, front: Front) -> LastWords {
         Front::Nonza(_) if is_reply => last,
         Front::Nonza(nonza) => LastWords { write: Some(nonza), ..last },
         Front::Error(error) => LastWords { error: Some(error), ..last },
-        Front::Flush | Front::Close => last,
+        Front::Success(_) | Front::Flush | Front::Close => last,
     }
 }
 

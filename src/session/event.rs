@@ -28,6 +28,9 @@ pub enum Event<S, C> {
     Refused(Refused<C>),
     /// The session goes on over a new connection.
     Resumed,
+    /// Server: the peer asks for stream management in its Bind 2 `<bind/>`: see [`Arrival::Enable`]. `<success/>` waits
+    /// for it.
+    Enable(EnableRequest),
     /// The peer has taken responsibility for this stanza. Only where
     /// [`return_acknowledged`](crate::Session::return_acknowledged) is on.
     Acknowledged(Returned<S>),

@@ -5,6 +5,7 @@ use std::fmt;
 use std::mem;
 use std::time::Instant;
 
+use super::inline::Success;
 use super::receive::Acknowledged;
 use super::timers::after;
 use super::unbound::Unbound;
@@ -57,9 +58,8 @@ impl<C> Taker<C> {
 
     /// The session is not to be had.
     pub fn refuse(self, why: Refusal) -> Refused<C> {
-        let Self { mut stream, request, connection } = self;
-        let failed = stream.refuse(request, why).unwrap_or_else(|_| why.into_failed());
-        Refused { stream, connection, failed }
+        let Self { stream, connection, .. } = self;
+        stream.into_refused(connection, why.into_failed())
     }
 }
 
@@ -77,8 +77,9 @@ pub struct Refused<C> {
     pub stream: Unbound,
     /// The connection.
     pub connection: C,
-    /// What to write first.
-    pub failed: Nonza,
+    /// What to write first. `None`: the session was asked for inline, and `<failed/>` goes into `<success/>`: see
+    /// [`Unbound::poll`].
+    pub failed: Option<Nonza>,
 }
 
 impl<C> fmt::Debug for Refused<C> {
@@ -185,14 +186,18 @@ impl<S: Stanza, C> Session<S, C> {
         }
         let Some(waiter) = self.waiter.take() else { return };
         let State::Detached(session) = mem::replace(&mut self.state, State::Over) else { return };
-        let Taker { mut stream, request, connection } = waiter.taker;
+        let Taker { stream, request, connection } = waiter.taker;
         let mut engine = stream.engine();
         let request = engine.adopt_request(request);
         let mut events = VecDeque::new();
         let mut acknowledged = Acknowledged { into: &mut events, are_wanted: self.returns_acknowledged };
         match engine.accept_resume_into(request, session, now, &mut acknowledged) {
             Ok(Resumption { write, after }) => {
-                self.unwritten.extend([Front::Flush, Front::Nonza(write), Front::Flush]);
+                match stream.is_inline() {
+                    true => self.unwritten.push(Front::Success(Box::new(Success::resumed(write)))),
+                    false => self.unwritten.extend([Front::Flush, Front::Nonza(write)]),
+                }
+                self.unwritten.push(Front::Flush);
                 self.state = State::Live(engine);
                 self.connection = Some(connection);
                 self.events.push_back(Event::Resumed);
@@ -206,8 +211,7 @@ impl<S: Stanza, C> Session<S, C> {
                     NotResumedWhy::Refused { write, .. } => write,
                     _ => Refusal::Because(Condition::InternalServerError).into_failed(),
                 };
-                stream.leave_pending();
-                self.events.push_back(Event::Refused(Refused { stream, connection, failed }));
+                self.events.push_back(Event::Refused(stream.into_refused(connection, failed)));
             }
         }
     }

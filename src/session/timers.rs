@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::write::Front;
 use super::{Session, State};
 use crate::detached::EndReason;
 use crate::error::{LastWords, Reaction};
@@ -97,7 +96,7 @@ impl<S: Stanza, C> Session<S, C> {
         {
             match write {
                 Some(Nonza::AckRequest) => self.unwritten.request = true,
-                Some(nonza) => self.unwritten.push(Front::Nonza(nonza)),
+                Some(failed) => self.reply_to_enable(failed),
                 None => {}
             }
             self.tell_hearing(now);

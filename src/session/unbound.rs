@@ -7,7 +7,8 @@ use std::time::Instant;
 use minidom::Element;
 use thiserror::Error;
 
-use super::take::Taker;
+use super::inline::{Inline, Inlined, Replay, Success, failed_by};
+use super::take::{Refused, Taker};
 use super::write::Front;
 use super::{NotNow, Session, State};
 use crate::config::Config;
@@ -34,7 +35,7 @@ use crate::stream::{Action, Foreign, Inbound, Refusal, ResumeRequest, StreamMgmt
 /// };
 /// // ... the store knows no session of that SM-ID and owner ...
 /// let failed = stream.refuse(request, Refusal::NotFound)?;
-/// assert!(failed.to_string().contains("<item-not-found "));
+/// assert!(failed.is_some_and(|failed| failed.to_string().contains("<item-not-found ")));
 /// let session = stream.bind::<String, ()>(());
 /// # let _ = session;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -48,6 +49,8 @@ pub struct Unbound {
     kind: Kind,
     /// Its place among the streams that have authenticated.
     serial: Tag,
+    /// What its client asks for in `<authenticate/>`, until that is in `<success/>`.
+    inline: Option<Box<Inlined>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +70,8 @@ impl Stanza for Nothing {
     }
 }
 
-/// What to do about an element that arrived before there is a session.
+/// What to do about an element that arrived before there is a session, or about what a client asks for in its
+/// `<authenticate/>`.
 #[derive(Debug)]
 #[must_use = "the peer waits for what this asks the host to do"]
 #[non_exhaustive]
@@ -87,6 +91,13 @@ pub enum Early {
     Begin,
     /// Not a stanza and not stream management: the host handles it.
     Other,
+    /// [Inline](Unbound::poll): the client asks for a resource by this `<bind xmlns='urn:xmpp:bind:0'/>`. Choose one, and
+    /// call [`bind`](Unbound::bind): the session writes `<success/>`. The other children of the element are the host's,
+    /// `<tag/>` for instance. If no resource can be bound, call [`poll`](Unbound::poll) again.
+    Bind(Element),
+    /// [Inline](Unbound::poll): the client has no session by now. Write `<success/>` with the bare JID and what this
+    /// holds, and the features that follow.
+    Success(Success),
 }
 
 /// The stream does not wait for this request. All comes back.
@@ -120,7 +131,41 @@ impl Unbound {
     }
 
     fn of_kind(config: Arc<Config>, owner: Arc<str>, kind: Kind) -> Self {
-        Self { engine: Box::new(engine(&config, kind)), serial: Tag::new(&config), config, owner, kind }
+        let engine = Box::new(engine(&config, kind));
+        Self { engine, serial: Tag::new(&config), config, owner, kind, inline: None }
+    }
+
+    /// What the client has asked for in its `<authenticate/>` is done by [`poll`](Self::poll), and written in `<success/>`,
+    /// which the host has not written yet.
+    pub fn with_inline(mut self, inline: Inline, replay: Replay) -> Self {
+        self.inline = Some(Box::new(Inlined::new(inline, replay)));
+        self
+    }
+
+    /// What to do next about what the client asks for [in its `<authenticate/>`](Self::with_inline), in the order that
+    /// [XEP-0198](https://xmpp.org/extensions/xep-0198.html#inline-resume) and
+    /// [XEP-0386](https://xmpp.org/extensions/xep-0386.html#bind-request) fix: first [`Early::Resume`], and if the client does not
+    /// get its session, [`Early::Bind`]; without either, [`Early::Success`]. `None`: there is nothing left of it, and
+    /// elements may be read.
+    pub fn poll(&mut self, now: Instant) -> Option<Early> {
+        if self.engine.poll_timeout().is_some() {
+            // The host has the request.
+            return None;
+        }
+        let Inlined { inline, failed, bind_at } = &mut **self.inline.as_mut()?;
+        if let Some(resume) = inline.resume.take() {
+            match self.engine.handle(resume, now) {
+                Ok(Action::Resume(request)) => return Some(Early::Resume(request)),
+                Ok(_) => {}
+                Err(error) => *failed = Some(failed_by(&error)),
+            }
+        }
+        if let Some(bind) = inline.bind.take() {
+            *bind_at = Some(now);
+            return Some(Early::Bind(bind));
+        }
+        let failed = self.inline.take()?.failed;
+        Some(Early::Success(Success::without_session(failed, self.has_feature())))
     }
 
     /// What to write about an element that arrives before authentication, if anything: `<failed/>` for a request of
@@ -153,8 +198,12 @@ impl Unbound {
     ///
     /// # Errors
     ///
-    /// [`NotNow`] while the host has a [`ResumeRequest`]: keep the element, answer the request, and give it once more.
+    /// [`NotNow`] while the host has a [`ResumeRequest`], or [`poll`](Self::poll) something to do: keep the element, do that,
+    /// and give it once more.
     pub fn handle(&mut self, inbound: Inbound, now: Instant) -> Result<Early, NotNow> {
+        if self.inline.is_some() {
+            return Err(NotNow);
+        }
         let begins = self.kind == Kind::WithoutBind;
         Ok(match self.engine.handle(inbound, now) {
             Ok(Action::Deliver(_)) if begins => Early::Begin,
@@ -184,16 +233,36 @@ impl Unbound {
     /// Refuses a [`ResumeRequest`] that was dropped, once [`request_timeout`](Config::request_timeout) is over: returns the
     /// `<failed/>` to write. Calling it early is a no-op.
     pub fn timeout(&mut self, now: Instant) -> Option<Nonza> {
-        self.engine.handle_timeout(now).ok().flatten()
+        let failed = self.engine.handle_timeout(now).ok().flatten()?;
+        self.unless_inline(failed)
     }
 
     /// The peer does not get the session that it asked for. Returns the `<failed/>` to write. The stream goes on.
+    /// `None`: it was asked for inline, and `<failed/>` goes into `<success/>`: [`poll`](Self::poll).
     ///
     /// # Errors
     ///
     /// [`Foreign`], with the request, if the stream does not wait for it.
-    pub fn refuse(&mut self, request: ResumeRequest, why: Refusal) -> Result<Nonza, Foreign<ResumeRequest>> {
-        self.engine.refuse_resume(request, why)
+    pub fn refuse(&mut self, request: ResumeRequest, why: Refusal) -> Result<Option<Nonza>, Foreign<ResumeRequest>> {
+        let failed = self.engine.refuse_resume(request, why)?;
+        Ok(self.unless_inline(failed))
+    }
+
+    /// `<failed/>`, unless it goes into `<success/>`.
+    fn unless_inline(&mut self, failed: Nonza) -> Option<Nonza> {
+        match &mut self.inline {
+            Some(inlined) => {
+                inlined.failed = Some(failed);
+                None
+            }
+            None => Some(failed),
+        }
+    }
+
+    pub(super) fn into_refused<C>(mut self, connection: C, failed: Nonza) -> Refused<C> {
+        self.engine.leave_pending();
+        let failed = self.unless_inline(failed);
+        Refused { stream: self, connection, failed }
     }
 
     /// The peer asks for a session that the host has found: bundles the stream and its connection into what the session
@@ -211,16 +280,22 @@ impl Unbound {
 
     /// A resource is bound, or there is none to be: the session begins. `<enable/>` may come. A [`ResumeRequest`] that is
     /// not answered by now is refused.
+    ///
+    /// If the resource was asked for [inline](Early::Bind), the session writes `<success/>`, once the `<enable/>` that may be
+    /// in `<bind/>` [is answered](crate::Event::Enable).
     pub fn bind<S: Stanza, C>(self, connection: C) -> Session<S, C> {
         let mut engine = engine(&self.config, self.kind);
         if self.kind != Kind::WithoutBind {
             engine.bound();
         }
-        let is_pending = self.engine.poll_timeout().is_some();
+        // The host has dropped the peer's request, or forgotten it.
+        let is_asked = |inlined: &Inlined| inlined.inline.resume.is_some();
+        let is_pending = self.engine.poll_timeout().is_some() || self.inline.as_deref().is_some_and(is_asked);
+        let failed = is_pending.then(|| Nonza::failed(Condition::InternalServerError));
         let mut session = Session::new(self.config, self.owner, State::Live(engine), Some(connection));
-        if is_pending {
-            // The host has dropped the peer's request, or forgotten it.
-            session.unwritten.push(Front::Nonza(Nonza::failed(Condition::InternalServerError)));
+        match self.inline {
+            None => session.unwritten.extend(failed.map(Front::Nonza)),
+            Some(inlined) => session.begin_inline(*inlined, failed),
         }
         session
     }
@@ -239,8 +314,9 @@ impl Unbound {
         self.serial
     }
 
-    pub(super) fn leave_pending(&mut self) {
-        self.engine.leave_pending();
+    /// Whether the former session was asked for in `<authenticate/>`.
+    pub(super) fn is_inline(&self) -> bool {
+        self.inline.is_some()
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::backlog::Waiting;
 use super::evicted::Evicted;
+use super::inline::Success;
 use super::{Session, State};
 use crate::config::OnFull;
 use crate::counter::Counter;
@@ -29,6 +30,9 @@ pub enum Write<'a, S> {
     },
     /// An element of stream management.
     Nonza(Nonza),
+    /// `<success/>`, of which this is what stream management has to say, and the features that follow it. Only where the
+    /// client has asked [inline](crate::Unbound::with_inline).
+    Success(Box<Success>),
     /// The last stream error.
     StreamError(StreamError),
     /// `</stream:stream>`. Nothing follows.
@@ -43,6 +47,7 @@ pub enum Write<'a, S> {
 pub(super) enum Front {
     Flush,
     Nonza(Nonza),
+    Success(Box<Success>),
     Error(StreamError),
     Close,
 }
@@ -77,11 +82,18 @@ impl Unwritten {
         items.into_iter().for_each(|item| self.push(item));
     }
 
-    #[inline]
     pub(super) fn pop(&mut self) -> Option<Front> {
         let front = self.front.as_mut()?.pop_front();
         self.front.take_if(|left| left.is_empty());
         front
+    }
+
+    /// `<success/>`, which comes before all else.
+    pub(super) fn success(&mut self) -> Option<&mut Success> {
+        match self.front.as_mut()?.front_mut() {
+            Some(Front::Success(success)) => Some(success),
+            _ => None,
+        }
     }
 
     /// All that was to be written before anything else.
@@ -111,6 +123,7 @@ impl<S> From<Front> for Write<'_, S> {
         match front {
             Front::Flush => Self::Flush,
             Front::Nonza(nonza) => Self::Nonza(nonza),
+            Front::Success(success) => Self::Success(success),
             Front::Error(error) => Self::StreamError(error),
             Front::Close => Self::Close,
         }
@@ -168,8 +181,8 @@ impl<S: Stanza, C> Session<S, C> {
 
     #[inline]
     fn choose(&mut self, now: Instant) -> Option<Next> {
-        if let Some(front) = self.unwritten.pop() {
-            return Some(Next::Front(front));
+        if self.unwritten.front.is_some() {
+            return self.choose_front();
         }
         let State::Live(stream) = &self.state else { return None };
         let unwritten = &mut self.unwritten;
@@ -195,6 +208,19 @@ impl<S: Stanza, C> Session<S, C> {
             return mem::take(&mut unwritten.request_resent).then_some(Next::AckRequest);
         }
         self.choose_new(now)
+    }
+
+    fn choose_front(&mut self) -> Option<Next> {
+        if let Some(success) = self.unwritten.success() {
+            // What it says depends on the host's answer.
+            if success.waits {
+                return None;
+            }
+            if let (Some(features), State::Live(stream)) = (&mut success.features, &self.state) {
+                features.sm = stream.has_feature();
+            }
+        }
+        self.unwritten.pop().map(Next::Front)
     }
 
     #[inline]

@@ -25,6 +25,7 @@ mod counting {
     mod stanzas;
     mod wrap;
 }
+mod inline;
 mod logs;
 mod negotiation {
     mod enabling;

@@ -144,7 +144,7 @@ impl Server {
                     let host = self.host(stream.owner());
                     let Some(refused) = resume(stream, request, conn, &host) else { return };
                     (stream, conn) = (refused.stream, refused.connection);
-                    conn.write(Write::Nonza(refused.failed));
+                    refused.failed.into_iter().for_each(|failed| conn.write(Write::Nonza(failed)));
                 }
                 Ok(Early::Write(nonza)) => conn.write(Write::Nonza(nonza)),
                 other => unreachable!("{other:?}"),
@@ -255,7 +255,7 @@ impl server_loop::Host for Host {
 
     fn log_in(&self, refused: Refused<Conn>) {
         let Refused { stream, mut connection, failed } = refused;
-        connection.write(Write::Nonza(failed));
+        failed.into_iter().for_each(|failed| connection.write(Write::Nonza(failed)));
         tokio::spawn(self.server.clone().log_in(stream, connection));
     }
 

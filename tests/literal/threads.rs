@@ -187,7 +187,7 @@ fn serve(mut session: Session<String, Pipe>, (me, mailbox): &Mailbox, host: &Arc
 
 impl Host {
     fn go_on(self: &Arc<Self>, refused: Refused<Pipe>) {
-        refused.connection.write(&refused.failed.to_string());
+        refused.failed.iter().for_each(|failed| refused.connection.write(&failed.to_string()));
         self.listen(refused.stream, refused.connection);
     }
 

@@ -188,7 +188,7 @@ fn said(event: Event<Bytes, u32>) -> Said {
             let words = last.write.iter().map(short).chain(last.error.map(|error| error.condition().to_owned()));
             Said::Parted(connection, words.collect::<Vec<_>>().join(" "))
         }
-        Event::Refused(refused) => Said::Refused(refused.connection, short(&refused.failed)),
+        Event::Refused(refused) => Said::Refused(refused.connection, refused.failed.iter().map(short).collect()),
         Event::Resumed => Said::Resumed,
         Event::Acknowledged(returned) => Said::Acknowledged(String::from_utf8(returned.stanza.to_vec()).unwrap()),
         Event::Ended(ended) => Said::Ended(*ended),

@@ -1,5 +1,5 @@
 //! The examples of [XEP-0198](https://xmpp.org/extensions/xep-0198.html) 1.6.3, in their order and under their
-//! captions, as transcripts. Those about SASL2 and Bind2 are not here.
+//! captions, as transcripts. Those about SASL2 and Bind2 are in `inline`.
 //!
 //! Where the XEP has a placeholder there is a value. The server always says `max`, which the XEP leaves open.
 

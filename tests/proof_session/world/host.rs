@@ -212,7 +212,7 @@ impl World<'_> {
     /// A connection goes on with its login.
     pub fn refused(&mut self, refused: xmpp_sm::Refused<usize>) {
         let link = &mut self.links[refused.connection];
-        link.push(1, Elem::Nonza(refused.failed));
+        refused.failed.into_iter().for_each(|failed| link.push(1, Elem::Nonza(failed)));
         link.end[1] = End::Unbound(refused.stream, Request::None);
     }
 

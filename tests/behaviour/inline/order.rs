@@ -1,0 +1,231 @@
+//! What comes first, what waits for what, and what a host cannot get wrong.
+
+use std::sync::Arc;
+
+use xmpp_sm::{
+    Config, Early, EndReason, Event, Inline, NotNow, Parting, Refusal, Replay, Session, SmId, StreamError, Unbound,
+    Write,
+};
+
+use super::examples::assert_success;
+use super::stage::{OWNER, Outcome, Stage, authenticate, early};
+
+const RESUME: &str = "<resume xmlns='urn:xmpp:sm:3' h='0' previd='some-long-sm-id'/>";
+const BIND: &str = "<bind xmlns='urn:xmpp:bind:0'><enable xmlns='urn:xmpp:sm:3' resume='true'/></bind>";
+
+fn unbound(stage: &Stage, children: &str) -> Unbound {
+    let inline = Inline::from_authenticate(&authenticate(children)).unwrap();
+    Unbound::new(stage.config.clone(), OWNER).with_inline(inline, Replay::Impossible)
+}
+
+/// `<resume/>` is processed first, wherever it stands.
+#[test]
+fn the_session_comes_before_the_resource_in_any_order_of_the_elements() {
+    for children in [format!("{RESUME}{BIND}"), format!("{BIND}{RESUME}")] {
+        let stage = Stage::new(Config::default());
+        let former = stage.lost_session(OWNER, &["<one/>"]);
+        let Outcome::Session(at) = stage.authenticate(OWNER, &children) else { panic!() };
+        assert_eq!((at, stage.members.lock().unwrap().len()), (former, 1), "nothing is bound");
+        assert!(stage.written(at)[0].contains("<resumed"));
+    }
+}
+
+#[test]
+fn a_session_that_is_connected_leaves_its_connection_with_conflict() {
+    let stage = Stage::new(Config::default());
+    let former = stage.session(OWNER, &["<one/>"]);
+    let inline = Inline::from_authenticate(&authenticate(RESUME)).unwrap();
+    let mut stream = Unbound::new(stage.config.clone(), OWNER).with_inline(inline, Replay::Impossible);
+    let Some(Early::Resume(request)) = stream.poll(stage.now) else { panic!() };
+    let taker = stream.take(request, Default::default()).unwrap();
+    let session = &mut stage.members.lock().unwrap()[former].session;
+    session.take(taker, stage.now);
+    let Some(Event::Left { parting: Parting::Say(last), .. }) = session.poll() else { panic!() };
+    assert_eq!(last.error, Some(StreamError::Conflict));
+    assert!(matches!(session.poll(), Some(Event::Resumed)));
+    let Some((_, Write::Success(success))) = session.next_write(stage.now) else { panic!() };
+    assert_eq!((success.bound, success.features), (None, None));
+}
+
+/// A connection that comes back from the mailbox of a session that is gone goes on where it was.
+#[test]
+fn a_connection_that_comes_back_later_is_bound_in_the_same_success() {
+    let stage = Stage::new(Config::default());
+    let mut stream = unbound(&stage, &format!("{RESUME}{BIND}"));
+    let Some(Early::Resume(request)) = stream.poll(stage.now) else { panic!() };
+    let taker = stream.take(request, super::stage::Conn::default()).unwrap();
+    let refused = taker.refuse(Refusal::NotFound);
+    assert_eq!(refused.failed, None, "it goes into <success/>");
+    let Outcome::Session(at) = stage.go_on(refused.stream, refused.connection) else { panic!() };
+    let written = stage.written(at);
+    assert!(written[0].find("<item-not-found") < written[0].find("<bound"), "{written:?}");
+    assert!(written[0].contains("<enabled"));
+}
+
+#[test]
+fn a_client_that_wants_its_session_and_no_other_goes_on_with_its_login() {
+    let stage = Stage::new(Config::default());
+    let Outcome::Login(mut stream, conn) = stage.authenticate(OWNER, RESUME) else { panic!() };
+    let failed = "<failed xmlns='urn:xmpp:sm:3'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>";
+    assert_success(&conn.written[0], OWNER, failed);
+    assert_eq!(conn.written[1..], ["features bind=true sm=true"]);
+    // It may ask again, in the old way, and is answered in the old way.
+    let again = early(&mut stream, RESUME, stage.now);
+    let Early::Resume(request) = again else { panic!("{again:?}") };
+    assert!(stream.refuse(request, Refusal::NotFound).unwrap().is_some());
+}
+
+/// The XEPs want `<success/>` even if the host finds no resource for its client.
+#[test]
+fn a_resource_that_cannot_be_bound_is_no_success_with_bound() {
+    let stage = Stage::new(Config::default());
+    let none = "<bind xmlns='urn:xmpp:bind:0'><tag>none</tag><enable xmlns='urn:xmpp:sm:3'/></bind>";
+    let Outcome::Login(_, conn) = stage.authenticate(OWNER, none) else { panic!() };
+    assert_success(&conn.written[0], OWNER, "");
+}
+
+#[test]
+fn nothing_is_read_before_success_is_written() {
+    let stage = Stage::new(Config::default());
+    let mut stream = unbound(&stage, RESUME);
+    let stanza = || xmpp_sm::Inbound::Stanza { bytes: 1 };
+    assert_eq!(stream.handle(stanza(), stage.now).unwrap_err(), NotNow);
+    let Some(Early::Resume(request)) = stream.poll(stage.now) else { panic!() };
+    assert!(stream.poll(stage.now).is_none(), "the host has the request");
+    assert_eq!(stream.handle(stanza(), stage.now).unwrap_err(), NotNow);
+    assert_eq!(stream.refuse(request, Refusal::NotFound).unwrap(), None);
+    assert_eq!(stream.handle(stanza(), stage.now).unwrap_err(), NotNow);
+    assert!(matches!(stream.poll(stage.now), Some(Early::Success(_))));
+    assert!(stream.poll(stage.now).is_none());
+    assert!(matches!(stream.handle(stanza(), stage.now), Ok(Early::Stanza)));
+}
+
+/// The host drops the request for the session: it is refused in time, in `<success/>`.
+#[test]
+fn a_request_for_a_session_that_is_dropped_is_refused_in_success() {
+    let mut stage = Stage::new(Config::default());
+    let mut stream = unbound(&stage, &format!("{RESUME}{BIND}"));
+    drop(stream.poll(stage.now));
+    assert!(stream.poll(stage.now).is_none());
+    stage.now = stream.deadline().unwrap();
+    assert_eq!(stream.timeout(stage.now), None, "nothing is written bare");
+    assert!(matches!(stream.poll(stage.now), Some(Early::Bind(_))));
+}
+
+/// The host binds without an answer to it.
+#[test]
+fn a_request_for_a_session_that_is_forgotten_is_refused_in_success() {
+    let stage = Stage::new(Config::default());
+    for polls in [0, 1] {
+        let mut stream = unbound(&stage, RESUME);
+        (0..polls).for_each(|_| drop(stream.poll(stage.now)));
+        let mut session: Session<&str, ()> = stream.bind(());
+        let Some((_, Write::Success(success))) = session.next_write(stage.now) else { panic!() };
+        let failed = success.resume.unwrap().to_string();
+        assert!(failed.contains("<internal-server-error"), "{failed}");
+        assert_eq!(success.bound, None, "the client has not asked for it");
+    }
+}
+
+fn binding(stage: &Stage) -> Session<&'static str, ()> {
+    let mut stream = unbound(stage, BIND);
+    assert!(matches!(stream.poll(stage.now), Some(Early::Bind(_))));
+    stream.bind(())
+}
+
+/// The host drops the request for stream management.
+#[test]
+fn a_request_to_enable_that_is_dropped_is_refused_in_success() {
+    let stage = Stage::new(Config::default());
+    let mut session = binding(&stage);
+    drop(session.poll());
+    session.send("<stanza/>", stage.now).unwrap();
+    assert!(!session.wants_read());
+    assert!(session.next_write(stage.now).is_none(), "<success/> comes first, and waits");
+    let later = session.deadline().unwrap();
+    session.timeout(later);
+    let Some((_, Write::Success(success))) = session.next_write(later) else { panic!() };
+    let failed = success.bound.unwrap().enable.unwrap().to_string();
+    assert!(failed.contains("<failed"), "{failed}");
+    assert!(success.features.unwrap().sm, "and may be made again");
+    assert!(matches!(session.next_write(later), Some((_, Write::Flush))));
+    assert!(matches!(session.next_write(later), Some((_, Write::Stanza { stanza: &"<stanza/>", .. }))));
+}
+
+/// The session ends while its host still thinks about `<enable/>`: there is no success any more.
+#[test]
+fn a_session_that_ends_before_success_says_an_error_instead() {
+    let stage = Stage::new(Config::default());
+    let mut session = binding(&stage);
+    let Some(Event::Enable(request)) = session.poll() else { panic!() };
+    session.close(EndReason::Stopped, Some(StreamError::Other("system-shutdown")), stage.now);
+    assert!(session.accept_enable(request, Some(SmId::new("x").unwrap()), stage.now).is_err());
+    assert!(session.next_write(stage.now).is_none());
+    let Some(Event::Left { parting: Parting::Say(last), .. }) = session.poll() else { panic!() };
+    assert_eq!((last.write, last.error), (None, Some(StreamError::Other("system-shutdown"))));
+}
+
+/// The peer's stream is closed before `<success/>` could be written: only an error may come without it.
+#[test]
+fn without_success_there_is_no_other_last_word_than_an_error() {
+    let stage = Stage::new(Config::default());
+    let at = stage.lost_session(OWNER, &[]);
+    let mut stream = unbound(&stage, RESUME);
+    let Some(Early::Resume(request)) = stream.poll(stage.now) else { panic!() };
+    let session = &mut stage.members.lock().unwrap()[at].session;
+    session.take(stream.take(request, Default::default()).unwrap(), stage.now);
+    session.peer_closed(stage.now);
+    let left = std::iter::from_fn(|| session.poll()).find_map(|event| match event {
+        Event::Left { parting, .. } => Some(parting),
+        _ => None,
+    });
+    assert_eq!(left, Some(Parting::Close), "no <a/> on a stream that has not seen <success/>");
+}
+
+/// A second `<enable/>`, after the one in `<bind/>`.
+#[test]
+fn a_session_that_was_enabled_inline_is_enabled() {
+    let stage = Stage::new(Config::default());
+    let Outcome::Session(at) = stage.authenticate(OWNER, BIND) else { panic!() };
+    let session = &mut stage.members.lock().unwrap()[at].session;
+    let enable: minidom::Element = "<enable xmlns='urn:xmpp:sm:3'/>".parse().unwrap();
+    let _ = session.handle(session.inbound(&enable), stage.now).unwrap();
+    assert!(
+        std::iter::from_fn(|| session.next_write(stage.now).map(|(_, item)| format!("{item:?}")))
+            .any(|item| item.contains("UnexpectedRequest"))
+    );
+}
+
+/// An `<enable/>` that the client sends behind `<authenticate/>` is not the one of its `<bind/>`.
+#[test]
+fn an_enable_that_comes_before_success_is_written_is_answered_after_it() {
+    let stage = Stage::new(Config::default());
+    let mut stream = unbound(&stage, "<bind xmlns='urn:xmpp:bind:0'/>");
+    assert!(matches!(stream.poll(stage.now), Some(Early::Bind(_))));
+    let mut session: Session<&str, ()> = stream.bind(());
+    let enable: minidom::Element = "<enable xmlns='urn:xmpp:sm:3'/>".parse().unwrap();
+    let Ok(xmpp_sm::Arrival::Enable(request)) = session.handle(session.inbound(&enable), stage.now) else { panic!() };
+    session.accept_enable(request, None, stage.now).unwrap();
+    let Some((_, Write::Success(success))) = session.next_write(stage.now) else { panic!() };
+    assert_eq!(success.bound.unwrap().enable, None);
+    assert!(matches!(session.next_write(stage.now), Some((_, Write::Flush))));
+    assert!(matches!(session.next_write(stage.now), Some((_, Write::Nonza(xmpp_sm::Nonza::Enabled(_))))));
+}
+
+/// The connection is lost before `<success/>`: the session waits as if its client knew of it.
+#[test]
+fn a_connection_that_is_lost_before_success_takes_it_along() {
+    let stage = Stage::new(Config::default());
+    let mut session = binding(&stage);
+    let Some(Event::Enable(request)) = session.poll() else { panic!() };
+    session.accept_enable(request, Some(SmId::new("x").unwrap()), stage.now).unwrap();
+    session.lost(stage.now);
+    assert!(session.is_detached());
+    let config: Arc<Config> = stage.config.clone();
+    let mut stream = Unbound::new(config, OWNER);
+    let resume = "<resume xmlns='urn:xmpp:sm:3' h='0' previd='x'/>";
+    let Early::Resume(request) = early(&mut stream, resume, stage.now) else { panic!() };
+    session.take(stream.take(request, ()).unwrap(), stage.now);
+    assert!(matches!(session.next_write(stage.now), Some((_, Write::Flush))));
+    assert!(matches!(session.next_write(stage.now), Some((_, Write::Nonza(_)))), "nothing of the former stream");
+}
