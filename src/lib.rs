@@ -59,7 +59,7 @@ pub use session::{
     WrongAccount,
 };
 pub use smid::{InvalidText, RandomError, SmId};
-pub use stanza::{Measured, Stanza};
+pub use stanza::{Measured, Stanza, disposition};
 pub use store::{AtCap, Displaced, Epoch, Lookup, MemoryStore, Registered, SessionStore, StoreError, Swept};
 pub use stream::{
     Acked, Action, CannotEnable, Closing, Disconnected, EnableRequest, Foreign, Inbound, NotResumed, NotResumedWhy,

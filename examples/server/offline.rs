@@ -27,15 +27,15 @@ impl Offline {
         Self { max_bytes, users: HashMap::new() }
     }
 
-    /// Keeps a stanza that comes now, unless it has waited before. It is given back if that is too much.
-    pub fn put(&mut self, user: &BareJid, stanza: Written, now: SystemTime) -> Result<(), Written> {
+    /// Keeps a stanza that comes now, unless it has waited before.
+    pub fn put(&mut self, user: &BareJid, stanza: &Written, now: SystemTime) -> Result<(), TooMuch> {
         let kept = self.users.entry(user.clone()).or_default();
         let bytes = kept.bytes.saturating_add(stanza.cost());
         if bytes > self.max_bytes {
-            return Err(stanza);
+            return Err(TooMuch);
         }
         kept.bytes = bytes;
-        kept.stanzas.push_back(stanza.waiting_since(now));
+        kept.stanzas.push_back(stanza.clone().waiting_since(now));
         Ok(())
     }
 

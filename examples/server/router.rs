@@ -14,6 +14,7 @@ use minidom::Element;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use xmpp_parsers::stanza_error::DefinedCondition;
+use xmpp_sm::disposition::{Step, steps};
 use xmpp_sm::{EndReason, Receipt, Taker};
 
 use super::iq;
@@ -21,7 +22,7 @@ use super::offline::{Offline, Storage};
 use super::options::Options;
 use super::presence::unavailable;
 use super::sasl::Accounts;
-use super::stanza::{self, Class, Written, bounce};
+use super::stanza::{self, Written, bounce};
 use super::stream::Connection;
 
 /// The way to a session, which has the other end for its whole life.
@@ -148,21 +149,22 @@ impl Router {
     }
 
     /// A session is over: what is for it goes elsewhere from now on. What its client did not get goes before that:
-    /// `left`, and then what is in its mailbox. Clients that ask for the session are returned.
+    /// `left`, and then what is in its mailbox, each where the [`disposition`](xmpp_sm::disposition) of it says. Clients
+    /// that ask for the session are returned.
     pub fn end(
         &self,
-        id: u64,
-        jid: &FullJid,
+        (id, jid): (u64, &FullJid),
+        reason: EndReason,
         left: impl Iterator<Item = Written>,
         mut mailbox: UnboundedReceiver<Mail>,
     ) -> Vec<Taker<Box<Connection>>> {
-        let (gone, user, now) = (unavailable(jid), jid.to_bare(), SystemTime::now());
+        let (gone, to, now) = (unavailable(jid), Jid::from(jid.clone()), SystemTime::now());
         let (mut undelivered, mut takers) = (Vec::new(), Vec::new());
         let mut table = self.table.lock();
         table.remove(jid, &gone, |entry| entry.id == id);
-        let later = table.offline.take(&user);
-        let mut leave = |delivery| undelivered.extend(table.message(delivery, &user, now).err());
-        left.for_each(|stanza| leave(Delivery::own(stanza)));
+        let later = table.offline.take(&to.to_bare());
+        let mut leave = |delivery| undelivered.extend(table.dispose(delivery, &to, reason, now).err());
+        left.for_each(|stanza| leave(Delivery::own(stanza.returned())));
         mailbox.close();
         while let Ok(mail) = mailbox.try_recv() {
             match mail {
@@ -171,8 +173,8 @@ impl Router {
                 Mail::Kept | Mail::Settled(_) | Mail::End(_) => {}
             }
         }
-        table.offline.put_back(&user, later);
-        table.hand_out(&user);
+        table.offline.put_back(&to.to_bare(), later);
+        table.hand_out(&to.to_bare());
         drop(table);
         undelivered.into_iter().for_each(|undelivered| self.refuse(undelivered));
         takers
@@ -258,10 +260,10 @@ impl Table {
         self.sessions.get_mut(&jid.to_bare())?.iter_mut().find(|entry| entry.jid == *jid)
     }
 
-    /// To the session that is named, or else, if it is a message, to another of its user's.
+    /// To the session that is named, or else where a stanza goes whose recipient is not there.
     fn deliver(&mut self, delivery: Delivery, to: &Jid, known: bool, now: SystemTime) -> Result<(), Undelivered> {
         // What has waited for a user goes before it, to whichever session takes that.
-        let waits = delivery.stanza.class() == Class::Kept && self.offline.has(&to.to_bare());
+        let waits = delivery.stanza.can_be_kept() && self.offline.has(&to.to_bare());
         if let Ok(full) = to.try_as_full()
             && let Some(entry) = self.entry(full).filter(|entry| entry.is_alive())
             && (!waits || entry.presence.is_some() && !entry.takes_messages())
@@ -270,7 +272,7 @@ impl Table {
             return Ok(());
         }
         match known {
-            true => self.message(delivery, &to.to_bare(), now),
+            true => self.dispose(delivery, to, EndReason::Closed, now),
             false => Err((delivery, DefinedCondition::ServiceUnavailable)),
         }
     }
@@ -291,20 +293,31 @@ impl Table {
         }
     }
 
-    /// A message for a user: to the best of their sessions, or kept until there is one, and behind what is kept already.
-    fn message(&mut self, delivery: Delivery, user: &BareJid, now: SystemTime) -> Result<(), Undelivered> {
-        let class = delivery.stanza.class();
-        if class == Class::Refused {
-            return Err((delivery, DefinedCondition::ServiceUnavailable));
+    /// What becomes of a stanza whose recipient is not there, or not any more, `reason` being why. What may wait for its
+    /// user goes behind what waits already.
+    fn dispose(&mut self, delivery: Delivery, to: &Jid, reason: EndReason, now: SystemTime) -> Result<(), Undelivered> {
+        let user = to.to_bare();
+        let waits = delivery.stanza.can_be_kept() && self.offline.has(&user);
+        let Some(facts) = delivery.stanza.facts() else { return Ok(()) };
+        let best = self.best(&user).map(|best| best.handle.clone());
+        // What waits is handed out to any session of the user.
+        let may_wait = best.is_none() || !(facts.to_full && facts.no_copy);
+        for step in steps(&facts, reason) {
+            match step {
+                Step::Elsewhere => {
+                    if let Some(best) = best.as_ref().filter(|_| !waits) {
+                        let _ = best.send(Mail::Deliver(Box::new(delivery)));
+                        return Ok(());
+                    }
+                }
+                Step::Store if may_wait && self.offline.put(&user, &delivery.stanza, now).is_ok() => break,
+                // A successor begins when this session is over, and is written to when it has sent its presence.
+                Step::Successor | Step::Store => {}
+                Step::Bounce(_) => return Err((delivery, DefinedCondition::ServiceUnavailable)),
+                _ => break,
+            }
         }
-        let waits = class == Class::Kept && self.offline.has(user);
-        if let Some(best) = self.best(user).filter(|_| !waits) {
-            let _ = best.handle.send(Mail::Deliver(Box::new(delivery)));
-        } else if class == Class::Passing {
-            delivery.settle();
-        } else if let Err(stanza) = self.offline.put(user, delivery.settle(), now) {
-            return Err((Delivery::own(stanza), DefinedCondition::ResourceConstraint));
-        }
+        delivery.settle();
         Ok(())
     }
 }

@@ -222,7 +222,7 @@ impl Host {
         }
         let left = ended.stanzas.map(|left| left.stanza.waiting_since(delay::wall_clock(left.queued, now, wall_clock)));
         let left = left.chain(self.csi.into_held());
-        for taker in self.server.router.end(self.id, &self.jid, left, mailbox) {
+        for taker in self.server.router.end((self.id, &self.jid), ended.reason, left, mailbox) {
             hand_over(taker, &self.server);
         }
     }

@@ -8,7 +8,8 @@ use jid::{BareJid, Jid};
 use minidom::Element;
 use xmpp_parsers::ns;
 use xmpp_parsers::stanza_error::{DefinedCondition, ErrorType, StanzaError};
-use xmpp_sm::{Stanza, delay};
+use xmpp_sm::disposition::{Facts, Step, steps};
+use xmpp_sm::{EndReason, Stanza, delay};
 
 use super::xml::{from_bytes, set, to_boxed};
 
@@ -19,11 +20,14 @@ pub struct Written {
     shared: Arc<Shared>,
     /// When it began to wait, if it has waited.
     pub since: Option<SystemTime>,
+    /// How many sessions had it and did not bring it to their client.
+    returns: u8,
 }
 
 struct Shared {
     bytes: Box<[u8]>,
-    class: Class,
+    /// None: it is no stanza, and none comes here.
+    facts: Option<Facts>,
     /// Whose news it is, if of those its recipient wants to know the last.
     news: Option<(News, Box<str>)>,
     /// Whether it gets a stamp if it is late.
@@ -38,16 +42,8 @@ enum News {
     ChatState,
 }
 
-/// What becomes of a stanza whose recipient is not there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// It waits for them: a message, or presence about a subscription.
-    Kept,
-    /// Another session may have it, or none: a headline.
-    Passing,
-    /// It goes back, if it is one that is answered.
-    Refused,
-}
+/// How often a stanza may come back and go to another session. It may be what ends them.
+const MAX_RETURNS: u8 = 5;
 
 impl Written {
     pub fn new(stanza: &Element) -> Self {
@@ -57,16 +53,29 @@ impl Written {
             (name, kind) => name == "presence" && kind != "error",
         };
         let takes_stamp = takes_stamp && !stanza.has_child("delay", delay::NS);
-        let shared = Shared { bytes: to_boxed(stanza), class: Class::of(stanza), news, takes_stamp };
-        Self { shared: Arc::new(shared), since: None }
+        let shared = Shared { bytes: to_boxed(stanza), facts: Facts::of(stanza), news, takes_stamp };
+        Self { shared: Arc::new(shared), since: None, returns: 0 }
     }
 
     pub fn bytes(&self) -> &[u8] {
         &self.shared.bytes
     }
 
-    pub fn class(&self) -> Class {
-        self.shared.class
+    /// What its fate depends on, if it finds no client.
+    pub fn facts(&self) -> Option<Facts> {
+        let facts = self.shared.facts?;
+        Some(Facts { exhausted: self.returns > MAX_RETURNS, ..facts })
+    }
+
+    /// Whether it may wait for its user.
+    pub fn can_be_kept(&self) -> bool {
+        self.facts().is_some_and(|facts| steps(&facts, EndReason::Closed).any(|step| step == Step::Store))
+    }
+
+    /// A session had it and has ended.
+    #[must_use]
+    pub fn returned(self) -> Self {
+        Self { returns: self.returns.saturating_add(1), ..self }
     }
 
     /// Its size in memory, which is never nothing.
@@ -142,18 +151,6 @@ impl News {
                 (is_bare && stanza.children().any(is_state)).then_some(Self::ChatState)
             }
             _ => None,
-        }
-    }
-}
-
-impl Class {
-    fn of(stanza: &Element) -> Self {
-        match (stanza.name(), kind(stanza)) {
-            ("message", "error" | "groupchat") => Self::Refused,
-            ("message", "headline") => Self::Passing,
-            ("message", _) => Self::Kept,
-            ("presence", "subscribe" | "subscribed" | "unsubscribe" | "unsubscribed") => Self::Kept,
-            _ => Self::Refused,
         }
     }
 }

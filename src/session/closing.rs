@@ -266,7 +266,8 @@ pub enum Fate {
 /// The stanzas that a session leaves behind, in order, each once.
 ///
 /// What a server [should do](https://xmpp.org/extensions/xep-0198.html#acking) with them is what it does for a resource
-/// that is not there: another resource, offline storage, or an error to the sender.
+/// that is not there: another resource, offline storage, or an error to the sender. See
+/// [`disposition`](crate::disposition).
 #[derive(PartialEq, Eq)]
 #[must_use = "these stanzas are kept nowhere else"]
 pub struct Leftovers<S> {

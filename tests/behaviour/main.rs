@@ -13,6 +13,7 @@ mod buffer {
 }
 mod client;
 mod closing {
+    mod disposition;
     mod ending;
     mod giving_up;
     mod stream;

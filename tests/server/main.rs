@@ -14,6 +14,7 @@ mod bounds;
 mod client;
 mod csi;
 mod detach;
+mod disposition;
 mod ending;
 mod errors;
 mod example_client;

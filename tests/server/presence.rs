@@ -6,6 +6,7 @@ use clap::Parser;
 use jid::FullJid;
 use minidom::Element;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use xmpp_sm::EndReason;
 
 use super::client::Client;
 use super::server::options::Options;
@@ -172,10 +173,10 @@ fn there_is_a_bound_to_who_is_told_by_name() {
 
     // One goes, and there is room for another.
     let (gone, its_mailbox) = juliet.remove(0);
-    router.end(1, &gone, std::iter::empty(), its_mailbox);
+    router.end((1, &gone), EndReason::Closed, std::iter::empty(), its_mailbox);
     let last = juliet[99].0.clone();
     send(&router, &romeo, &format!("<presence from='{romeo}' to='{last}'/>"));
     assert!(next(&mut juliet[99].1).is_some() && next(&mut mailbox).is_none());
-    router.end(0, &romeo, std::iter::empty(), mailbox);
+    router.end((0, &romeo), EndReason::Closed, std::iter::empty(), mailbox);
     assert!(juliet.iter_mut().all(|(_, mailbox)| next(mailbox).is_some() && next(mailbox).is_none()), "each once");
 }
