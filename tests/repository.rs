@@ -1,9 +1,11 @@
-//! What the repository says about itself is so: which file uses which, and the functions that the documentation names.
+//! What the repository says about itself is so: which file uses which, the functions and tests that pages name, and
+//! where their links lead.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 const ARCHITECTURE: &str = include_str!("../src/architecture.rs");
+const README: &str = include_str!("../README.md");
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -101,4 +103,68 @@ fn the_functions_on_the_two_ways_are_there() {
         }
     }
     assert!(named > 15, "{named} functions");
+}
+
+#[test]
+fn the_readme_has_at_most_a_thousand_words() {
+    let words = README.split_whitespace().count();
+    assert!(words <= 1000, "{words} words");
+}
+
+#[test]
+fn pages_lead_to_files_that_are_there() {
+    let mut links = 0;
+    let mut pages = [".github", "benches", "examples", "tests"].map(|dir| files(dir, &["md"])).concat();
+    pages.extend(["README.md", "CHANGELOG.md"].map(|page| root().join(page)));
+    for page in pages {
+        let text = read(&page);
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if target.contains("://") || target.starts_with('#') {
+                continue;
+            }
+            let path = target.split('#').next().expect("a path");
+            let file = page.parent().expect("a directory").join(path);
+            assert!(file.exists(), "{} leads to {target}", short(&page));
+            links += 1;
+        }
+    }
+    assert!(links > 10, "{links} links");
+}
+
+/// The cells of each row of a table.
+fn rows(page: &str) -> Vec<Vec<&str>> {
+    let rows = page.lines().filter_map(|line| line.trim_start_matches("//! ").strip_prefix("| "));
+    rows.map(|row| row.trim_end_matches(" |").split(" | ").collect()).collect()
+}
+
+/// `[text](target)` without its target.
+fn without_links(text: &str) -> String {
+    let mut parts = text.split("](");
+    let first = parts.next().unwrap_or_default().to_owned();
+    let all = parts.fold(first, |all, part| all + part.split_once(')').map_or(part, |(_, rest)| rest));
+    all.replace('[', "")
+}
+
+#[test]
+fn what_an_account_can_cost_is_the_same_on_both_pages() {
+    let documented = rows(include_str!("../src/costs.rs"));
+    let security = rows(include_str!("../.github/SECURITY.md"));
+    assert!(documented.len() > 5, "{documented:?}");
+    for row in documented.iter().filter(|row| row.iter().all(|cell| *cell != "---")) {
+        let what = without_links(row[0]);
+        let is_there = security.iter().any(|other| other[0] == what && other[1] == row[2]);
+        assert!(is_there, "SECURITY.md has no row like {row:?}");
+    }
+}
+
+#[test]
+fn every_fault_of_others_has_its_test() {
+    let page = include_str!("README.md");
+    let sources: String = files("tests", &["rs"]).iter().map(|file| read(file)).collect();
+    let faults: Vec<_> =
+        rows(page).into_iter().filter_map(|row| row[0].strip_prefix("`p")?.strip_suffix('`')).collect();
+    assert_eq!(faults.len(), 28, "{faults:?}");
+    for fault in faults {
+        assert!(sources.contains(&format!("fn p{fault}_")), "no test of p{fault}");
+    }
 }

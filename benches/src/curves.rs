@@ -1,4 +1,4 @@
-//! The picture in the README: what a stanza costs by how many are kept, and a lookup by how many sessions there are.
+//! The picture in benches/README.md: what a stanza costs by how many are kept, and a lookup by how many sessions there are.
 
 use std::error::Error;
 

@@ -1,5 +1,5 @@
 //! What stream management costs, each row beside its floor: `cargo run --release --manifest-path benches/Cargo.toml --bin
-//! floors [stanzas] [wire] [store]`, or `curves` for the picture in the README.
+//! floors [stanzas] [wire] [store]`, or `curves` for the picture in benches/README.md.
 
 mod curves;
 mod pair;

@@ -1,4 +1,4 @@
-//! The promise, checked: every short schedule, long random ones, and the store under threads. See the crate's README.
+//! The promise, checked: every short schedule, long random ones, and the store under threads. See tests/README.md.
 
 mod audit;
 mod explore;
