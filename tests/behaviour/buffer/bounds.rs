@@ -129,13 +129,12 @@ fn buffer_max_bytes_counts_what_a_stanza_holds() {
 }
 
 #[test]
-fn a_detached_session_keeps_to_the_same_bounds_at_once() {
+fn a_session_that_waited_full_has_the_grace_of_its_stream() {
     let now = Instant::now();
     let config = Arc::new(quiet().buffer_max(stanzas(2)));
     let mut session = session_at::<&str>(&config, 0, 0, now + secs(60));
     session.record_sent("m1", now).unwrap();
     session.record_sent("m2", now).unwrap();
-    assert_eq!(session.record_sent("m3", now).unwrap_err().stanza, "m3");
     // On a stream there is a grace for it.
     let (mut stream, request) = resuming(&config, 0, now);
     let _ = stream.accept_resume(request, session, now).unwrap();
@@ -163,6 +162,12 @@ fn a_detached_session_is_within_its_bounds() {
         assert_eq!((refused.why, &*refused.stanza), (NotRecordedWhy::Full, "m3"), "{policy:?}");
         assert_eq!((session.sent().get(), session.unacked_bytes()), (2, 4));
     }
+    // In bytes, too.
+    let config = Arc::new(quiet().buffer_max_bytes(bytes(10)));
+    let mut session = session_at::<String>(&config, 0, 0, now + secs(600));
+    session.record_sent("12345".to_owned(), now).unwrap();
+    assert_eq!(session.record_sent("123456".to_owned(), now).unwrap_err().stanza, "123456");
+    session.record_sent("12345".to_owned(), now).unwrap();
     // A stream whose bounds are smaller has to make room before it is lost again.
     let (large, small) = (Arc::new(quiet()), Arc::new(quiet().buffer_max(stanzas(1))));
     let mut session = session_at::<String>(&large, 0, 0, now + secs(600));

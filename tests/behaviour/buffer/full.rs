@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 use xmpp_sm::{Disconnected, EndReason, Error, NotRecordedWhy, OnFull, Refusal, StreamMgmt};
 
 use crate::support::raw::{ack, detach, element, enabled, enabling, smid};
-use crate::support::{Conn, JULIET, Net, Side, bytes, quiet, secs, stanzas};
+use crate::support::{Conn, JULIET, Net, Side, quiet, secs, stanzas};
 
-const GRACE: OnFull = OnFull::EndAfter(Duration::from_secs(5));
-
-fn full(policy: OnFull) -> (Net, Conn) {
-    let mut net = Net::new(quiet().buffer_max(stanzas(2)).on_full(policy));
+fn full(policy: Option<OnFull>) -> (Net, Conn) {
+    let config = quiet().buffer_max(stanzas(2));
+    let mut net = Net::new(policy.map_or(config.clone(), |policy| config.on_full(policy)));
     let conn = net.login(JULIET);
     for n in 1..=3 {
         net.server_sends(conn, &format!("<message id='m{n}'/>"));
@@ -28,7 +27,7 @@ const RESOURCE_CONSTRAINT: &str = "
 #[test]
 fn a_full_buffer_ends_the_stream_after_a_grace_of_5_s() {
     // The third stanza, at two seconds, did not fit. One more second has gone since.
-    let (mut net, conn) = full(GRACE);
+    let (mut net, conn) = full(None);
     net.server_sends(conn, "<message id='m4'/>");
     net.advance(secs(3));
     net.ended(&[]);
@@ -44,7 +43,7 @@ fn a_full_buffer_ends_the_stream_after_a_grace_of_5_s() {
         "BufferFull, 4, at 3 s: <message id='m4'/>",
     ]);
     // A client that acknowledges within it is not ended.
-    let (mut net, conn) = full(GRACE);
+    let (mut net, conn) = full(None);
     net.client_writes(conn, "<a h='1'/>");
     net.run();
     net.advance(secs(3600));
@@ -53,7 +52,7 @@ fn a_full_buffer_ends_the_stream_after_a_grace_of_5_s() {
 
 #[test]
 fn a_full_buffer_ends_the_stream_at_once() {
-    let (mut net, conn) = full(OnFull::End);
+    let (mut net, conn) = full(Some(OnFull::End));
     net.written(&format!("S: <message id='m1'/><message id='m2'/>{RESOURCE_CONSTRAINT}"));
     net.ended(&[(conn, EndReason::BufferFull)]);
     net.handed_back(&["BufferFull, 1, at 0 s: <message id='m1'/>", "BufferFull, 2, at 1 s: <message id='m2'/>"]);
@@ -64,7 +63,7 @@ fn a_full_buffer_ends_the_stream_at_once() {
 /// Evicting is a policy, and no verdict on the rest of the session's life.
 #[test]
 fn a_full_buffer_keeps_the_stream_and_resumes_where_nothing_is_missing() {
-    let (mut net, conn) = full(OnFull::EvictOldest);
+    let (mut net, conn) = full(Some(OnFull::EvictOldest));
     net.expect("S: <message id='m1'/><message id='m2'/><message id='m3'/>");
     net.handed_back(&["evicted, 1, at 0 s: <message id='m1'/>"]);
     // The first is missing until the peer says that it has it.
@@ -89,7 +88,7 @@ fn a_full_buffer_keeps_the_stream_and_resumes_where_nothing_is_missing() {
 
 #[test]
 fn a_session_from_which_a_stanza_is_missing_ends_with_its_stream() {
-    let (mut net, conn) = full(OnFull::EvictOldest);
+    let (mut net, conn) = full(Some(OnFull::EvictOldest));
     net.take_handed_back();
     net.cut(conn);
     net.ended(&[(conn, EndReason::NotResumable)]);
@@ -133,7 +132,7 @@ fn a_session_over_its_bounds_ends_with_its_stream() {
 /// It is not torn down for a request that would only be refused.
 #[test]
 fn a_stream_that_lacks_a_stanza_is_not_taken_over() {
-    let (mut net, conn) = full(OnFull::EvictOldest);
+    let (mut net, conn) = full(Some(OnFull::EvictOldest));
     net.skip();
     assert_eq!(net.server(conn).check_resume(3.into()), Err(Refusal::NotFound));
     let other = net.open(JULIET);
@@ -191,32 +190,6 @@ fn p15_an_overflow_is_an_answer_and_loses_nothing() {
     }
 }
 
-#[test]
-fn p15_the_peer_is_told_that_the_buffer_is_full() {
-    let mut net = Net::new(quiet().buffer_max(stanzas(1)).on_full(OnFull::End));
-    let conn = net.login(JULIET);
-    net.server_sends(conn, "<message id='m1'/>");
-    net.server_sends(conn, "<message id='m2'/>");
-    net.expect(
-        "S: <message id='m1'/>
-         S: <stream:error><resource-constraint/><text xml:lang='en'>Too many unacknowledged stanzas.</text>
-            </stream:error></stream:stream>",
-    );
-    net.handed_back(&["BufferFull, 1, at 0 s: <message id='m1'/>"]);
-    net.undelivered(&["<message id='m2'/>"]);
-}
-
-#[test]
-fn p15_a_detached_session_that_is_full_hands_the_stanza_back() {
-    let (now, config) = (Instant::now(), Arc::new(quiet().buffer_max(stanzas(2)).buffer_max_bytes(bytes(10))));
-    let mut session = detach(enabled(&config, now), now);
-    session.record_sent("12345".to_owned(), now).unwrap();
-    assert_eq!(session.record_sent("123456".to_owned(), now).unwrap_err().stanza, "123456");
-    session.record_sent("12345".to_owned(), now).unwrap();
-    assert_eq!(session.record_sent(String::new(), now).unwrap_err().stanza, "");
-    assert_eq!((session.unacked().count(), session.sent().get()), (2, 2));
-}
-
 /// A client that logs in and finds messages waiting, more than the buffer holds: it acknowledges when it has read them.
 #[test]
 fn p19_a_burst_at_login_is_no_reason_to_end_the_stream() {
@@ -250,18 +223,4 @@ fn p19_what_leaves_before_enabled_is_missing_too() {
     assert!(!client.is_resumable());
     let Disconnected::Ended(ended) = client.disconnect(now) else { panic!("m1 is not in it") };
     assert_eq!(ended.unacked.map(|back| (back.number.get(), back.stanza)).collect::<Vec<_>>(), [(2, "m2"), (3, "m3")]);
-}
-
-#[test]
-fn on_full_ends_the_stream_after_5_s() {
-    let mut net = Net::new(quiet().buffer_max(stanzas(1)));
-    let conn = net.login(JULIET);
-    net.server_sends(conn, "<message id='m1'/>");
-    net.advance(secs(100));
-    net.server_sends(conn, "<message id='m2'/>");
-    assert_eq!(net.server(conn).poll_timeout(), Some(net.now() + secs(5)));
-    net.advance(secs(4));
-    net.ended(&[]);
-    net.advance(secs(1));
-    net.ended(&[(conn, EndReason::BufferFull)]);
 }

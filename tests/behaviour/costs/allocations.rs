@@ -171,19 +171,6 @@ fn a_stream_costs_no_heap_before_its_first_stanza() {
 }
 
 #[test]
-fn where_it_is_off_it_costs_nothing() {
-    let now = Instant::now();
-    let mut stream = StreamMgmt::<Bytes>::disabled(config());
-    let message = Bytes::from_static(b"<message/>");
-    let (request, counts) = counted(|| {
-        let receipt = deliver(&mut stream, now);
-        stream.record_handled(receipt).unwrap();
-        send(&mut stream, &message, now)
-    });
-    assert_eq!((request, counts.taken), (None, 0));
-}
-
-#[test]
 fn memory_is_given_back_after_a_burst() {
     let now = Instant::now();
     let message = Bytes::from_static(b"<message/>");

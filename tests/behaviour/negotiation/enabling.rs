@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use xmpp_sm::{Action, CannotEnable, Config, EndReason, Error, Kind, Reaction, StreamMgmt};
+use xmpp_sm::{Action, CannotEnable, Config, EndReason, Kind, Reaction, StreamMgmt};
 
-use crate::support::raw::{authenticated, bound, client, element, enabling, feed, grant};
-use crate::support::{JULIET, Net, Side, quiet};
+use crate::support::raw::{authenticated, bound, client, feed, grant};
+use crate::support::{JULIET, Net, quiet};
 
 #[test]
 fn enable_before_bind_is_unexpected_and_the_stream_lives() {
@@ -32,19 +32,6 @@ fn enable_before_bind_is_unexpected_and_the_stream_lives() {
 }
 
 #[test]
-fn a_second_enable_is_unexpected_and_the_stream_is_closed() {
-    let mut net = Net::new(quiet());
-    let conn = net.login(JULIET);
-    net.client_writes(conn, "<enable resume='true'/>");
-    net.deliver_from(conn, Side::Client, 1);
-    net.written(
-        "C: <enable resume='true'/>
-         S: <failed><unexpected-request/></failed></stream:stream>",
-    );
-    net.ended(&[(conn, EndReason::PeerFault)]);
-}
-
-#[test]
 fn what_is_switched_off_is_not_implemented() {
     let mut net = Net::switched_off();
     let conn = net.open(JULIET);
@@ -57,27 +44,6 @@ fn what_is_switched_off_is_not_implemented() {
         net.bind(conn);
     }
     assert!(!net.server(conn).is_enabled());
-}
-
-#[test]
-fn only_the_initiating_side_asks_and_it_asks_once() {
-    let (now, config) = (Instant::now(), Arc::new(Config::default()));
-    let mut client = StreamMgmt::<String>::client(config.clone());
-    assert_eq!(client.enable(), Err(CannotEnable::NotBound));
-    client.authenticated();
-    assert_eq!(client.enable(), Err(CannotEnable::NotBound));
-    client.bound();
-    let _ = client.enable().unwrap();
-    assert_eq!(client.enable(), Err(CannotEnable::SentBefore));
-    let _ = client.handle(element("failed"), now).unwrap();
-    assert_eq!(client.enable(), Err(CannotEnable::SentBefore));
-    assert_eq!(bound::<String>(&config).enable(), Err(CannotEnable::Server));
-    for (text, kind) in [("enable", Kind::Enable), ("resume previd='x' h='0'", Kind::Resume)] {
-        assert_eq!(enabling::<String>(&config).handle(element(text), now).unwrap_err(), Error::WrongRole(kind));
-    }
-    for (text, kind) in [("enabled", Kind::Enabled), ("failed", Kind::Failed)] {
-        assert_eq!(bound::<String>(&config).handle(element(text), now).unwrap_err(), Error::WrongRole(kind));
-    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use xmpp_sm::{Action, Condition, Config, Refusal, StreamMgmt};
 
-use crate::support::raw::{ask_to_resume, authenticated, bound, element, enabled, resumed_at, session_at};
+use crate::support::raw::{ask_to_resume, authenticated, bound, element, enabled, session_at};
 use crate::support::secs;
 
 #[test]
@@ -68,20 +68,4 @@ fn p21_nothing_is_offered_where_nothing_can_be_had() {
     // Where nothing is resumable it can still be enabled.
     let no_buffer = Arc::new(Config::default().buffer(false));
     assert!(authenticated::<String>(&no_buffer).has_feature() && bound::<String>(&no_buffer).has_feature());
-}
-
-#[test]
-fn the_feature_is_shown_while_a_request_could_succeed() {
-    let (now, config) = (Instant::now(), Arc::new(Config::default()));
-    assert!(!StreamMgmt::<String>::server(config.clone()).has_feature());
-    let mut stream = authenticated::<String>(&config);
-    assert!(stream.has_feature());
-    let request = ask_to_resume(&mut stream, 0, now);
-    let _ = stream.refuse_resume(request, Refusal::NotFound).unwrap();
-    assert!(stream.has_feature());
-    assert!(bound::<String>(&config).has_feature());
-    for on in [enabled::<String>(&config, now), resumed_at(&config, 0, 0, now)] {
-        assert!(!on.has_feature());
-    }
-    assert!(!StreamMgmt::<String>::disabled(config.clone()).has_feature());
 }

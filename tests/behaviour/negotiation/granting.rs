@@ -9,40 +9,33 @@ use xmpp_sm::{
     Reaction, SmId, StreamMgmt,
 };
 
-use crate::support::raw::{authenticated, bound, client, detach, element, enabling, grant, smid};
+use crate::support::raw::{authenticated, bound, client, element, enabling, grant, smid};
 use crate::support::{JULIET, Net, Side, quiet, secs};
 
 #[test]
 fn what_is_not_resumable_has_no_id_and_ends_with_its_stream() {
-    for (config, enable) in [
-        (quiet(), "<enable/>"),
-        (quiet(), "<enable resume='0' max='60'/>"),
-        (quiet().resume_timeout(None), "<enable resume='true'/>"),
-        (quiet().buffer(false), "<enable resume='true'/>"),
+    for (config, enable, kept) in [
+        (quiet(), "<enable/>", 1),
+        (quiet(), "<enable resume='false'/>", 1),
+        (quiet(), "<enable resume='0' max='60'/>", 1),
+        (quiet().resume_timeout(None), "<enable resume='true'/>", 1),
+        (quiet().buffer(false), "<enable resume='true'/>", 0),
     ] {
         let mut net = Net::new(config);
         let conn = net.connect(JULIET);
         net.client_writes(conn, enable);
         net.expect(&format!("C: {enable}\n S: <enabled/>"));
         assert!(net.server(conn).is_enabled() && net.server(conn).smid().is_none());
+        net.server_sends(conn, "<message id='m1'/>");
         net.cut(conn);
         net.ended(&[(conn, EndReason::NotResumable)]);
-        assert!(net.store.is_empty());
+        net.handed_back(&["NotResumable, 1, at 0 s: <message id='m1'/>"][..kept]);
+        assert!(net.is_gone(conn, Side::Server) && net.store.is_empty());
     }
 }
 
 #[test]
-fn without_an_sm_id_of_the_hosts_nothing_is_resumable() {
-    let mut stream = bound::<String>(&Arc::new(quiet()));
-    let Ok(Action::Enable(request)) = stream.handle(element("enable resume='true'"), Instant::now()) else { panic!() };
-    assert!(request.is_resumable());
-    let enabled = stream.accept_enable(request, None).unwrap();
-    assert_eq!(enabled.to_string(), "<enabled xmlns='urn:xmpp:sm:3'/>");
-    assert!(stream.is_enabled() && !stream.is_resumable());
-}
-
-#[test]
-fn the_smaller_of_both_times_is_kept_and_advertised() {
+fn max_is_the_smaller_of_both_sides() {
     for (ours, asked, kept) in [
         (600, "", 600),
         (600, "max='60'", 60),
@@ -72,60 +65,18 @@ fn the_smaller_of_both_times_is_kept_and_advertised() {
         net.advance(secs(1));
         net.ended(&[(conn, EndReason::Expired)]);
     }
+    let mut client = client::<&str>(&Arc::new(quiet().resume_timeout(Some(secs(42)))));
+    assert_eq!(client.enable().unwrap().to_string(), "<enable xmlns='urn:xmpp:sm:3' resume='true' max='42'/>");
 }
 
 #[test]
-fn a_client_waits_as_long_as_the_server_says() {
+fn what_a_server_does_not_grant_in_full_is_not_resumable() {
     let now = Instant::now();
-    for (enabled, deadline) in [
-        ("enabled id='x' resume='true' max='60'", Some(now + secs(60))),
-        // It did not say: the server is asked each time.
-        ("enabled id='x' resume='1'", None),
-    ] {
-        let mut client = enabling::<String>(&Arc::new(quiet()));
-        let _ = client.handle(element(enabled), now).unwrap();
-        assert_eq!(detach(client, now).deadline(), deadline);
-    }
     for not_resumable in ["enabled", "enabled id='x'", "enabled resume='true'", "enabled id='x' resume='false'"] {
         let mut client = enabling::<String>(&Arc::new(quiet()));
         let _ = client.handle(element(not_resumable), now).unwrap();
         assert!(client.is_enabled() && !client.is_resumable(), "{not_resumable}");
     }
-}
-
-#[test]
-fn p10_a_session_that_nobody_asked_to_be_resumable_ends_with_its_stream() {
-    for enable in ["<enable/>", "<enable resume='false'/>", "<enable resume='0' max='100'/>"] {
-        let mut net = Net::new(quiet());
-        let conn = net.connect("juliet@capulet.lit");
-        net.client_writes(conn, enable);
-        net.run();
-        net.server_sends(conn, "<message id='m1'/>");
-        net.cut(conn);
-        net.ended(&[(conn, EndReason::NotResumable)]);
-        net.handed_back(&["NotResumable, 1, at 0 s: <message id='m1'/>"]);
-        assert!(net.is_gone(conn, Side::Server) && net.store.is_empty());
-    }
-}
-
-#[test]
-fn max_is_the_smaller_of_both_sides() {
-    for (resume_timeout, asked, granted) in [
-        (600, "", 600),
-        (600, " max='10'", 10),
-        (600, " max='601'", 600),
-        (5, " max='10'", 5),
-        (600, " max='99999999999999999999'", 600),
-    ] {
-        let mut stream = bound::<&str>(&Arc::new(quiet().resume_timeout(Some(secs(resume_timeout)))));
-        let enabled = grant(&mut stream, &format!("<enable resume='1'{asked}/>"), Some("x"));
-        assert_eq!(enabled, format!("<enabled xmlns='urn:xmpp:sm:3' id='x' resume='true' max='{granted}'/>"));
-        let now = Instant::now();
-        let Disconnected::Resumable(session) = stream.disconnect(now) else { panic!("it is resumable") };
-        assert_eq!(session.deadline(), Some(now + secs(granted)));
-    }
-    let mut client = client::<&str>(&Arc::new(quiet().resume_timeout(Some(secs(42)))));
-    assert_eq!(client.enable().unwrap().to_string(), "<enable xmlns='urn:xmpp:sm:3' resume='true' max='42'/>");
 }
 
 #[test]
@@ -152,6 +103,7 @@ fn a_client_asks_for_resumption_unless_that_is_switched_off() {
 fn without_an_sm_id_nothing_is_resumable() {
     let mut stream = bound::<&str>(&Arc::new(quiet()));
     assert_eq!(grant(&mut stream, "<enable resume='true'/>", None), "<enabled xmlns='urn:xmpp:sm:3'/>");
+    assert!(stream.is_enabled() && !stream.is_resumable());
     assert!(matches!(stream.disconnect(Instant::now()), Disconnected::Ended(_)));
 }
 
@@ -277,26 +229,16 @@ fn failed(condition: Condition) -> Nonza {
 }
 
 #[test]
-fn location_is_nowhere_in_particular() {
-    let mut net = Net::new(quiet());
-    let conn = net.connect(JULIET);
-    net.enable(conn);
-    net.expect(
-        "C: <enable max='600' resume='true'/>
-         S: <enabled id='sm-1' max='600' resume='true'/>",
-    );
-}
-
-#[test]
-fn location_is_told_where_there_is_something_to_resume() {
-    for place in ["[2001:41D0:1:A49b::1]:9222", "xmpp.capulet.lit", "192.0.2.1:5222"] {
-        let config = || quiet().location(Some(Location::new(place).unwrap()));
+fn location_is_told_where_it_is_set_and_there_is_something_to_resume() {
+    for place in [None, Some("[2001:41D0:1:A49b::1]:9222"), Some("xmpp.capulet.lit"), Some("192.0.2.1:5222")] {
+        let config = || place.map_or(quiet(), |place| quiet().location(Some(Location::new(place).unwrap())));
+        let location = place.map(|place| format!("location='{place}'")).unwrap_or_default();
         let mut net = Net::new(config());
         let conn = net.connect(JULIET);
         net.enable(conn);
         net.expect(&format!(
             "C: <enable max='600' resume='true'/>
-             S: <enabled id='sm-1' location='{place}' max='600' resume='true'/>"
+             S: <enabled id='sm-1' {location} max='600' resume='true'/>"
         ));
         let mut net = Net::new(config());
         let conn = net.connect(JULIET);

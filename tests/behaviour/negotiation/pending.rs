@@ -199,9 +199,15 @@ fn a_resume_of_another_stream_or_another_session_comes_back_with_the_session() {
 #[test]
 fn whatever_comes_before_the_answer_can_be_fed_again() {
     let (mut stream, request) = resume_pending("sm-1", 1);
-    for text in
-        ["<message/>", "<r/>", "<a h='1'/>", "<resume previd='sm-1' h='1'/>", "<enable/>", "<presence xmlns='urn:x'/>"]
-    {
+    for text in [
+        "<message/>",
+        "<r/>",
+        "<a h='1'/>",
+        "<resume previd='sm-1' h='1'/>",
+        "<enable/>",
+        "<presence xmlns='urn:x'/>",
+        "<a/>",
+    ] {
         let error = refuses(&mut stream, text);
         assert_eq!((error, error.fault(), error.reaction()), (Error::RequestPending, Fault::Host, Reaction::Later));
     }
@@ -225,26 +231,6 @@ fn a_client_that_may_not_enable_is_told_why_and_is_as_it_was() {
         assert_eq!(stream.enable(), Err(why));
         assert_eq!(state_of(stream), before);
     }
-}
-
-#[test]
-fn a_request_is_answered_before_anything_else_and_on_its_own_stream() {
-    let (now, config) = (Instant::now(), Arc::new(quiet()));
-    let mut stream = bound::<String>(&config);
-    let Ok(Action::Enable(request)) = stream.handle(element("enable"), now) else { panic!() };
-    for inbound in [Inbound::Stanza { bytes: 1 }, Inbound::Other, element("r"), element("enable"), element("a")] {
-        let error = stream.handle(inbound, now).unwrap_err();
-        assert_eq!((error, error.fault(), error.reaction()), (Error::RequestPending, Fault::Host, Reaction::Later));
-    }
-    // Another stream of the same host gives it back.
-    let mut other = bound::<String>(&config);
-    let before = Seen::from(&other);
-    let Err(Foreign(request)) = other.accept_enable(request, None) else { panic!("it is not its own") };
-    let Err(Foreign(request)) = other.refuse_enable(request, Condition::Gone) else { panic!("it is not its own") };
-    assert_eq!((Seen::from(&other), other.is_enabled()), (before, false));
-    let _ = stream.accept_enable(request, None).unwrap();
-    // What was not taken can be fed again, and counts.
-    assert_eq!(deliver(&mut stream, now).number().map(|n| n.get()), Some(1));
 }
 
 #[test]

@@ -3,13 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use xmpp_sm::{
-    Action, Counter, EndReason, Nonza, NotOpen, NotResumed, NotResumedWhy, ReceiptError, ReceiptsOpen, StreamMgmt,
-};
+use xmpp_sm::{Counter, EndReason, Nonza, NotOpen, ReceiptError, ReceiptsOpen, StreamMgmt};
 
-use crate::support::raw::{
-    Seen, answer, authenticated, bound, deliver, detach, enabled, enabling, feed, grant, not_yet, resuming,
-};
+use crate::support::raw::{Seen, answer, deliver, detach, enabled, enabling, not_yet, resuming};
 use crate::support::{JULIET, Net, Side, quiet, secs};
 
 #[test]
@@ -139,21 +135,4 @@ fn a_receipt_of_another_session_comes_back_and_counts_for_nothing() {
     let before = deliver(&mut client, now);
     assert_eq!(before.number(), None);
     assert_eq!(client.record_handled(before), Ok(None));
-}
-
-#[test]
-fn no_resumption_while_stanzas_are_being_handled() {
-    let now = Instant::now();
-    let mut old = bound::<&str>(&Arc::new(quiet()));
-    grant(&mut old, "<enable resume='true'/>", Some("x"));
-    let Ok(Action::Deliver(receipt)) = feed(&mut old, "<message/>", now) else { panic!() };
-    let session = detach(old, now);
-
-    let mut stream = authenticated::<&str>(&Arc::new(quiet()));
-    let Ok(Action::Resume(request)) = feed(&mut stream, "<resume previd='x' h='0'/>", now) else { panic!() };
-    let NotResumed { mut session, why } = stream.accept_resume(request, session, now).unwrap_err();
-    let NotResumedWhy::ReceiptsOpen(request) = why else { panic!("its h would leave a stanza out: {why}") };
-    session.record_handled(receipt).unwrap();
-    let resumption = stream.accept_resume(request, session, now).unwrap();
-    assert_eq!(resumption.write.to_string(), "<resumed xmlns='urn:xmpp:sm:3' previd='x' h='1'/>");
 }

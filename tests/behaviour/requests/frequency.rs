@@ -219,17 +219,6 @@ fn a_request_clocked_by_its_answers_is_alone_on_its_way() {
     );
 }
 
-#[test]
-fn a_request_never_goes_out_where_acks_are_off() {
-    let mut net = Net::new(quiet());
-    let conn = net.login(JULIET);
-    for n in 1..=3 {
-        net.server_sends(conn, &format!("<message id='m{n}'/>"));
-    }
-    net.advance(secs(3600));
-    net.expect("S: <message id='m1'/><message id='m2'/><message id='m3'/>");
-}
-
 /// It answers, if not for everything: it is alive.
 #[test]
 fn a_peer_that_is_behind_is_asked_again_and_not_given_up() {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use xmpp_sm::{AckFreq, Config, Disconnected, Error, Fault, Nonza, Reaction, StreamMgmt};
+use xmpp_sm::{AckFreq, Config, Error, Fault, Nonza, Reaction, StreamMgmt};
 
 use crate::support::raw::{Seen, ack, detach, enabled};
 use crate::support::{JULIET, Net, Side, asking_every, quiet, secs};
@@ -170,7 +170,7 @@ fn in_any_traffic() {
 }
 
 #[test]
-fn a_request_without_an_answer_in_ack_timeout_detaches_the_session() {
+fn an_unanswered_r_detaches_the_session() {
     let mut net = Net::new(Config::default().ack_timeout(Some(secs(20))));
     let conn = net.login(JULIET);
     net.server_sends(conn, "<message id='m1'/>");
@@ -240,16 +240,4 @@ fn ack_timeout_may_be_another_or_none() {
         ack(&mut stream, 1, now).unwrap();
         assert_eq!((stream.poll_timeout(), stream.handle_timeout(far)), (None, Ok(None)));
     }
-}
-
-#[test]
-fn an_unanswered_r_detaches_the_session() {
-    let now = Instant::now();
-    let mut stream = enabled::<&str>(&Arc::new(quiet()), now);
-    assert_eq!(stream.request_ack(now), Some(Nonza::AckRequest));
-    assert_eq!(stream.poll_timeout(), Some(now + secs(60)));
-    assert_eq!(stream.handle_timeout(now + secs(59)), Ok(None));
-    let error = stream.handle_timeout(now + secs(60)).expect_err("the connection is dead");
-    assert_eq!(error.reaction(), Reaction::Detach);
-    assert!(matches!(stream.disconnect(now + secs(60)), Disconnected::Resumable(_)));
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use xmpp_sm::{Action, Condition, Config, EndReason, Error, Kind, Reaction, Refusal, StreamMgmt};
+use xmpp_sm::{Action, Condition, Config, EndReason, Reaction, Refusal, StreamMgmt};
 
-use crate::support::raw::{authenticated, client, detach, element, feed, grant};
+use crate::support::raw::{authenticated, client, detach, feed, grant};
 use crate::support::{JULIET, Net, Side, quiet};
 
 #[test]
@@ -59,13 +59,6 @@ fn a_refused_resume_leaves_the_stream_where_it_was() {
          S2: <failed><unexpected-request/></failed>
          S2: <resumed h='0' previd='sm-1'/>",
     );
-}
-
-#[test]
-fn resume_before_authentication_is_unexpected() {
-    let mut stream = StreamMgmt::<String>::server(Arc::new(quiet()));
-    let error = stream.handle(element("resume previd='x' h='0'"), Instant::now()).unwrap_err();
-    assert_eq!(error, Error::Unexpected(Kind::Resume));
 }
 
 #[test]

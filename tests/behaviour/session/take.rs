@@ -155,17 +155,6 @@ fn a_taker_that_waits_does_not_outlive_the_end() {
 }
 
 #[test]
-fn a_client_that_asks_in_time_is_in_time_however_slow_the_host_is() {
-    let mut host = Host::new(Config::default());
-    host.lost();
-    host.pass(secs(599));
-    let taker = host.taker(2, 0);
-    host.pass(secs(100));
-    host.session.take(taker, host.now);
-    assert_eq!(host.written(), "| <resumed previd='sm-1' h='0'/> |");
-}
-
-#[test]
 fn a_client_that_asks_too_late_ends_the_session_and_may_learn_its_h() {
     for (enabled, failed) in
         [(true, "<failed h='1'><item-not-found/></failed>"), (false, "<failed><item-not-found/></failed>")]

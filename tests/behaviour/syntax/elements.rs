@@ -80,19 +80,6 @@ fn p14_a_number_is_an_unsigned_int_and_must_be_there() {
     }
 }
 
-#[test]
-fn p14_an_a_that_is_no_a_says_which_error_it_is() {
-    let mut net = Net::new(quiet());
-    let conn = net.login("juliet@capulet.lit");
-    net.client_writes(conn, "<a h='1.5'/>");
-    net.expect(
-        "C: <a h='1.5'/>
-         S: <stream:error>
-              <policy-violation/><text xml:lang='en'>An element of stream management is malformed.</text>
-            </stream:error></stream:stream>",
-    );
-}
-
 /// Every `<failed/>` that the crate can give, and what is in it.
 #[test]
 fn p22_failed_holds_a_bare_condition() {

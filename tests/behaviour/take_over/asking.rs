@@ -79,7 +79,7 @@ fn of_a_live_session_by_its_owner() {
 }
 
 #[test]
-fn of_a_live_session_by_its_owner_with_an_h_that_cannot_be() {
+fn p06_of_a_live_session_by_its_owner_with_an_h_that_cannot_be() {
     for h in [0, 4, u32::MAX] {
         let mut net = Net::new(quiet());
         let old = juliet(&mut net);
@@ -90,6 +90,9 @@ fn of_a_live_session_by_its_owner_with_an_h_that_cannot_be() {
              S2: <failed><bad-request/></failed>"
         ));
         assert_eq!(net.state(old, Side::Server), before, "the live stream is not even torn down");
+        net.client_writes(old, "<a h='3'/>");
+        net.run();
+        assert_eq!(net.server(old).unacked().count(), 0);
         net.bind(new);
         assert!(net.server(new).has_feature());
     }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use xmpp_sm::{
-    Action, Condition, Config, Counter, Detached, Disconnected, EndReason, Failed, Nonza, NotResumed, NotResumedWhy,
-    Refusal, StreamMgmt,
+    Condition, Config, Counter, Detached, Disconnected, EndReason, Failed, Nonza, NotResumed, NotResumedWhy, Refusal,
+    StreamMgmt,
 };
 
-use crate::support::raw::{Seen, authenticated, deliver, detach, element, interrupted, midway, resuming};
+use crate::support::raw::{Seen, deliver, detach, interrupted, midway, resuming};
 use crate::support::{Net, STALE_H, Side, quiet, secs};
 
 #[test]
@@ -50,28 +50,6 @@ fn p05_a_failed_take_over_hands_the_session_back() {
     session.record_handled(receipt).unwrap();
     let _ = stream.accept_resume(request, session, later).unwrap();
     assert_eq!(stream.unacked().count(), 3);
-
-    // The host mixed up streams.
-    let session = interrupted(&config, now);
-    let before = Seen::from(&session);
-    let (_, request) = resuming::<String>(&config, 2, later);
-    let (mut other, own_request) = resuming(&config, 2, later);
-    let NotResumed { session, why } = other.accept_resume(request, session, later).unwrap_err();
-    let NotResumedWhy::Foreign(_) = why else { panic!("it is another stream's: {why}") };
-    assert_eq!(Seen::from(&session), before);
-    let _ = other.accept_resume(own_request, session, later).unwrap();
-    assert_eq!(other.unacked().count(), 3);
-
-    // The host mixed up sessions.
-    let session = interrupted(&config, now);
-    let before = Seen::from(&session);
-    let mut stream = authenticated::<String>(&config);
-    let Ok(Action::Resume(request)) = stream.handle(element("resume previd='another' h='2'"), later) else { panic!() };
-    let NotResumed { session, why } = stream.accept_resume(request, session, later).unwrap_err();
-    let NotResumedWhy::Foreign(request) = why else { panic!("it is another session: {why}") };
-    assert_eq!(Seen::from(&session), before);
-    let _ = stream.refuse_resume(request, Refusal::NotFound).unwrap();
-    goes_on(session, &config, later);
 }
 
 /// The session can be resumed, and has lost nothing.
@@ -142,45 +120,4 @@ fn p06_a_resume_with_a_wrong_h_changes_nothing() {
         net.ended(&[(1, EndReason::Expired)]);
         net.handed_back(&["Expired, 1, at 0 s: <message id='m1'/>", "Expired, 2, at 0 s: <message id='m2'/>"]);
     }
-}
-
-#[test]
-fn p06_a_resume_with_a_wrong_h_leaves_a_live_stream_alone() {
-    let mut net = Net::new(quiet());
-    let live = net.login("juliet@capulet.lit");
-    net.server_sends(live, "<message id='m1'/>");
-    net.skip();
-    let before = Seen::from(net.server(live));
-    let conn = net.open("juliet@capulet.lit");
-    net.authenticate(conn);
-    net.client_writes(conn, "<resume previd='sm-1' h='2'/>");
-    net.expect(
-        "C2: <resume h='2' previd='sm-1'/>
-         S2: <failed><bad-request/></failed>",
-    );
-    assert_eq!(Seen::from(net.server(live)), before);
-    net.acks(live, Side::Client);
-    net.expect("C: <a h='1'/>");
-    assert_eq!(net.server(live).unacked().count(), 0);
-}
-
-/// For hosts that do the same whatever went wrong.
-#[test]
-fn p05_every_failure_of_a_take_over_has_the_session_in_it() {
-    let (now, config) = (Instant::now(), Arc::new(Config::default()));
-    let before = Seen::from(&interrupted(&config, now));
-    // An h that cannot be; another stream's request.
-    let ((mut stream, refused), (_, foreign)) = (resuming(&config, 6, now), resuming::<String>(&config, 2, now));
-    for request in [foreign, refused] {
-        let error = stream.accept_resume(request, interrupted(&config, now), now).map(drop).unwrap_err();
-        assert_eq!(Seen::from(&error.session), before);
-    }
-    // An open receipt.
-    let (mut stream, request) = resuming(&config, 2, now);
-    let mut open = midway(&config, now);
-    let _receipt = deliver(&mut open, now);
-    let open = detach(open, now);
-    let before = Seen::from(&open);
-    let error = stream.accept_resume(request, open, now).map(drop).unwrap_err();
-    assert_eq!(Seen::from(&error.session), before);
 }

@@ -128,7 +128,7 @@ fn what_was_asked_before_a_pause_is_not_older_than_it() {
     }
 }
 
-/// `found.md`, F19, as it was seen: one receipt and one stanza are all that there is room for.
+/// As it was seen: one receipt and one stanza are all that there is room for.
 #[test]
 fn a_host_that_cannot_take_more_says_so_and_the_peer_is_not_blamed() {
     let start = Instant::now();

@@ -2,7 +2,6 @@
 
 use super::{Server, User};
 
-/// F35
 #[tokio::test]
 async fn an_overflow_costs_neither_a_login_nor_a_message() {
     let server = Server::start().await;
@@ -28,7 +27,7 @@ async fn an_overflow_costs_neither_a_login_nor_a_message() {
     user.quit(stream).await;
 }
 
-/// F35: the answer to the server's `<r/>` does not wait for all that is sent again.
+/// The answer to the server's `<r/>` does not wait for all that is sent again.
 #[tokio::test]
 async fn what_is_sent_again_leaves_room_for_answers() {
     let server = Server::start().await;
