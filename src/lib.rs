@@ -60,7 +60,7 @@ pub use session::{
 };
 pub use smid::{InvalidText, RandomError, SmId};
 pub use stanza::{Measured, Stanza, disposition};
-pub use store::{AtCap, Displaced, Epoch, Lookup, MemoryStore, Registered, SessionStore, StoreError, Swept};
+pub use store::{AtCap, Epoch, Lookup, MemoryStore, Record, Registered, Registration, SessionStore, StoreError, Swept};
 pub use stream::{
     Acked, Action, CannotEnable, Closing, Disconnected, EnableRequest, Foreign, Inbound, NotResumed, NotResumedWhy,
     Refusal, ResumeRequest, Resumption, Sent, StreamMgmt,

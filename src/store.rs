@@ -3,7 +3,8 @@
 
 mod memory;
 
-use std::num::NonZeroU64;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 pub use memory::{AtCap, MemoryStore, StoreError};
@@ -25,10 +26,11 @@ use crate::smid::SmId;
 ///   The `owner` is trusted: the authenticated bare JID, normalized by the host.
 /// - An answer never tells a stranger that an SM-ID exists: what is not the `owner`'s is
 ///   [`NotFound`](Lookup::NotFound), as what never was, and takes as long to look up.
-/// - Every [`register`](Self::register) gives a new [`Epoch`], higher than those that its owner got before. `retire` and
-///   `remove` act only on the record of the epoch that they name, and are no errors otherwise: a session
-///   that dies late does not take its successor's record with it. A store that is built again gives epochs
-///   that the one before it has not given.
+/// - Every [`register`](Self::register) gives a new [`Epoch`], higher than those that its owner got before. A store that
+///   is built again gives epochs that the one before it has not given.
+/// - `retire` and `remove` act only on the record of the [`Registration`] that they are given, and are no errors
+///   otherwise: a session that dies late does not take its successor's record with it, nor does a host that has looked up
+///   a session and found it dead.
 /// - A stale `h` is answered as often as it is asked for, and never when it is older than the store's
 ///   limit, swept or not. Its age counts from `retire`. It may be lost at any time (a cap, a restart): the
 ///   answer is then `NotFound`. A registration may be lost only with the session itself.
@@ -44,7 +46,7 @@ pub trait SessionStore: Send + Sync {
     type Error;
 
     /// Makes the session known under its SM-ID: when it is enabled, and again, with its new place, when
-    /// it is resumed. An earlier registration or stale `h` of the same SM-ID and owner is replaced.
+    /// it is resumed by another task. An earlier record of the same SM-ID and owner is replaced.
     ///
     /// # Errors
     ///
@@ -64,20 +66,21 @@ pub trait SessionStore: Send + Sync {
     /// The store failed.
     fn lookup(&self, smid: &SmId, owner: &str, now: Instant) -> Result<Lookup<Self::Handle>, Self::Error>;
 
-    /// Forgets a session that has ended and, if the store keeps them, remembers its last `h`. This is also
-    /// the way to tell the last `h` of a session that was [`Displaced`].
+    /// Forgets a session that has ended and, if the store keeps them, remembers its last `h`. This is also the way to
+    /// tell the last `h` of a session that was [`displaced`](Registered::displaced).
     ///
     /// # Errors
     ///
     /// The store failed.
-    fn retire(&self, smid: &SmId, owner: &str, epoch: Epoch, h: Counter, now: Instant) -> Result<(), Self::Error>;
+    fn retire(&self, registration: &Registration, h: Counter, now: Instant) -> Result<(), Self::Error>;
 
-    /// Forgets the session and its `h`: it was closed in good order, and its client will not ask for it.
+    /// Forgets the session and its `h`: it was closed in good order, and its client will not ask for it; or it is dead, and
+    /// nobody knows its `h`.
     ///
     /// # Errors
     ///
     /// The store failed.
-    fn remove(&self, smid: &SmId, owner: &str, epoch: Epoch) -> Result<(), Self::Error>;
+    fn remove(&self, registration: &Registration) -> Result<(), Self::Error>;
 
     /// Drops stale records that are too old to be answered: a bounded number of them in one call, so that
     /// the other calls do not wait. The host calls it again at once while [`Swept::more`] says so.
@@ -89,12 +92,53 @@ pub trait SessionStore: Send + Sync {
     fn next_sweep(&self) -> Option<Instant>;
 }
 
-/// One registration of a session: no two of a store are the same.
+/// One registration of a session, and the way to end it: whose session it is, under which SM-ID, and which of all its
+/// registrations. It comes from [`register`](SessionStore::register) and [`lookup`](SessionStore::lookup), so that the three
+/// always belong together.
+///
+/// `Debug` shows the epoch alone: SM-IDs and owners are not for logs.
+#[derive(Clone, PartialEq, Eq, Hash)]
+#[must_use = "it is needed to take the record out again"]
+pub struct Registration {
+    owner: Arc<str>,
+    smid: SmId,
+    epoch: Epoch,
+}
+
+impl Registration {
+    /// For those who write a store.
+    pub fn new(owner: impl Into<Arc<str>>, smid: SmId, epoch: Epoch) -> Self {
+        Self { owner: owner.into(), smid, epoch }
+    }
+
+    /// Whose session it is.
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// Its SM-ID.
+    pub fn smid(&self) -> &SmId {
+        &self.smid
+    }
+
+    /// Which registration it is.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+/// The number of a registration: no two of a store are the same, and those of an owner only go up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(u64);
 
 impl Epoch {
-    /// For those who write a store: numbers that only go up.
+    /// For those who write a store.
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
@@ -105,43 +149,35 @@ impl Epoch {
     }
 }
 
-impl From<NonZeroU64> for Epoch {
-    fn from(number: NonZeroU64) -> Self {
-        Self(number.get())
-    }
-}
-
-/// A session is registered.
+/// A session as the store knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "the epoch is needed to take the record out again"]
-pub struct Registered<Handle> {
-    /// Which registration this is.
-    pub epoch: Epoch,
-    /// The session of the same owner that had to make room for it.
-    pub displaced: Option<Displaced<Handle>>,
-}
-
-/// A session that lost its registration to a newer one of its owner.
-///
-/// It cannot be found any more. The host ends it, with [`EndReason::Replaced`](crate::EndReason::Replaced) and if
-/// it still is of this epoch, and then calls [`retire`](SessionStore::retire) with this epoch, as for any
-/// other session: until then its client is told `NotFound`, afterwards its last `h`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Displaced<Handle> {
-    /// Its SM-ID.
-    pub smid: SmId,
-    /// The registration that was taken out.
-    pub epoch: Epoch,
+pub struct Record<Handle> {
+    /// The registration, to be [removed](SessionStore::remove) if nobody is there any more.
+    pub registration: Registration,
     /// Where it is.
     pub handle: Handle,
 }
 
+/// A session is registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "the registration is needed to take the record out again, and a displaced session has to end"]
+pub struct Registered<Handle> {
+    /// The host keeps it as long as the session lives.
+    pub registration: Registration,
+    /// The session of the same owner that had to make room for it. It cannot be found any more.
+    ///
+    /// The host ends it, with [`EndReason::Replaced`](crate::EndReason::Replaced) and if it has not been registered again,
+    /// and then [retires](SessionStore::retire) it as any other session: until then its client is told `NotFound`,
+    /// afterwards its last `h`.
+    pub displaced: Option<Record<Handle>>,
+}
+
 /// The three answers to a question for an SM-ID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Lookup<Handle> {
     /// The session lives, there.
-    Session(Handle),
+    Session(Record<Handle>),
     /// It is gone; this was its last `h`.
     StaleH(Counter),
     /// Nothing is known, or it is not this owner's.

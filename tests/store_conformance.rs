@@ -1,14 +1,18 @@
 //! `MemoryStore` keeps the contract of `SessionStore`, and what it promises beyond that.
+#![allow(unused_must_use, reason = "most sessions of these tests end with their store")]
 
 mod support;
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use support::count::counted;
-use support::store::{GERIATRIC, JULIET, MakeStore, ROMEO, SECOND, off, on, smid, stale};
-use xmpp_sm::{AtCap, Config, Counter, Displaced, Epoch, Lookup, MemoryStore, SessionStore, SmId, StaleH, StoreError};
+use support::store::{GERIATRIC, JULIET, Known, MakeStore, ROMEO, SECOND, known, off, on, smid, stale};
+use xmpp_sm::{
+    AtCap, Config, Counter, Epoch, Lookup, MemoryStore, Record, Registration, SessionStore, SmId, StaleH, StoreError,
+};
 
 const MERCUTIO: &str = "mercutio@example.com";
 
@@ -46,22 +50,22 @@ fn id(n: u64) -> SmId {
     smid(&format!("id{n}"))
 }
 
-fn register(store: &MemoryStore<u64>, n: u64, owner: &str) -> Epoch {
+fn register(store: &MemoryStore<u64>, n: u64, owner: &str) -> Registration {
     let registered = store.register(&id(n), owner, n, Instant::now()).unwrap();
     assert_eq!(registered.displaced, None);
-    registered.epoch
+    registered.registration
 }
 
 /// Registers a session that takes the place of another, and tells which.
-fn displace(store: &MemoryStore<u64>, n: u64, owner: &str, now: Instant) -> Displaced<u64> {
+fn displace(store: &MemoryStore<u64>, n: u64, owner: &str, now: Instant) -> Record<u64> {
     store.register(&id(n), owner, n, now).unwrap().displaced.expect("another has to go")
 }
 
 /// Registers a session and retires it at once. Its h is its number.
-fn come_and_go(store: &MemoryStore<u64>, n: u64, owner: &str, now: Instant) -> Epoch {
-    let epoch = store.register(&id(n), owner, n, now).unwrap().epoch;
-    store.retire(&id(n), owner, epoch, h(n), now).unwrap();
-    epoch
+fn come_and_go(store: &MemoryStore<u64>, n: u64, owner: &str, now: Instant) -> Registration {
+    let registration = store.register(&id(n), owner, n, now).unwrap().registration;
+    store.retire(&registration, h(n), now).unwrap();
+    registration
 }
 
 fn h(n: u64) -> Counter {
@@ -81,7 +85,7 @@ fn an_owner_has_ten_sessions_unless_told_otherwise_and_the_oldest_goes() {
     }
     for n in 10..1000 {
         let displaced = displace(&store, n, JULIET, now);
-        assert_eq!((displaced.smid, displaced.handle), (id(n - 10), n - 10));
+        assert_eq!((displaced.registration.smid(), displaced.handle), (&id(n - 10), n - 10));
         assert_eq!(store.len(), 10);
     }
     // There are as many owners as one likes.
@@ -98,14 +102,14 @@ fn an_owner_with_as_many_sessions_as_it_may_have_is_refused_one_more() {
     let first = register(&store, 1, JULIET);
     register(&store, 2, JULIET);
     assert_eq!(store.register(&id(3), JULIET, 3, now), Err(StoreError::OwnerFull));
-    assert_eq!(store.lookup(&id(3), JULIET, now), Ok(Lookup::NotFound));
+    assert_eq!(known(&store, &id(3), JULIET, now), Known::Nothing);
     // Others are not touched by it, and a session that is resumed is not one more.
     register(&store, 4, ROMEO);
     let first_again = register(&store, 1, JULIET);
     // The end of the former registration makes no room; that of this one does.
-    store.retire(&id(1), JULIET, first, Counter::ZERO, now).unwrap();
+    store.retire(&first, Counter::ZERO, now).unwrap();
     assert_eq!(store.register(&id(3), JULIET, 3, now), Err(StoreError::OwnerFull));
-    store.retire(&id(1), JULIET, first_again, Counter::ZERO, now).unwrap();
+    store.retire(&first_again, Counter::ZERO, now).unwrap();
     register(&store, 3, JULIET);
     assert_eq!(store.len(), 3);
 }
@@ -119,7 +123,7 @@ fn a_store_with_as_many_sessions_as_there_may_be_refuses_one_more() {
     assert_eq!(store.register(&id(3), JULIET, 3, now), Err(StoreError::Full));
     assert_eq!(store.register(&id(3), MERCUTIO, 3, now), Err(StoreError::Full));
     register(&store, 1, JULIET);
-    store.remove(&id(2), ROMEO, second).unwrap();
+    store.remove(&second).unwrap();
     register(&store, 3, JULIET);
     assert_eq!(store.register(&id(2), ROMEO, 3, now), Err(StoreError::Full));
     assert_eq!(store.len(), 2);
@@ -136,13 +140,13 @@ fn the_longest_registered_session_of_the_owner_makes_room() {
     register(&store, 1, JULIET);
     assert_eq!(displace(&store, 3, JULIET, now).handle, 2);
     assert_eq!(displace(&store, 4, JULIET, now).handle, 1);
-    assert_eq!(store.lookup(&id(1), JULIET, now), Ok(Lookup::NotFound));
+    assert_eq!(known(&store, &id(1), JULIET, now), Known::Nothing);
     // Its late end takes nothing with it.
-    store.retire(&id(1), JULIET, first, Counter::ZERO, now).unwrap();
+    store.retire(&first, Counter::ZERO, now).unwrap();
     for n in [3, 4] {
-        assert_eq!(store.lookup(&id(n), JULIET, now), Ok(Lookup::Session(n)));
+        assert_eq!(known(&store, &id(n), JULIET, now), Known::Session(n));
     }
-    assert_eq!(store.lookup(&id(9), ROMEO, now), Ok(Lookup::Session(9)));
+    assert_eq!(known(&store, &id(9), ROMEO, now), Known::Session(9));
 }
 
 /// One account, whatever it does, costs the others nothing.
@@ -160,14 +164,14 @@ fn a_full_store_ends_nobody_elses_session() {
     assert_eq!(displace(&store, 7, ROMEO, now).handle, 1);
     // One that has none is refused.
     assert_eq!(store.register(&id(8), MERCUTIO, 8, now), Err(StoreError::Full));
-    store.remove(&id(4), JULIET, last).unwrap();
+    store.remove(&last).unwrap();
     register(&store, 8, MERCUTIO);
     assert_eq!(store.register(&id(9), "benvolio@example.com", 9, now), Err(StoreError::Full));
     for n in 10..1000 {
         displace(&store, n, JULIET, now);
     }
-    assert_eq!(store.lookup(&id(7), ROMEO, now), Ok(Lookup::Session(7)));
-    assert_eq!(store.lookup(&id(8), MERCUTIO, now), Ok(Lookup::Session(8)));
+    assert_eq!(known(&store, &id(7), ROMEO, now), Known::Session(7));
+    assert_eq!(known(&store, &id(8), MERCUTIO, now), Known::Session(8));
     assert_eq!(store.len(), 4);
 }
 
@@ -175,25 +179,30 @@ fn a_full_store_ends_nobody_elses_session() {
 fn caps_hold_under_a_crowd() {
     for at_cap in [AtCap::Refuse, AtCap::EvictOldest] {
         let store = store().in_all(count(50)).at_cap(at_cap);
+        // Counted after it is one more, and before it is one less: never more than there are.
+        let live = AtomicUsize::new(0);
         // Each thread has owners of its own, and gives some of its sessions up.
         let crowd = |thread: u64| {
             let now = Instant::now();
             for n in 0..400 {
                 let (id, owner) = (id(thread * 1000 + n), owner(thread * 1000 + n % 20));
                 if let Ok(registered) = store.register(&id, &owner, n, now) {
-                    assert!(store.len() <= 50);
+                    if registered.displaced.is_none() {
+                        assert!(live.fetch_add(1, Ordering::SeqCst) < 50);
+                    }
                     if n < 300 && n % 3 == 0 {
-                        store.remove(&id, &owner, registered.epoch).unwrap();
+                        live.fetch_sub(1, Ordering::SeqCst);
+                        store.remove(&registered.registration).unwrap();
                     }
                 }
             }
         };
         thread::scope(|scope| {
+            let crowd = &crowd;
             (0..4).for_each(|thread| drop(scope.spawn(move || crowd(thread))));
         });
         let found = (0..4).flat_map(|thread| (0..400).map(move |n| (thread * 1000 + n, thread * 1000 + n % 20)));
-        let is_there =
-            |(n, of): &(u64, u64)| store.lookup(&id(*n), &owner(*of), Instant::now()) != Ok(Lookup::NotFound);
+        let is_there = |(n, of): &(u64, u64)| known(&store, &id(*n), &owner(*of), Instant::now()) != Known::Nothing;
         assert_eq!(found.filter(is_there).count(), store.len());
         assert_eq!(store.len(), 50);
     }
@@ -205,21 +214,23 @@ fn a_displaced_session_leaves_its_last_h() {
     let now = Instant::now();
     for store in [store().per_owner(count(1)), store().in_all(count(1))] {
         register(&store, 1, JULIET);
-        let Displaced { smid, epoch, .. } = displace(&store, 2, JULIET, now);
+        let Record { registration, .. } = displace(&store, 2, JULIET, now);
+        let (smid, epoch) = (registration.smid(), registration.epoch());
         // Its host has not told yet.
-        assert_eq!(store.lookup(&smid, JULIET, now), Ok(Lookup::NotFound));
+        assert_eq!(known(&store, registration.smid(), JULIET, now), Known::Nothing);
         for (owner, other) in [(JULIET, Epoch::new(epoch.get() + 1)), (ROMEO, epoch)] {
-            store.retire(&smid, owner, other, h(99), now).unwrap();
-            store.remove(&smid, owner, other).unwrap();
+            let other = Registration::new(owner, smid.clone(), other);
+            store.retire(&other, h(99), now).unwrap();
+            store.remove(&other).unwrap();
         }
-        assert_eq!((store.lookup(&smid, JULIET, now), store.stale_len()), (Ok(Lookup::NotFound), 1));
+        assert_eq!((known(&store, registration.smid(), JULIET, now), store.stale_len()), (Known::Nothing, 1));
         let retired = now + 5 * SECOND;
-        store.retire(&smid, JULIET, epoch, h(7), retired).unwrap();
-        store.retire(&smid, JULIET, epoch, h(8), retired).unwrap();
-        assert_eq!(store.lookup(&smid, JULIET, retired + GERIATRIC), Ok(stale(7)));
-        assert_eq!(store.lookup(&smid, JULIET, retired + GERIATRIC + SECOND), Ok(Lookup::NotFound));
-        assert_eq!(store.lookup(&smid, ROMEO, retired), Ok(Lookup::NotFound));
-        assert_eq!(store.lookup(&id(2), JULIET, retired), Ok(Lookup::Session(2)));
+        store.retire(&registration, h(7), retired).unwrap();
+        store.retire(&registration, h(8), retired).unwrap();
+        assert_eq!(known(&store, smid, JULIET, retired + GERIATRIC), stale(7));
+        assert_eq!(known(&store, smid, JULIET, retired + GERIATRIC + SECOND), Known::Nothing);
+        assert_eq!(known(&store, smid, ROMEO, retired), Known::Nothing);
+        assert_eq!(known(&store, &id(2), JULIET, retired), Known::Session(2));
     }
 }
 
@@ -228,19 +239,19 @@ fn a_displaced_session_that_is_not_retired_is_forgotten_in_time() {
     let now = Instant::now();
     let store = store().per_owner(count(1));
     register(&store, 1, JULIET);
-    let Displaced { smid, epoch, .. } = displace(&store, 2, JULIET, now);
+    let Record { registration, .. } = displace(&store, 2, JULIET, now);
     let swept = store.sweep(now + GERIATRIC + SECOND);
     assert_eq!((swept.dropped, swept.more, store.stale_len()), (1, false, 0));
-    store.retire(&smid, JULIET, epoch, h(7), now).unwrap();
-    assert_eq!(store.lookup(&smid, JULIET, now), Ok(Lookup::NotFound));
+    store.retire(&registration, h(7), now).unwrap();
+    assert_eq!(known(&store, registration.smid(), JULIET, now), Known::Nothing);
     // Or as soon as it is closed, or comes back under its SM-ID, or newer ones need the room.
-    let Displaced { smid, epoch, .. } = displace(&store, 3, JULIET, now);
-    store.remove(&smid, JULIET, epoch).unwrap();
+    let Record { registration, .. } = displace(&store, 3, JULIET, now);
+    store.remove(&registration).unwrap();
     assert_eq!(store.stale_len(), 0);
     let third = displace(&store, 2, JULIET, now);
-    assert_eq!(displace(&store, 3, JULIET, now).smid, id(2));
-    store.retire(&third.smid, JULIET, third.epoch, h(7), now).unwrap();
-    assert_eq!(store.lookup(&id(3), JULIET, now), Ok(Lookup::Session(3)));
+    assert_eq!(displace(&store, 3, JULIET, now).registration.smid(), &id(2));
+    store.retire(&third.registration, h(7), now).unwrap();
+    assert_eq!(known(&store, &id(3), JULIET, now), Known::Session(3));
     for n in 10..100 {
         displace(&store, n, JULIET, now);
         assert!(store.stale_len() <= 10);
@@ -248,10 +259,10 @@ fn a_displaced_session_that_is_not_retired_is_forgotten_in_time() {
     // And where nothing is remembered, that is not either.
     let forgets = remembering(off()).per_owner(count(1));
     register(&forgets, 1, JULIET);
-    let Displaced { smid, epoch, .. } = displace(&forgets, 2, JULIET, now);
+    let Record { registration, .. } = displace(&forgets, 2, JULIET, now);
     assert_eq!((forgets.stale_len(), forgets.next_sweep()), (0, None));
-    forgets.retire(&smid, JULIET, epoch, h(7), now).unwrap();
-    assert_eq!((forgets.lookup(&smid, JULIET, now), forgets.stale_len()), (Ok(Lookup::NotFound), 0));
+    forgets.retire(&registration, h(7), now).unwrap();
+    assert_eq!((known(&forgets, registration.smid(), JULIET, now), forgets.stale_len()), (Known::Nothing, 0));
 }
 
 #[test]
@@ -261,9 +272,9 @@ fn a_stale_h_goes_the_moment_after_it_is_too_old() {
     come_and_go(&store, 1, JULIET, now);
     let end = now + GERIATRIC;
     assert_eq!(store.sweep(end).dropped, 0);
-    assert_eq!(store.lookup(&id(1), JULIET, end), Ok(stale(1)));
+    assert_eq!(known(&store, &id(1), JULIET, end), stale(1));
     let after = end + Duration::from_nanos(1);
-    assert_eq!(store.lookup(&id(1), JULIET, after), Ok(Lookup::NotFound));
+    assert_eq!(known(&store, &id(1), JULIET, after), Known::Nothing);
     assert_eq!((store.stale_len(), store.sweep(after).dropped, store.stale_len()), (1, 1, 0));
 }
 
@@ -277,10 +288,10 @@ fn ten_stale_h_of_an_owner_are_remembered_and_the_oldest_go() {
             assert_eq!(store.stale_len() as u64, 1 + most.min(n + 1));
         }
         for n in 0..100 {
-            let expected = if n < 100 - most { Lookup::NotFound } else { stale(n as u32) };
-            assert_eq!(store.lookup(&id(n), JULIET, now), Ok(expected), "{n}");
+            let expected = if n < 100 - most { Known::Nothing } else { stale(n as u32) };
+            assert_eq!(known(&store, &id(n), JULIET, now), expected, "{n}");
         }
-        assert_eq!(store.lookup(&id(7), ROMEO, now), Ok(stale(7)));
+        assert_eq!(known(&store, &id(7), ROMEO, now), stale(7));
     }
 }
 
@@ -291,14 +302,14 @@ fn a_stale_h_that_was_taken_out_makes_room_for_another() {
     come_and_go(&store, 1, JULIET, now);
     // One goes by `remove`, one by being registered again.
     let removed = come_and_go(&store, 2, JULIET, now);
-    store.remove(&id(2), JULIET, removed).unwrap();
+    store.remove(&removed).unwrap();
     come_and_go(&store, 3, JULIET, now);
     register(&store, 3, JULIET);
     come_and_go(&store, 4, JULIET, now);
     come_and_go(&store, 5, JULIET, now);
     assert_eq!(store.stale_len(), 3);
     for n in [1, 4, 5] {
-        assert_eq!(store.lookup(&id(n), JULIET, now), Ok(stale(n as u32)));
+        assert_eq!(known(&store, &id(n), JULIET, now), stale(n as u32));
     }
 }
 
@@ -316,8 +327,8 @@ fn stale_h_take_no_more_bytes_than_they_may() {
         let ((), counts) = counted(|| {
             for n in 0..20_000 {
                 let (id, owner) = make(n);
-                let epoch = store.register(&id, &owner, n, now).unwrap().epoch;
-                store.retire(&id, &owner, epoch, h(n), now + n as u32 * SECOND).unwrap();
+                let registration = store.register(&id, &owner, n, now).unwrap().registration;
+                store.retire(&registration, h(n), now + n as u32 * SECOND).unwrap();
             }
         });
         assert!(counts.bytes < BYTES as isize, "{} bytes", counts.bytes);
@@ -325,7 +336,7 @@ fn stale_h_take_no_more_bytes_than_they_may() {
         assert!(counts.bytes > BYTES as isize / 4, "{} bytes", counts.bytes);
         for n in (19_900..20_000).filter(|n| n % 10 == 9) {
             let (id, owner) = make(n);
-            assert_eq!(store.lookup(&id, &owner, now + n as u32 * SECOND), Ok(stale(n as u32)), "{n}");
+            assert_eq!(known(&store, &id, &owner, now + n as u32 * SECOND), stale(n as u32), "{n}");
         }
     }
 }
@@ -338,17 +349,16 @@ fn one_account_cannot_flush_what_is_remembered_of_others() {
     for n in 0..others {
         come_and_go(&store, 0, &owner(n), now);
     }
-    let known = |store: &MemoryStore<u64>| {
-        (0..others).filter(|n| store.lookup(&id(0), &owner(*n), now) == Ok(stale(0))).count()
-    };
-    let before = known(&store);
+    let remembered =
+        |store: &MemoryStore<u64>| (0..others).filter(|n| known(store, &id(0), &owner(*n), now) == stale(0)).count();
+    let before = remembered(&store);
     assert!(before < others as usize, "there is no room for all");
     for n in 0..10_000 {
         come_and_go(&store, n, JULIET, now);
     }
     // The newest of its own is known, and some others may have made room for its first.
-    assert_eq!(store.lookup(&id(9999), JULIET, now), Ok(stale(9999)));
-    assert!(before - known(&store) <= 2, "{before} were known, and now {}", known(&store));
+    assert_eq!(known(&store, &id(9999), JULIET, now), stale(9999));
+    assert!(before - remembered(&store) <= 2, "{before} were known, and now {}", remembered(&store));
 }
 
 /// One that would not fit at all is not remembered, and nothing else goes for it.
@@ -358,10 +368,10 @@ fn a_record_larger_than_its_room_flushes_nothing() {
     let store = store().stale_bytes(count(64 * 2000));
     come_and_go(&store, 1, JULIET, now);
     let large = smid(&"x".repeat(2000));
-    let epoch = store.register(&large, JULIET, 2, now).unwrap().epoch;
-    store.retire(&large, JULIET, epoch, h(2), now).unwrap();
-    assert_eq!(store.lookup(&large, JULIET, now), Ok(Lookup::NotFound));
-    assert_eq!(store.lookup(&id(1), JULIET, now), Ok(stale(1)));
+    let registration = store.register(&large, JULIET, 2, now).unwrap().registration;
+    store.retire(&registration, h(2), now).unwrap();
+    assert_eq!(known(&store, &large, JULIET, now), Known::Nothing);
+    assert_eq!(known(&store, &id(1), JULIET, now), stale(1));
 }
 
 /// Neither records nor owners.
@@ -371,16 +381,16 @@ fn what_has_gone_leaves_no_memory_behind() {
     let long = |n: u64| smid(&format!("{n:0500}"));
     // Tables keep the room that they once needed. A name is so long that one in a hundred left behind
     // would show beside it.
-    type End = fn(&MemoryStore<u64>, &SmId, &str, Epoch, Instant);
-    let retire: End = |store, id, owner, epoch, now| store.retire(id, owner, epoch, Counter::ZERO, now).unwrap();
-    let remove: End = |store, id, owner, epoch, _| store.remove(id, owner, epoch).unwrap();
+    type End = fn(&MemoryStore<u64>, &Registration, Instant);
+    let retire: End = |store, registration, now| store.retire(registration, Counter::ZERO, now).unwrap();
+    let remove: End = |store, registration, _| store.remove(registration).unwrap();
     let churn = |store: &MemoryStore<u64>, end: End, rounds: std::ops::Range<u64>| {
         for n in rounds {
             let owner = format!("{n:0500}@example.com");
-            let first = store.register(&long(n), &owner, n, now).unwrap().epoch;
-            let second = store.register(&long(n + 1), &owner, n, now).unwrap().epoch;
-            end(store, &long(n), &owner, first, now);
-            end(store, &long(n + 1), &owner, second, now);
+            let first = store.register(&long(n), &owner, n, now).unwrap().registration;
+            let second = store.register(&long(n + 1), &owner, n, now).unwrap().registration;
+            end(store, &first, now);
+            end(store, &second, now);
             if n % 100 == 0 {
                 assert!(!store.sweep(now + GERIATRIC + SECOND).more);
             }
@@ -440,7 +450,7 @@ fn a_sweep_has_a_budget_and_says_what_is_left() {
         let due = now + GERIATRIC + SECOND;
         for (dropped, more) in [(1000, true), (1000, true), (1000, true), (500, false), (0, false)] {
             // Left over or not, none of them is answered any more.
-            assert_eq!(store.lookup(&id(3499), &owner(3499 % owners), due), Ok(Lookup::NotFound));
+            assert_eq!(known(&store, &id(3499), &owner(3499 % owners), due), Known::Nothing);
             let before = store.stale_len();
             let swept = store.sweep(due);
             assert_eq!((swept.dropped, swept.more), (dropped, more));
@@ -463,17 +473,17 @@ fn what_a_sweep_has_found_too_old_does_not_come_back_for_a_clock_that_is_behind(
     // By another clock it is earlier.
     assert!(store.sweep(now).more);
     for n in 0..3000 {
-        assert_eq!(store.lookup(&id(n), &owner(n), now), Ok(Lookup::NotFound), "{n}");
+        assert_eq!(known(&store, &id(n), &owner(n), now), Known::Nothing, "{n}");
     }
 }
 
 #[test]
 fn it_shows_counts_and_nothing_else() {
     let store = store();
-    let epoch = register(&store, 4711, JULIET);
+    let registration = register(&store, 4711, JULIET);
     come_and_go(&store, 815, ROMEO, Instant::now());
     assert_eq!(format!("{store:?}"), "MemoryStore { sessions: 1, stale: 1, .. }");
-    store.remove(&id(4711), JULIET, epoch).unwrap();
+    store.remove(&registration).unwrap();
     assert_eq!(format!("{store:?}"), "MemoryStore { sessions: 0, stale: 1, .. }");
 }
 
@@ -496,12 +506,12 @@ fn a_handle_that_asks_the_store_as_it_is_dropped_finds_it_free() {
         let config = Config::default().stale_h(StaleH { enabled, ..StaleH::default() });
         let store = std::sync::Arc::new(MemoryStore::new(&config));
         let handle = || std::sync::Arc::new(Asks(std::sync::Arc::downgrade(&store)));
-        let epoch = store.register(&id(1), JULIET, handle(), Instant::now()).unwrap().epoch;
-        let again = store.register(&id(1), JULIET, handle(), Instant::now()).unwrap().epoch;
-        assert_ne!(epoch, again);
-        store.retire(&id(1), JULIET, again, Counter::ZERO, Instant::now()).unwrap();
-        let third = store.register(&id(1), JULIET, handle(), Instant::now()).unwrap().epoch;
-        store.remove(&id(1), JULIET, third).unwrap();
+        let registration = store.register(&id(1), JULIET, handle(), Instant::now()).unwrap().registration;
+        let again = store.register(&id(1), JULIET, handle(), Instant::now()).unwrap().registration;
+        assert_ne!(registration, again);
+        store.retire(&again, Counter::ZERO, Instant::now()).unwrap();
+        let third = store.register(&id(1), JULIET, handle(), Instant::now()).unwrap().registration;
+        store.remove(&third).unwrap();
         assert!(store.is_empty());
         // What had to go, and what was refused.
         for at_cap in [AtCap::EvictOldest, AtCap::Refuse] {
@@ -518,8 +528,8 @@ fn a_displaced_session_that_is_retired_too_late_leaves_nothing_whether_swept_or_
     let now = Instant::now();
     let store = store().per_owner(count(1));
     register(&store, 1, JULIET);
-    let Displaced { smid, epoch, .. } = displace(&store, 2, JULIET, now);
+    let Record { registration, .. } = displace(&store, 2, JULIET, now);
     let late = now + GERIATRIC + SECOND;
-    store.retire(&smid, JULIET, epoch, h(7), late).unwrap();
-    assert_eq!(store.lookup(&smid, JULIET, late), Ok(Lookup::NotFound));
+    store.retire(&registration, h(7), late).unwrap();
+    assert_eq!(known(&store, registration.smid(), JULIET, late), Known::Nothing);
 }

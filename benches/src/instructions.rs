@@ -1,6 +1,6 @@
 //! One operation, many times, for callgrind to count: `instructions.sh` runs it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::hint::black_box;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use xmpp_sm::{
-    AckFreq, Action, Arrival, Config, Counter, Enable, Inbound, Nonza, Session, SmId, StreamMgmt, Unbound, Write,
+    AckFreq, Action, Arrival, Config, Counter, Enable, Inbound, MemoryStore, Nonza, Session, SessionStore, SmId,
+    StreamMgmt, Unbound, Write,
 };
 
 const OFTEN: u32 = 10_000;
@@ -84,11 +85,56 @@ fn main() {
         Some("parse-ack") => measured(|| {
             black_box(Nonza::parse(black_box("a"), black_box([("h", "123456")]), None).is_ok());
         }),
+        // The floor of the two after it: what anybody would write first.
+        Some("map-insert-and-remove") => {
+            let mut map = HashMap::from([(id(0), (Box::<str>::from(OWNER), 7_u64))]);
+            let id = id(1);
+            measured(|| {
+                map.insert(black_box(&id).clone(), (black_box(OWNER).into(), 7));
+                black_box(map.remove(black_box(&id)));
+            });
+        }
+        Some("map-get") => {
+            let map = HashMap::from([(id(0), (Box::<str>::from(OWNER), 7_u64))]);
+            let id = id(0);
+            measured(|| {
+                black_box(map.get(black_box(&id)).filter(|(of, _)| **of == *black_box(OWNER)).map(|(_, handle)| *handle));
+            });
+        }
+        Some("register-and-remove-first") => register_and_remove(false),
+        Some("register-and-remove-second") => register_and_remove(true),
+        Some("lookup") => {
+            let (store, now) = (MemoryStore::new(&Config::default()), Instant::now());
+            let id = id(0);
+            let _ = store.register(&id, OWNER, 7_u64, now);
+            measured(|| {
+                black_box(store.lookup(black_box(&id), black_box(OWNER), now).is_ok());
+            });
+        }
         other => {
             eprintln!("no such operation: {other:?}");
             std::process::exit(2);
         }
     }
+}
+
+const OWNER: &str = "user1234567@example.com";
+
+fn id(number: u8) -> SmId {
+    SmId::from_random([number; 16])
+}
+
+/// Of an owner that has no session beside it, or one.
+fn register_and_remove(has_other: bool) {
+    let (store, now) = (MemoryStore::new(&Config::default()), Instant::now());
+    if has_other {
+        let _ = store.register(&id(0), OWNER, 7_u64, now);
+    }
+    let id = id(1);
+    measured(|| {
+        let registered = store.register(black_box(&id), black_box(OWNER), 7, now).unwrap();
+        store.remove(black_box(&registered.registration)).unwrap();
+    });
 }
 
 #[inline(never)]

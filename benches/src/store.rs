@@ -105,7 +105,7 @@ impl Both {
             self.each(threads, often, |id, owner| {
                 let id = other(id);
                 let registered = self.store.register(&id, owner, 7, self.now).unwrap();
-                self.store.remove(&id, owner, registered.epoch).unwrap();
+                self.store.remove(&registered.registration).unwrap();
             });
         })
     }
@@ -145,7 +145,7 @@ impl Both {
             self.each(1, often, |id, owner| {
                 let id = other(id);
                 let registered = store.register(&id, owner, 7, self.now).unwrap();
-                store.retire(&id, owner, registered.epoch, Counter::ZERO, self.now).unwrap();
+                store.retire(&registered.registration, Counter::ZERO, self.now).unwrap();
             });
         })
     }
@@ -186,8 +186,8 @@ fn sweep(expired: u32) -> Row {
         let mut add = move |store: &MemoryStore<()>| {
             let (id, owner, now) =
                 (SmId::random().unwrap(), owner(next as usize), start + Duration::from_millis(next.into()));
-            let epoch = store.register(&id, &owner, (), now).unwrap().epoch;
-            store.retire(&id, &owner, epoch, Counter::ZERO, now).unwrap();
+            let registration = store.register(&id, &owner, (), now).unwrap().registration;
+            store.retire(&registration, Counter::ZERO, now).unwrap();
             next += 1;
         };
         (0..records).for_each(|_| add(&store));

@@ -11,8 +11,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::sleep_until;
 use xmpp_parsers::ns;
 use xmpp_sm::{
-    Arrival, EndReason, Epoch, Event, Inbound, Lookup, Parting, Refusal, SessionEnded, SessionStore, SmId, StreamError,
-    Taker, Unbound, Write, delay,
+    Arrival, EndReason, Event, Inbound, Lookup, Parting, Record, Refusal, Registration, SessionEnded, SessionStore,
+    SmId, StreamError, Taker, Unbound, Write, delay,
 };
 
 use super::csi::{self, Csi};
@@ -31,8 +31,8 @@ struct Host {
     id: u64,
     /// The way to the session's mailbox.
     handle: Handle,
-    /// Which registration of the session the store knows.
-    registered: Option<Epoch>,
+    /// What the store knows the session by.
+    registration: Option<Registration>,
     csi: Csi,
     /// Something has waited for the user.
     has_kept: bool,
@@ -47,7 +47,7 @@ pub async fn bind(stream: Unbound, mut connection: Box<Connection>, jid: FullJid
         former.closed().await;
     }
     connection.outbox.push(result);
-    let host = Host { server, jid, id, handle, registered: None, csi: Csi::default(), has_kept: false };
+    let host = Host { server, jid, id, handle, registration: None, csi: Csi::default(), has_kept: false };
     tokio::spawn(host.serve(Box::new(stream.bind(connection)), mailbox));
 }
 
@@ -56,22 +56,16 @@ pub fn hand_over(taker: Taker<Box<Connection>>, server: &Arc<Server>) {
     let found = server.store.lookup(taker.previd(), taker.owner(), Instant::now());
     let refused = match found.map_or(Err(Refusal::NotFound), Lookup::session) {
         Err(refusal) => taker.refuse(refusal),
-        Ok(handle) => match handle.send(Mail::Take(Box::new(taker))) {
+        Ok(Record { registration, handle }) => match handle.send(Mail::Take(Box::new(taker))) {
             Err(SendError(Mail::Take(taker))) => {
-                forget(server, taker.previd(), taker.owner(), handle);
+                // The task that had this session is gone without a word.
+                let _ = server.store.remove(&registration);
                 taker.refuse(Refusal::NotFound)
             }
             _ => return,
         },
     };
     login::go_on(refused, server.clone());
-}
-
-/// The task that had this session is gone without a word. Its record becomes ours, and goes.
-fn forget(server: &Server, smid: &SmId, owner: &str, handle: Handle) {
-    if let Ok(registered) = server.store.register(smid, owner, handle, Instant::now()) {
-        let _ = server.store.remove(smid, owner, registered.epoch);
-    }
 }
 
 impl Host {
@@ -182,7 +176,7 @@ impl Host {
             // A session is registered once, and has its mailbox for itself.
             let _ = displaced.handle.send(Mail::End(EndReason::Replaced));
         }
-        self.registered = Some(registered.epoch);
+        self.registration = Some(registered.registration);
         Some(smid)
     }
 
@@ -211,13 +205,11 @@ impl Host {
     /// had, then what waits in the mailbox.
     fn over(self, ended: SessionEnded<Written>, mailbox: UnboundedReceiver<Mail>) {
         let (store, now, wall_clock) = (&self.server.store, Instant::now(), SystemTime::now());
-        if let Some((smid, epoch)) = ended.smid.zip(self.registered) {
-            let owner = self.jid.to_bare();
-            let owner = owner.as_str();
+        if let Some(registration) = self.registration {
             // A store in this process does not fail; one that did would let the record grow old by itself.
             let _ = match ended.reason {
-                EndReason::Closed => store.remove(&smid, owner, epoch),
-                _ => store.retire(&smid, owner, epoch, ended.h, now),
+                EndReason::Closed => store.remove(&registration),
+                _ => store.retire(&registration, ended.h, now),
             };
         }
         let left = ended.stanzas.map(|left| left.stanza.waiting_since(delay::wall_clock(left.queued, now, wall_clock)));

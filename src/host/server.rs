@@ -6,8 +6,8 @@ use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::sleep_until;
 use xmpp_sm::{
-    Arrival, EndReason, Event, Parting, Receipt, Refusal, Refused, ResumeRequest, Session, SessionEnded, SmId, Taker,
-    Unbound, Write,
+    Arrival, EndReason, Event, Parting, Receipt, Record, Refusal, Refused, Registration, ResumeRequest, Session,
+    SessionEnded, SmId, Taker, Unbound, Write,
 };
 
 /// The life of a session, from bind to its end.
@@ -80,10 +80,10 @@ pub fn resume<H: Host>(
     let Ok(taker) = stream.take(request, connection) else { return None }; // the request is this stream's
     match host.look_up(taker.previd(), taker.owner()) {
         Err(refusal) => Some(taker.refuse(refusal)),
-        Ok(mailbox) => match mailbox.send(Mail::Take(taker)) {
+        Ok(Record { registration, handle: mailbox }) => match mailbox.send(Mail::Take(taker)) {
             Err(SendError(Mail::Take(taker))) => {
-                let refusal = host.forget(taker.previd(), taker.owner());
-                Some(taker.refuse(refusal))
+                host.forget(&registration);
+                Some(taker.refuse(Refusal::NotFound))
             }
             _ => None,
         },
@@ -133,11 +133,10 @@ pub trait Host: Clone + Send + 'static {
     /// Makes a session of this owner known under a new SM-ID, with the way to its mailbox. Each session has a `Host` of
     /// its own, which knows its mailbox.
     fn register(&self, owner: &str) -> Option<SmId>;
-    /// The way to the session of that SM-ID and owner.
-    fn look_up(&self, smid: &SmId, owner: &str) -> Result<UnboundedSender<Mail<Self::Connection>>, Refusal>;
-    /// The task that had this session is gone: its record goes, too, if it is still there (what is registered has to lead
-    /// to its `Epoch`). Returns what its client is told.
-    fn forget(&self, smid: &SmId, owner: &str) -> Refusal;
+    /// The session of that SM-ID and owner, with the way to its mailbox.
+    fn look_up(&self, smid: &SmId, owner: &str) -> Result<Record<UnboundedSender<Mail<Self::Connection>>>, Refusal>;
+    /// The task that had this session is gone without a word: its record is removed from the store.
+    fn forget(&self, registration: &Registration);
     /// Says the last words on a connection that its session has left, in a task of its own.
     fn part(&self, connection: Self::Connection, parting: Parting);
     /// Writes `failed`, and goes on with the login of this stream, in a task of its own.

@@ -4,17 +4,17 @@ mod sessions;
 mod shard;
 mod stale;
 
-use std::collections::hash_map::RandomState;
+use std::collections::hash_map::{Entry, RandomState};
 use std::fmt;
 use std::hash::BuildHasher;
-use std::num::{NonZeroU64, NonZeroUsize};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
 use thiserror::Error;
 
-use super::{Displaced, Epoch, Lookup, Registered, SessionStore, Swept};
+use super::{Epoch, Lookup, Record, Registered, Registration, SessionStore, Swept};
 use crate::config::{Config, StaleH};
 use crate::counter::Counter;
 use crate::smid::SmId;
@@ -34,10 +34,11 @@ use stale::{Bounds, Stale};
 /// let now = Instant::now();
 /// let store = MemoryStore::new(&Config::default());
 /// let smid = SmId::random()?;
-/// let registered = store.register(&smid, "juliet@example.com", 17, now)?;
-/// assert_eq!(store.lookup(&smid, "juliet@example.com", now)?, Lookup::Session(17));
+/// let registration = store.register(&smid, "juliet@example.com", 17, now)?.registration;
+/// let Lookup::Session(record) = store.lookup(&smid, "juliet@example.com", now)? else { unreachable!() };
+/// assert_eq!((record.handle, &record.registration), (17, &registration));
 /// assert_eq!(store.lookup(&smid, "romeo@example.net", now)?, Lookup::NotFound);
-/// store.remove(&smid, "juliet@example.com", registered.epoch)?;
+/// store.remove(&registration)?;
 /// assert_eq!(store.lookup(&smid, "juliet@example.com", now)?, Lookup::NotFound);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -56,11 +57,8 @@ pub struct MemoryStore<Handle> {
     stale_h: StaleH,
     at_cap: AtCap,
     per_owner: NonZeroUsize,
-    in_all: Option<NonZeroUsize>,
+    in_all: Option<InAll>,
     stale_bounds: Bounds,
-    last_epoch: AtomicU64,
-    /// It changes while the owner's shard is locked, so that `in_all` is never exceeded.
-    sessions: AtomicUsize,
     /// Some kilobytes, too many for the stack.
     shards: Box<[Mutex<Shard<Handle>>; SHARDS]>,
     /// The latest time of a sweep. No stale `h` that was too old then is answered, dropped yet or not: a sweep takes
@@ -68,6 +66,14 @@ pub struct MemoryStore<Handle> {
     swept: Mutex<Option<Instant>>,
     /// Held by a sweep, before all others: two at once would meet at each shard.
     sweeping: Mutex<()>,
+}
+
+/// How many sessions there may be, and are. Where there is no such cap, no session is counted here: all threads would wait
+/// for this number.
+struct InAll {
+    most: NonZeroUsize,
+    /// It changes while the owner's shard is locked.
+    sessions: AtomicUsize,
 }
 
 /// What happens to a new session when a cap is reached.
@@ -93,8 +99,8 @@ pub enum StoreError {
 }
 
 /// Enough that threads seldom meet, few enough that an empty store is small.
-const SHARDS: usize = 64;
-const SHARD_BITS: u32 = SHARDS.ilog2();
+const SHARDS: usize = 1 << SHARD_BITS;
+const SHARD_BITS: u32 = 6;
 
 /// How many stale records one sweep drops at most: some hundred microseconds of work.
 const SWEEP_MAX: usize = 1000;
@@ -104,16 +110,20 @@ impl<Handle> MemoryStore<Handle> {
     /// [`stale_h`](Config::stale_h) says.
     pub fn new(config: &Config) -> Self {
         let ten = NonZeroUsize::MIN.saturating_add(9);
+        // A new store does not repeat the epochs of the one before. Half of all numbers are left.
+        let mut epoch = RandomState::new().hash_one("epoch") >> 1;
+        // No two shards give the same: each goes on in steps of their number.
+        let shards = std::array::from_fn(|_| {
+            epoch = epoch.saturating_add(1);
+            Mutex::new(Shard::new(epoch))
+        });
         Self {
             stale_h: config.stale_h,
             at_cap: AtCap::default(),
             per_owner: ten,
             in_all: None,
             stale_bounds: Bounds { per_owner: ten.get(), bytes: (32 << 20) / SHARDS },
-            // A new store does not repeat the epochs of the one before. Half of all numbers are left.
-            last_epoch: AtomicU64::new(RandomState::new().hash_one("epoch") >> 1),
-            sessions: AtomicUsize::new(0),
-            shards: Box::new(std::array::from_fn(|_| Mutex::default())),
+            shards: Box::new(shards),
             swept: Mutex::default(),
             sweeping: Mutex::default(),
         }
@@ -130,7 +140,7 @@ impl<Handle> MemoryStore<Handle> {
     /// Sets how many sessions there may be in all. Default: any number.
     #[must_use]
     pub fn in_all(mut self, sessions: NonZeroUsize) -> Self {
-        self.in_all = Some(sessions);
+        self.in_all = Some(InAll { most: sessions, sessions: AtomicUsize::new(self.len()) });
         self
     }
 
@@ -161,9 +171,9 @@ impl<Handle> MemoryStore<Handle> {
         self
     }
 
-    /// Returns how many sessions are registered.
+    /// Returns how many sessions are registered. Not exact while other threads change them.
     pub fn len(&self) -> usize {
-        self.sessions.load(Ordering::Relaxed)
+        self.shards.iter().fold(0, |sum, shard| sum.saturating_add(shard.lock().len))
     }
 
     /// Returns whether no session is registered.
@@ -188,21 +198,17 @@ impl<Handle> MemoryStore<Handle> {
         usize::try_from(index).ok().and_then(|index| self.shards.get(index)).unwrap_or(first)
     }
 
-    fn next_epoch(&self) -> NonZeroU64 {
-        // 2^63 registrations take longer than any process lives.
-        let last = self.last_epoch.fetch_add(1, Ordering::Relaxed);
-        NonZeroU64::MIN.saturating_add(last)
-    }
-
     /// Counts one more session, if there may be one more.
     fn reserve(&self) -> bool {
-        let most = self.in_all.map_or(usize::MAX, NonZeroUsize::get);
-        let one_more = |sessions: usize| (sessions < most).then(|| sessions.saturating_add(1));
-        self.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+        let Some(InAll { most, sessions }) = &self.in_all else { return true };
+        let one_more = |sessions: usize| (sessions < most.get()).then(|| sessions.saturating_add(1));
+        sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 
     fn release(&self) {
-        self.sessions.fetch_sub(1, Ordering::Relaxed);
+        if let Some(in_all) = &self.in_all {
+            in_all.sessions.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Whether this record is too old, or was at the last sweep, which may be on its way to drop it.
@@ -230,19 +236,26 @@ impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
         // Dropped after the lock is free, as is a `handle` that is refused: it may do whatever it likes then.
         let mut _former = None;
         let mut shard = self.shard(owner).lock();
-        let Shard { sessions, stale } = &mut *shard;
-        let epoch = self.next_epoch();
+        let epoch = shard.next_epoch();
+        let Shard { sessions, len, stale, .. } = &mut *shard;
         let session = |handle| Session { smid: smid.clone(), epoch, handle };
         let mut displaced = None;
-        match sessions.get_mut(owner) {
-            None if self.reserve() => drop(sessions.insert(owner.into(), Sessions::One(session(handle)))),
-            None => return Err(StoreError::Full),
-            Some(known) => {
+        let of_owner = sessions.entry(owner.into());
+        let owner = of_owner.key().clone();
+        match of_owner {
+            Entry::Vacant(new) if self.reserve() => {
+                new.insert(Sessions::One(session(handle)));
+                *len = len.saturating_add(1);
+            }
+            Entry::Vacant(_) => return Err(StoreError::Full),
+            Entry::Occupied(mut known) => {
+                let known = known.get_mut();
                 let count = known.as_slice().len();
-                if let Some(at) = known.position(smid) {
+                if let Some(at) = known.position(|session| session.smid == *smid) {
                     _former = known.replace(at, session(handle));
                 } else if count < self.per_owner.get() && self.reserve() {
                     known.push(session(handle));
+                    *len = len.saturating_add(1);
                 } else if self.at_cap == AtCap::EvictOldest {
                     displaced = known.replace(0, session(handle));
                 } else if count < self.per_owner.get() {
@@ -252,55 +265,56 @@ impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
                 }
             }
         }
-        stale.remove(smid, owner, |_| true);
+        stale.remove(smid, &owner, |_| true);
         if let Some(Session { smid, epoch, .. }) = displaced.as_ref().filter(|_| self.stale_h.enabled) {
             let stale_h = Stale { smid: smid.clone(), epoch: *epoch, h: None, since: now };
-            stale.insert(owner, stale_h, self.stale_bounds);
+            stale.insert(&owner, stale_h, self.stale_bounds);
         }
-        let displaced =
-            displaced.map(|Session { smid, epoch, handle }| Displaced { smid, epoch: Epoch::from(epoch), handle });
-        Ok(Registered { epoch: Epoch::from(epoch), displaced })
+        let displaced = displaced.map(|session| session.into_record(owner.clone()));
+        Ok(Registered { registration: Registration { owner, smid: smid.clone(), epoch }, displaced })
     }
 
     fn lookup(&self, smid: &SmId, owner: &str, now: Instant) -> Result<Lookup<Handle>, StoreError> {
         let shard = self.shard(owner).lock();
-        if let Some(session) = shard.sessions.get(owner).and_then(|sessions| sessions.find(smid)) {
-            return Ok(Lookup::Session(session.handle.clone()));
+        if let Some((owner, sessions)) = shard.sessions.get_key_value(owner)
+            && let Some(session) = sessions.find(smid)
+        {
+            return Ok(Lookup::Session(session.clone().into_record(owner.clone())));
         }
         let stale = shard.stale.get(smid, owner).filter(|stale| !self.is_gone(stale, now));
         Ok(stale.and_then(|stale| stale.h).map_or(Lookup::NotFound, Lookup::StaleH))
     }
 
-    fn retire(&self, smid: &SmId, owner: &str, epoch: Epoch, h: Counter, now: Instant) -> Result<(), StoreError> {
+    fn retire(&self, registration: &Registration, h: Counter, now: Instant) -> Result<(), StoreError> {
         if !self.stale_h.enabled {
-            return self.remove(smid, owner, epoch);
+            return self.remove(registration);
         }
-        let Some(epoch) = NonZeroU64::new(epoch.get()) else { return Ok(()) };
+        let Registration { owner, smid, epoch } = registration;
         // Dropped after the lock is free.
         let _former;
         let mut shard = self.shard(owner).lock();
-        _former = shard.take(smid, owner, epoch);
-        let is_awaited = |stale: &Stale| stale.epoch == epoch && stale.h.is_none() && !self.is_gone(stale, now);
+        _former = shard.take(registration);
+        let is_awaited = |stale: &Stale| stale.epoch == *epoch && stale.h.is_none() && !self.is_gone(stale, now);
         if _former.is_some() {
             self.release();
         } else if shard.stale.remove(smid, owner, is_awaited).is_none() {
             return Ok(());
         }
-        let stale = Stale { smid: smid.clone(), epoch, h: Some(h), since: now };
+        let stale = Stale { smid: smid.clone(), epoch: *epoch, h: Some(h), since: now };
         shard.stale.insert(owner, stale, self.stale_bounds);
         Ok(())
     }
 
-    fn remove(&self, smid: &SmId, owner: &str, epoch: Epoch) -> Result<(), StoreError> {
-        let Some(epoch) = NonZeroU64::new(epoch.get()) else { return Ok(()) };
+    fn remove(&self, registration: &Registration) -> Result<(), StoreError> {
+        let Registration { owner, smid, epoch } = registration;
         // Dropped after the lock is free.
         let _former;
         let mut shard = self.shard(owner).lock();
-        _former = shard.take(smid, owner, epoch);
+        _former = shard.take(registration);
         if _former.is_some() {
             self.release();
         } else {
-            shard.stale.remove(smid, owner, |stale| stale.epoch == epoch);
+            shard.stale.remove(smid, owner, |stale| stale.epoch == *epoch);
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use crate::queue::{Checked, Returned, WrongH};
 use crate::receipts::Tag;
 use crate::smid::SmId;
 use crate::stanza::Stanza;
-use crate::store::Lookup;
+use crate::store::{Lookup, Record};
 
 /// The peer's [`<enable/>`](https://xmpp.org/extensions/xep-0198.html#enable), to be accepted or refused.
 ///
@@ -113,9 +113,9 @@ impl<Handle> Lookup<Handle> {
     /// # Errors
     ///
     /// What to refuse the `<resume/>` with, where no session was found.
-    pub fn session(self) -> Result<Handle, Refusal> {
+    pub fn session(self) -> Result<Record<Handle>, Refusal> {
         match self {
-            Self::Session(handle) => Ok(handle),
+            Self::Session(record) => Ok(record),
             Self::StaleH(h) => Err(Refusal::StaleH(h)),
             Self::NotFound => Err(Refusal::NotFound),
         }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use count::counted;
 use xmpp_sm::{
-    Arrival, Config, Early, Enable, EndReason, Epoch, Event, Inbound, Lookup, MemoryStore, Nonza, Receipt, Resume,
-    Session, SessionStore, SmId, StaleH, Unbound, Write,
+    Arrival, Config, Early, Enable, EndReason, Event, Inbound, Lookup, MemoryStore, Nonza, Receipt, Record,
+    Registration, Resume, Session, SessionStore, SmId, StaleH, Unbound, Write,
 };
 
 const PAGE: &str = include_str!("../../src/costs.rs");
@@ -25,8 +25,7 @@ type Output = Vec<u8>;
 
 struct Own {
     session: Session<Bytes, Output>,
-    smid: SmId,
-    epoch: Epoch,
+    registration: Registration,
     /// The stanzas that the host is handling.
     handling: Vec<(Receipt, Bytes)>,
 }
@@ -37,16 +36,15 @@ struct Host {
     sessions: Vec<(u32, Own)>,
     logins: u32,
     now: Instant,
-    others: (SmId, Epoch),
+    others: Registration,
 }
 
 impl Host {
     fn new(config: Config) -> Self {
         let (config, now) = (Arc::new(config), Instant::now());
         let store = MemoryStore::new(&config);
-        let others = SmId::random().unwrap();
-        let epoch = store.register(&others, OTHER, 0, now).unwrap().epoch;
-        Self { config, store, sessions: Vec::new(), logins: 0, now, others: (others, epoch) }
+        let others = store.register(&SmId::random().unwrap(), OTHER, 0, now).unwrap().registration;
+        Self { config, store, sessions: Vec::new(), logins: 0, now, others }
     }
 
     /// A connection with a session that can be resumed.
@@ -63,8 +61,8 @@ impl Host {
             let (_, own) = self.sessions.remove(place);
             self.end(own, EndReason::Replaced);
         }
-        session.accept_enable(request, Some(smid.clone()), self.now).unwrap();
-        self.sessions.push((number, Own { session, smid, epoch: registered.epoch, handling: Vec::new() }));
+        session.accept_enable(request, Some(smid), self.now).unwrap();
+        self.sessions.push((number, Own { session, registration: registered.registration, handling: Vec::new() }));
         &mut self.sessions.last_mut().unwrap().1
     }
 
@@ -74,13 +72,13 @@ impl Host {
             self.now = self.now.max(own.session.deadline().unwrap_or(self.now));
             own.session.timeout(self.now);
         }
-        self.store.retire(&own.smid, OWNER, own.epoch, 0.into(), self.now).unwrap();
+        self.store.retire(&own.registration, 0.into(), self.now).unwrap();
     }
 
     /// Nothing of another account was touched.
     fn check(&self) {
-        let (smid, _) = &self.others;
-        assert_eq!(self.store.lookup(smid, OTHER, self.now), Ok(Lookup::Session(0)));
+        let others = Record { registration: self.others.clone(), handle: 0 };
+        assert_eq!(self.store.lookup(self.others.smid(), OTHER, self.now), Ok(Lookup::Session(others)));
         assert!(self.sessions.len() <= SESSIONS as usize);
     }
 }
@@ -168,8 +166,8 @@ fn expired() -> Host {
     let mut host = Host::new(Config::default().stale_h(StaleH { enabled: true, ..StaleH::default() }));
     let now = host.now;
     let gone = SmId::random().unwrap();
-    let epoch = host.store.register(&gone, OTHER, 1, now).unwrap().epoch;
-    host.store.retire(&gone, OTHER, epoch, 7.into(), now).unwrap();
+    let registration = host.store.register(&gone, OTHER, 1, now).unwrap().registration;
+    host.store.retire(&registration, 7.into(), now).unwrap();
     for _ in 0..LOGINS {
         host.log_in();
         let (_, own) = host.sessions.pop().unwrap();
@@ -182,7 +180,7 @@ fn expired() -> Host {
 
 impl Host {
     fn end_now(&mut self, own: Own) {
-        self.store.retire(&own.smid, OWNER, own.epoch, 0.into(), self.now).unwrap();
+        self.store.retire(&own.registration, 0.into(), self.now).unwrap();
     }
 }
 
@@ -193,7 +191,7 @@ fn resumed() -> Host {
     fill(own, 10 << 10, 100, now);
     for _ in 0..10_000 {
         let mut stream = Unbound::new(config.clone(), OWNER);
-        let resume = Nonza::Resume(Resume { previd: own.smid.clone(), h: 0.into() });
+        let resume = Nonza::Resume(Resume { previd: own.registration.smid().clone(), h: 0.into() });
         let Ok(Early::Resume(request)) = stream.handle(resume.into(), now) else { panic!() };
         own.session.take(stream.take(request, Output::new()).unwrap(), now);
         write(&mut own.session, now);
@@ -209,7 +207,7 @@ fn asking() -> Host {
     let own = host.log_in();
     own.session.connection_mut().unwrap().resize(OUTPUT, 0);
     for _ in 0..100_000 {
-        let resume = Nonza::Resume(Resume { previd: own.smid.clone(), h: 0.into() });
+        let resume = Nonza::Resume(Resume { previd: own.registration.smid().clone(), h: 0.into() });
         for element in [Nonza::AckRequest, resume] {
             if own.session.wants_read() {
                 let _ = own.session.handle(element.into(), now);

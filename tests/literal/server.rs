@@ -10,8 +10,8 @@ use minidom::Element;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{sleep, timeout};
 use xmpp_sm::{
-    Config, Early, EndReason, Epoch, Fate, Lookup, MemoryStore, Parting, Receipt, Refusal, Refused, SessionEnded,
-    SessionStore, SmId, Unbound, Write,
+    Config, Early, EndReason, Fate, Lookup, MemoryStore, Parting, Receipt, Record, Refusal, Refused, Registration,
+    SessionEnded, SessionStore, SmId, Unbound, Write,
 };
 
 use crate::conn::{Conn, HEADER, inbound};
@@ -46,7 +46,7 @@ pub struct Shared {
 
 pub struct Inner {
     pub users: HashMap<String, User>,
-    epochs: HashMap<SmId, Epoch>,
+    registrations: HashMap<SmId, Registration>,
     rng: Rng,
     pub receipts: Receipts,
     /// Those of [`Receipts::Kept`].
@@ -90,7 +90,7 @@ impl Server {
         let store = MemoryStore::new(&config);
         let inner = Inner {
             users: HashMap::new(),
-            epochs: HashMap::new(),
+            registrations: HashMap::new(),
             rng: Rng(seed),
             receipts,
             kept: Vec::new(),
@@ -230,23 +230,23 @@ impl server_loop::Host for Host {
         if let Some(displaced) = registered.displaced {
             let _ = displaced.handle.0.send(Mail::End(EndReason::Replaced));
         }
-        inner.epochs.insert(smid.clone(), registered.epoch);
+        inner.registrations.insert(smid.clone(), registered.registration);
         Some(smid)
     }
 
-    fn look_up(&self, smid: &SmId, owner: &str) -> Result<Mailbox, Refusal> {
+    fn look_up(&self, smid: &SmId, owner: &str) -> Result<Record<Mailbox>, Refusal> {
         let found: Lookup<_> = self.server.0.store.lookup(smid, owner, now()).expect("a store in memory");
-        found.session().map(|(mailbox, _)| mailbox)
+        let Record { registration, handle: (mailbox, _) } = found.session()?;
+        Ok(Record { registration, handle: mailbox })
     }
 
-    fn forget(&self, smid: &SmId, owner: &str) -> Refusal {
+    fn forget(&self, registration: &Registration) {
+        self.server.0.store.remove(registration).expect("a store in memory");
         let mut inner = self.server.lock();
-        if let Some(epoch) = inner.epochs.remove(smid) {
-            self.server.0.store.remove(smid, owner, epoch).expect("a store in memory");
-            let user = inner.users.entry(owner.to_owned()).or_default();
+        if inner.registrations.remove(registration.smid()).is_some() {
+            let user = inner.users.entry(registration.owner().to_owned()).or_default();
             user.here = None;
         }
-        Refusal::NotFound
     }
 
     fn part(&self, connection: Conn, parting: Parting) {
@@ -262,9 +262,9 @@ impl server_loop::Host for Host {
     fn over(&self, ended: SessionEnded<Bytes>, mut mailbox: UnboundedReceiver<Mail<Conn>>) {
         let mut inner = self.server.lock();
         if let Some(smid) = ended.smid
-            && let Some(epoch) = inner.epochs.remove(&smid)
+            && let Some(registration) = inner.registrations.remove(&smid)
         {
-            self.server.0.store.retire(&smid, &self.owner, epoch, ended.h, now()).expect("a store in memory");
+            self.server.0.store.retire(&registration, ended.h, now()).expect("a store in memory");
         }
         mailbox.close();
         let user = inner.users.get_mut(&*self.owner).expect("a session");

@@ -206,7 +206,7 @@ impl Host {
                     let Ok(taker) = stream.take(request, pipe) else { return };
                     let found = self.store.lookup(taker.previd(), OWNER, Instant::now()).expect("a store in memory");
                     return match found.session() {
-                        Ok(mailbox) => drop(mailbox.send(Mail::Take(taker))),
+                        Ok(found) => drop(found.handle.send(Mail::Take(taker))),
                         Err(why) => self.go_on(taker.refuse(why)),
                     };
                 }

@@ -1,16 +1,23 @@
 //! The registered sessions of one owner.
 
-use std::mem;
-use std::num::NonZeroU64;
-use std::slice;
+use std::sync::Arc;
+use std::{mem, slice};
 
+use super::{Epoch, Record, Registration};
 use crate::smid::SmId;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Session<Handle> {
     pub(super) smid: SmId,
-    pub(super) epoch: NonZeroU64,
+    pub(super) epoch: Epoch,
     pub(super) handle: Handle,
+}
+
+impl<Handle> Session<Handle> {
+    pub(super) fn into_record(self, owner: Arc<str>) -> Record<Handle> {
+        let Self { smid, epoch, handle } = self;
+        Record { registration: Registration { owner, smid, epoch }, handle }
+    }
 }
 
 /// A few sessions, longest registered first. Most owners have one: it needs no memory of its own.
@@ -32,9 +39,9 @@ impl<Handle> Sessions<Handle> {
         self.as_slice().iter().find(|session| session.smid == *smid)
     }
 
-    /// Returns where the session of this SM-ID stands.
-    pub(super) fn position(&self, smid: &SmId) -> Option<usize> {
-        self.as_slice().iter().position(|session| session.smid == *smid)
+    /// Returns where the session that is meant stands.
+    pub(super) fn position(&self, is_meant: impl Fn(&Session<Handle>) -> bool) -> Option<usize> {
+        self.as_slice().iter().position(is_meant)
     }
 
     pub(super) fn push(&mut self, session: Session<Handle>) {

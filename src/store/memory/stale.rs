@@ -1,17 +1,19 @@
 //! The last `h` of sessions that are gone, by owner.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::num::NonZeroU64;
 use std::slice;
+use std::sync::Arc;
 use std::time::Instant;
 
+use super::Epoch;
 use crate::counter::Counter;
 use crate::smid::SmId;
 
 #[derive(Clone, Debug)]
 pub(super) struct Stale {
     pub(super) smid: SmId,
-    pub(super) epoch: NonZeroU64,
+    pub(super) epoch: Epoch,
     /// `None`: the session was displaced, and its host has not told yet.
     pub(super) h: Option<Counter>,
     /// When the session was retired, or displaced.
@@ -28,17 +30,19 @@ pub(super) struct Bounds {
 #[derive(Debug, Default)]
 pub(super) struct StaleTable {
     /// A few records each, oldest first.
-    by_owner: HashMap<Box<str>, Vec<Stale>>,
+    by_owner: HashMap<Arc<str>, Vec<Stale>>,
     /// The owners in the order in which their oldest record grows too old.
-    by_age: BTreeMap<Age, Box<str>>,
+    by_age: BTreeMap<Age, Arc<str>>,
+    /// The first time in there: a sweep asks often, and mostly in vain.
+    oldest: Option<Instant>,
     records: usize,
     bytes: usize,
 }
 
 /// When a record became stale. The epoch tells those apart that did so at the same time.
-type Age = (Instant, NonZeroU64);
+type Age = (Instant, Epoch);
 
-/// What the two tables take for an owner at most, besides twice its name: both may be half empty.
+/// What the two tables take for an owner at most, besides its name: both may be half empty.
 const OWNER_BYTES: usize = 256;
 
 impl StaleTable {
@@ -48,7 +52,7 @@ impl StaleTable {
 
     /// Returns since when the oldest record is stale.
     pub(super) fn oldest(&self) -> Option<Instant> {
-        self.by_age.first_key_value().map(|((since, _), _)| *since)
+        self.oldest
     }
 
     pub(super) fn get(&self, smid: &SmId, owner: &str) -> Option<&Stale> {
@@ -57,7 +61,7 @@ impl StaleTable {
 
     /// Remembers a session. Where there is no room it takes the place of older records: those of its owner first,
     /// and then, if it is the only one of its owner, the oldest of all. What has no room by itself is not remembered.
-    pub(super) fn insert(&mut self, owner: &str, stale: Stale, bounds: Bounds) {
+    pub(super) fn insert(&mut self, owner: &Arc<str>, stale: Stale, bounds: Bounds) {
         if cost(owner, slice::from_ref(&stale)) > bounds.bytes {
             return;
         }
@@ -77,7 +81,7 @@ impl StaleTable {
     }
 
     /// Takes out what is known of this SM-ID, if it is what is meant.
-    pub(super) fn remove(&mut self, smid: &SmId, owner: &str, is_meant: impl Fn(&Stale) -> bool) -> Option<Stale> {
+    pub(super) fn remove(&mut self, smid: &SmId, owner: &Arc<str>, is_meant: impl Fn(&Stale) -> bool) -> Option<Stale> {
         let at = self.by_owner.get(owner)?.iter().position(|stale| stale.smid == *smid && is_meant(stale))?;
         self.edit(owner, |list| (at < list.len()).then(|| list.remove(at)))
     }
@@ -95,10 +99,10 @@ impl StaleTable {
 
     /// Does that with the records of one owner.
     fn drop_oldest(&mut self, most: usize, is_too_old: impl Fn(Instant) -> bool) -> usize {
-        let Some(oldest) = self.by_age.first_entry().filter(|oldest| most > 0 && is_too_old(oldest.key().0)) else {
+        if most == 0 || !self.oldest.is_some_and(&is_too_old) {
             return 0;
-        };
-        let owner = oldest.remove();
+        }
+        let Some(owner) = self.by_age.first_key_value().map(|(_, owner)| owner.clone()) else { return 0 };
         self.edit(&owner, |list| {
             let too_old = list.partition_point(|stale| is_too_old(stale.since)).min(most);
             list.drain(..too_old).count()
@@ -106,19 +110,27 @@ impl StaleTable {
     }
 
     /// Changes an owner's records. An owner without records goes.
-    fn edit<T>(&mut self, owner: &str, edit: impl FnOnce(&mut Vec<Stale>) -> T) -> T {
-        let known = self.by_owner.remove_entry(owner);
-        let (name, mut list) = known.unwrap_or_else(|| (owner.into(), Vec::new()));
-        let age = list.first().and_then(|oldest| self.by_age.remove(&oldest.age()));
+    fn edit<T>(&mut self, owner: &Arc<str>, edit: impl FnOnce(&mut Vec<Stale>) -> T) -> T {
+        let mut of_owner = match self.by_owner.entry(owner.clone()) {
+            Entry::Occupied(known) => known,
+            Entry::Vacant(new) => new.insert_entry(Vec::new()),
+        };
+        let list = of_owner.get_mut();
+        let age = list.first().map(Stale::age);
         self.records = self.records.saturating_sub(list.len());
-        self.bytes = self.bytes.saturating_sub(cost(owner, &list));
-        let result = edit(&mut list);
+        self.bytes = self.bytes.saturating_sub(cost(owner, list));
+        let result = edit(list);
         list.shrink_to_fit();
         self.records = self.records.saturating_add(list.len());
-        self.bytes = self.bytes.saturating_add(cost(owner, &list));
-        if let Some(oldest) = list.first() {
-            self.by_age.insert(oldest.age(), age.unwrap_or_else(|| name.clone()));
-            self.by_owner.insert(name, list);
+        self.bytes = self.bytes.saturating_add(cost(owner, list));
+        let new_age = list.first().map(Stale::age);
+        if list.is_empty() {
+            of_owner.remove();
+        }
+        if new_age != age {
+            age.and_then(|age| self.by_age.remove(&age));
+            new_age.map(|age| self.by_age.insert(age, owner.clone()));
+            self.oldest = self.by_age.first_key_value().map(|((since, _), _)| *since);
         }
         result
     }
@@ -137,5 +149,5 @@ fn cost(owner: &str, list: &[Stale]) -> usize {
     }
     let record = |stale: &Stale| size_of::<Stale>().saturating_add(stale.smid.as_bytes().len());
     let records = list.iter().map(record).fold(0, usize::saturating_add);
-    owner.len().saturating_mul(2).saturating_add(OWNER_BYTES).saturating_add(records)
+    owner.len().saturating_add(OWNER_BYTES).saturating_add(records)
 }

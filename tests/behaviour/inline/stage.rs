@@ -153,7 +153,7 @@ impl InlineHost for Stage {
         let found = self.store.lookup(taker.previd(), taker.owner(), self.now);
         let at = match found.map_or(Err(Refusal::NotFound), Lookup::session) {
             Err(refusal) => return Some(taker.refuse(refusal)),
-            Ok(at) => at,
+            Ok(found) => found.handle,
         };
         let session = &mut self.members.lock().unwrap()[at].session;
         session.take(taker, self.now);

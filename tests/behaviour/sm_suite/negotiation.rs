@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use xmpp_sm::{EndReason, FEATURE, Lookup, SessionStore};
+use xmpp_sm::{EndReason, FEATURE};
 
 use super::{JULIET, SESSION_IQ};
 use crate::support::{Net, Side, quiet, secs, wire};
@@ -115,7 +115,7 @@ fn server_enables_resumption() {
         assert_eq!(stream.smid().map(|smid| smid.as_str()), Some("sm-1"));
     }
     let smid = net.server(juliet).smid().cloned().unwrap();
-    assert_eq!(net.store.lookup(&smid, JULIET, net.now()), Ok(Lookup::Session(juliet)));
+    assert_eq!(net.registered(&smid, JULIET), Some(juliet));
 }
 
 #[test]

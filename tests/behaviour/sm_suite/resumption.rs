@@ -1,6 +1,6 @@
 //! A session goes on over another connection.
 
-use xmpp_sm::{EndReason, Lookup, SessionStore, StaleH};
+use xmpp_sm::{EndReason, SessionStore, StaleH};
 
 use super::{JULIET, ROMEO, smid};
 use crate::support::{Net, Place, Side, quiet, secs};
@@ -41,7 +41,7 @@ fn wait_for_resumption() {
     assert_eq!(net.detached(1, Side::Server).deadline(), Some(deadline));
     net.advance(secs(599));
     assert_eq!(net.detached(1, Side::Server).unacked().len(), 4);
-    assert_eq!(net.store.lookup(&smid("sm-1"), JULIET, net.now()), Ok(Lookup::Session(1)));
+    assert_eq!(net.registered(&smid("sm-1"), JULIET), Some(1));
     net.ended(&[]);
     net.handed_back(&[]);
 }
@@ -168,7 +168,7 @@ fn resume_dead_session_results_in_item_not_found() {
     let mut net = Net::new(quiet());
     let dead = net.login(JULIET);
     net.take_place(dead, Side::Server);
-    assert_eq!(net.store.lookup(&smid("sm-1"), JULIET, net.now()), Ok(Lookup::Session(dead)));
+    assert_eq!(net.registered(&smid("sm-1"), JULIET), Some(dead));
     let again = net.silent_resume(JULIET, "sm-1", 0);
     net.expect(
         "C2: <resume previd='sm-1' h='0'/>
@@ -182,15 +182,15 @@ fn resume_session_kills_old_C2S_gracefully() {
     for enabled in [false, true] {
         let mut net = Net::new(quiet().stale_h(StaleH { enabled, ..StaleH::default() }));
         three_unacked_and_cut(&mut net);
-        let old = net.peer(1, Side::Server).epoch.unwrap();
+        let old = net.peer(1, Side::Server).registration.clone().unwrap();
         let again = net.silent_resume(JULIET, "sm-1", 1);
         net.run();
         assert!(matches!(net.peer(1, Side::Server).place, Place::MovedTo(2)));
         // What the old connection still does about its record is too late to hurt.
-        net.store.retire(&smid("sm-1"), JULIET, old, 0.into(), net.now()).unwrap();
-        net.store.remove(&smid("sm-1"), JULIET, old).unwrap();
+        net.store.retire(&old, 0.into(), net.now()).unwrap();
+        net.store.remove(&old).unwrap();
         net.advance(secs(100_000));
-        assert_eq!(net.store.lookup(&smid("sm-1"), JULIET, net.now()), Ok(Lookup::Session(again)));
+        assert_eq!(net.registered(&smid("sm-1"), JULIET), Some(again));
         assert!(net.server(again).is_enabled());
         net.ended(&[]);
         net.handed_back(&[]);

@@ -91,7 +91,7 @@ fn gc_repeat_after_timeout_does_clean() {
 fn what_a_resumed_connection_does_late_leaves_the_h_of_its_successor() {
     let mut net = stale_h(None, 3600);
     let juliet = net.login(JULIET);
-    let old = net.peer(juliet, Side::Server).epoch.unwrap();
+    let old = net.peer(juliet, Side::Server).registration.clone().unwrap();
     net.cut(juliet);
     let again = net.resume(juliet);
     net.run();
@@ -100,7 +100,7 @@ fn what_a_resumed_connection_does_late_leaves_the_h_of_its_successor() {
     net.cut(again);
     net.advance(secs(3));
     net.ended(&[(again, EndReason::Expired)]);
-    net.store.remove(&smid("sm-1"), JULIET, old).unwrap();
-    net.store.retire(&smid("sm-1"), JULIET, old, 0.into(), net.now()).unwrap();
+    net.store.remove(&old).unwrap();
+    net.store.retire(&old, 0.into(), net.now()).unwrap();
     assert_eq!(net.store.lookup(&smid("sm-1"), JULIET, net.now()), Ok(Lookup::StaleH(1.into())));
 }

@@ -248,13 +248,13 @@ fn p04_to_know_an_sm_id_is_not_enough() {
 fn p17_a_process_that_dies_late_does_not_take_the_session_of_its_successor() {
     let mut net = Net::new(quiet().stale_h(STALE_H));
     let conn = net.login("juliet@capulet.lit");
-    let old = net.peer(conn, Side::Server).epoch.unwrap();
+    let old = net.peer(conn, Side::Server).registration.clone().unwrap();
     net.cut_unnoticed(conn);
     let second = net.resume(conn);
     net.run();
     // The old connection's task notices at last, and clears up what it thinks is its own.
-    net.store.retire(&SmId::new("sm-1").unwrap(), "juliet@capulet.lit", old, Counter::new(99), net.now()).unwrap();
-    net.store.remove(&SmId::new("sm-1").unwrap(), "juliet@capulet.lit", old).unwrap();
+    net.store.retire(&old, Counter::new(99), net.now()).unwrap();
+    net.store.remove(&old).unwrap();
     net.cut(second);
     net.skip();
     net.resume(second);

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use loom::sync::{Arc, Condvar, Mutex};
 use xmpp_sm::{
-    Action, Config, Counter, Detached, Disconnected, Epoch, Inbound, Lookup, MemoryStore, Nonza, Parts, Refusal,
-    Resume, SessionStore, SmId, StaleH, StreamMgmt,
+    Action, Config, Counter, Detached, Disconnected, Inbound, Lookup, MemoryStore, Nonza, Parts, Refusal,
+    Registration, Resume, SessionStore, SmId, StaleH, StreamMgmt,
 };
 
 /// How long the session waits, detached.
@@ -92,7 +92,7 @@ struct Task {
     me: Handle,
     host: Arc<Host>,
     session: Session,
-    epoch: Option<Epoch>,
+    registration: Option<Registration>,
     successor: Option<Handle>,
     /// Mail that came before its time.
     deferred: VecDeque<Mail>,
@@ -102,7 +102,7 @@ struct Task {
 impl Task {
     fn new(me: Handle, host: Arc<Host>) -> Self {
         let deferred = VecDeque::new();
-        Self { me, host, session: Session::None, epoch: None, successor: None, deferred, lost: Vec::new() }
+        Self { me, host, session: Session::None, registration: None, successor: None, deferred, lost: Vec::new() }
     }
 
     fn next_mail(&mut self) -> Mail {
@@ -160,8 +160,8 @@ impl Task {
                 // The clock of this task is ahead of the others'.
                 let now = self.host.now + WINDOW;
                 let ended = detached.expire(now).expect("the deadline has come");
-                let epoch = self.epoch.expect("its owner has registered it");
-                self.host.store.retire(&smid(), JULIET, epoch, ended.h, now).expect("it does not fail");
+                let registration = self.registration.as_ref().expect("its owner has registered it");
+                self.host.store.retire(registration, ended.h, now).expect("it does not fail");
                 self.lost.extend(ended.unacked.map(|returned| returned.stanza));
             }
             session => self.session = session,
@@ -180,7 +180,7 @@ impl Task {
                 drop(stream.accept_resume(request, detached, now).expect("nothing is wrong with it"));
                 self.session = Session::On(stream);
                 let registered = self.host.store.register(&smid(), JULIET, self.me, now).expect("there is no cap");
-                self.epoch = Some(registered.epoch);
+                self.registration = Some(registered.registration);
             }
             Err(why) => drop(stream.refuse_resume(request, why).expect("its own request")),
         }
@@ -191,8 +191,8 @@ impl Task {
     /// Looks for the owner, as often as it takes, and waits for what it says. Mail for the session waits, too.
     fn fetch(&mut self, h: Counter) -> Result<Detached<Stanza>, Refusal> {
         loop {
-            let handle = self.host.store.lookup(&smid(), JULIET, self.host.now).expect("it does not fail").session()?;
-            self.host.boxes[handle].send(Mail::TakeOver { h, to: self.me });
+            let found = self.host.store.lookup(&smid(), JULIET, self.host.now).expect("it does not fail").session()?;
+            self.host.boxes[found.handle].send(Mail::TakeOver { h, to: self.me });
             let answer = loop {
                 match self.host.boxes[self.me].receive() {
                     Mail::Moved(detached) => return Ok(detached),
@@ -262,7 +262,7 @@ fn old_owner(scene: Scene) -> Task {
     let registered = store.register(&smid(), JULIET, OLD, now).expect("there is no cap");
     let host = Arc::new(Host { boxes: Default::default(), store, config: config.clone(), now });
     let mut old = Task::new(OLD, host);
-    old.epoch = Some(registered.epoch);
+    old.registration = Some(registered.registration);
     old.session = match scene.detached {
         true => Session::Off(detached),
         false => {
@@ -291,7 +291,7 @@ fn play(scene: Scene) {
     }
     if scene.routes {
         match host.store.lookup(&smid(), JULIET, host.now).expect("it does not fail") {
-            Lookup::Session(handle) => host.boxes[handle].send(Mail::Stanza("one")),
+            Lookup::Session(record) => host.boxes[record.handle].send(Mail::Stanza("one")),
             _ => stanzas.push("one"),
         }
     }
@@ -300,7 +300,7 @@ fn play(scene: Scene) {
     }
     let found = host.store.lookup(&smid(), JULIET, host.now).expect("it does not fail");
     // Who has the session stops last, so that all that is passed on to it arrives.
-    let last = if let Lookup::Session(handle) = found { handle } else { OLD };
+    let last = if let Lookup::Session(record) = &found { record.handle } else { OLD };
     let order = (0..tasks.len()).filter(|handle| *handle != last).chain([last]);
     let mut owners = Vec::new();
     for handle in order.collect::<Vec<_>>() {
@@ -320,7 +320,7 @@ fn play(scene: Scene) {
     let left = host.boxes.iter().filter(|mail| !mail.mail.lock().expect("nobody panicked").is_empty()).count();
     assert_eq!(left, 0, "mail that nobody has read");
     match found {
-        Lookup::Session(handle) => assert_eq!(owners, [handle], "who has the session and where the store says it is"),
+        Lookup::Session(record) => assert_eq!(owners, [record.handle], "who has the session and where the store says it is"),
         Lookup::StaleH(h) => assert!(scene.expires && h == Counter::ZERO && owners.is_empty(), "{owners:?}"),
         Lookup::NotFound => panic!("the store has forgotten the session"),
     }

@@ -68,10 +68,12 @@ mod tests {
             [first, Call { op: lookup, answer, began, ended: 4 }]
         };
         let explained = |began, answer| order(&history(began, answer), Model::new(Rules::default())).is_some();
-        assert!(explained(3, Answer::Session(7)));
+        let session = |handle| Answer::Session(handle, Epoch::new(1));
+        assert!(explained(3, session(7)));
+        assert!(!explained(3, Answer::Session(7, Epoch::new(2))));
         assert!(!explained(3, Answer::NotFound));
         // At the same time, either may come first.
-        assert!(explained(1, Answer::Session(7)) && explained(1, Answer::NotFound));
-        assert!(!explained(1, Answer::Session(8)));
+        assert!(explained(1, session(7)) && explained(1, Answer::NotFound));
+        assert!(!explained(1, session(8)));
     }
 }

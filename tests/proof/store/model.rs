@@ -4,7 +4,10 @@
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use xmpp_sm::{AtCap, Config, Counter, Epoch, Lookup, MemoryStore, Registered, SessionStore, SmId, StaleH, StoreError};
+use xmpp_sm::{
+    AtCap, Config, Counter, Epoch, Lookup, MemoryStore, Registered, Registration, SessionStore, SmId, StaleH,
+    StoreError,
+};
 
 const OWNERS: [&str; 2] = ["juliet@example.com", "romeo@example.net"];
 
@@ -47,7 +50,7 @@ pub enum Op {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     Registered(Result<(Epoch, Option<u32>), StoreError>),
-    Session(u32),
+    Session(u32, Epoch),
     StaleH(u32),
     NotFound,
     Done,
@@ -188,9 +191,9 @@ impl Model {
 
     fn lookup(&self, smid: u8, owner: u8, now: u64) -> Answer {
         let record = self.records.iter().find(|record| record.key() == (smid, owner));
-        match record.map(|record| record.state) {
-            Some(State::Live(handle)) => Answer::Session(handle),
-            Some(State::Stale { h: Some(h), since }) if !self.is_too_old(since, now) => Answer::StaleH(h),
+        match record.map(|record| (record.state, record.epoch)) {
+            Some((State::Live(handle), epoch)) => Answer::Session(handle, epoch),
+            Some((State::Stale { h: Some(h), since }, _)) if !self.is_too_old(since, now) => Answer::StaleH(h),
             _ => Answer::NotFound,
         }
     }
@@ -247,21 +250,22 @@ pub fn call(store: &MemoryStore<u32>, op: Op, start: Instant) -> Answer {
     match op {
         Op::Register { smid: number, owner, handle, now } => {
             let registered = store.register(&smid(number), of(owner), handle, at(now));
-            let displaced = |registered: Registered<u32>| registered.displaced.map(|displaced| displaced.handle);
-            Answer::Registered(registered.map(|registered| (registered.epoch, displaced(registered))))
+            Answer::Registered(registered.map(|Registered { registration, displaced }| {
+                (registration.epoch(), displaced.map(|displaced| displaced.handle))
+            }))
         }
         Op::Lookup { smid: number, owner, now } => match store.lookup(&smid(number), of(owner), at(now)) {
-            Ok(Lookup::Session(handle)) => Answer::Session(handle),
+            Ok(Lookup::Session(record)) => Answer::Session(record.handle, record.registration.epoch()),
             Ok(Lookup::StaleH(h)) => Answer::StaleH(h.get()),
             Ok(Lookup::NotFound) => Answer::NotFound,
             Err(error) => Answer::Registered(Err(error)),
         },
         Op::Retire { smid: number, owner, epoch, h, now } => {
-            let done = store.retire(&smid(number), of(owner), epoch, Counter::new(h), at(now));
+            let done = store.retire(&Registration::new(of(owner), smid(number), epoch), Counter::new(h), at(now));
             done.map_or(Answer::NotFound, |()| Answer::Done)
         }
         Op::Remove { smid: number, owner, epoch } => {
-            store.remove(&smid(number), of(owner), epoch).map_or(Answer::NotFound, |()| Answer::Done)
+            store.remove(&Registration::new(of(owner), smid(number), epoch)).map_or(Answer::NotFound, |()| Answer::Done)
         }
         Op::Sweep { now } => {
             let _ = store.sweep(at(now));

@@ -151,10 +151,10 @@ impl Pair {
         let mut number = None;
         if request.is_resumable() {
             let new = cx.next_smid();
-            let epoch = cx.register(new, self.owner, (self.number, id))?;
-            number = epoch.map(|_| new);
-            self.sessions[usize::from(session)].epoch = epoch;
-            if epoch.is_none() && cx.setting.strict {
+            let registration = cx.register(new, self.owner, (self.number, id))?;
+            number = registration.as_ref().map(|_| new);
+            self.sessions[usize::from(session)].registration = registration;
+            if number.is_none() && cx.setting.strict {
                 return self.refuse_enable(cx, at, request);
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use xmpp_sm::{Lookup, SessionStore};
+use xmpp_sm::{Lookup, Record, SessionStore};
 
 use super::event::Side;
 use super::ledger::{Checked, Half, Life, Violation, ensure};
@@ -82,17 +82,20 @@ impl Pair {
     fn check_store(&self, cx: &Shared, number: u16, of: u16) -> Checked {
         let found = cx.store.lookup(&smid(of), self.owner, cx.now);
         let wanted = self.known(cx, number, cx.now);
-        ensure!(found == Ok(wanted), "the store answers {found:?} for session {number}, not {wanted:?}");
+        ensure!(found.as_ref() == Ok(&wanted), "the store answers {found:?} for session {number}, not {wanted:?}");
         Ok(())
     }
 
     /// What the store must say to the owner of a session.
     pub fn known(&self, cx: &Shared, number: u16, now: Instant) -> Lookup<Sid> {
         let session = self.session(number);
+        let live = |connection| match session.registration.clone() {
+            Some(registration) => Lookup::Session(Record { registration, handle: (self.number, connection) }),
+            None => Lookup::NotFound,
+        };
         match (self.place(number, Side::Server), session.retired) {
-            (Some(_), _) if session.epoch.is_none() => Lookup::NotFound,
-            (Some(Place::On(at) | Place::Shut(at)), _) => Lookup::Session((self.number, self.connections[at].id)),
-            (Some(Place::Off(i)), _) => Lookup::Session((self.number, self.parked[i].connection)),
+            (Some(Place::On(at) | Place::Shut(at)), _) => live(self.connections[at].id),
+            (Some(Place::Off(i)), _) => live(self.parked[i].connection),
             (None, Some(retired)) if cx.options(Side::Server).remembers(retired, now) => {
                 let half = session.half(Side::Server);
                 Lookup::StaleH(half.in_counter(half.h))

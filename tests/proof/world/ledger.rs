@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use xmpp_sm::{Counter, Detached, Epoch, Nonza, OpenReceipt, Stanza, StreamMgmt, Unacked, Undelivered, WrongH};
+use xmpp_sm::{Counter, Detached, Nonza, OpenReceipt, Registration, Stanza, StreamMgmt, Unacked, Undelivered, WrongH};
 
 use super::event::Side;
 use super::setting::Options;
@@ -30,7 +30,7 @@ impl Stanza for Msg {
 pub struct Session {
     pub smid: Option<u16>,
     /// The server's registration of it.
-    pub epoch: Option<Epoch>,
+    pub registration: Option<Registration>,
     /// The server has retired it, at this time.
     pub retired: Option<Instant>,
     pub halves: [Half; 2],
@@ -40,7 +40,7 @@ impl Session {
     pub fn new(first_out: [u32; 2]) -> Self {
         let [client, server] = first_out;
         let halves = [Half::new(client, server), Half::new(server, client)];
-        Self { smid: None, epoch: None, retired: None, halves }
+        Self { smid: None, registration: None, retired: None, halves }
     }
 
     pub fn half(&self, side: Side) -> &Half {

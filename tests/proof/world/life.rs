@@ -68,7 +68,7 @@ impl Pair {
 
     /// A session is over for this side: what it held comes back, and the server's store hears of it.
     pub fn ended(&mut self, cx: &mut Shared, side: Side, session: u16, ended: Ended<Msg>, why: EndReason) -> Checked {
-        let Session { smid: number, epoch, retired, halves } = &mut self.sessions[usize::from(session)];
+        let Session { smid: number, registration, retired, halves } = &mut self.sessions[usize::from(session)];
         let half = &mut halves[side.index()];
         let Ended { reason, smid: of, h, open_receipts, unacked } = ended;
         let wanted = (why, half.in_counter(half.h), half.open());
@@ -81,12 +81,12 @@ impl Pair {
         if side == Side::Client {
             return Ok(());
         }
-        match (epoch.take().zip(*number), why) {
+        match (registration.take().zip(*number), why) {
             (None, _) => Ok(()),
-            (Some((epoch, number)), EndReason::Closed) => cx.remove(number, self.owner, epoch),
-            (Some((epoch, number)), _) => {
+            (Some((registration, number)), EndReason::Closed) => cx.remove(number, &registration),
+            (Some((registration, number)), _) => {
                 *retired = Some(cx.now);
-                cx.retire(number, self.owner, epoch, h, cx.now)
+                cx.retire(number, &registration, h, cx.now)
             }
         }
     }

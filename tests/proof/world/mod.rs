@@ -186,7 +186,7 @@ impl Pair {
             let detached = Detached::from_parts(config, parts).map_err(|_| Violation("too many".into()))?;
             self.parked.push(Parked { side, session: 0, detached, deadline, connection: 0 });
         }
-        session.epoch = cx.register(number, self.owner, (self.number, 0))?;
+        session.registration = cx.register(number, self.owner, (self.number, 0))?;
         self.sessions.push(session);
         self.next_connection = 1;
         Ok(())
@@ -219,13 +219,12 @@ impl Pair {
 
     /// The owner of a registration that was superseded gives up, late.
     fn clean_up_late(&mut self, cx: &mut Shared) -> Checked {
-        let (number, epoch) = self.late.remove(0);
-        let smid = smid(number);
-        let before = cx.store.lookup(&smid, self.owner, cx.now);
-        let done = cx.store.retire(&smid, self.owner, epoch, 4711.into(), cx.now);
-        let done = done.and_then(|()| cx.store.remove(&smid, self.owner, epoch));
-        let after = cx.store.lookup(&smid, self.owner, cx.now);
-        ensure!(done.is_ok() && before == after, "the old owner of {number} makes {before:?} {after:?}");
+        let late = self.late.remove(0);
+        let before = cx.store.lookup(late.smid(), self.owner, cx.now);
+        let done = cx.store.retire(&late, 4711.into(), cx.now);
+        let done = done.and_then(|()| cx.store.remove(&late));
+        let after = cx.store.lookup(late.smid(), self.owner, cx.now);
+        ensure!(done.is_ok() && before == after, "the old owner of {late:?} makes {before:?} {after:?}");
         Ok(())
     }
 }

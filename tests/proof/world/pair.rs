@@ -1,9 +1,12 @@
 //! A client and its server: their streams, their detached sessions, and their hosts' small duties. What
 //! they do is in `flow.rs`, `life.rs`, `arrive.rs` and `resume.rs`.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use xmpp_sm::{AckFreq, Closing, Detached, Epoch, Kind, MemoryStore, Nonza, Receipt, ResumeRequest, StreamMgmt};
+use xmpp_sm::{
+    AckFreq, Closing, Detached, Epoch, Kind, MemoryStore, Nonza, Receipt, Registration, ResumeRequest, StreamMgmt,
+};
 
 use super::asking::{Asking, Clock};
 use super::event::Side;
@@ -22,7 +25,8 @@ pub struct Shared<'a> {
     pub store: MemoryStore<Sid>,
     /// What must be registered there, longest first: see `registry.rs`.
     pub registered: Vec<Entry>,
-    pub last_epoch: Option<Epoch>,
+    /// The last one of each owner.
+    pub last_epochs: HashMap<&'static str, Epoch>,
     /// Sessions that had to make room in the store, and are to be ended.
     pub evicted: Vec<Sid>,
     smids: u16,
@@ -31,7 +35,15 @@ pub struct Shared<'a> {
 impl<'a> Shared<'a> {
     pub fn new(setting: &'a Setting) -> Self {
         let store = setting.caps.store(&setting.configs[1]);
-        Self { setting, now: *EPOCH, store, registered: Vec::new(), last_epoch: None, evicted: Vec::new(), smids: 0 }
+        Self {
+            setting,
+            now: *EPOCH,
+            store,
+            registered: Vec::new(),
+            last_epochs: HashMap::new(),
+            evicted: Vec::new(),
+            smids: 0,
+        }
     }
 
     /// How long the server keeps a new session, once detached: as long as it was asked to, if it may, or as long as
@@ -74,7 +86,7 @@ pub struct Pair {
     /// The last receipt that a host still had when it was too late to settle it.
     pub spent: [Option<Spent>; 2],
     /// Registrations that were superseded, and whose owners have not cleaned up yet.
-    pub late: Vec<(u16, Epoch)>,
+    pub late: Vec<Registration>,
     pub next_connection: u32,
 }
 

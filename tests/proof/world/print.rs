@@ -7,7 +7,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Instant;
 
-use xmpp_sm::{Lookup, Nonza, SessionStore, SmId};
+use xmpp_sm::{Lookup, Nonza, Record, SessionStore, SmId};
 
 use super::World;
 use super::asking::{Ask, Asking};
@@ -90,7 +90,7 @@ impl Pair {
             let found = session.smid.map(|number| cx.store.lookup(&smid(number), self.owner, cx.now));
             match found {
                 Some(Ok(Lookup::StaleH(h))) => (h, session.retired.map(|at| labels.time(at))).hash(out),
-                Some(Ok(Lookup::Session((_, id)))) => {
+                Some(Ok(Lookup::Session(Record { handle: (_, id), .. }))) => {
                     self.connections.iter().position(|connection| connection.id == id).hash(out);
                     self.parked
                         .iter()
@@ -108,8 +108,8 @@ impl Pair {
         for spent in &self.spent {
             spent.as_ref().map(|spent| labels.session(spent.session)).hash(out);
         }
-        for (number, _) in &self.late {
-            labels.smid(&smid(*number)).hash(out);
+        for late in &self.late {
+            labels.smid(late.smid()).hash(out);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use xmpp_sm::{
     Action, Condition, Counter, Detached, Epoch, Error, Inbound, Kind, Lookup, Nonza, NotResumed, NotResumedWhy,
-    ParseError, Parts, Refusal, Resume, SessionStore, StreamMgmt, Swept,
+    ParseError, Parts, Refusal, Registration, Resume, SessionStore, StreamMgmt, Swept,
 };
 
 use super::World;
@@ -78,7 +78,10 @@ impl Pair {
             let last = retired + GERIATRIC;
             for now in [last, last + NANOSECOND].into_iter().filter(|now| *now >= cx.now) {
                 let (found, wanted) = (cx.store.lookup(&id, self.owner, now), self.known(cx, number, now));
-                ensure!(found == Ok(wanted), "the store will answer {found:?} for session {number}, not {wanted:?}");
+                ensure!(
+                    found.as_ref() == Ok(&wanted),
+                    "the store will answer {found:?} for session {number}, not {wanted:?}"
+                );
             }
         }
         Ok(())
@@ -89,14 +92,15 @@ impl Pair {
         let Some(id) = session.smid.map(smid) else { return Ok(()) };
         let found = cx.store.lookup(&id, STRANGER, cx.now);
         ensure!(found == Ok(Lookup::NotFound), "a stranger gets {found:?}");
-        if let Some(epoch) = session.epoch {
+        if let Some(epoch) = session.registration.as_ref().map(Registration::epoch) {
             let others = [epoch.get() + 99, epoch.get() - 1].map(|other| (self.owner, Epoch::new(other)));
             for (owner, epoch) in others.into_iter().chain([(STRANGER, epoch)]) {
-                let _ = cx.store.retire(&id, owner, epoch, 4711.into(), cx.now);
-                let _ = cx.store.remove(&id, owner, epoch);
+                let other = Registration::new(owner, id.clone(), epoch);
+                let _ = cx.store.retire(&other, 4711.into(), cx.now);
+                let _ = cx.store.remove(&other);
             }
         }
-        if session.half(Side::Server).life != Life::Alive || session.epoch.is_none() {
+        if session.half(Side::Server).life != Life::Alive || session.registration.is_none() {
             return Ok(());
         }
         match self.place(number, Side::Server) {

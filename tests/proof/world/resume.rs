@@ -94,7 +94,7 @@ impl Pair {
         let found = found.map_err(|error| Violation(error.to_string()))?.session();
         let (h, previd) = (request.h(), request.previd().clone());
         let wanted = self.refusal(cx, session, h);
-        let i = match found.and_then(|sid| self.detach(cx, sid, h)) {
+        let i = match found.and_then(|record| self.detach(cx, record.handle, h)) {
             // A session whose stream is closed has no more than its end before it.
             Err(refusal) => {
                 ensure!(wanted == Some(refusal), "session {session} is refused with {refusal:?}, not {wanted:?}");
@@ -243,10 +243,10 @@ impl Pair {
 
     fn register_again(&mut self, cx: &mut Shared, at: usize, session: u16) -> Checked {
         let sid = (self.number, self.connections[at].id);
-        let Session { smid: number, epoch, .. } = &mut self.sessions[usize::from(session)];
+        let Session { smid: number, registration, .. } = &mut self.sessions[usize::from(session)];
         let Some(number) = *number else { return Err(Violation("a session without an SM-ID is resumed".into())) };
-        let before = std::mem::replace(epoch, cx.register(number, self.owner, sid)?);
-        self.late.extend(before.map(|before| (number, before)));
+        let before = std::mem::replace(registration, cx.register(number, self.owner, sid)?);
+        self.late.extend(before);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! What arrives at an end of a connection, and what its host does about it.
 
-use xmpp_sm::{Arrival, Early, Lookup, Nonza, Refusal, SessionStore, SmId, Unbound};
+use xmpp_sm::{Arrival, Early, Lookup, Nonza, Record, Refusal, SessionStore, SmId, Unbound};
 
 use super::host::{Host, Mail, Open, Reply};
 use super::ledger::{Checked, Fate, Got, Violation, ensure};
@@ -92,7 +92,7 @@ impl World<'_> {
         let Ok(taker) = stream.take(request, l) else { return Err("a stream does not know its request".into()) };
         let found = self.store.lookup(taker.previd(), taker.owner(), self.now).map_err(|error| error.to_string())?;
         let refusal = match found {
-            Lookup::Session(h) if !self.hosts[h].is_over() => {
+            Lookup::Session(Record { handle: h, .. }) if !self.hosts[h].is_over() => {
                 self.links[l].end[1] = End::Mail;
                 return self.post(h, Mail::Take(taker, l));
             }
@@ -244,7 +244,7 @@ impl World<'_> {
         let smid = SmId::new(&format!("s{h}")).ok().filter(|_| request.is_resumable());
         if let Some(smid) = &smid {
             let registered = self.store.register(smid, OWNER, h, self.now).map_err(|error| error.to_string())?;
-            self.hosts[h].epoch = Some(registered.epoch);
+            self.hosts[h].registration = Some(registered.registration);
         }
         let was_ending = self.hosts[h].is_ending;
         match self.hosts[h].session.accept_enable(request, smid, now) {

@@ -2,9 +2,9 @@
 
 use xmpp_sm::{Counter, EndReason, Fate as Came, SessionEnded, SessionStore};
 
+use super::World;
 use super::ledger::{Checked, Fate, ensure};
 use super::link::Item;
-use super::{OWNER, World};
 
 impl World<'_> {
     pub fn on_ended(&mut self, h: usize, ended: SessionEnded<Item>) -> Checked {
@@ -49,8 +49,8 @@ impl World<'_> {
             self.fates.set(id, Fate::Returned)?;
         }
         self.hosts[h].waiting.0.clear();
-        if let (Some(smid), Some(epoch)) = (&ended.smid, self.hosts[h].epoch) {
-            self.store.retire(smid, OWNER, epoch, ended.h, now).map_err(|error| error.to_string())?;
+        if let Some(registration) = &self.hosts[h].registration {
+            self.store.retire(registration, ended.h, now).map_err(|error| error.to_string())?;
         }
         self.empty_mailbox(h)
     }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use xmpp_sm::{EnableRequest, EndReason, Epoch, Event, MustBind, Parting, Receipt, Session, StreamError, Taker};
+use xmpp_sm::{EnableRequest, EndReason, Event, MustBind, Parting, Receipt, Registration, Session, StreamError, Taker};
 
 use super::World;
 use super::ledger::{Backlog, Checked, Fate, Violation, ensure};
@@ -50,7 +50,7 @@ pub struct Host {
     /// When the peer asked to enable.
     pub enable_since: Option<Instant>,
     pub binding: Option<MustBind>,
-    pub epoch: Option<Epoch>,
+    pub registration: Option<Registration>,
     /// When `timeout` was called for something that was due and may blame somebody.
     pub noticed: Option<Instant>,
     /// The same, as it was when this step began.
@@ -102,7 +102,7 @@ impl Host {
             enable: None,
             enable_since: None,
             binding: None,
-            epoch: None,
+            registration: None,
             noticed: None,
             noticed_before: None,
             has_judged: false,

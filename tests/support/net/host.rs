@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use minidom::Element;
 use xmpp_sm::{
-    Action, Closing, Detached, Disconnected, EnableRequest, EndReason, Ended, Epoch, Error, Inbound, Nonza, Reaction,
-    Receipt, ResumeRequest, SessionStore, StreamMgmt,
+    Action, Closing, Detached, Disconnected, EnableRequest, EndReason, Ended, Error, Inbound, Nonza, Reaction, Receipt,
+    Registration, ResumeRequest, SessionStore, StreamMgmt,
 };
 
 use super::{Conn, Net, Side, wire};
@@ -20,7 +20,7 @@ pub struct Peer {
     pub holds: bool,
     pub held: Vec<Receipt>,
     /// The server's registration of the session.
-    pub epoch: Option<Epoch>,
+    pub registration: Option<Registration>,
     /// A `<resume/>` that is not answered yet. Nothing is read from the client meanwhile.
     pub pending: Option<Pending>,
     /// The peer has announced the end of the stream with an error.
@@ -54,7 +54,7 @@ impl Peer {
             got: Vec::new(),
             holds: false,
             held: Vec::new(),
-            epoch: None,
+            registration: None,
             pending: None,
             told_error: false,
         }
@@ -230,14 +230,13 @@ impl Net {
 
     /// Takes what a session leaves behind: its stanzas, and its record in the store.
     pub(super) fn hand_back(&mut self, conn: Conn, side: Side, ended: Ended<String>) {
-        let Ended { reason, smid, h, unacked, .. } = ended;
+        let Ended { reason, h, unacked, .. } = ended;
         if side == Side::Server {
             self.endings.push((conn, reason));
-            if let Some((smid, epoch)) = smid.zip(self.peer_mut(conn, side).epoch.take()) {
-                let owner = self.owner(conn);
+            if let Some(registration) = self.peer_mut(conn, side).registration.take() {
                 let done = match reason {
-                    EndReason::Closed => self.store.remove(&smid, &owner, epoch),
-                    _ => self.store.retire(&smid, &owner, epoch, h, self.now),
+                    EndReason::Closed => self.store.remove(&registration),
+                    _ => self.store.retire(&registration, h, self.now),
                 };
                 done.expect("memory does not fail");
             }

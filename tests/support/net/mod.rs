@@ -235,6 +235,12 @@ impl Net {
         conn
     }
 
+    /// Where the store says that a session is.
+    pub fn registered(&self, smid: &SmId, owner: &str) -> Option<Conn> {
+        let found = self.store.lookup(smid, owner, self.now).expect("memory does not fail");
+        found.session().ok().map(|record| record.handle)
+    }
+
     /// Both sides of a session that has come so far: the server waits for the client to resume it.
     ///
     /// `handled` is what each side has handled of the other, and has told so; nothing is unacknowledged.
@@ -257,7 +263,7 @@ impl Net {
         let registered = self.store.register(&smid, owner, conn, self.now).expect("room in the store");
         let peer = self.peer_mut(conn, Side::Server);
         peer.place = Place::Detached(server.expect("few stanzas"));
-        peer.epoch = Some(registered.epoch);
+        peer.registration = Some(registered.registration);
         self.connections[conn - 1].is_cut = true;
         (conn, client.expect("few stanzas"))
     }

@@ -18,7 +18,7 @@ impl Net {
         if let Some(id) = &smid {
             match self.store.register(id, &self.owner(conn), conn, self.now) {
                 Ok(registered) => {
-                    self.peer_mut(conn, Side::Server).epoch = Some(registered.epoch);
+                    self.peer_mut(conn, Side::Server).registration = Some(registered.registration);
                     if let Some(displaced) = registered.displaced {
                         self.server_ends(displaced.handle, EndReason::Replaced);
                     }
@@ -35,7 +35,7 @@ impl Net {
     pub(super) fn take_over(&mut self, conn: Conn, request: ResumeRequest) {
         let found = self.store.lookup(request.previd(), &self.owner(conn), self.now);
         let old = match found.map(Lookup::session) {
-            Ok(Ok(handle)) => self.whereabouts(handle, Side::Server),
+            Ok(Ok(record)) => self.whereabouts(record.handle, Side::Server),
             Ok(Err(refusal)) => return self.refuse(conn, request, refusal),
             Err(error) => panic!("memory does not fail: {error}"),
         };
@@ -74,7 +74,7 @@ impl Net {
                 let registered = self.store.register(&smid, &self.owner(conn), conn, now).expect("it has room already");
                 let peer = self.peer_mut(conn, Side::Server);
                 peer.got = got;
-                peer.epoch = Some(registered.epoch);
+                peer.registration = Some(registered.registration);
             }
             Err(NotResumed { session, why }) => {
                 self.put_place(old, Side::Server, Place::Detached(session));

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use xmpp_sm::{Epoch, Lookup, SessionStore, SmId};
+use xmpp_sm::{Lookup, Record, Registration, SessionStore, SmId};
 
-use super::{Checked, GERIATRIC, JULIET, MakeStore, ROMEO, SECOND, off, on, smid, stale};
+use super::{Checked, GERIATRIC, JULIET, Known, MakeStore, ROMEO, SECOND, off, on, smid, stale};
 
 pub fn a_registered_session_is_found_by_its_owner<M: MakeStore>(make: &M) {
     let store = Checked::new(make, on());
@@ -15,19 +15,35 @@ pub fn a_registered_session_is_found_by_its_owner<M: MakeStore>(make: &M) {
     assert_eq!(store.lookup(&id, JULIET, SECOND), store.session(1));
 }
 
+/// With the same that whoever registered it has got, and good for the same.
+pub fn a_session_is_found_with_its_registration<M: MakeStore>(make: &M) {
+    let store = Checked::new(make, on());
+    let ids = ["a", "b", "a"].map(smid);
+    for (id, handle) in ids.iter().zip(1..) {
+        let registration = store.register(id, JULIET, handle);
+        assert_eq!((registration.owner(), registration.smid()), (JULIET, id));
+        let found = store.store.lookup(id, JULIET, store.start).unwrap();
+        assert_eq!(found, Lookup::Session(Record { registration, handle: make.handle(handle) }));
+    }
+    let Ok(Lookup::Session(record)) = store.store.lookup(&ids[0], JULIET, store.start) else { panic!("it lives") };
+    store.retire(&record.registration, 7, SECOND);
+    assert_eq!(store.lookup(&ids[0], JULIET, SECOND), stale(7));
+    assert_eq!(store.lookup(&ids[1], JULIET, SECOND), store.session(2));
+}
+
 pub fn what_never_was_is_not_found<M: MakeStore>(make: &M) {
     let store = Checked::new(make, on());
-    assert_eq!(store.lookup(&smid("a"), JULIET, SECOND), Lookup::NotFound);
+    assert_eq!(store.lookup(&smid("a"), JULIET, SECOND), Known::Nothing);
     store.register(&smid("a"), JULIET, 1);
-    assert_eq!(store.lookup(&smid("b"), JULIET, SECOND), Lookup::NotFound);
+    assert_eq!(store.lookup(&smid("b"), JULIET, SECOND), Known::Nothing);
 }
 
 pub fn another_owner_gets_the_answer_of_an_unknown_id<M: MakeStore>(make: &M) {
     let store = Checked::new(make, on());
     let (live, gone) = (smid("live"), smid("gone"));
     store.register(&live, JULIET, 1);
-    let epoch = store.register(&gone, JULIET, 2);
-    store.retire(&gone, JULIET, epoch, 7, SECOND);
+    let registration = store.register(&gone, JULIET, 2);
+    store.retire(&registration, 7, SECOND);
     let unknown = store.lookup(&smid("never was"), ROMEO, SECOND);
     // Owners are compared whole: no prefix, no resource, no other case is the same one.
     for other in [ROMEO, "juliet@example.co", "juliet@example.com.", "juliet@example.com/balcony", "Juliet@example.com"]
@@ -46,24 +62,25 @@ pub fn the_same_sm_id_of_two_owners_is_two_records<M: MakeStore>(make: &M) {
     let of_romeo = store.register(&id, ROMEO, 2);
     assert_eq!(store.lookup(&id, JULIET, SECOND), store.session(1));
     assert_eq!(store.lookup(&id, ROMEO, SECOND), store.session(2));
-    store.retire(&id, JULIET, of_juliet, 7, SECOND);
+    store.retire(&of_juliet, 7, SECOND);
     assert_eq!(store.lookup(&id, JULIET, SECOND), stale(7));
     assert_eq!(store.lookup(&id, ROMEO, SECOND), store.session(2));
-    store.remove(&id, ROMEO, of_romeo);
+    store.remove(&of_romeo);
     assert_eq!(store.lookup(&id, JULIET, SECOND), stale(7));
-    assert_eq!(store.lookup(&id, ROMEO, SECOND), Lookup::NotFound);
+    assert_eq!(store.lookup(&id, ROMEO, SECOND), Known::Nothing);
 }
 
 pub fn sm_ids_of_1_to_4000_bytes_are_told_apart<M: MakeStore>(make: &M) {
     let store = Checked::new(make, on());
     let lengths = (1..300).chain((300..3990).step_by(97)).chain(3990..=SmId::MAX_BYTES);
     let ids: Vec<SmId> = lengths.map(|length| smid(&"x".repeat(length))).collect();
-    let epochs: Vec<Epoch> = (0..).zip(&ids).map(|(handle, id)| store.register(id, JULIET, handle)).collect();
+    let registrations: Vec<Registration> =
+        (0..).zip(&ids).map(|(handle, id)| store.register(id, JULIET, handle)).collect();
     for (handle, id) in (0..).zip(&ids) {
         assert_eq!(store.lookup(id, JULIET, SECOND), store.session(handle), "{handle}");
     }
-    for (h, (id, epoch)) in (0..).zip(ids.iter().zip(epochs)) {
-        store.retire(id, JULIET, epoch, h, SECOND);
+    for (h, registration) in (0..).zip(&registrations) {
+        store.retire(registration, h, SECOND);
     }
     for (h, id) in (0..).zip(&ids) {
         assert_eq!(store.lookup(id, JULIET, SECOND), stale(h), "{h}");
@@ -89,14 +106,14 @@ pub fn sm_ids_are_compared_byte_by_byte<M: MakeStore>(make: &M) {
 pub fn a_session_registered_again_is_found_at_its_new_place<M: MakeStore>(make: &M) {
     let store = Checked::new(make, on());
     let id = smid("a");
-    let mut epoch = store.register(&id, JULIET, 0);
+    let mut registration = store.register(&id, JULIET, 0);
     for handle in 1..10 {
-        epoch = store.register(&id, JULIET, handle);
+        registration = store.register(&id, JULIET, handle);
         assert_eq!(store.lookup(&id, JULIET, SECOND), store.session(handle));
     }
-    store.remove(&id, JULIET, epoch);
+    store.remove(&registration);
     // No earlier place comes up from under the last one.
-    assert_eq!(store.lookup(&id, JULIET, SECOND), Lookup::NotFound);
+    assert_eq!(store.lookup(&id, JULIET, SECOND), Known::Nothing);
 }
 
 pub fn a_session_lives_as_long_as_its_host_says<M: MakeStore>(make: &M) {
@@ -113,9 +130,9 @@ pub fn a_session_lives_as_long_as_its_host_says<M: MakeStore>(make: &M) {
 
 pub fn sessions_of_one_owner_are_told_apart<M: MakeStore>(make: &M) {
     let store = Checked::new(make, on());
-    let epochs: Vec<_> = (0..50).map(|n| store.register(&smid(&format!("id{n}")), JULIET, n)).collect();
-    for (n, epoch) in (0..).zip(&epochs).step_by(2) {
-        store.retire(&smid(&format!("id{n}")), JULIET, *epoch, n, SECOND);
+    let registrations: Vec<_> = (0..50).map(|n| store.register(&smid(&format!("id{n}")), JULIET, n)).collect();
+    for (n, registration) in (0..).zip(&registrations).step_by(2) {
+        store.retire(registration, n, SECOND);
     }
     for n in 0..50_u32 {
         let expected = if n % 2 == 0 { stale(n) } else { store.session(n.into()) };
@@ -129,7 +146,7 @@ pub fn it_is_used_through_a_reference_to_the_trait<M: MakeStore>(make: &M) {
         &store.store;
     let id = smid("a");
     let registered = shared.register(&id, JULIET, make.handle(1), store.start).unwrap();
-    assert_eq!(shared.lookup(&id, JULIET, store.start).unwrap(), store.session(1));
-    shared.remove(&id, JULIET, registered.epoch).unwrap();
-    assert_eq!(shared.lookup(&id, JULIET, store.start).unwrap(), Lookup::NotFound);
+    assert!(matches!(shared.lookup(&id, JULIET, store.start), Ok(Lookup::Session(_))));
+    shared.remove(&registered.registration).unwrap();
+    assert!(matches!(shared.lookup(&id, JULIET, store.start), Ok(Lookup::NotFound)));
 }

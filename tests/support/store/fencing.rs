@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use xmpp_sm::{Epoch, Lookup, SessionStore};
+use xmpp_sm::{Epoch, Lookup, Registration, SessionStore, SmId};
 
-use super::{Checked, JULIET, MakeStore, ROMEO, SECOND, on, smid, stale};
+use super::{Checked, JULIET, Known, MakeStore, ROMEO, SECOND, on, smid, stale};
 
 pub fn every_registration_has_an_epoch_of_its_own<M: MakeStore>(make: &M) {
     let store = Checked::new(make, on());
@@ -15,25 +15,26 @@ pub fn every_registration_has_an_epoch_of_its_own<M: MakeStore>(make: &M) {
     for n in 0..100 {
         let (one, other) = (smid("one"), smid(&format!("other{n}")));
         for id in [&one, &other] {
-            let epoch = store.register(id, JULIET, n);
+            let registration = store.register(id, JULIET, n);
+            let epoch = registration.epoch();
             assert!(last < Some(epoch), "{epoch:?} comes after {last:?}");
             last = Some(epoch);
             seen.insert(epoch);
             // Not after it is free again, either.
             if n % 3 == 0 {
-                store.remove(id, JULIET, epoch);
+                store.remove(&registration);
             }
         }
     }
     let at_once = thread::scope(|scope| {
         let store = &store;
         let crowd = ["a", "b", "c", "d"].map(|owner| {
-            let one = move |_| store.register(&smid(owner), owner, 0);
+            let one = move |_| store.register(&smid(owner), owner, 0).epoch();
             scope.spawn(move || (0..20_000).map(one).collect::<Vec<_>>())
         });
         crowd.map(|thread| thread.join().unwrap()).concat()
     });
-    assert!(at_once.into_iter().all(|epoch| seen.insert(epoch)), "two at once got the same epoch");
+    assert!(at_once.into_iter().all(|epoch| seen.insert(epoch)), "two at once got the same registration");
 }
 
 pub fn a_session_that_dies_late_leaves_its_successor_alone<M: MakeStore>(make: &M) {
@@ -41,12 +42,12 @@ pub fn a_session_that_dies_late_leaves_its_successor_alone<M: MakeStore>(make: &
     let id = smid("a");
     let old = store.register(&id, JULIET, 1);
     let new = store.register(&id, JULIET, 2);
-    store.retire(&id, JULIET, old, 99, SECOND);
+    store.retire(&old, 99, SECOND);
     assert_eq!(store.lookup(&id, JULIET, SECOND), store.session(2));
-    store.remove(&id, JULIET, old);
+    store.remove(&old);
     assert_eq!(store.lookup(&id, JULIET, SECOND), store.session(2));
     // And its h is not kept for later.
-    store.retire(&id, JULIET, new, 7, SECOND);
+    store.retire(&new, 7, SECOND);
     assert_eq!(store.lookup(&id, JULIET, SECOND), stale(7));
 }
 
@@ -55,11 +56,34 @@ pub fn a_late_end_leaves_a_later_stale_h_alone<M: MakeStore>(make: &M) {
     let id = smid("a");
     let old = store.register(&id, JULIET, 1);
     let new = store.register(&id, JULIET, 2);
-    store.retire(&id, JULIET, new, 7, SECOND);
-    store.retire(&id, JULIET, old, 99, SECOND);
+    store.retire(&new, 7, SECOND);
+    store.retire(&old, 99, SECOND);
     assert_eq!(store.lookup(&id, JULIET, SECOND), stale(7));
-    store.remove(&id, JULIET, old);
+    store.remove(&old);
     assert_eq!(store.lookup(&id, JULIET, SECOND), stale(7));
+}
+
+/// A host finds a session whose task is gone. Until it says so, its client may have come back by another way.
+pub fn a_dead_session_that_was_found_goes_and_a_later_one_stays<M: MakeStore>(make: &M) {
+    let store = Checked::new(make, on());
+    let id = smid("a");
+    store.register(&id, JULIET, 1);
+    let found = || {
+        let found = store.store.lookup(&id, JULIET, store.start).unwrap();
+        let Lookup::Session(record) = found else { panic!("it is registered") };
+        record.registration
+    };
+    let dead = found();
+    store.register(&id, JULIET, 2);
+    store.remove(&dead);
+    assert_eq!(store.lookup(&id, JULIET, SECOND), store.session(2));
+    store.remove(&found());
+    assert_eq!(store.lookup(&id, JULIET, SECOND), Known::Nothing);
+}
+
+/// A registration that no store gave.
+fn forged(owner: &str, smid: &SmId, epoch: Epoch) -> Registration {
+    Registration::new(owner, smid.clone(), epoch)
 }
 
 pub fn the_epoch_of_another_session_ends_nothing<M: MakeStore>(make: &M) {
@@ -67,12 +91,12 @@ pub fn the_epoch_of_another_session_ends_nothing<M: MakeStore>(make: &M) {
     let (a, b) = (smid("a"), smid("b"));
     let of_a = store.register(&a, JULIET, 1);
     let of_b = store.register(&b, JULIET, 2);
-    store.retire(&a, JULIET, of_b, 99, SECOND);
-    store.remove(&b, JULIET, of_a);
-    store.retire(&smid("never was"), JULIET, of_a, 99, SECOND);
+    store.retire(&forged(JULIET, &a, of_b.epoch()), 99, SECOND);
+    store.remove(&forged(JULIET, &b, of_a.epoch()));
+    store.retire(&forged(JULIET, &smid("never was"), of_a.epoch()), 99, SECOND);
     assert_eq!(store.lookup(&a, JULIET, SECOND), store.session(1));
     assert_eq!(store.lookup(&b, JULIET, SECOND), store.session(2));
-    assert_eq!(store.lookup(&smid("never was"), JULIET, SECOND), Lookup::NotFound);
+    assert_eq!(store.lookup(&smid("never was"), JULIET, SECOND), Known::Nothing);
 }
 
 /// Neither an earlier one, nor a later one that is not given yet.
@@ -81,17 +105,16 @@ pub fn no_epoch_but_its_own_ends_a_session<M: MakeStore>(make: &M) {
     let (live, gone) = (smid("live"), smid("gone"));
     let of_live = store.register(&live, JULIET, 1);
     let of_gone = store.register(&gone, JULIET, 2);
-    store.retire(&gone, JULIET, of_gone, 7, SECOND);
-    let near = |epoch: Epoch| [-2, -1, 1, 2].map(|far| epoch.get().saturating_add_signed(far));
-    for other in near(of_live).into_iter().filter(|other| *other != of_live.get()).chain([0, u64::MAX]) {
-        store.retire(&live, JULIET, Epoch::new(other), 99, SECOND);
-        store.remove(&live, JULIET, Epoch::new(other));
-        assert_eq!(store.lookup(&live, JULIET, SECOND), store.session(1), "{other} for {of_live:?}");
-    }
-    for other in near(of_gone).into_iter().filter(|other| *other != of_gone.get()).chain([0, u64::MAX]) {
-        store.retire(&gone, JULIET, Epoch::new(other), 99, SECOND);
-        store.remove(&gone, JULIET, Epoch::new(other));
-        assert_eq!(store.lookup(&gone, JULIET, SECOND), stale(7), "{other} for {of_gone:?}");
+    store.retire(&of_gone, 7, SECOND);
+    for (id, registration, expected) in [(live, of_live, store.session(1)), (gone, of_gone, stale(7))] {
+        let own = registration.epoch().get();
+        let near = [-65, -64, -2, -1, 1, 2, 64, 65].map(|far| own.saturating_add_signed(far));
+        for other in near.into_iter().filter(|other| *other != own).chain([0, u64::MAX]) {
+            let forged = forged(JULIET, &id, Epoch::new(other));
+            store.retire(&forged, 99, SECOND);
+            store.remove(&forged);
+            assert_eq!(store.lookup(&id, JULIET, SECOND), expected, "{other} for {own}");
+        }
     }
 }
 
@@ -100,11 +123,12 @@ pub fn another_owner_ends_nothing<M: MakeStore>(make: &M) {
     let (live, gone) = (smid("live"), smid("gone"));
     let of_live = store.register(&live, JULIET, 1);
     let of_gone = store.register(&gone, JULIET, 2);
-    store.retire(&gone, JULIET, of_gone, 7, SECOND);
-    for (id, epoch) in [(&live, of_live), (&gone, of_gone)] {
-        store.retire(id, ROMEO, epoch, 99, SECOND);
-        store.remove(id, ROMEO, epoch);
-        assert_eq!(store.lookup(id, ROMEO, SECOND), Lookup::NotFound);
+    store.retire(&of_gone, 7, SECOND);
+    for (id, registration) in [(&live, of_live), (&gone, of_gone)] {
+        let forged = forged(ROMEO, id, registration.epoch());
+        store.retire(&forged, 99, SECOND);
+        store.remove(&forged);
+        assert_eq!(store.lookup(id, ROMEO, SECOND), Known::Nothing);
     }
     assert_eq!(store.lookup(&live, JULIET, SECOND), store.session(1));
     assert_eq!(store.lookup(&gone, JULIET, SECOND), stale(7));
@@ -118,12 +142,12 @@ pub fn a_store_built_anew_gives_other_epochs<M: MakeStore>(make: &M) {
     drop(before);
     let store = Checked::new(make, on());
     for n in 0..100 {
-        let new = store.register(&id, JULIET, n);
-        assert!(!old.contains(&new), "{new:?} was given before");
+        let new = store.register(&id, JULIET, n).epoch();
+        assert!(old.iter().all(|old| old.epoch() != new), "{new:?} was given before");
     }
-    for epoch in old {
-        store.retire(&id, JULIET, epoch, 99, SECOND);
-        store.remove(&id, JULIET, epoch);
+    for registration in old {
+        store.retire(&registration, 99, SECOND);
+        store.remove(&registration);
     }
     assert_eq!(store.lookup(&id, JULIET, SECOND), store.session(99));
 }
@@ -131,15 +155,15 @@ pub fn a_store_built_anew_gives_other_epochs<M: MakeStore>(make: &M) {
 pub fn what_is_ended_twice_is_ended_once<M: MakeStore>(make: &M) {
     let store = Checked::new(make, on());
     let (retired, removed) = (smid("retired"), smid("removed"));
-    let epoch = store.register(&retired, JULIET, 1);
-    store.retire(&retired, JULIET, epoch, 7, SECOND);
-    store.retire(&retired, JULIET, epoch, 8, SECOND);
-    assert_eq!(store.lookup(&retired, JULIET, SECOND), stale(7), "the record was not of that epoch any more");
-    let epoch = store.register(&removed, JULIET, 2);
-    store.remove(&removed, JULIET, epoch);
-    store.remove(&removed, JULIET, epoch);
-    store.retire(&removed, JULIET, epoch, 9, SECOND);
-    assert_eq!(store.lookup(&removed, JULIET, SECOND), Lookup::NotFound);
+    let registration = store.register(&retired, JULIET, 1);
+    store.retire(&registration, 7, SECOND);
+    store.retire(&registration, 8, SECOND);
+    assert_eq!(store.lookup(&retired, JULIET, SECOND), stale(7), "the record was not of that registration any more");
+    let registration = store.register(&removed, JULIET, 2);
+    store.remove(&registration);
+    store.remove(&registration);
+    store.retire(&registration, 9, SECOND);
+    assert_eq!(store.lookup(&removed, JULIET, SECOND), Known::Nothing);
 }
 
 /// A session that is taken out of one table and then put into the other is nowhere in between.
@@ -151,14 +175,14 @@ pub fn nobody_sees_a_session_half_retired<M: MakeStore>(make: &M) {
     thread::scope(|scope| {
         scope.spawn(|| {
             for n in 1..2000 {
-                let epoch = store.register(&id, JULIET, n.into());
-                store.retire(&id, JULIET, epoch, n, Duration::ZERO);
+                let registration = store.register(&id, JULIET, n.into());
+                store.retire(&registration, n, Duration::ZERO);
             }
             done.store(true, Ordering::Release);
         });
         while !done.load(Ordering::Acquire) {
-            let seen = store.store.lookup(&id, JULIET, store.start).unwrap();
-            assert_ne!(seen, Lookup::NotFound);
+            let seen = store.lookup(&id, JULIET, Duration::ZERO);
+            assert_ne!(seen, Known::Nothing);
         }
     });
     assert_eq!(store.lookup(&id, JULIET, SECOND), stale(1999));
@@ -181,16 +205,16 @@ pub fn of_many_registrations_the_last_one_holds<M: MakeStore>(make: &M) {
             .collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
-    let epochs: HashSet<_> = registrations.iter().map(|(_, epoch)| *epoch).collect();
+    let epochs: HashSet<_> = registrations.iter().map(|(_, registration)| registration.epoch()).collect();
     assert_eq!(epochs.len(), 400);
-    let Lookup::Session(there) = store.lookup(id, JULIET, SECOND) else { panic!("it is registered") };
+    let Known::Session(there) = store.lookup(id, JULIET, SECOND) else { panic!("it is registered") };
     let (last, others): (Vec<_>, Vec<_>) =
         registrations.into_iter().partition(|(handle, _)| store.make.handle(*handle) == there);
-    for (_, epoch) in others {
-        store.remove(id, JULIET, epoch);
-        store.retire(id, JULIET, epoch, 99, SECOND);
+    for (_, registration) in others {
+        store.remove(&registration);
+        store.retire(&registration, 99, SECOND);
     }
-    assert_eq!(store.lookup(id, JULIET, SECOND), Lookup::Session(there));
-    store.retire(id, JULIET, last[0].1, 7, SECOND);
+    assert_eq!(store.lookup(id, JULIET, SECOND), Known::Session(there));
+    store.retire(&last[0].1, 7, SECOND);
     assert_eq!(store.lookup(id, JULIET, SECOND), stale(7));
 }

@@ -24,6 +24,8 @@
 //! tests say, never what it is: a store that keeps records by a clock of its own moves that in
 //! [`MakeStore::pass_time`].
 
+#![allow(unused_must_use, reason = "most sessions of these tests end with their store")]
+
 pub mod answers;
 pub mod fencing;
 pub mod stale;
@@ -31,7 +33,7 @@ pub mod stale;
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-use xmpp_sm::{Counter, Epoch, Lookup, SessionStore, SmId, StaleH};
+use xmpp_sm::{Counter, Lookup, Record, Registration, SessionStore, SmId, StaleH};
 
 /// How the suite gets a store to check.
 pub trait MakeStore: Sync {
@@ -60,6 +62,7 @@ macro_rules! conformance {
     ($make:expr) => {
         $crate::support::store::conformance!(@ $make, answers:
             a_registered_session_is_found_by_its_owner
+            a_session_is_found_with_its_registration
             what_never_was_is_not_found
             another_owner_gets_the_answer_of_an_unknown_id
             the_same_sm_id_of_two_owners_is_two_records
@@ -74,6 +77,7 @@ macro_rules! conformance {
             every_registration_has_an_epoch_of_its_own
             a_session_that_dies_late_leaves_its_successor_alone
             a_late_end_leaves_a_later_stale_h_alone
+            a_dead_session_that_was_found_goes_and_a_later_one_stays
             the_epoch_of_another_session_ends_nothing
             no_epoch_but_its_own_ends_a_session
             another_owner_ends_nothing
@@ -141,30 +145,30 @@ impl<'a, M: MakeStore> Checked<'a, M> {
         Self { make, store: make.store(stale_h), start: Instant::now() }
     }
 
-    pub fn register(&self, smid: &SmId, owner: &str, handle: u64) -> Epoch {
+    pub fn register(&self, smid: &SmId, owner: &str, handle: u64) -> Registration {
         self.register_at(smid, owner, handle, Duration::ZERO)
     }
 
-    pub fn register_at(&self, smid: &SmId, owner: &str, handle: u64, after: Duration) -> Epoch {
+    pub fn register_at(&self, smid: &SmId, owner: &str, handle: u64, after: Duration) -> Registration {
         self.make.pass_time(&self.store, self.start + after);
         let registered = self.store.register(smid, owner, self.make.handle(handle), self.start + after).unwrap();
         assert_eq!(registered.displaced, None, "there is room");
-        registered.epoch
+        registered.registration
     }
 
     /// What the owner is told so long after the start.
-    pub fn lookup(&self, smid: &SmId, owner: &str, after: Duration) -> Lookup<M::Handle> {
+    pub fn lookup(&self, smid: &SmId, owner: &str, after: Duration) -> Known<M::Handle> {
         self.make.pass_time(&self.store, self.start + after);
-        self.store.lookup(smid, owner, self.start + after).unwrap()
+        known(&self.store, smid, owner, self.start + after)
     }
 
-    pub fn retire(&self, smid: &SmId, owner: &str, epoch: Epoch, h: u32, after: Duration) {
+    pub fn retire(&self, registration: &Registration, h: u32, after: Duration) {
         self.make.pass_time(&self.store, self.start + after);
-        self.store.retire(smid, owner, epoch, Counter::new(h), self.start + after).unwrap();
+        self.store.retire(registration, Counter::new(h), self.start + after).unwrap();
     }
 
-    pub fn remove(&self, smid: &SmId, owner: &str, epoch: Epoch) {
-        self.store.remove(smid, owner, epoch).unwrap();
+    pub fn remove(&self, registration: &Registration) {
+        self.store.remove(registration).unwrap();
     }
 
     /// Sweeps as long as there is more to sweep at once, and tells how many records went.
@@ -181,11 +185,33 @@ impl<'a, M: MakeStore> Checked<'a, M> {
         }
     }
 
-    pub fn session(&self, handle: u64) -> Lookup<M::Handle> {
-        Lookup::Session(self.make.handle(handle))
+    pub fn session(&self, handle: u64) -> Known<M::Handle> {
+        Known::Session(self.make.handle(handle))
     }
 }
 
-pub fn stale<Handle>(h: u32) -> Lookup<Handle> {
-    Lookup::StaleH(Counter::new(h))
+/// What a lookup has found, without the registration.
+#[derive(Debug, PartialEq)]
+pub enum Known<Handle> {
+    Session(Handle),
+    StaleH(u32),
+    Nothing,
+}
+
+pub fn known<S>(store: &S, smid: &SmId, owner: &str, now: Instant) -> Known<S::Handle>
+where
+    S: SessionStore<Error: Debug>,
+{
+    match store.lookup(smid, owner, now).unwrap() {
+        Lookup::Session(Record { registration, handle }) => {
+            assert_eq!((registration.owner(), registration.smid()), (owner, smid), "another session is found");
+            Known::Session(handle)
+        }
+        Lookup::StaleH(h) => Known::StaleH(h.get()),
+        Lookup::NotFound => Known::Nothing,
+    }
+}
+
+pub fn stale<Handle>(h: u32) -> Known<Handle> {
+    Known::StaleH(h)
 }

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use xmpp_sm::{Lookup, SessionStore, StaleH};
+use xmpp_sm::{SessionStore, StaleH};
 
-use super::{Checked, GERIATRIC, JULIET, MakeStore, REPEAT_AFTER, SECOND, off, on, smid, stale};
+use super::{Checked, GERIATRIC, JULIET, Known, MakeStore, REPEAT_AFTER, SECOND, off, on, smid, stale};
 
 pub fn the_last_h_is_answered_as_often_as_it_is_asked_for<M: MakeStore>(make: &M) {
     let store = Checked::new(make, on());
     let id = smid("a");
-    let epoch = store.register(&id, JULIET, 1);
-    store.retire(&id, JULIET, epoch, 7, SECOND);
+    let registration = store.register(&id, JULIET, 1);
+    store.retire(&registration, 7, SECOND);
     for second in 1..100 {
         assert_eq!(store.lookup(&id, JULIET, second * SECOND), stale(7));
     }
@@ -20,8 +20,8 @@ pub fn every_h_comes_back_as_it_was_given<M: MakeStore>(make: &M) {
     let store = Checked::new(make, on());
     for h in [0, 1, 0x7fff_ffff, 0x8000_0000, u32::MAX - 1, u32::MAX] {
         let id = smid(&format!("id{h}"));
-        let epoch = store.register(&id, JULIET, 1);
-        store.retire(&id, JULIET, epoch, h, SECOND);
+        let registration = store.register(&id, JULIET, 1);
+        store.retire(&registration, h, SECOND);
         assert_eq!(store.lookup(&id, JULIET, SECOND), stale(h));
     }
 }
@@ -30,15 +30,15 @@ pub fn nothing_older_than_geriatric_is_answered_swept_or_not<M: MakeStore>(make:
     for sweeps in [false, true] {
         let store = Checked::new(make, on());
         let id = smid("a");
-        let epoch = store.register(&id, JULIET, 1);
+        let registration = store.register(&id, JULIET, 1);
         let retired = 10 * SECOND;
-        store.retire(&id, JULIET, epoch, 7, retired);
+        store.retire(&registration, 7, retired);
         // It may be as old as that, and no older. How long the session lived before does not matter.
         for (after, expected) in [
             (retired + GERIATRIC - SECOND, stale(7)),
             (retired + GERIATRIC, stale(7)),
-            (retired + GERIATRIC + SECOND, Lookup::NotFound),
-            (retired + 100 * GERIATRIC, Lookup::NotFound),
+            (retired + GERIATRIC + SECOND, Known::Nothing),
+            (retired + 100 * GERIATRIC, Known::Nothing),
         ] {
             if sweeps {
                 store.sweep(after);
@@ -52,28 +52,28 @@ pub fn nothing_older_than_geriatric_is_answered_swept_or_not<M: MakeStore>(make:
 pub fn to_be_asked_for_keeps_nothing_young<M: MakeStore>(make: &M) {
     let store = Checked::new(make, on());
     let (id, other) = (smid("a"), smid("b"));
-    let epoch = store.register_at(&id, JULIET, 1, SECOND);
+    let registration = store.register_at(&id, JULIET, 1, SECOND);
     let of_other = store.register_at(&other, JULIET, 2, SECOND);
-    store.retire(&id, JULIET, epoch, 7, 100 * SECOND);
+    store.retire(&registration, 7, 100 * SECOND);
     for after in (0..=GERIATRIC.as_secs()).step_by(60) {
         let after = Duration::from_secs(100 + after);
         assert_eq!(store.lookup(&id, JULIET, after), stale(7), "{after:?}");
         // A late end once more.
-        store.retire(&id, JULIET, epoch, 99, after);
+        store.retire(&registration, 99, after);
     }
     let late = 101 * SECOND + GERIATRIC;
-    store.retire(&other, JULIET, of_other, 8, late);
-    assert_eq!(store.lookup(&id, JULIET, late), Lookup::NotFound);
+    store.retire(&of_other, 8, late);
+    assert_eq!(store.lookup(&id, JULIET, late), Known::Nothing);
     assert_eq!(store.lookup(&other, JULIET, late + GERIATRIC), stale(8));
-    assert_eq!(store.lookup(&other, JULIET, late + GERIATRIC + SECOND), Lookup::NotFound);
+    assert_eq!(store.lookup(&other, JULIET, late + GERIATRIC + SECOND), Known::Nothing);
 }
 
 pub fn nothing_is_remembered_where_it_is_switched_off<M: MakeStore>(make: &M) {
     let store = Checked::new(make, off());
     let id = smid("a");
-    let epoch = store.register(&id, JULIET, 1);
-    store.retire(&id, JULIET, epoch, 7, SECOND);
-    assert_eq!(store.lookup(&id, JULIET, SECOND), Lookup::NotFound);
+    let registration = store.register(&id, JULIET, 1);
+    store.retire(&registration, 7, SECOND);
+    assert_eq!(store.lookup(&id, JULIET, SECOND), Known::Nothing);
     assert_eq!(store.store.next_sweep(), None);
     assert_eq!(store.sweep(2 * GERIATRIC), 0);
     // The SM-ID is free again.
@@ -84,28 +84,28 @@ pub fn nothing_is_remembered_where_it_is_switched_off<M: MakeStore>(make: &M) {
 pub fn a_removed_session_leaves_nothing_behind<M: MakeStore>(make: &M) {
     let store = Checked::new(make, on());
     let (live, gone) = (smid("live"), smid("gone"));
-    let epoch = store.register(&live, JULIET, 1);
-    store.remove(&live, JULIET, epoch);
-    assert_eq!(store.lookup(&live, JULIET, SECOND), Lookup::NotFound);
+    let registration = store.register(&live, JULIET, 1);
+    store.remove(&registration);
+    assert_eq!(store.lookup(&live, JULIET, SECOND), Known::Nothing);
     // Its h is forgotten, too, if it was retired before.
-    let epoch = store.register(&gone, JULIET, 2);
-    store.retire(&gone, JULIET, epoch, 7, SECOND);
-    store.remove(&gone, JULIET, epoch);
-    assert_eq!(store.lookup(&gone, JULIET, SECOND), Lookup::NotFound);
+    let registration = store.register(&gone, JULIET, 2);
+    store.retire(&registration, 7, SECOND);
+    store.remove(&registration);
+    assert_eq!(store.lookup(&gone, JULIET, SECOND), Known::Nothing);
 }
 
 pub fn a_session_registered_again_has_no_stale_h<M: MakeStore>(make: &M) {
     let store = Checked::new(make, on());
     let id = smid("a");
     let old = store.register(&id, JULIET, 1);
-    store.retire(&id, JULIET, old, 7, SECOND);
+    store.retire(&old, 7, SECOND);
     let new = store.register(&id, JULIET, 2);
     assert_eq!(store.lookup(&id, JULIET, SECOND), store.session(2));
-    store.remove(&id, JULIET, new);
-    assert_eq!(store.lookup(&id, JULIET, SECOND), Lookup::NotFound, "the old h came up from under the session");
+    store.remove(&new);
+    assert_eq!(store.lookup(&id, JULIET, SECOND), Known::Nothing, "the old h came up from under the session");
     // Its age is that of its last retirement.
-    let epoch = store.register(&id, JULIET, 3);
-    store.retire(&id, JULIET, epoch, 8, GERIATRIC);
+    let registration = store.register(&id, JULIET, 3);
+    store.retire(&registration, 8, GERIATRIC);
     assert_eq!(store.lookup(&id, JULIET, 2 * GERIATRIC), stale(8));
     assert_eq!(store.sweep(2 * GERIATRIC), 0);
     assert_eq!(store.lookup(&id, JULIET, 2 * GERIATRIC), stale(8));
@@ -116,14 +116,14 @@ pub fn sweep_drops_what_is_too_old_and_tells_how_many<M: MakeStore>(make: &M) {
     assert_eq!(store.sweep(Duration::ZERO), 0);
     for n in 0..10 {
         let id = smid(&format!("id{n}"));
-        let epoch = store.register(&id, JULIET, n.into());
-        store.retire(&id, JULIET, epoch, n, n * SECOND);
+        let registration = store.register(&id, JULIET, n.into());
+        store.retire(&registration, n, n * SECOND);
     }
     // One is a session again and one was forgotten: they are not swept.
     store.register(&smid("id0"), JULIET, 100);
     let again = store.register(&smid("id1"), JULIET, 101);
-    store.retire(&smid("id1"), JULIET, again, 11, 9 * SECOND);
-    store.remove(&smid("id1"), JULIET, again);
+    store.retire(&again, 11, 9 * SECOND);
+    store.remove(&again);
     if M::SWEEPS {
         assert_eq!(store.sweep(GERIATRIC + 2 * SECOND), 0, "the oldest is as old as it may be");
         assert_eq!(store.sweep(GERIATRIC + 5 * SECOND), 3);
@@ -138,12 +138,12 @@ pub fn sweep_drops_what_is_too_old_and_tells_how_many<M: MakeStore>(make: &M) {
 
 pub fn sweep_leaves_sessions_alone<M: MakeStore>(make: &M) {
     let store = Checked::new(make, on());
-    let mut epochs = Vec::new();
+    let mut registrations = Vec::new();
     for n in 0..10 {
-        epochs.push(store.register(&smid(&format!("id{n}")), JULIET, n));
+        registrations.push(store.register(&smid(&format!("id{n}")), JULIET, n));
     }
     assert_eq!(store.sweep(100 * GERIATRIC), 0);
-    store.retire(&smid("id3"), JULIET, epochs[3], 3, 100 * GERIATRIC);
+    store.retire(&registrations[3], 3, 100 * GERIATRIC);
     store.sweep(102 * GERIATRIC);
     for n in (0..10).filter(|n| *n != 3) {
         assert_eq!(store.lookup(&smid(&format!("id{n}")), JULIET, 102 * GERIATRIC), store.session(n));
@@ -155,17 +155,17 @@ pub fn sweep_leaves_alone_what_has_come_back<M: MakeStore>(make: &M) {
     let store = Checked::new(make, on());
     let (live, stale_again) = (smid("live"), smid("stale"));
     for id in [&live, &stale_again] {
-        let epoch = store.register(id, JULIET, 1);
-        store.retire(id, JULIET, epoch, 1, SECOND);
+        let registration = store.register(id, JULIET, 1);
+        store.retire(&registration, 1, SECOND);
     }
     let of_live = store.register_at(&live, JULIET, 2, 2 * SECOND);
     let again = store.register_at(&stale_again, JULIET, 3, 2 * SECOND);
-    store.retire(&stale_again, JULIET, again, 7, 100 * SECOND);
+    store.retire(&again, 7, 100 * SECOND);
     let due = GERIATRIC + 50 * SECOND;
     assert_eq!(store.sweep(due), 0);
     assert_eq!(store.lookup(&live, JULIET, due), store.session(2));
     assert_eq!(store.lookup(&stale_again, JULIET, due), stale(7));
-    store.retire(&live, JULIET, of_live, 8, due);
+    store.retire(&of_live, 8, due);
     assert_eq!(store.lookup(&live, JULIET, due), stale(8));
 }
 
@@ -177,8 +177,8 @@ pub fn next_sweep_leads_to_an_empty_table<M: MakeStore>(make: &M) {
     assert_eq!(store.store.next_sweep(), None, "there is nothing to sweep");
     for n in 0..5 {
         let id = smid(&format!("id{n}"));
-        let epoch = store.register(&id, JULIET, n.into());
-        store.retire(&id, JULIET, epoch, n, n * 600 * SECOND);
+        let registration = store.register(&id, JULIET, n.into());
+        store.retire(&registration, n, n * 600 * SECOND);
     }
     let (mut at, mut swept) = (store.start + 4 * 600 * SECOND, 0);
     let end = at + GERIATRIC + REPEAT_AFTER;
@@ -193,9 +193,9 @@ pub fn next_sweep_leads_to_an_empty_table<M: MakeStore>(make: &M) {
         assert_eq!(swept, 5);
     }
     // And it begins anew with the next one.
-    let epoch = store.register(&smid("later"), JULIET, 9);
+    let registration = store.register(&smid("later"), JULIET, 9);
     let later = 50 * GERIATRIC;
-    store.retire(&smid("later"), JULIET, epoch, 1, later);
+    store.retire(&registration, 1, later);
     if let Some(next) = store.store.next_sweep() {
         assert!(next > store.start + later && next <= store.start + later + REPEAT_AFTER);
     } else {
@@ -206,12 +206,12 @@ pub fn next_sweep_leads_to_an_empty_table<M: MakeStore>(make: &M) {
 pub fn next_sweep_is_never_where_repeat_after_is_none<M: MakeStore>(make: &M) {
     let store = Checked::new(make, StaleH { repeat_after: None, ..on() });
     let id = smid("a");
-    let epoch = store.register(&id, JULIET, 1);
-    store.retire(&id, JULIET, epoch, 7, SECOND);
+    let registration = store.register(&id, JULIET, 1);
+    store.retire(&registration, 7, SECOND);
     assert_eq!(store.store.next_sweep(), None);
     // A host may sweep all the same, and age is age.
     assert_eq!(store.lookup(&id, JULIET, SECOND + GERIATRIC), stale(7));
-    assert_eq!(store.lookup(&id, JULIET, 2 * SECOND + GERIATRIC), Lookup::NotFound);
+    assert_eq!(store.lookup(&id, JULIET, 2 * SECOND + GERIATRIC), Known::Nothing);
     if M::SWEEPS {
         assert_eq!(store.sweep(2 * SECOND + GERIATRIC), 1);
     }
