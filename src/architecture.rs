@@ -18,9 +18,10 @@
 //!
 //! | room | what is in it |
 //! | --- | --- |
-//! | `session` | [`Session`](crate::Session): the way in, the way out, the backlog, evicted stanzas, take-overs, timers, closing; its client's part |
+//! | `session` | [`Session`](crate::Session): the way in, the way out, the backlog, evicted stanzas, take-overs, timers, closing; inline negotiation; its client's part |
 //! | `stream` | [`StreamMgmt`](crate::StreamMgmt): phases, what may come when, both roles' negotiation, stanzas in and out, when to ask for an acknowledgement, a stream that closes |
 //! | `store` | [`SessionStore`](crate::SessionStore), the contract; [`MemoryStore`](crate::MemoryStore) |
+//! | `disposition` | [what the specifications advise](crate::disposition) for the stanzas that a session leaves |
 //! | `error` | [`Error`](crate::Error), whose [`Fault`](crate::Fault) it is, and the [`Reaction`](crate::Reaction) to it |
 //! | `detached` | both directions of a session; [`Detached`](crate::Detached), a session without a stream; [`Ended`](crate::Ended), what it leaves |
 //! | `receipts` | which stanzas of the peer the host has settled, and `h` |
@@ -33,8 +34,9 @@
 //! | `counter` | [`Counter`](crate::Counter), which wraps |
 //! | `stanza` | [`Stanza`](crate::Stanza): what the crate has to know of a stanza |
 //!
-//! Beside them stand the pages: this one, [`conformance`](crate::conformance), [`phases`](crate::phases) and
-//! [`costs`](crate::costs); and `host`, the two loops of the documentation, which the tests run.
+//! Beside them stand the pages: this one, [`conformance`](crate::conformance), [`phases`](crate::phases),
+//! [`costs`](crate::costs) and [`inline`](crate::inline); and `host`, the host's part as the documentation prints it, which
+//! the tests run.
 //!
 //! # A stanza's way out
 //!

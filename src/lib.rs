@@ -33,6 +33,7 @@ pub mod costs;
 mod counter;
 pub mod delay;
 mod detached;
+pub mod disposition;
 mod error;
 pub mod inline;
 mod nonza;
@@ -59,7 +60,7 @@ pub use session::{
     WrongAccount,
 };
 pub use smid::{InvalidText, RandomError, SmId};
-pub use stanza::{Measured, Stanza, disposition};
+pub use stanza::{Measured, Stanza};
 pub use store::{AtCap, Epoch, Lookup, MemoryStore, Record, Registered, Registration, SessionStore, StoreError, Swept};
 pub use stream::{
     Acked, Action, CannotEnable, Closing, Disconnected, EnableRequest, Foreign, Inbound, NotResumed, NotResumedWhy,

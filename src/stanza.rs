@@ -1,7 +1,5 @@
 //! What the crate keeps of a stanza.
 
-pub mod disposition;
-
 use bytes::{Bytes, BytesMut};
 
 /// What is kept of a stanza until it is acknowledged: its bytes, or whatever else the host can send again.
