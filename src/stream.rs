@@ -272,7 +272,7 @@ impl<S: Stanza> StreamMgmt<S> {
                 Inbound::Nonza(Nonza::Ack(h)) => {
                     // There is nothing in it to drop, and to find that out costs a call.
                     std::mem::forget(inbound);
-                    return self.on_ack(h, now);
+                    return self.take_ack(h, now).map(Action::Acknowledged);
                 }
                 Inbound::Nonza(Nonza::AckRequest) => {
                     std::mem::forget(inbound);

@@ -57,13 +57,19 @@ impl<S: Stanza> Backlog<S> {
         }
     }
 
-    /// How many bytes the stanza has that is next.
-    #[inline]
-    pub(super) fn next_bytes(&self) -> Option<usize> {
-        self.ring.front().map(|waiting| waiting.stanza.bytes())
+    /// Whether nothing waits, nor is being written.
+    #[inline(always)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.ring.is_empty()
     }
 
-    #[inline]
+    /// How many bytes the stanza has that is next. `None` while another is being written.
+    #[inline(always)]
+    pub(super) fn next_bytes(&self) -> Option<usize> {
+        self.ring.front().filter(|_| !self.is_lent).map(|waiting| waiting.stanza.bytes())
+    }
+
+    #[inline(always)]
     pub(super) fn pop(&mut self, config: &Config) -> Option<Waiting<S>> {
         let waiting = self.ring.pop_front()?;
         self.removed(waiting.stanza.bytes(), config);
@@ -96,7 +102,7 @@ impl<S: Stanza> Backlog<S> {
         Some(lent.stanza)
     }
 
-    #[inline]
+    #[inline(always)]
     fn removed(&mut self, bytes: usize, config: &Config) {
         self.bytes = self.bytes.saturating_sub(bytes);
         if self.full_until.is_some() && self.is_within(config) {

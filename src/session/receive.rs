@@ -1,6 +1,7 @@
 //! The one way in: what arrives on the present connection.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::time::Instant;
 
 use minidom::Element;
@@ -49,9 +50,23 @@ impl<S: Stanza, C> Session<S, C> {
         let (State::Live(stream), None) = (&mut self.state, &self.ending) else {
             return self.handle_last(&inbound, now);
         };
-        if let Inbound::StreamError { conflict } = inbound {
-            self.on_stream_error(conflict, now);
-            return Ok(Arrival::Handled);
+        match inbound {
+            Inbound::Nonza(Nonza::Ack(h)) if !self.returns_acknowledged => {
+                // What comes most: there is nothing in it to drop, and to find that out costs a call.
+                mem::forget(inbound);
+                return match stream.take_ack(h, now) {
+                    Ok(acked) => {
+                        self.on_acknowledged(acked);
+                        Ok(Arrival::Handled)
+                    }
+                    Err(error) => self.on_error(error, now),
+                };
+            }
+            Inbound::StreamError { conflict } => {
+                self.on_stream_error(conflict, now);
+                return Ok(Arrival::Handled);
+            }
+            _ => {}
         }
         let result = if self.returns_acknowledged {
             stream.handle_into(inbound, now, &mut Acknowledged { into: &mut self.events, are_wanted: true })
@@ -78,6 +93,7 @@ impl<S: Stanza, C> Session<S, C> {
         }
     }
 
+    #[inline(always)]
     fn on_acknowledged(&mut self, acked: Acked) {
         if let (Some(evicted), State::Live(stream)) = (&mut self.evicted, &self.state) {
             evicted.on_ack(acked.h, stream.sent());

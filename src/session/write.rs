@@ -82,6 +82,11 @@ impl Unwritten {
         items.into_iter().for_each(|item| self.push(item));
     }
 
+    #[inline(always)]
+    fn is_empty(&self) -> bool {
+        self.front.is_none() && !self.request && self.acks == 0 && self.resend.is_none()
+    }
+
     pub(super) fn pop(&mut self) -> Option<Front> {
         let front = self.front.as_mut()?.pop_front();
         self.front.take_if(|left| left.is_empty());
@@ -156,8 +161,13 @@ impl<S: Stanza, C> Session<S, C> {
     /// chooses, 64 KiB for instance. A connection that takes no more keeps nothing else waiting.
     #[inline]
     pub fn next_write(&mut self, now: Instant) -> Option<(&mut C, Write<'_, S>)> {
-        self.connection.as_ref()?;
-        let next = self.choose(now)?;
+        if self.connection.is_none() || self.backlog.is_empty() && self.unwritten.is_empty() {
+            return None;
+        }
+        let next = match self.send_at_once(now) {
+            Some(new) => new,
+            None => self.choose(now)?,
+        };
         let write = match next {
             Next::Front(front) => front.into(),
             Next::Ack(ack) => Write::Nonza(ack),
@@ -179,7 +189,18 @@ impl<S: Stanza, C> Session<S, C> {
         Some((self.connection.as_mut()?, write))
     }
 
-    #[inline]
+    /// The fast path: a new stanza, and nothing else is to be written.
+    #[inline(always)]
+    fn send_at_once(&mut self, now: Instant) -> Option<Next> {
+        let is_new = self.unwritten.is_empty() && self.ending.is_none() && self.is_open();
+        let State::Live(stream) = &mut self.state else { return None };
+        let bytes = self.backlog.next_bytes().filter(|bytes| is_new && stream.is_calm(*bytes))?;
+        let Waiting { stanza, queued } = self.backlog.pop(&self.config)?;
+        self.unwritten.request = stream.record_calm(stanza, bytes, queued, now).is_some();
+        Some(Next::New { late: late(queued, now) })
+    }
+
+    #[inline(never)]
     fn choose(&mut self, now: Instant) -> Option<Next> {
         if self.unwritten.front.is_some() {
             return self.choose_front();
@@ -223,12 +244,10 @@ impl<S: Stanza, C> Session<S, C> {
         self.unwritten.pop().map(Next::Front)
     }
 
-    #[inline]
     fn choose_new(&mut self, now: Instant) -> Option<Next> {
         self.drop_lent();
         let bytes = self.backlog.next_bytes()?;
-        // What is written before the reply to `<enable/>` belongs to no session that could be resumed.
-        if self.client.as_ref().is_some_and(|client| !client.is_online()) {
+        if !self.is_open() {
             return None;
         }
         let State::Live(stream) = &mut self.state else { return None };
@@ -259,6 +278,13 @@ impl<S: Stanza, C> Session<S, C> {
                 self.unwritten.pop().map(Next::Front)
             }
         }
+    }
+
+    /// Whether new stanzas may be written. What a client writes before the reply to `<enable/>` belongs to no session that
+    /// could be resumed.
+    #[inline(always)]
+    fn is_open(&self) -> bool {
+        self.client.as_ref().is_none_or(|client| client.is_online())
     }
 
     /// The stanza that was lent to the host is written.
@@ -302,7 +328,7 @@ impl<S: Stanza, C> Session<S, C> {
 }
 
 /// The time that belongs into a stamp, of what has waited for long.
-#[inline]
+#[inline(always)]
 fn late(queued: Instant, now: Instant) -> Option<Instant> {
-    (now.saturating_duration_since(queued) >= LATE).then_some(queued)
+    (queued != now && now.saturating_duration_since(queued) >= LATE).then_some(queued)
 }

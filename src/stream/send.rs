@@ -65,21 +65,34 @@ impl<S: Stanza> StreamMgmt<S> {
         queued: Instant,
         now: Instant,
     ) -> Result<Sent<S>, NotRecorded<S>> {
-        // The fast path: `full_until` is set only while the queue is over its bounds, so only the rhythm can ask.
+        // Where stream management is off, it does not matter how large a stanza is.
         if self.phase == Phase::Enabled
             && let bytes = stanza.bytes()
-            && self.traffic.queue.is_calm(bytes, &self.config)
+            && self.is_calm(bytes)
         {
-            let number = self.traffic.queue.push(stanza, bytes, queued);
-            let request = self.is_in_rhythm();
-            if request {
-                self.note_request(now, queued == now);
-            } else {
-                self.note_unasked(now);
-            }
-            return Ok(Sent { number: Some(number), write: request.then_some(Nonza::AckRequest), evicted: None });
+            let write = self.record_calm(stanza, bytes, queued, now);
+            return Ok(Sent { number: Some(self.sent()), write, evicted: None });
         }
         self.record_otherwise(stanza, queued, now)
+    }
+
+    /// Whether the fast path applies to one more stanza of so many bytes.
+    #[inline(always)]
+    pub(crate) fn is_calm(&self, bytes: usize) -> bool {
+        self.phase == Phase::Enabled && self.traffic.queue.is_calm(bytes, &self.config)
+    }
+
+    /// The fast path: `full_until` is set only while the queue is over its bounds, so only the rhythm can ask.
+    #[inline(always)]
+    pub(crate) fn record_calm(&mut self, stanza: S, bytes: usize, queued: Instant, now: Instant) -> Option<Nonza> {
+        self.traffic.queue.push(stanza, bytes, queued);
+        let request = self.is_in_rhythm();
+        if request {
+            self.note_request(now, queued == now);
+        } else {
+            self.note_unasked(now);
+        }
+        request.then_some(Nonza::AckRequest)
     }
 
     #[inline(never)]
@@ -230,10 +243,14 @@ impl<S: Stanza> StreamMgmt<S> {
         }
     }
 
+    /// Takes an `<a/>`.
     #[inline(always)]
-    pub(super) fn on_ack(&mut self, h: Counter, now: Instant) -> Result<Action<S>, Error> {
+    pub(crate) fn take_ack(&mut self, h: Counter, now: Instant) -> Result<Acked, Error> {
+        if !self.is_enabled() {
+            return Err(Error::NotEnabled(Kind::Ack));
+        }
         let checked = self.check_ack(h)?;
-        Ok(Action::Acknowledged(Acked { h, count: self.acknowledge(checked, now) }))
+        Ok(Acked { h, count: self.acknowledge(checked, now) })
     }
 
     /// Takes an `<a/>` on a stream that is about to close, and returns whether it can be right.
@@ -290,7 +307,7 @@ mod tests {
             for (stanza, written) in [("a", 0), ("b", 50), ("c", 51)] {
                 assert!(stream.record_queued(stanza, start, start + secs(written)).is_ok());
             }
-            assert!(stream.on_ack(Counter::new(1), start + secs(52)).is_ok());
+            assert!(stream.take_ack(Counter::new(1), start + secs(52)).is_ok());
             let queued: Vec<_> = stream.unacked().map(|queued| queued.queued).collect();
             assert_eq!(queued, [start; 2]);
             assert!(stream.poll_timeout().is_some_and(|due| due >= start + secs(110)));
@@ -312,7 +329,7 @@ mod tests {
             assert_eq!(stream.traffic.queue, Queue::without_a_number_left());
             assert_eq!(stream.requests.full_until, None);
             // One that is acknowledged makes room for one.
-            assert!(stream.on_ack(Counter::new(1), now).is_ok());
+            assert!(stream.take_ack(Counter::new(1), now).is_ok());
             let sent = stream.record_sent("the next", now).expect("it can be counted");
             assert_eq!(sent.number, Some(Counter::ZERO));
             assert!(stream.record_sent("one too many", now).is_err());
