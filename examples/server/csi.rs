@@ -7,7 +7,7 @@ use minidom::Element;
 
 use super::stanza::Written;
 
-const NS: &str = "urn:xmpp:csi:0";
+pub const NS: &str = "urn:xmpp:csi:0";
 /// What may wait for one client. More goes out at once.
 const MAX: usize = 100;
 const MAX_BYTES: usize = 16 * 1024;

@@ -9,10 +9,11 @@ use tokio::net::TcpStream;
 use tokio::time::sleep_until;
 use xmpp_parsers::bind::{BindQuery, BindResponse};
 use xmpp_parsers::ns;
-use xmpp_sm::{Early, Inbound, LastWords, Nonza, Parting, Refused, Unbound};
+use xmpp_sm::{Early, Inbound, LastWords, Nonza, Parting, Refused, Replay, Unbound};
 
 use super::Server;
 use super::csi;
+use super::host_inline::inline;
 use super::negotiate::{TIME, features, negotiate};
 use super::session;
 use super::stanza::{kind, reply};
@@ -26,7 +27,7 @@ pub async fn serve(tcp: TcpStream, server: Arc<Server>) {
         negotiated = negotiate(tcp, &server) => negotiated,
         () = stopping.wait() => None,
     };
-    let Some((mut connection, user)) = negotiated else { return };
+    let Some((mut connection, user, inline)) = negotiated else { return };
     let stream = match server.sm {
         true => Unbound::new(server.config.clone(), user.as_str()),
         false => Unbound::disabled(server.config.clone(), user.as_str()),
@@ -36,7 +37,13 @@ pub async fn serve(tcp: TcpStream, server: Arc<Server>) {
         return connection.part(Parting::Say(error("resource-constraint"))).await;
     }
     connection.login_until = Instant::now() + TIME;
-    connection.outbox.push(&to_bytes(&features(stream.has_feature(), server.csi)));
+    let stream = match inline {
+        Some(inline) => stream.with_inline(inline, Replay::Impossible), // no early data is taken
+        None => {
+            connection.outbox.push(&to_bytes(&features(true, stream.has_feature(), server.csi)));
+            stream
+        }
+    };
     Login { server, stream, connection }.run().await;
 }
 
@@ -56,7 +63,15 @@ struct Login {
 
 impl Login {
     /// Waits until the client has a session, or is gone, or sent away.
-    async fn run(mut self) {
+    async fn run(self) {
+        let Self { server, stream, connection } = self;
+        if let Some((stream, connection)) = inline(stream, connection, &server, Instant::now()).await {
+            Self { server, stream, connection }.ask().await;
+        }
+    }
+
+    /// The client asks, element by element.
+    async fn ask(mut self) {
         let mut stopping = self.server.stopping.clone();
         let until = self.connection.login_until.into();
         loop {
@@ -93,7 +108,7 @@ impl Login {
         let Some(jid) = asked_for(iq, self.stream.owner()) else { return self.away(error("not-authorized")).await };
         let mut result = reply(iq, "result");
         result.append_child(BindResponse { jid: jid.clone() }.into());
-        session::bind(self.stream, self.connection, jid, &to_bytes(&result), self.server).await;
+        session::bind(self.stream, self.connection, jid, &to_bytes(&result), None, self.server).await;
     }
 
     fn write(&mut self, nonza: &Nonza) {

@@ -13,6 +13,9 @@ pub mod trace;
 pub mod xml;
 
 mod csi;
+#[path = "../../src/host/inline.rs"]
+mod host_inline; // the page of the documentation
+mod inline;
 mod iq;
 mod login;
 mod negotiate;
@@ -24,6 +27,7 @@ mod stream;
 mod tls;
 
 use std::error::Error;
+use std::hash::RandomState;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,7 +43,7 @@ use xmpp_sm::{Config, MemoryStore, Nonza, SessionStore};
 use options::{Options, Switch};
 use places::Places;
 use router::{Handle, Router};
-use sasl::Accounts;
+use sasl::{Accounts, Offered};
 use trace::{Trace, Traced};
 
 /// How long everybody gets to leave when the server stops.
@@ -51,7 +55,9 @@ const SWEEP: Duration = Duration::from_secs(60);
 pub struct Server {
     domain: DomainPart,
     accounts: Arc<Accounts>,
-    mechanisms: Vec<String>,
+    offered: Offered,
+    /// From a client to its resource.
+    resources: RandomState,
     tls: Option<TlsAcceptor>,
     /// Whether stream management is offered.
     sm: bool,
@@ -98,7 +104,8 @@ impl Server {
             router: Router::new(options, accounts.clone()),
             tls: options.tls.then(|| tls::acceptor(options)).transpose()?,
             domain: options.domain.clone(),
-            mechanisms: options.mechanisms.clone(),
+            offered: Offered { mechanisms: options.mechanisms.clone(), sasl2: options.sasl2 == Switch::On },
+            resources: RandomState::new(),
             sm: options.sm == Switch::On,
             csi: options.csi == Switch::On,
             places: Places::new(options.connections_max),

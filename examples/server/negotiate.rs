@@ -11,19 +11,22 @@ use xmpp_parsers::bind::BindFeature;
 use xmpp_parsers::ns;
 use xmpp_parsers::sm::StreamManagement;
 use xmpp_parsers::starttls::{Proceed, Request, StartTls};
-use xmpp_sm::Parting;
+use xmpp_sm::{Inline, Parting};
 
 use super::Server;
-use super::csi;
-use super::sasl;
+use super::sasl::{self, Proved};
 use super::stream::{Connection, error};
 use super::xml::{Incoming, ReadError};
+use super::{csi, inline};
 
 /// How long a client gets to say who it is, and then to ask for a session.
 pub const TIME: Duration = Duration::from_secs(30);
 
-/// Who the client is, on a stream that waits for its features. None: the client did not say.
-pub async fn negotiate(tcp: TcpStream, server: &Server) -> Option<(Box<Connection>, BareJid)> {
+/// Who the client is, on a stream that waits for its features, or for `<success/>` to what it asks for inline.
+pub type Negotiated = (Box<Connection>, BareJid, Option<Inline>);
+
+/// `None`: the client did not say who it is.
+pub async fn negotiate(tcp: TcpStream, server: &Server) -> Option<Negotiated> {
     tcp.set_nodelay(true).ok()?;
     match timeout(TIME, authenticated(tcp, server)).await {
         Ok(Ok(done)) => done,
@@ -31,7 +34,7 @@ pub async fn negotiate(tcp: TcpStream, server: &Server) -> Option<(Box<Connectio
     }
 }
 
-async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<(Box<Connection>, BareJid)>, ReadError> {
+async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<Negotiated>, ReadError> {
     let mut connection = Box::new(Connection::new(Box::new(tcp)));
     open(&mut connection, server).await?;
     if let Some(tls) = &server.tls {
@@ -46,15 +49,27 @@ async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<(Box<Co
         open(&mut connection, server).await?;
     }
     let mechanism = |name: &String| Element::builder("mechanism", ns::SASL).append(name.as_str()).build();
-    let mechanisms = Element::builder("mechanisms", ns::SASL).append_all(server.mechanisms.iter().map(mechanism));
-    connection.send(Element::builder("features", ns::STREAM).append(mechanisms).build()).await?;
-    let Some(name) = sasl::authenticate(&mut connection, &server.accounts, &server.mechanisms).await? else {
+    let mechanisms =
+        Element::builder("mechanisms", ns::SASL).append_all(server.offered.mechanisms.iter().map(mechanism));
+    let sasl2 = server.offered.sasl2.then(|| inline::authentication(server));
+    connection.send(Element::builder("features", ns::STREAM).append(mechanisms).append_all(sasl2).build()).await?;
+    let Some(proved) = sasl::authenticate(&mut connection, &server.accounts, &server.offered).await? else {
         connection.part(Parting::Say(error("not-authorized"))).await; // that was one attempt too many
         return Ok(None);
     };
-    connection.reader.restart();
-    open(&mut connection, server).await?;
-    Ok(Some((connection, server.domain.with_node(&name))))
+    let Proved { name, sasl2 } = proved;
+    let user = server.domain.with_node(&name);
+    Ok(Some(match sasl2 {
+        None => {
+            connection.reader.restart();
+            open(&mut connection, server).await?;
+            (connection, user, None)
+        }
+        Some((sasl2, inline)) => {
+            connection.sasl2 = Some(Box::new(sasl2));
+            (connection, user, Some(inline))
+        }
+    }))
 }
 
 async fn open(connection: &mut Connection, server: &Server) -> Result<(), ReadError> {
@@ -65,9 +80,11 @@ async fn open(connection: &mut Connection, server: &Server) -> Result<(), ReadEr
 }
 
 /// What a client can do once it has said who it is.
-pub fn features(sm: bool, csi: bool) -> Element {
+pub fn features(bind: bool, sm: bool, csi: bool) -> Element {
     let mut features = Element::bare("features", ns::STREAM);
-    features.append_child(BindFeature { required: false }.into());
+    if bind {
+        features.append_child(BindFeature { required: false }.into());
+    }
     if sm {
         features.append_child(StreamManagement { optional: false }.into());
     }

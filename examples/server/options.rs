@@ -33,6 +33,10 @@ pub struct Options {
     #[arg(long = "mechanism", value_name = "NAME", default_values = MECHANISMS, value_parser = MECHANISMS)]
     pub mechanisms: Vec<String>,
 
+    /// Whether SASL2 and Bind 2 are offered, with stream management inside of them, beside SASL and binding as of old
+    #[arg(long, default_value = "on")]
+    pub sasl2: Switch,
+
     /// Require STARTTLS, with a certificate that is made at the start and signed by itself, unless one is given
     #[arg(long)]
     pub tls: bool,

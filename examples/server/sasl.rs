@@ -1,17 +1,23 @@
-//! Accounts, and SASL PLAIN, SCRAM-SHA-1 and SCRAM-SHA-256 by the `sasl` crate.
+//! Accounts, and SASL PLAIN, SCRAM-SHA-1 and SCRAM-SHA-256 by the `sasl` crate, in the elements of RFC 6120 or of
+//! SASL2 (XEP-0388).
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use jid::{BareJid, NodePart};
+use minidom::Element;
 use sasl::common::scram::{Sha1, Sha256};
 use sasl::common::{ChannelBinding, Identity};
 use sasl::impl_validator_using_provider;
 use sasl::secret::{Pbkdf2Sha1, Pbkdf2Sha256, Plain};
 use sasl::server::{Mechanism, Provider, ProviderError, Response, Validator, ValidatorError, mechanisms};
-use xmpp_parsers::sasl::{Auth, Challenge, DefinedCondition, Failure, Mechanism as Name, Nonza, Success};
+use xmpp_parsers::ns;
+use xmpp_sm::Inline;
 
+use super::inline::Sasl2;
 use super::stream::{Connection, random};
 use super::xml::ReadError;
 
@@ -62,75 +68,144 @@ impl Accounts {
     }
 }
 
+/// A client that has proved who it is.
+pub struct Proved {
+    pub name: NodePart,
+    /// How it has done so, if by SASL2: then it still waits for `<success/>`.
+    pub sasl2: Option<(Sasl2, Inline)>,
+}
+
 /// Asks the client who it is, until it can prove it.
 pub async fn authenticate(
     connection: &mut Connection,
     accounts: &Accounts,
-    offered: &[String],
-) -> Result<Option<NodePart>, ReadError> {
+    offered: &Offered,
+) -> Result<Option<Proved>, ReadError> {
     for _ in 0..ATTEMPTS {
-        match attempt(connection, accounts, offered).await? {
-            Ok((account, success)) => {
-                connection.send(Success { data: success }).await?;
-                return Ok(Some(account.name.clone()));
+        let element = connection.next_element().await?;
+        let profile = match offered.sasl2 && element.is("authenticate", ns::SASL2) {
+            true => Profile::Sasl2,
+            false => Profile::Rfc6120,
+        };
+        match attempt(connection, accounts, offered, profile, &element).await? {
+            Ok((account, success, inline)) => {
+                let name = account.name.clone();
+                let data = success.map(|data| BASE64.encode(data));
+                if profile == Profile::Sasl2 {
+                    return Ok(Some(Proved { name, sasl2: Some((Sasl2::new(&element, data), inline)) }));
+                }
+                connection.send(profile.element("success", &data.unwrap_or_default())).await?;
+                return Ok(Some(Proved { name, sasl2: None }));
             }
-            Err(defined_condition) => {
-                connection.send(Failure { defined_condition, texts: BTreeMap::new() }).await?;
-            }
+            Err(condition) => connection.send(profile.failure(condition)).await?,
         }
     }
     Ok(None)
 }
 
-type Attempt<'a> = Result<(&'a Account, Vec<u8>), DefinedCondition>;
+/// What is offered to whoever has not said who it is.
+pub struct Offered {
+    pub mechanisms: Vec<String>,
+    pub sasl2: bool,
+}
 
-async fn attempt<'a>(
-    connection: &mut Connection,
-    accounts: &'a Accounts,
-    offered: &[String],
-) -> Result<Attempt<'a>, ReadError> {
-    let mut element = connection.next_element().await?;
-    let mut has_response = !element.text().is_empty();
-    if element.text() == "=" {
-        element.take_nodes(); // a response that is there, and empty
-    }
-    let Ok(auth) = Auth::try_from(element) else {
-        return Ok(Err(DefinedCondition::InvalidMechanism));
-    };
-    if !offered.contains(&auth.mechanism.to_string()) {
-        return Ok(Err(DefinedCondition::InvalidMechanism));
-    }
-    let mut challenge = Vec::new();
-    let mut payload = auth.data;
-    let mut mechanism = None;
-    loop {
-        if !has_response {
-            connection.send(Challenge { data: challenge }).await?;
-            payload = match Nonza::try_from(connection.next_element().await?) {
-                Ok(Nonza::Response(response)) => response.data,
-                Ok(Nonza::Abort(_)) => return Ok(Err(DefinedCondition::Aborted)),
-                _ => return Ok(Err(DefinedCondition::MalformedRequest)),
-            };
+/// The elements around SASL: those of RFC 6120, or SASL2 (XEP-0388).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Profile {
+    Rfc6120,
+    Sasl2,
+}
+
+impl Profile {
+    fn ns(self) -> &'static str {
+        match self {
+            Self::Rfc6120 => ns::SASL,
+            Self::Sasl2 => ns::SASL2,
         }
-        has_response = false;
-        if mechanism.is_none() {
-            mechanism = start(&auth.mechanism, &payload, accounts);
-        }
-        let Some(mechanism) = &mut mechanism else {
-            return Ok(Err(DefinedCondition::InvalidMechanism));
+    }
+
+    fn element(self, name: &str, data: &str) -> Element {
+        Element::builder(name, self.ns()).append(data).build()
+    }
+
+    fn failure(self, condition: &str) -> Element {
+        Element::builder("failure", self.ns()).append(Element::bare(condition, ns::SASL)).build()
+    }
+
+    /// The name of the mechanism, and the initial response, if there is one.
+    fn begin(self, element: &Element) -> Result<(&str, Option<Vec<u8>>), &'static str> {
+        let (is_it, data) = match self {
+            Self::Rfc6120 => (element.is("auth", ns::SASL), Some(element.text()).filter(|text| !text.is_empty())),
+            Self::Sasl2 => (true, element.get_child("initial-response", ns::SASL2).map(Element::text)),
         };
-        match mechanism.respond(&payload) {
-            Ok(Response::Success(identity, data)) => {
-                let account = accounts.find(&identity).ok_or(DefinedCondition::NotAuthorized);
-                return Ok(account.map(|account| (account, data)));
-            }
-            Ok(Response::Proceed(data)) => challenge = data,
-            Err(_) => return Ok(Err(DefinedCondition::NotAuthorized)),
+        let mechanism = element.attr("mechanism").filter(|_| is_it).ok_or("invalid-mechanism")?;
+        Ok((mechanism, data.map(|text| self.decode(&text)).transpose()?))
+    }
+
+    fn decode(self, text: &str) -> Result<Vec<u8>, &'static str> {
+        match (self, text.trim()) {
+            (Self::Rfc6120, "=") => Ok(Vec::new()), // a response that is there, and empty
+            (_, text) => BASE64.decode(text).map_err(|_| "incorrect-encoding"),
         }
     }
 }
 
-fn start<'a>(name: &Name, first: &[u8], accounts: &'a Accounts) -> Option<Box<dyn Mechanism + Send + 'a>> {
+/// Who has proved it and what the server proves in turn; or the condition of the failure.
+type Attempt<'a> = Result<(&'a Account, Option<Vec<u8>>, Inline), &'static str>;
+
+async fn attempt<'a>(
+    connection: &mut Connection,
+    accounts: &'a Accounts,
+    offered: &Offered,
+    profile: Profile,
+    element: &Element,
+) -> Result<Attempt<'a>, ReadError> {
+    let Ok(inline) = Inline::from_authenticate(element) else { return Ok(Err("malformed-request")) };
+    let (name, mut response) = match profile.begin(element) {
+        Ok(begun) => begun,
+        Err(condition) => return Ok(Err(condition)),
+    };
+    let Some(name) = offered.mechanisms.iter().find(|mechanism| *mechanism == name) else {
+        return Ok(Err("invalid-mechanism"));
+    };
+    let mut challenge = Vec::new();
+    let mut mechanism = None;
+    loop {
+        let payload = match response.take() {
+            Some(payload) => payload,
+            None => {
+                connection.send(profile.element("challenge", &BASE64.encode(&challenge))).await?;
+                let element = connection.next_element().await?;
+                match element.name() {
+                    "response" if element.has_ns(profile.ns()) => match profile.decode(&element.text()) {
+                        Ok(payload) => payload,
+                        Err(condition) => return Ok(Err(condition)),
+                    },
+                    "abort" if element.has_ns(profile.ns()) => return Ok(Err("aborted")),
+                    _ if profile == Profile::Rfc6120 => return Ok(Err("malformed-request")),
+                    // During authentication nothing else may come, and the XEP wants the client disconnected at once.
+                    _ => return Err(ReadError::NotWellFormed("not SASL".to_owned())),
+                }
+            }
+        };
+        if mechanism.is_none() {
+            mechanism = start(name, &payload, accounts);
+        }
+        let Some(mechanism) = &mut mechanism else {
+            return Ok(Err("invalid-mechanism"));
+        };
+        match mechanism.respond(&payload) {
+            Ok(Response::Success(identity, data)) => {
+                let data = Some(data).filter(|data| !data.is_empty());
+                return Ok(accounts.find(&identity).map(|account| (account, data, inline)).ok_or("not-authorized"));
+            }
+            Ok(Response::Proceed(data)) => challenge = data,
+            Err(_) => return Ok(Err("not-authorized")),
+        }
+    }
+}
+
+fn start<'a>(name: &str, first: &[u8], accounts: &'a Accounts) -> Option<Box<dyn Mechanism + Send + 'a>> {
     // The `sasl` crate takes the `y` of a client that would bind the channel if we could, and not the `n` of one
     // that would not, unless it is told of a binding; one without data changes nothing in what is computed.
     let binding = match first.first() {
@@ -139,11 +214,11 @@ fn start<'a>(name: &Name, first: &[u8], accounts: &'a Accounts) -> Option<Box<dy
     };
     let lookup = Lookup(accounts);
     match name {
-        Name::Plain => Some(Box::new(mechanisms::Plain::new(lookup))),
-        Name::ScramSha1 if first.first() != Some(&b'p') => {
+        "PLAIN" => Some(Box::new(mechanisms::Plain::new(lookup))),
+        "SCRAM-SHA-1" if first.first() != Some(&b'p') => {
             Some(Box::new(mechanisms::Scram::<Sha1, _>::new(lookup, binding)))
         }
-        Name::ScramSha256 if first.first() != Some(&b'p') => {
+        "SCRAM-SHA-256" if first.first() != Some(&b'p') => {
             Some(Box::new(mechanisms::Scram::<Sha256, _>::new(lookup, binding)))
         }
         _ => None,

@@ -11,11 +11,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::sleep_until;
 use xmpp_parsers::ns;
 use xmpp_sm::{
-    Arrival, EndReason, Event, Inbound, Lookup, Parting, Record, Refusal, Registration, SessionEnded, SessionStore,
-    SmId, StreamError, Taker, Unbound, Write, delay,
+    Arrival, EnableRequest, EndReason, Event, Inbound, Lookup, Parting, Record, Refusal, Refused, Registration,
+    SessionEnded, SessionStore, SmId, StreamError, Taker, Unbound, Write, delay,
 };
 
 use super::csi::{self, Csi};
+use super::inline::write_success;
 use super::router::{Delivery, Handle, Mail};
 use super::stanza::Written;
 use super::stream::{Connection, Input};
@@ -39,7 +40,16 @@ struct Host {
 }
 
 /// Binds a resource: a session begins, once the one that had the resource is over. `result` is what the client waits for.
-pub async fn bind(stream: Unbound, mut connection: Box<Connection>, jid: FullJid, result: &[u8], server: Arc<Server>) {
+///
+/// `is_active`: what the client has said of itself.
+pub async fn bind(
+    stream: Unbound,
+    mut connection: Box<Connection>,
+    jid: FullJid,
+    result: &[u8],
+    is_active: Option<bool>,
+    server: Arc<Server>,
+) {
     let (handle, mailbox) = unbounded_channel();
     let id = server.next_id();
     // What the former session leaves comes before all that arrives from now on.
@@ -47,14 +57,23 @@ pub async fn bind(stream: Unbound, mut connection: Box<Connection>, jid: FullJid
         former.closed().await;
     }
     connection.outbox.push(result);
-    let host = Host { server, jid, id, handle, registration: None, csi: Csi::default(), has_kept: false };
-    tokio::spawn(host.serve(Box::new(stream.bind(connection)), mailbox));
+    let mut host = Host { server, jid, id, handle, registration: None, csi: Csi::default(), has_kept: false };
+    let mut session = Box::new(stream.bind(connection));
+    if let Some(active) = is_active {
+        host.set_active(active, &mut session);
+    }
+    tokio::spawn(host.serve(session, mailbox));
 }
 
 /// Sends a connection to the session that it asks for. If there is none, its login goes on.
 pub fn hand_over(taker: Taker<Box<Connection>>, server: &Arc<Server>) {
+    resume(taker, server).into_iter().for_each(|refused| login::go_on(refused, server.clone()));
+}
+
+/// Sends a connection to the session that it asks for. `Some`: there is none.
+pub fn resume(taker: Taker<Box<Connection>>, server: &Server) -> Option<Refused<Box<Connection>>> {
     let found = server.store.lookup(taker.previd(), taker.owner(), Instant::now());
-    let refused = match found.map_or(Err(Refusal::NotFound), Lookup::session) {
+    Some(match found.map_or(Err(Refusal::NotFound), Lookup::session) {
         Err(refusal) => taker.refuse(refusal),
         Ok(Record { registration, handle }) => match handle.send(Mail::Take(Box::new(taker))) {
             Err(SendError(Mail::Take(taker))) => {
@@ -62,10 +81,9 @@ pub fn hand_over(taker: Taker<Box<Connection>>, server: &Arc<Server>) {
                 let _ = server.store.remove(&registration);
                 taker.refuse(Refusal::NotFound)
             }
-            _ => return,
+            _ => return None,
         },
-    };
-    login::go_on(refused, server.clone());
+    })
 }
 
 impl Host {
@@ -81,6 +99,7 @@ impl Host {
                 match event {
                     Event::Left { connection, parting } => self.part(connection, parting),
                     Event::Resumed => self.resumed(&mut session),
+                    Event::Enable(request) => self.enable(request, &mut session),
                     Event::Refused(refused) => login::go_on(refused, self.server.clone()),
                     Event::Ended(ended) => return self.over(*ended, mailbox),
                     _ => {}
@@ -89,10 +108,15 @@ impl Host {
             while session.connection().is_some_and(|connection| connection.has_room())
                 && let Some((connection, item)) = session.next_write(Instant::now())
             {
-                if let Write::Nonza(nonza) = &item {
-                    self.server.trace(self.jid.as_str(), false, nonza);
+                match item {
+                    Write::Success(success) => write_success(&self.server, connection, self.jid.as_str(), *success),
+                    item => {
+                        if let Write::Nonza(nonza) = &item {
+                            self.server.trace(self.jid.as_str(), false, nonza);
+                        }
+                        connection.push(item, self.server.domain.as_str());
+                    }
                 }
-                connection.push(item, self.server.domain.as_str());
             }
             let (reads, deadline) = (session.wants_read(), session.deadline());
             let takes_kept = self.has_kept && session.has_room() && session.waiting() == 0;
@@ -149,23 +173,29 @@ impl Host {
                 let delivery = Delivery::new(&element, receipt, self.handle.clone());
                 self.server.router.route(&element, delivery, &self.jid);
             }
-            Ok(Arrival::Enable(request)) => {
-                let smid = if request.is_resumable() { self.register(session.owner()) } else { None };
-                if let (Some(_), Some(connection)) = (&smid, session.connection_mut()) {
-                    connection.place = None;
-                }
-                let _ = session.accept_enable(request, smid, now);
-            }
+            Ok(Arrival::Enable(request)) => self.enable(request, session),
             Ok(Arrival::Other) => match csi::is_active(&element) {
-                Some(active) if self.server.csi => {
-                    self.csi.set_active(active);
-                    session.set_active(active, now);
-                }
-                Some(_) => {}
+                Some(active) => self.set_active(active, session),
                 None => session.close(EndReason::PeerFault, Some(StreamError::Other("unsupported-stanza-type")), now),
             },
             _ => {}
         }
+    }
+
+    /// The client has said whether it is active.
+    fn set_active(&mut self, active: bool, session: &mut Session) {
+        if self.server.csi {
+            self.csi.set_active(active);
+            session.set_active(active, Instant::now());
+        }
+    }
+
+    fn enable(&mut self, request: EnableRequest, session: &mut Session) {
+        let smid = if request.is_resumable() { self.register(session.owner()) } else { None };
+        if let (Some(_), Some(connection)) = (&smid, session.connection_mut()) {
+            connection.place = None;
+        }
+        let _ = session.accept_enable(request, smid, Instant::now());
     }
 
     /// Makes the session known under a new SM-ID.

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::{sleep_until, timeout};
 use xmpp_sm::{EndReason, LastWords, Nonza, Parting, StreamError, Write, delay};
 
+use super::inline::Sasl2;
 use super::places::Place;
 use super::stanza::Written;
 use super::xml::{self, Incoming, ReadError, XmlReader};
@@ -33,6 +34,8 @@ pub struct Connection {
     pub login_until: Instant,
     /// Its account's place that it takes, once it is known whose it is, and unless its session can be resumed.
     pub place: Option<Place>,
+    /// What it has said in SASL2, until `<success/>`.
+    pub sasl2: Option<Box<Sasl2>>,
 }
 
 /// What arrives on a connection.
@@ -49,7 +52,13 @@ pub enum Input {
 impl Connection {
     pub fn new(io: Box<dyn Io>) -> Self {
         let (read, write) = tokio::io::split(io);
-        Self { reader: XmlReader::new(read), outbox: Outbox::new(write), login_until: Instant::now(), place: None }
+        Self {
+            reader: XmlReader::new(read),
+            outbox: Outbox::new(write),
+            login_until: Instant::now(),
+            place: None,
+            sasl2: None,
+        }
     }
 
     pub fn into_inner(self) -> Box<dyn Io> {

@@ -59,6 +59,14 @@ impl Client {
         client
     }
 
+    /// Before authentication.
+    pub async fn opened(server: &Running) -> Self {
+        let mut client = Self::connect(server).await;
+        client.send(HEADER).await;
+        client.features = client.upto("</stream:features>").await;
+        client
+    }
+
     /// A session with stream management and presence.
     pub async fn session(server: &Running, user: &str, resource: &str) -> Self {
         let mut client = Self::login(server, user).await;

@@ -19,6 +19,7 @@ mod ending;
 mod errors;
 mod example_client;
 mod full;
+mod inline;
 mod presence;
 mod reader;
 mod resuming;

@@ -1,0 +1,259 @@
+//! SASL2 and Bind 2, with stream management inside of them.
+
+use super::client::Client;
+use super::server::Running;
+use super::{all, message, messages, numbers, start};
+
+const JULIET: &str = "AGp1bGlldABzZWNyZXQ=";
+const AGENT: &str = "<user-agent id='d4565fa7-4d72-4749-b3d3-740edbf87770'><software>test</software></user-agent>";
+const ENABLE: &str = "<enable xmlns='urn:xmpp:sm:3' resume='true'/>";
+const SASL2: &str = "urn:xmpp:sasl:2";
+
+fn authenticate(response: &str, children: &str) -> String {
+    format!(
+        "<authenticate xmlns='{SASL2}' mechanism='PLAIN'><initial-response>{response}</initial-response>\
+         {AGENT}{children}</authenticate>"
+    )
+}
+
+fn bind(content: &str) -> String {
+    format!("<bind xmlns='urn:xmpp:bind:0'>{content}</bind>")
+}
+
+fn resume(had: &Client) -> String {
+    let previd = had.smid.as_deref().expect("something to resume");
+    format!("<resume xmlns='urn:xmpp:sm:3' previd='{previd}' h='{}'/>", had.h)
+}
+
+/// What is between these two.
+fn between<'a>(text: &'a str, begin: &str, end: &str) -> Option<&'a str> {
+    text.split_once(begin)?.1.split_once(end).map(|(between, _)| between)
+}
+
+fn jid(success: &str) -> &str {
+    between(success, "<authorization-identifier>", "</authorization-identifier>").expect("who it is")
+}
+
+/// Gives the client and its `<success/>`. Nothing was sent after `<authenticate/>`.
+async fn log_in(server: &Running, children: &str) -> (Client, String) {
+    let mut client = Client::opened(server).await;
+    client.send(&authenticate(JULIET, children)).await;
+    let success = client.upto("</success>").await;
+    client.smid = between(&success, " id='", "'").map(str::to_owned);
+    client.h = 0;
+    (client, success)
+}
+
+/// A session that was bound and enabled in one round trip.
+async fn session(server: &Running) -> (Client, String) {
+    let (mut client, success) = log_in(server, &bind(ENABLE)).await;
+    client.upto("</stream:features>").await;
+    client.send("<presence/>").await;
+    client.ping().await;
+    (client, jid(&success).to_owned())
+}
+
+#[tokio::test]
+async fn both_are_offered_beside_what_is_older_and_can_be_switched_off() {
+    let server = start(&[]).await;
+    let features = Client::opened(&server).await.features;
+    let authentication = between(&features, "<authentication", "</authentication>").expect("SASL2").to_owned();
+    assert!(authentication.contains("<mechanism>PLAIN</mechanism>"), "{authentication}");
+    assert!(authentication.contains("<sm xmlns='urn:xmpp:sm:3'"), "{authentication}");
+    for var in ["urn:xmpp:sm:3", "urn:xmpp:csi:0"] {
+        assert!(authentication.contains(&format!("<feature var='{var}'")), "{authentication}");
+    }
+    assert!(features.contains("<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'"), "{features}");
+
+    let features = Client::opened(&start(&["--sm=off", "--csi=off"]).await).await.features;
+    assert!(features.contains("urn:xmpp:bind:0") && !features.contains("urn:xmpp:sm:3"), "{features}");
+    assert!(!features.contains("urn:xmpp:csi:0"), "{features}");
+
+    let server = start(&["--sasl2=off"]).await;
+    let mut client = Client::opened(&server).await;
+    assert!(!client.features.contains(SASL2), "{}", client.features);
+    client.send(&authenticate(JULIET, "")).await;
+    client.upto("<invalid-mechanism").await;
+}
+
+#[tokio::test]
+async fn a_session_is_bound_enabled_and_resumed_in_one_round_trip_each() {
+    let server = start(&[]).await;
+    let mut romeo = Client::session(&server, "romeo", "orchard").await;
+    let (mut juliet, full) = session(&server).await;
+    juliet.cut(&mut romeo).await;
+    romeo.send(&messages(&full, 5)).await;
+    romeo.ping().await;
+
+    let mut again = Client::opened(&server).await;
+    again.send(&authenticate(JULIET, &format!("{}{}", resume(&juliet), bind(ENABLE)))).await;
+    let success = again.upto("</success>").await;
+    assert_eq!(jid(&success), full, "the session's own");
+    assert!(success.contains("<resumed ") && !success.contains("<bound"), "{success}");
+    let resent = again.upto("5.</body></message>").await;
+    assert_eq!(numbers(&resent), all(5));
+    assert!(!resent.contains("features"), "{resent}");
+    again.send(&message("romeo@localhost", "back")).await;
+    romeo.upto("back").await;
+}
+
+#[tokio::test]
+async fn what_is_refused_inline_is_bound_in_the_same_success() {
+    let server = start(&[]).await;
+    let gone = "<resume xmlns='urn:xmpp:sm:3' previd='gone' h='0'/>";
+    let (mut juliet, success) = log_in(&server, &format!("{gone}{}", bind(&format!("<tag>test</tag>{ENABLE}")))).await;
+    assert!(jid(&success).starts_with("juliet@localhost/test/"), "{success}");
+    assert!(success.find("<item-not-found") < success.find("<bound"), "{success}");
+    assert!(success.contains("<enabled "), "{success}");
+    let features = juliet.upto("</stream:features>").await;
+    assert!(!features.contains("xmpp-bind") && !features.contains("urn:xmpp:sm:3"), "{features}");
+
+    // Without a bind, it goes on as of old.
+    let (mut juliet, success) = log_in(&server, gone).await;
+    assert_eq!(jid(&success), "juliet@localhost");
+    assert!(success.contains("<item-not-found"), "{success}");
+    let features = juliet.upto("</stream:features>").await;
+    assert!(features.contains("xmpp-bind") && features.contains("urn:xmpp:sm:3"), "{features}");
+    juliet.bind("balcony").await;
+    juliet.enable().await;
+}
+
+/// The session is live, and its connection moves.
+#[tokio::test]
+async fn a_live_stream_is_taken_over_inline() {
+    let server = start(&[]).await;
+    let (mut juliet, full) = session(&server).await;
+    let mut again = Client::opened(&server).await;
+    again.send(&authenticate(JULIET, &resume(&juliet))).await;
+    assert_eq!(jid(&again.upto("</success>").await), full);
+    assert!(juliet.rest().await.contains("<stream:error><conflict "));
+}
+
+#[tokio::test]
+async fn somebody_elses_session_is_not_told_of() {
+    let server = start(&[]).await;
+    let romeo = Client::session(&server, "romeo", "orchard").await;
+    let (_, success) = log_in(&server, &format!("{}{}", resume(&romeo), bind(ENABLE))).await;
+    assert!(success.contains("<item-not-found") && success.contains("<enabled "), "{success}");
+    assert!(!success.contains(" h="), "{success}");
+}
+
+#[tokio::test]
+async fn a_failed_authentication_tells_nothing_and_changes_nothing() {
+    let server = start(&[]).await;
+    let (mut juliet, full) = session(&server).await;
+    let wrong = "AGp1bGlldAB3cm9uZw==";
+    let mut other = Client::opened(&server).await;
+    let children = format!("{}{}", resume(&juliet), bind(ENABLE));
+    other.send(&authenticate(wrong, &children)).await;
+    let failure = other.upto("</failure>").await;
+    assert_eq!(
+        failure,
+        format!("<failure xmlns='{SASL2}'><not-authorized xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/></failure>")
+    );
+    assert!(!juliet.ping().await.contains("conflict"), "the session has not moved");
+    // On the same stream, the right password.
+    other.send(&authenticate(JULIET, &children)).await;
+    assert_eq!(jid(&other.upto("</success>").await), full);
+}
+
+#[tokio::test]
+async fn whoever_asks_twice_is_not_authenticated() {
+    let server = start(&[]).await;
+    let (juliet, _) = session(&server).await;
+    for children in [resume(&juliet).repeat(2), bind(ENABLE).repeat(2), bind(&ENABLE.repeat(2))] {
+        let mut client = Client::opened(&server).await;
+        client.send(&authenticate(JULIET, &children)).await;
+        assert!(client.upto("</failure>").await.contains("<malformed-request "), "{children}");
+        client.send(&authenticate(JULIET, "")).await;
+        client.upto("</success>").await;
+    }
+}
+
+#[tokio::test]
+async fn elements_in_the_wrong_place_are_not_looked_at() {
+    let server = start(&[]).await;
+    let older = format!("<bind xmlns='urn:xmpp:bind2:1'>{ENABLE}</bind>");
+    for children in [ENABLE.to_owned(), older] {
+        let (mut client, success) = log_in(&server, &children).await;
+        assert!(jid(&success) == "juliet@localhost" && !success.contains("<bound"), "{success}");
+        assert!(!success.contains("urn:xmpp:sm:3"), "{success}");
+        assert!(client.upto("</stream:features>").await.contains("xmpp-bind"));
+    }
+    // With SASL as of old.
+    let mut client = Client::opened(&server).await;
+    let auth = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>";
+    client.send(&format!("{auth}{JULIET}{}</auth>", bind(ENABLE))).await;
+    let success = client.upto("</success>").await;
+    assert!(!success.contains("bound") && !success.contains(SASL2), "{success}");
+    // Inside of a stanza.
+    let (mut client, _) = session(&server).await;
+    client.send(&format!("<message to='juliet@localhost'>{ENABLE}<r xmlns='urn:xmpp:sm:3'/></message>")).await;
+    assert!(!client.ping().await.contains("<a xmlns='urn:xmpp:sm:3'"), "it is a part of the message");
+}
+
+#[tokio::test]
+async fn a_tag_that_is_no_part_of_a_resource_is_left_out() {
+    let server = start(&[]).await;
+    for tag in ["x".repeat(64 * 1024), "x".repeat(65), "bell\u{7f}".to_owned(), "\u{e000}".to_owned(), String::new()] {
+        let (_, success) = log_in(&server, &bind(&format!("<tag>{tag}</tag>"))).await;
+        let (_, resource) = jid(&success).split_once('/').expect("a full JID");
+        assert!(resource.len() == 16 && resource.bytes().all(|byte| byte.is_ascii_hexdigit()), "{success}");
+    }
+}
+
+/// XEP-0386: one client has one session, and its user agent's id is not to be seen.
+#[tokio::test]
+async fn the_same_client_gets_the_same_resource() {
+    let server = start(&[]).await;
+    let (mut first, one) = session(&server).await;
+    let (_, two) = session(&server).await;
+    assert_eq!(one, two);
+    assert!(first.rest().await.contains("<conflict "), "its former session ends");
+    assert!(!one.contains("d4565fa7"), "{one}");
+    let (_, other) = log_in(&server, &bind("<tag>other</tag>")).await;
+    assert_ne!(jid(&other), one);
+}
+
+#[tokio::test]
+async fn during_authentication_nothing_else_is_taken() {
+    let server = start(&["--mechanism=SCRAM-SHA-1"]).await;
+    let first = "biwsbj1qdWxpZXQscj1hYmM="; // n,,n=juliet,r=abc
+    let begin = authenticate(first, &bind(ENABLE)).replace("'PLAIN'", "'SCRAM-SHA-1'");
+
+    let mut client = Client::opened(&server).await;
+    client.send(&begin).await;
+    client.upto("</challenge>").await;
+    client.send(&format!("<abort xmlns='{SASL2}'/>")).await;
+    assert!(client.upto("</failure>").await.contains("<aborted "));
+    client.send(&begin).await;
+    client.upto("</challenge>").await;
+    client.send("<r xmlns='urn:xmpp:sm:3'/>").await;
+    assert!(!client.rest().await.contains("<a "), "disconnected at once");
+}
+
+#[tokio::test]
+async fn a_second_authentication_ends_the_stream() {
+    let server = start(&[]).await;
+    let (mut client, _) = log_in(&server, "").await;
+    client.send(&authenticate(JULIET, "")).await;
+    assert!(client.rest().await.contains("<stream:error>"));
+    let (mut client, _) = session(&server).await;
+    client.send(&authenticate(JULIET, "")).await;
+    assert!(client.rest().await.contains("<stream:error>"));
+}
+
+/// XEP-0386: "the session must begin in that state".
+#[tokio::test]
+async fn a_session_begins_inactive_if_its_client_says_so() {
+    let server = start(&[]).await;
+    let mut romeo = Client::session(&server, "romeo", "orchard").await;
+    let (mut juliet, success) = log_in(&server, &bind(&format!("{ENABLE}<inactive xmlns='urn:xmpp:csi:0'/>"))).await;
+    juliet.upto("</stream:features>").await;
+    juliet.send("<presence/>").await;
+    romeo.send(&message(jid(&success), "1.")).await;
+    let got = juliet.upto("1.</body></message>").await + &juliet.ping().await;
+    assert!(!got.contains("<r xmlns='urn:xmpp:sm:3'/>"), "no <r/> while it is inactive: {got}");
+    juliet.send("<active xmlns='urn:xmpp:csi:0'/>").await;
+    juliet.upto("<r xmlns='urn:xmpp:sm:3'/>").await;
+}
