@@ -1,5 +1,6 @@
 //! What things cost, exactly: allocations and sizes, for those who keep a million sessions.
 
+use std::collections::HashMap;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,7 +9,7 @@ use crate::support::count::counted;
 use bytes::{Bytes, BytesMut};
 use xmpp_sm::{
     AckFreq, Action, Arrival, Config, Counter, Detached, Disconnected, Enable, Event, Inbound, MemoryStore, Nonza,
-    Receipt, Sent, Session, SessionStore, SmId, StreamMgmt, Taker, Unbound, Write,
+    Receipt, Registration, Sent, Session, SessionStore, SmId, StreamMgmt, Taker, Unbound, Write,
 };
 
 const KEPT: u32 = 20;
@@ -270,6 +271,43 @@ fn a_million_sessions_cost_no_more_than_160_bytes_each() {
         assert!(each <= 160, "{each} bytes");
         println!("{each} bytes for a registered session of an owner with {of_each}");
     }
+}
+
+/// All that a server keeps for a client that is away: the session with its registration, in a table of the host's own
+/// that has the number which is the handle, and the record in the store. Each owner has one, which costs most.
+#[test]
+fn a_million_detached_sessions_cost_no_more_than_800_bytes_each() {
+    /// An eighth: its tables are as full as those of a million.
+    const SESSIONS: u64 = 125_000;
+    type Kept = Box<(Session<Bytes, ()>, Registration)>;
+    let (now, config) = (Instant::now(), config());
+    let ((table, store), counts) = counted(|| {
+        let (mut table, store) = (HashMap::<u64, Kept>::new(), MemoryStore::new(&config));
+        for n in 0..SESSIONS {
+            let owner = format!("user{n:07}@example.com");
+            let smid = SmId::from_random(mixed(n).to_be_bytes());
+            let registration = store.register(&smid, &owner, n, now).unwrap().registration;
+            table.insert(n, Box::new((detached(&config, &owner, smid, now), registration)));
+        }
+        (table, store)
+    });
+    assert_eq!((table.len(), store.len()), (SESSIONS as usize, SESSIONS as usize));
+    assert!(table.values().all(|kept| kept.0.is_detached()));
+    let each = counts.bytes / SESSIONS as isize;
+    assert!(each <= 800, "{each} bytes");
+    println!("{each} bytes for a detached session");
+}
+
+/// A session that has lost its connection, with nothing in it.
+fn detached(config: &Arc<Config>, owner: &str, smid: SmId, now: Instant) -> Session<Bytes, ()> {
+    let mut session: Session<Bytes, ()> = Unbound::new(config.clone(), owner).bind(());
+    let enable = Nonza::Enable(Enable { resume: true, max: None });
+    let Ok(Arrival::Enable(request)) = session.handle(enable.into(), now) else { panic!() };
+    session.accept_enable(request, Some(smid), now).unwrap();
+    while session.next_write(now).is_some() {}
+    session.lost(now);
+    while session.poll().is_some() {}
+    session
 }
 
 /// Numbers that look as random as SM-IDs do.
