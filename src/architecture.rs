@@ -49,13 +49,15 @@
 //!     session/backlog.rs     push                        it waits, in order
 //!
 //! the host's connection has room
-//!   session/write.rs         next_write                  what to write next: replies, <r/>, <a/>, resent, new
-//!     session/write.rs       choose_new
-//!       stream/send.rs       takes                       is there room for it in the buffer?
+//!   session/write.rs         next_write
+//!     session/write.rs       send_at_once                the fast way: there is nothing but a new stanza, and room for it
+//!       stream/send.rs       is_calm
 //!       session/backlog.rs   pop
-//!       stream/send.rs       record_queued
-//!         queue.rs           is_calm, push               it is kept and numbered: from here on it cannot be lost
+//!       stream/send.rs       record_calm
+//!         queue.rs           push                        it is kept and numbered: from here on it cannot be lost
 //!         stream/requests.rs is_in_rhythm, note_request  does an <r/> follow it?
+//!     session/write.rs       choose, choose_new          all else, in this order: replies, <r/>, <a/>, resent, new
+//!       stream/send.rs       takes, record_queued        a new stanza where the queue is not calm: is there room?
 //!   the host writes the stanza that it has borrowed from the queue, and then the <r/>
 //! ```
 //!
@@ -66,11 +68,10 @@
 //!   stream/inbound.rs        from_element                nonza, stanza, or none of both
 //!     nonza/parse.rs         from_element, parse
 //!   session/receive.rs       handle
-//!     stream.rs              handle                      the engine, if the stream lives and is not closing
-//!       stream/send.rs       on_ack
-//!         queue.rs           check                       is this h possible? If not, all stays as it was
-//!         queue.rs           acknowledge                 the stanzas go
-//!         stream/requests.rs on_answer                   the <r/> is answered, its timeout over
+//!     stream/send.rs         take_ack                    the engine, if the stream lives and is not closing
+//!       queue.rs             check                       is this h possible? If not, all stays as it was
+//!       queue.rs             acknowledge                 the stanzas go
+//!       stream/requests.rs   on_answer                   the <r/> is answered, its timeout over
 //!     session/receive.rs     on_acknowledged
 //!       session/evicted.rs   on_ack                      what had left the buffer is acknowledged, too
 //! the next call of next_write finds the room that this has made

@@ -93,6 +93,8 @@ pub enum OnFull {
 
 /// How the last `h` of a session that is gone is remembered, so that a client that comes too late still
 /// [learns](https://xmpp.org/extensions/xep-0198.html#resumption) which of its stanzas were handled.
+///
+/// An option: [`Config::stale_h`](crate::Config::stale_h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StaleH {
     /// Whether it is remembered at all. Two clients need it: after a `<failed/>` without `h`, tokio-xmpp 6 connects

@@ -30,11 +30,15 @@ use crate::nonza::escape;
 use crate::smid::check_text;
 
 /// The [namespace](https://xmpp.org/extensions/xep-0203.html#registrar-ns) of delay stamps.
+///
+/// See the [example](self) of the module.
 pub const NS: &str = "urn:xmpp:delay";
 
 /// Adds the stamp of a stanza that was first sent at `queued`, on behalf of `from`, the domain that kept
 /// it. Tells whether it did: only message and presence are stamped, those that carry no stamp, and no
 /// messages of type `error` or `headline`.
+///
+/// See the [example](self) of the module.
 pub fn stamp(stanza: &mut Element, from: &str, queued: SystemTime) -> bool {
     if !may_be_stamped(stanza.name(), stanza.attr("type")) || stanza.has_child("delay", NS) {
         return false;
@@ -160,6 +164,8 @@ fn may_be_stamped(name: &str, kind: Option<&str>) -> bool {
 
 /// The date of an `Instant`, from two readings of the host's clocks that were taken together. A date
 /// before 1970 becomes 1970.
+///
+/// See the [example](self) of the module.
 pub fn wall_clock(queued: Instant, now: Instant, now_by_the_wall: SystemTime) -> SystemTime {
     let since = now.saturating_duration_since(queued);
     now_by_the_wall.checked_sub(since).unwrap_or(UNIX_EPOCH).max(UNIX_EPOCH)
@@ -167,6 +173,8 @@ pub fn wall_clock(queued: Instant, now: Instant, now_by_the_wall: SystemTime) ->
 
 /// A date as [XEP-0082](https://xmpp.org/extensions/xep-0082.html) wants it: UTC,
 /// with milliseconds. It has room for the years 1970 to 9999 and saturates.
+///
+/// See the [example](self) of the module.
 pub fn date_time(date: SystemTime) -> String {
     const LAST: u64 = 253_402_300_799;
     let since = date.duration_since(UNIX_EPOCH).unwrap_or_default();

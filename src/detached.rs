@@ -281,6 +281,8 @@ pub struct Parts<S> {
 }
 
 /// The parts of a session are more than the options allow. They come back.
+///
+/// Returned by [`Detached::from_parts`](crate::Detached::from_parts).
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("{} unacknowledged stanzas are more than the options allow", .parts.unacked.len())]
 pub struct TooMuch<S> {
@@ -290,6 +292,8 @@ pub struct TooMuch<S> {
 
 /// The host still handles stanzas of the session: `h` would leave them out, the peer would send them
 /// once more, and they would be handled twice. Settle them first.
+///
+/// Returned by [`Detached::into_parts`](crate::Detached::into_parts).
 #[derive(Debug, PartialEq, Error)]
 #[error("stanzas of the session are not settled")]
 pub struct ReceiptsOpen<S> {
@@ -298,6 +302,8 @@ pub struct ReceiptsOpen<S> {
 }
 
 /// What a session leaves behind.
+///
+/// See the [example](crate::Detached#example) of `Detached`.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "its stanzas are kept nowhere else"]
 pub struct Ended<S> {
@@ -317,6 +323,8 @@ pub struct Ended<S> {
 }
 
 /// How a session ended. It is never a resumption: then the session lives on.
+///
+/// See the [example](crate::Detached#example) of `Detached`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EndReason {
@@ -341,6 +349,9 @@ pub enum EndReason {
 }
 
 /// A stanza was not recorded, and must not be written. It comes back.
+///
+/// Returned by [`StreamMgmt::record_sent`](crate::StreamMgmt::record_sent) and
+/// [`Detached::record_sent`](crate::Detached::record_sent).
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("the stanza was not recorded: {why}")]
 pub struct NotRecorded<S> {
@@ -351,6 +362,8 @@ pub struct NotRecorded<S> {
 }
 
 /// Why a stanza was not recorded.
+///
+/// A field of [`NotRecorded`], which [`StreamMgmt::record_sent`](crate::StreamMgmt::record_sent) returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NotRecordedWhy {

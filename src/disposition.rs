@@ -86,6 +86,8 @@ const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
 const STANZA_IDS: &str = "urn:xmpp:sid:0";
 
 /// One thing to do with a stanza that came back.
+///
+/// See the [example](self) of the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Step {
@@ -111,6 +113,8 @@ pub enum Step {
 }
 
 /// What a stanza is, as far as it matters here.
+///
+/// See the [example](self) of the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// `<message/>`
@@ -122,6 +126,8 @@ pub enum Kind {
 }
 
 /// The types of `<message/>`.
+///
+/// See the [example](self) of the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MessageKind {
     /// `normal`, no type, and any that is unknown.
@@ -137,6 +143,8 @@ pub enum MessageKind {
 }
 
 /// The types of `<presence/>`.
+///
+/// See the [example](self) of the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PresenceKind {
     /// `subscribe`, `subscribed`, `unsubscribe`, `unsubscribed`
@@ -146,6 +154,8 @@ pub enum PresenceKind {
 }
 
 /// The types of `<iq/>`.
+///
+/// See the [example](self) of the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum IqKind {
     /// `get`, `set`: somebody waits for a response.
@@ -156,6 +166,8 @@ pub enum IqKind {
 
 /// What [`steps`] has to know about a stanza. [`of`](Self::of) reads it from an element, but for the last two; hosts
 /// with typed stanzas begin with [`new`](Self::new) and fill in the rest.
+///
+/// See the [example](self) of the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Facts {
     /// Its name and type.
@@ -251,6 +263,8 @@ impl Kind {
 
 /// What to do with a stanza that a session has left, which ended for `reason`: the steps in the order to try them in.
 /// The last one is always possible, but for [`Step::Bounce`] where nobody is there to be told.
+///
+/// See the [example](self) of the module.
 pub fn steps(facts: &Facts, reason: EndReason) -> impl Iterator<Item = Step> + use<> {
     const BOUNCE: Step = Step::Bounce(Condition::ServiceUnavailable);
     let plan = match (facts.kind, reason) {

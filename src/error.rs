@@ -86,6 +86,8 @@ pub enum Error {
 }
 
 /// Whose fault it is.
+///
+/// Returned by [`Error::fault`](crate::Error::fault).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {

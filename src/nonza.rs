@@ -17,10 +17,14 @@ use crate::counter::Counter;
 use crate::smid::{InvalidText, SmId, check_text};
 
 /// The [namespace](https://xmpp.org/extensions/xep-0198.html#registrar-ns) of stream management.
+///
+/// What [`Nonza`] reads and writes is in it.
 pub const NS: &str = "urn:xmpp:sm:3";
 
 /// The [stream feature](https://xmpp.org/extensions/xep-0198.html#feature), as text. As an element it is
 /// `Element::bare("sm", xmpp_sm::NS)`.
+///
+/// Shown while [`Unbound::has_feature`](crate::Unbound::has_feature) says so.
 pub const FEATURE: &str = "<sm xmlns='urn:xmpp:sm:3'/>";
 
 /// The namespace of the [stanza error conditions](https://www.rfc-editor.org/rfc/rfc6120#section-8.3.3)
@@ -62,6 +66,8 @@ pub enum Nonza {
 }
 
 /// What [`<enable/>`](https://xmpp.org/extensions/xep-0198.html#enable) asks for.
+///
+/// A variant of [`Nonza`], whose example shows how to read and write it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Enable {
     /// Whether the session shall be resumable.
@@ -71,6 +77,8 @@ pub struct Enable {
 }
 
 /// What [`<enabled/>`](https://xmpp.org/extensions/xep-0198.html#enable) grants.
+///
+/// A variant of [`Nonza`], whose example shows how to read and write it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Enabled {
     /// The SM-ID to resume with.
@@ -84,6 +92,8 @@ pub struct Enabled {
 }
 
 /// What [`<resume/>`](https://xmpp.org/extensions/xep-0198.html#resumption) asks for.
+///
+/// A variant of [`Nonza`], whose example shows how to read and write it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Resume {
     /// The SM-ID of the former session.
@@ -93,6 +103,8 @@ pub struct Resume {
 }
 
 /// What [`<resumed/>`](https://xmpp.org/extensions/xep-0198.html#resumption) confirms.
+///
+/// A variant of [`Nonza`], whose example shows how to read and write it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Resumed {
     /// The SM-ID of the session.
@@ -102,6 +114,8 @@ pub struct Resumed {
 }
 
 /// Why [`<failed/>`](https://xmpp.org/extensions/xep-0198.html#errors) was sent.
+///
+/// A variant of [`Nonza`], whose example shows how to read and write it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Failed {
     /// How many stanzas of the former session were handled, if that is still known.
@@ -112,6 +126,8 @@ pub struct Failed {
 
 /// Where a client shall reconnect to: `domain:port`, `[IPv6]:port`, or either without the port, as the
 /// [`location`](https://xmpp.org/extensions/xep-0198.html#enable) attribute carries it.
+///
+/// An option: [`Config::location`](crate::Config::location).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Location(Arc<str>);
 

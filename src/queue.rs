@@ -12,6 +12,8 @@ use crate::counter::{Counter, count};
 use crate::stanza::Stanza;
 
 /// Why an `h` cannot be right.
+///
+/// Told in [`Error::WrongH`](crate::Error::WrongH).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum WrongH {
     /// It counts stanzas that were never sent.
@@ -297,6 +299,9 @@ pub(crate) fn shrink<T>(ring: &mut VecDeque<T>) {
 }
 
 /// A stanza that was sent and not acknowledged, where it stands in the queue.
+///
+/// Returned by [`StreamMgmt::queued`](crate::StreamMgmt::queued) and
+/// [`StreamMgmt::unacked`](crate::StreamMgmt::unacked).
 #[derive(Debug, PartialEq, Eq)]
 pub struct Queued<'a, S> {
     /// What to send again.
@@ -308,6 +313,9 @@ pub struct Queued<'a, S> {
 }
 
 /// The stanzas that were sent and not acknowledged, oldest first, by reference.
+///
+/// Returned by [`StreamMgmt::unacked`](crate::StreamMgmt::unacked) and
+/// [`Detached::unacked`](crate::Detached::unacked).
 #[derive(Debug)]
 pub struct Unacked<'a, S> {
     entries: vec_deque::Iter<'a, Entry<S>>,
@@ -339,6 +347,8 @@ impl<S> ExactSizeIterator for Unacked<'_, S> {}
 impl<S> FusedIterator for Unacked<'_, S> {}
 
 /// A stanza that comes back to the host: sent, not acknowledged, and not kept any longer.
+///
+/// What [`Undelivered`] consists of: see the [example](crate::Detached#example) of `Detached`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "this stanza is kept nowhere else"]
 pub struct Returned<S> {
@@ -355,6 +365,8 @@ pub struct Returned<S> {
 /// The peer may have received some of them. What a server
 /// [should do](https://xmpp.org/extensions/xep-0198.html#acking) with them is what it does for a resource
 /// that is not there: another resource, offline storage, or an error to the sender.
+///
+/// See the [example](crate::Detached#example) of `Detached`.
 #[derive(PartialEq, Eq)]
 #[must_use = "these stanzas are kept nowhere else"]
 pub struct Undelivered<S> {

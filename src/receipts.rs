@@ -67,6 +67,8 @@ impl Receipt {
 }
 
 /// A receipt that settles nothing here. It comes back, for the session that it belongs to.
+///
+/// Returned by [`Session::settle`](crate::Session::settle).
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum ReceiptError {
     /// It belongs to another session.
@@ -78,6 +80,8 @@ pub enum ReceiptError {
 }
 
 /// The stanza has no open receipt.
+///
+/// Returned by [`Session::settle_without_receipt`](crate::Session::settle_without_receipt).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("stanza {0} has no open receipt")]
 pub struct NotOpen(
@@ -86,6 +90,8 @@ pub struct NotOpen(
 );
 
 /// The oldest stanza that the host has not settled; `h` waits for it.
+///
+/// Returned by [`Session::oldest_open`](crate::Session::oldest_open).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenReceipt {
     /// Its number among the stanzas received in this session.

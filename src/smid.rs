@@ -127,6 +127,8 @@ pub enum InvalidText {
 }
 
 /// The operating system gave no random bytes.
+///
+/// Returned by [`SmId::random`](crate::SmId::random).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the operating system gave no random bytes")]
 pub struct RandomError;

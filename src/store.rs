@@ -97,6 +97,8 @@ pub trait SessionStore: Send + Sync {
 /// always belong together.
 ///
 /// `Debug` shows the epoch alone: SM-IDs and owners are not for logs.
+///
+/// See the example of [`MemoryStore`](crate::MemoryStore).
 #[derive(Clone, PartialEq, Eq, Hash)]
 #[must_use = "it is needed to take the record out again"]
 pub struct Registration {
@@ -134,6 +136,8 @@ impl fmt::Debug for Registration {
 }
 
 /// The number of a registration: no two of a store are the same, and those of an owner only go up.
+///
+/// See the example of [`MemoryStore`](crate::MemoryStore).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(u64);
 
@@ -150,6 +154,8 @@ impl Epoch {
 }
 
 /// A session as the store knows it.
+///
+/// See the example of [`MemoryStore`](crate::MemoryStore).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record<Handle> {
     /// The registration, to be [removed](SessionStore::remove) if nobody is there any more.
@@ -159,6 +165,8 @@ pub struct Record<Handle> {
 }
 
 /// A session is registered.
+///
+/// See the example of [`MemoryStore`](crate::MemoryStore).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "the registration is needed to take the record out again, and a displaced session has to end"]
 pub struct Registered<Handle> {
@@ -173,6 +181,8 @@ pub struct Registered<Handle> {
 }
 
 /// The three answers to a question for an SM-ID.
+///
+/// See the example of [`MemoryStore`](crate::MemoryStore).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Lookup<Handle> {
@@ -185,6 +195,8 @@ pub enum Lookup<Handle> {
 }
 
 /// What one call of [`sweep`](SessionStore::sweep) did.
+///
+/// See the example of [`MemoryStore`](crate::MemoryStore).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use = "there may be more to sweep at once"]
 pub struct Swept {

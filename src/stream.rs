@@ -132,6 +132,8 @@ enum Phase {
 }
 
 /// What the host has to do about an element that arrived.
+///
+/// See the [example](crate::StreamMgmt#example) of `StreamMgmt`.
 #[derive(Debug)]
 #[must_use = "the peer waits for what this asks the host to do"]
 #[non_exhaustive]
@@ -166,6 +168,8 @@ pub enum Action<S> {
 }
 
 /// What became of a session when its stream was lost.
+///
+/// Returned by [`StreamMgmt::disconnect`](crate::StreamMgmt::disconnect).
 #[derive(Debug)]
 #[must_use = "the session and its stanzas live nowhere else"]
 pub enum Disconnected<S> {

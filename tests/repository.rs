@@ -1,5 +1,5 @@
-//! What the repository says about itself is so: which file uses which, the functions and tests that pages name, and
-//! where their links lead.
+//! What the repository says about itself is so: which file uses which, the functions and tests that pages name,
+//! where their links lead, and that every public item leads to an example.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -103,6 +103,28 @@ fn the_functions_on_the_two_ways_are_there() {
         }
     }
     assert!(named > 15, "{named} functions");
+}
+
+/// An example is a block of code; a link leads to another item, or to the rule that is obeyed.
+#[test]
+fn every_public_item_has_an_example_or_a_link() {
+    let mut items = 0;
+    for file in files("src", &["rs"]).iter().filter(|file| !short(file).starts_with("src/host/")) {
+        let text = read(file);
+        let lines: Vec<&str> = text.lines().collect();
+        let kinds = ["pub struct ", "pub enum ", "pub trait ", "pub fn ", "pub const "];
+        for (number, line) in
+            lines.iter().enumerate().filter(|(_, line)| kinds.iter().any(|kind| line.starts_with(kind)))
+        {
+            let above =
+                lines[..number].iter().rev().take_while(|line| line.starts_with("///") || line.starts_with("#["));
+            let has_one =
+                above.into_iter().any(|line| line.starts_with("/// ```") || line.contains("](") || line.contains("[`"));
+            assert!(has_one, "{}: {line}", short(file));
+            items += 1;
+        }
+    }
+    assert!(items > 60, "{items} items");
 }
 
 #[test]

@@ -3,7 +3,8 @@
 macro_rules! conditions {
     ($($variant:ident = $name:literal,)*) => {
         /// A [stanza error condition](https://www.rfc-editor.org/rfc/rfc6120#section-8.3.3), which is
-        /// what [`<failed/>`](https://xmpp.org/extensions/xep-0198.html#errors) must give as its reason.
+        /// what [`<failed/>`](https://xmpp.org/extensions/xep-0198.html#errors) must give as its reason. See
+        /// [`Nonza::Failed`](crate::Nonza::Failed).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Condition {
             $(#[doc = concat!("`<", $name, "/>`")] $variant,)*

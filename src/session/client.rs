@@ -39,6 +39,8 @@ pub(super) struct Client {
 }
 
 /// What a server offers on a new stream, after authentication.
+///
+/// Given to [`Session::connect`](crate::Session::connect).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offer {
     /// Whether `<sm xmlns='urn:xmpp:sm:3'/>` is among the
@@ -56,6 +58,8 @@ pub struct MustBind {
 }
 
 /// The session belongs to another account, or is over. The connection comes back.
+///
+/// Returned by [`Session::connect`](crate::Session::connect).
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("the session is another account's, or over")]
 pub struct WrongAccount<C>(

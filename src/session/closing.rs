@@ -224,6 +224,27 @@ fn take_in(last: LastWords, front: Front) -> LastWords {
 }
 
 /// What a session leaves behind.
+///
+/// # Example
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Instant;
+/// use xmpp_sm::{Config, EndReason, Event, Fate, Session, Unbound};
+///
+/// let now = Instant::now();
+/// let stream = Unbound::new(Arc::new(Config::default()), "juliet@example.com");
+/// let mut session: Session<&'static str, ()> = stream.bind(());
+/// session.send("<message/>", now)?;
+/// session.lost(now); // before anything was written, and there is no stream management
+///
+/// let Some(Event::Left { .. }) = session.poll() else { unreachable!() };
+/// let Some(Event::Ended(ended)) = session.poll() else { unreachable!() };
+/// assert_eq!(ended.reason, EndReason::NotResumable);
+/// let elsewhere: Vec<_> = ended.stanzas.map(|leftover| (leftover.stanza, leftover.fate)).collect();
+/// assert_eq!(elsewhere, [("<message/>", Fate::Unsent)]);
+/// # Ok::<(), xmpp_sm::NotSent<&'static str>>(())
+/// ```
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "its stanzas are kept nowhere else"]
 pub struct SessionEnded<S> {
@@ -240,6 +261,8 @@ pub struct SessionEnded<S> {
 }
 
 /// A stanza that comes back at the end of a session.
+///
+/// See the [example](SessionEnded#example) of `SessionEnded`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "this stanza is kept nowhere else"]
 pub struct Leftover<S> {
@@ -252,6 +275,8 @@ pub struct Leftover<S> {
 }
 
 /// How far a stanza came that was not acknowledged.
+///
+/// See the [example](SessionEnded#example) of `SessionEnded`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fate {

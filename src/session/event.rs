@@ -52,6 +52,8 @@ pub enum Event<S, C> {
 }
 
 /// What to do with a connection that the session has left.
+///
+/// See the [example](crate::Session#example) of `Session`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Parting {
@@ -87,6 +89,8 @@ pub enum Arrival {
 pub struct NotNow;
 
 /// A stanza was not sent. It comes back.
+///
+/// Returned by [`Session::send`](crate::Session::send).
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("the stanza was not sent: {why}")]
 pub struct NotSent<S> {
@@ -97,6 +101,8 @@ pub struct NotSent<S> {
 }
 
 /// Why a stanza was not sent.
+///
+/// A field of [`NotSent`], which [`Session::send`](crate::Session::send) returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NotSentWhy {

@@ -57,6 +57,8 @@ pub struct Inline {
 }
 
 /// An element stands twice where a client may ask once: fail the authentication, with `malformed-request`.
+///
+/// Returned by [`Inline::from_authenticate`](crate::Inline::from_authenticate).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("<{0}/> stands twice in one <authenticate/>")]
 pub struct Twice(
@@ -68,6 +70,8 @@ pub struct Twice(
 ///
 /// Only what came as [TLS early data](https://xmpp.org/extensions/xep-0388.html#security) ("0-RTT") may, and not even that
 /// if the client has answered a challenge since.
+///
+/// See the example of [`Inline`](crate::Inline).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replay {
     /// It came after the TLS handshake; or the mechanism has a challenge, as SCRAM does; or the host knows each early data
@@ -145,6 +149,8 @@ impl Inlined {
 ///
 /// The host adds `<additional-data/>`, and as `<authorization-identifier/>` the full JID: that of the session which goes on,
 /// or which is new. Where it is [neither](crate::Early::Success), it is the bare JID.
+///
+/// See the example of [`Inline`](crate::Inline).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "the client waits for `<success/>`"]
 #[non_exhaustive]
@@ -162,6 +168,8 @@ pub struct Success {
 }
 
 /// A resource is bound.
+///
+/// See the example of [`Inline`](crate::Inline).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Bound {
@@ -170,6 +178,8 @@ pub struct Bound {
 }
 
 /// The stream features that follow `<success/>`, as far as they depend on the session.
+///
+/// A part of [`Success`]: see the example of [`Inline`](crate::Inline).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Features {

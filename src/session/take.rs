@@ -71,6 +71,8 @@ impl<C> fmt::Debug for Taker<C> {
 }
 
 /// A connection that does not get the session that it asked for.
+///
+/// See [a server's loop](crate#a-servers-loop).
 #[must_use = "the client waits for `failed`, and may bind"]
 pub struct Refused<C> {
     /// Its stream, free to bind.

@@ -72,6 +72,8 @@ impl Stanza for Nothing {
 
 /// What to do about an element that arrived before there is a session, or about what a client asks for in its
 /// `<authenticate/>`.
+///
+/// Returned by [`Unbound::handle`](crate::Unbound::handle).
 #[derive(Debug)]
 #[must_use = "the peer waits for what this asks the host to do"]
 #[non_exhaustive]
@@ -101,6 +103,8 @@ pub enum Early {
 }
 
 /// The stream does not wait for this request. All comes back.
+///
+/// Returned by [`Unbound::take`](crate::Unbound::take).
 #[derive(Debug, Error)]
 #[error("the stream does not wait for this request")]
 pub struct NotTaken<C> {

@@ -77,6 +77,8 @@ struct InAll {
 }
 
 /// What happens to a new session when a cap is reached.
+///
+/// An option: [`MemoryStore::at_cap`](crate::MemoryStore::at_cap).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AtCap {
     /// It is not registered.
@@ -88,6 +90,8 @@ pub enum AtCap {
 }
 
 /// Why a session was not registered.
+///
+/// See the example of [`MemoryStore`](crate::MemoryStore).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum StoreError {
     /// The owner has as many sessions as it may have.

@@ -16,6 +16,8 @@ use crate::receipts::Tag;
 use crate::stanza::Stanza;
 
 /// A client's request that cannot be made.
+///
+/// Returned by [`StreamMgmt::enable`](crate::StreamMgmt::enable).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CannotEnable {

@@ -12,6 +12,8 @@ use crate::queue::{Checked, Returned, Undelivered};
 use crate::stanza::Stanza;
 
 /// A stanza was recorded: write it now.
+///
+/// See the [example](crate::StreamMgmt#example) of `StreamMgmt`.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "it may carry an `<r/>` to write, or stanzas that left the buffer"]
 pub struct Sent<S> {
@@ -26,6 +28,8 @@ pub struct Sent<S> {
 }
 
 /// What an `<a/>` acknowledged.
+///
+/// See the [example](crate::StreamMgmt#example) of `StreamMgmt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Acked {
     /// How many stanzas the peer has handled in all.

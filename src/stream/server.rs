@@ -78,6 +78,8 @@ impl ResumeRequest {
 }
 
 /// Why a `<resume/>` is refused.
+///
+/// Given to [`StreamMgmt::refuse_resume`](crate::StreamMgmt::refuse_resume).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -123,6 +125,9 @@ impl<Handle> Lookup<Handle> {
 }
 
 /// A token was shown to a stream that did not make it, or that waits for it no more. It comes back.
+///
+/// Returned by [`StreamMgmt::accept_enable`](crate::StreamMgmt::accept_enable) and
+/// [`Session::accept_enable`](crate::Session::accept_enable).
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("the stream does not wait for this request")]
 pub struct Foreign<T>(
@@ -142,6 +147,8 @@ pub struct Resumption {
 }
 
 /// A session was not resumed. It comes back as it was, with its deadline.
+///
+/// Returned by [`StreamMgmt::accept_resume`](crate::StreamMgmt::accept_resume).
 #[derive(Debug, Error)]
 #[error("the session was not resumed: {why}")]
 pub struct NotResumed<S> {
@@ -152,6 +159,9 @@ pub struct NotResumed<S> {
 }
 
 /// Why a session was not resumed, and what to do.
+///
+/// A field of [`NotResumed`](crate::NotResumed), which
+/// [`StreamMgmt::accept_resume`](crate::StreamMgmt::accept_resume) returns.
 #[derive(Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NotResumedWhy {
