@@ -5,7 +5,8 @@
 //! *Whose* names the side that keeps the rule: the *crate*; the *host*, where the rule needs what the crate does not have
 //! (a socket, a router, a disk); or *both*. *No*: it is not supported. `cargo test NAME` runs a test. A test of its own
 //! checks that the named tests exist and that no sentence is left out. Each example of the XEP up to section 8 is a
-//! test, too: `cargo test --test behaviour xep_examples`.
+//! test, too: `cargo test --test behaviour xep_examples`. Where the XEP leaves room, [`decisions`](crate::decisions) says what
+//! is done.
 //!
 //! # 1. [Introduction](https://xmpp.org/extensions/xep-0198.html#intro)
 //!

@@ -31,6 +31,7 @@ mod config;
 pub mod conformance;
 pub mod costs;
 mod counter;
+pub mod decisions;
 pub mod delay;
 mod detached;
 pub mod disposition;

@@ -178,15 +178,3 @@ fn what_an_account_can_cost_is_the_same_on_both_pages() {
         assert!(is_there, "SECURITY.md has no row like {row:?}");
     }
 }
-
-#[test]
-fn every_fault_of_others_has_its_test() {
-    let page = include_str!("README.md").split("## Faults").nth(1).and_then(|page| page.split("## Interop").next());
-    let sources: String = files("tests", &["rs"]).iter().map(|file| read(file)).collect();
-    let rows = rows(page.expect("the table of faults"));
-    let faults: Vec<_> = rows.iter().filter_map(|row| row[0].strip_prefix('`')?.strip_suffix('`')).collect();
-    assert!(faults.len() > 20, "{faults:?}");
-    for fault in faults {
-        assert!(sources.contains(&format!("fn {fault}_")), "there is no test {fault}");
-    }
-}

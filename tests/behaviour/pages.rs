@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 
 const PAGE: &str = include_str!("../../src/conformance.rs");
+const DECISIONS: &str = include_str!("../../src/decisions.rs");
+const TESTS: &str = include_str!("../README.md");
 const GUIDE: &str = include_str!("../../src/lib.md");
 
 /// How often each word stands in XEP-0198, version 1.6.3, without its examples.
@@ -69,19 +71,57 @@ fn every_row_names_its_tests_or_says_whose_it_is() {
     }
 }
 
-#[test]
-fn every_test_that_is_named_exists() {
+/// The names of all tests.
+fn tests() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut tests = BTreeSet::new();
     for dir in ["src", "tests"] {
         tests_in(&root.join(dir), &mut tests);
     }
-    let last_cells =
-        PAGE.lines().filter(|line| line.starts_with("//! | ")).filter_map(|line| line.rsplit(" | ").next());
-    let named: BTreeSet<&str> = last_cells.flat_map(|cell| quoted(cell, '`')).collect();
-    assert!(named.len() > 50, "{named:?}");
-    let missing: Vec<_> = named.into_iter().filter(|name| !tests.contains(*name)).collect();
-    assert!(missing.is_empty(), "{missing:#?}");
+    tests
+}
+
+#[test]
+fn every_test_that_is_named_exists() {
+    let tests = tests();
+    for page in [PAGE, DECISIONS] {
+        let rows = page.lines().filter(|line| line.starts_with("//! | ") && !line.starts_with("//! | ---"));
+        let last_cells = rows.filter_map(|line| line.rsplit(" | ").next());
+        let named: BTreeSet<&str> = last_cells.flat_map(|cell| quoted(cell, '`')).collect();
+        assert!(named.len() > 50, "{named:?}");
+        let missing: Vec<_> = named.into_iter().filter(|name| !tests.contains(*name)).collect();
+        assert!(missing.is_empty(), "{missing:#?}");
+    }
+}
+
+#[test]
+fn every_decision_names_its_tests() {
+    let rows = DECISIONS.lines().filter_map(|line| line.strip_prefix("//! | "));
+    let decisions: Vec<_> = rows.filter(|row| !row.starts_with("---") && !row.starts_with("situation")).collect();
+    assert!(decisions.len() > 40, "{} decisions", decisions.len());
+    for row in decisions {
+        let cells: Vec<_> = row.trim_end_matches(" |").split(" | ").collect();
+        assert_eq!(cells.len(), 3, "{row}");
+        assert_ne!(quoted(cells[2], '`').count(), 0, "{row}");
+    }
+}
+
+/// The number of a fault, where a name or a cell begins with one: `p01`.
+fn fault(text: &str) -> Option<&str> {
+    let number = text.get(..3)?;
+    (number.starts_with('p') && number[1..].parse::<u8>().is_ok()).then_some(number)
+}
+
+#[test]
+fn every_fault_of_others_has_its_tests_and_every_such_test_its_fault() {
+    let tests = tests();
+    let rows = TESTS.lines().filter_map(|line| line.strip_prefix("| `"));
+    let rows: Vec<&str> = rows.filter_map(fault).collect();
+    let in_table: BTreeSet<&str> = rows.iter().copied().collect();
+    assert_eq!(in_table.len(), rows.len(), "{rows:?}");
+    let in_tests: BTreeSet<&str> = tests.iter().filter_map(|name| fault(name)).collect();
+    assert_eq!(in_table, in_tests);
+    assert_eq!(in_table.len(), 29);
 }
 
 /// The loops of the documentation, as they are compiled and run by `tests/literal`.

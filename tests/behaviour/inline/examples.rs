@@ -146,3 +146,26 @@ fn client_asks_for_nothing_inline() {
     let bind = "<iq xmlns='jabber:client' type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>";
     assert!(matches!(super::stage::early(&mut stream, bind, stage.now), xmpp_sm::Early::Stanza));
 }
+
+/// As on a stream: without `resume` or `previd` a client could not go on, and features would have it bind once more.
+#[test]
+fn p23_what_is_inline_is_as_exact_as_on_the_stream() {
+    let stage = Stage::new(Config::default());
+    let inside = |written: &[String], path: &[&str]| {
+        let success: Element = written[0].parse().unwrap();
+        let found = path.iter().fold(&success, |element, name| element.children().find(|c| c.name() == *name).unwrap());
+        ["id", "resume", "max", "previd", "h"].map(|name| found.attr(name).map(str::to_owned))
+    };
+    let bind = "<bind xmlns='urn:xmpp:bind:0'><enable xmlns='urn:xmpp:sm:3' resume='true'/></bind>";
+    let Outcome::Session(at) = stage.authenticate(OWNER, bind) else { panic!() };
+    let [Some(smid), Some(resume), Some(max), None, None] = inside(&stage.written(at), &["bound", "enabled"]) else {
+        panic!("<enabled/> is not whole")
+    };
+    assert_eq!((&*resume, &*max), ("true", "600"));
+    stage.members.lock().unwrap()[at].session.lost(stage.now);
+    let resume = format!("<resume xmlns='urn:xmpp:sm:3' h='0' previd='{smid}'/>");
+    let Outcome::Session(again) = stage.authenticate(OWNER, &resume) else { panic!() };
+    let written = stage.written(again);
+    assert_eq!((again, inside(&written, &["resumed"])), (at, [None, None, None, Some(smid), Some("0".to_owned())]));
+    assert!(!written.iter().any(|written| written.starts_with("features")), "{written:?}");
+}

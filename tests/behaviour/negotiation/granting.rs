@@ -13,7 +13,7 @@ use crate::support::raw::{authenticated, bound, client, element, enabling, grant
 use crate::support::{JULIET, Net, Side, quiet, secs};
 
 #[test]
-fn what_is_not_resumable_has_no_id_and_ends_with_its_stream() {
+fn p10_what_is_not_resumable_has_no_id_and_ends_with_its_stream() {
     for (config, enable, kept) in [
         (quiet(), "<enable/>", 1),
         (quiet(), "<enable resume='false'/>", 1),
