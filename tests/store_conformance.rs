@@ -321,8 +321,9 @@ fn stale_h_take_no_more_bytes_than_they_may() {
     let short = |n: u64| (smid(&format!("{n:022}")), owner(n));
     let long_ids = |n: u64| (smid(&format!("{n:0500}")), owner(n / 10));
     let long_owners = |n: u64| (smid(&format!("{n:022}")), long_owner(n));
+    let they_come_again = |n: u64| (smid(&format!("{n:022}")), long_owner(n % 2000));
     const BYTES: usize = 2 << 20;
-    for make in [&short as &dyn Fn(u64) -> (SmId, String), &long_ids, &long_owners] {
+    for make in [&short as &dyn Fn(u64) -> (SmId, String), &long_ids, &long_owners, &they_come_again] {
         let store = store().stale_bytes(count(BYTES));
         let ((), counts) = counted(|| {
             for n in 0..20_000 {

@@ -115,21 +115,23 @@ impl StaleTable {
             Entry::Occupied(known) => known,
             Entry::Vacant(new) => new.insert_entry(Vec::new()),
         };
+        // Both tables share one name, whichever came with this call.
+        let owner = of_owner.key().clone();
         let list = of_owner.get_mut();
         let age = list.first().map(Stale::age);
         self.records = self.records.saturating_sub(list.len());
-        self.bytes = self.bytes.saturating_sub(cost(owner, list));
+        self.bytes = self.bytes.saturating_sub(cost(&owner, list));
         let result = edit(list);
         list.shrink_to_fit();
         self.records = self.records.saturating_add(list.len());
-        self.bytes = self.bytes.saturating_add(cost(owner, list));
+        self.bytes = self.bytes.saturating_add(cost(&owner, list));
         let new_age = list.first().map(Stale::age);
         if list.is_empty() {
             of_owner.remove();
         }
         if new_age != age {
             age.and_then(|age| self.by_age.remove(&age));
-            new_age.map(|age| self.by_age.insert(age, owner.clone()));
+            new_age.map(|age| self.by_age.insert(age, owner));
             self.oldest = self.by_age.first_key_value().map(|((since, _), _)| *since);
         }
         result
