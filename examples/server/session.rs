@@ -1,14 +1,15 @@
 //! A session: the loop of the documentation, and what it takes from the rest of the server.
 
-use std::future::ready;
+use std::future::{pending, poll_fn, ready};
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use jid::FullJid;
 use minidom::Element;
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::time::sleep_until;
+use tokio::time::sleep;
 use xmpp_parsers::ns;
 use xmpp_sm::{
     Arrival, EnableRequest, EndReason, Event, Inbound, Lookup, Parting, Record, Refusal, Refused, Registration,
@@ -24,6 +25,10 @@ use super::xml::set;
 use super::{Server, login};
 
 type Session = xmpp_sm::Session<Written, Box<Connection>>;
+
+/// Nothing is waited for so long. A deadline that moves away with every stanza does not move the alarm, which is set anew
+/// when it has come too early.
+const LONG: Duration = Duration::from_secs(86_400);
 
 /// What a session's task knows besides the session. All of it stays for the session's whole life.
 struct Host {
@@ -89,6 +94,7 @@ pub fn resume(taker: Taker<Box<Connection>>, server: &Server) -> Option<Refused<
 impl Host {
     /// The life of a session, from bind to its end.
     async fn serve(mut self, mut session: Box<Session>, mut mailbox: UnboundedReceiver<Mail>) {
+        let mut alarm = pin!(sleep(LONG));
         loop {
             while !session.is_over()
                 && let Some(stanza) = self.csi.next()
@@ -98,15 +104,19 @@ impl Host {
             while let Some(event) = session.poll() {
                 match event {
                     Event::Left { connection, parting } => self.part(connection, parting),
-                    Event::Resumed => self.resumed(&mut session),
+                    Event::Resumed => self.server.router.set_connected(self.id, &self.jid, true),
                     Event::Enable(request) => self.enable(request, &mut session),
                     Event::Refused(refused) => login::go_on(refused, self.server.clone()),
                     Event::Ended(ended) => return self.over(*ended, mailbox),
                     _ => {}
                 }
             }
+            if let Some(connection) = session.connection_mut().filter(|_| self.registration.is_some()) {
+                connection.place = None; // the store counts it
+            }
+            let now = Instant::now();
             while session.connection().is_some_and(|connection| connection.has_room())
-                && let Some((connection, item)) = session.next_write(Instant::now())
+                && let Some((connection, item)) = session.next_write(now)
             {
                 match item {
                     Write::Success(success) => write_success(&self.server, connection, self.jid.as_str(), *success),
@@ -118,7 +128,12 @@ impl Host {
                     }
                 }
             }
-            let (reads, deadline) = (session.wants_read(), session.deadline());
+            let reads = session.wants_read();
+            let stalls = session.connection().and_then(|connection| connection.outbox.deadline());
+            let deadline = session.deadline().into_iter().chain(stalls).min().map(Into::into);
+            if let Some(deadline) = deadline.filter(|due| *due < alarm.deadline() || alarm.is_elapsed()) {
+                alarm.as_mut().reset(deadline);
+            }
             let takes_kept = self.has_kept && session.has_room() && session.waiting() == 0;
             tokio::select! {
                 input = drive(session.connection_mut(), reads) => match input {
@@ -147,9 +162,10 @@ impl Host {
                     Some(stanza) => self.send(stanza, &mut session),
                     None => self.has_kept = false,
                 },
-                () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
-                    session.timeout(Instant::now());
-                }
+                () = &mut alarm, if deadline.is_some() => match Instant::now() {
+                    now if stalls.is_some_and(|stalls| stalls <= now) => session.lost(now),
+                    now => session.timeout(now),
+                },
             }
         }
     }
@@ -192,9 +208,6 @@ impl Host {
 
     fn enable(&mut self, request: EnableRequest, session: &mut Session) {
         let smid = if request.is_resumable() { self.register(session.owner()) } else { None };
-        if let (Some(_), Some(connection)) = (&smid, session.connection_mut()) {
-            connection.place = None;
-        }
         let _ = session.accept_enable(request, smid, Instant::now());
     }
 
@@ -208,14 +221,6 @@ impl Host {
         }
         self.registration = Some(registered.registration);
         Some(smid)
-    }
-
-    /// The session goes on over a new connection.
-    fn resumed(&self, session: &mut Session) {
-        if let Some(connection) = session.connection_mut() {
-            connection.place = None;
-        }
-        self.server.router.set_connected(self.id, &self.jid, true);
     }
 
     /// The session has left a connection.
@@ -261,7 +266,8 @@ fn last_error(reason: EndReason) -> Option<StreamError> {
 
 async fn drive(connection: Option<&mut Box<Connection>>, reads: bool) -> std::io::Result<Option<Input>> {
     match connection {
-        Some(connection) => connection.drive(reads).await,
-        None => std::future::pending().await,
+        // What it knows is in the connection. Made anew each time, it takes no memory while the session waits.
+        Some(connection) => poll_fn(|context| pin!(connection.drive(reads)).poll(context)).await,
+        None => pending().await,
     }
 }

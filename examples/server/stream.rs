@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use minidom::Element;
 use rand::TryRng;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::time::{sleep_until, timeout};
+use tokio::time::timeout;
 use xmpp_sm::{EndReason, LastWords, Nonza, Parting, StreamError, Write, delay};
 
 use super::inline::Sasl2;
@@ -120,13 +120,9 @@ impl Connection {
     /// Writes what waits, and reads what comes if `reads`. `None`: something was written. Dropping the future loses
     /// nothing.
     pub async fn drive(&mut self, reads: bool) -> io::Result<Option<Input>> {
-        let stalled = self.outbox.deadline();
         let read = tokio::select! {
             read = self.reader.next(), if reads => read,
             written = self.outbox.drive(), if !self.outbox.is_empty() => return written.map(|()| None),
-            () = sleep_until(stalled.unwrap_or_else(Instant::now).into()), if stalled.is_some() => {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
             else => std::future::pending().await,
         };
         match read {
