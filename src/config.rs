@@ -57,6 +57,8 @@ pub struct Config {
 ///
 /// Whichever is chosen, what was sent and not asked about is asked about after [`ack_idle`](Config::ack_idle), and nobody is
 /// asked while [inactive](crate::Session::set_active).
+///
+#[doc = include_str!("doc/requests.md")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AckFreq {

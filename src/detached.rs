@@ -26,7 +26,9 @@ impl<S: Stanza> Traffic<S> {
 
     pub(crate) fn into_ended(self, reason: EndReason, smid: Option<SmId>) -> Ended<S> {
         let Self { receipts, queue } = self;
-        Ended { reason, smid, h: receipts.h(), open_receipts: receipts.open(), unacked: queue.into_undelivered() }
+        let (sent, acked) = (queue.sent(), queue.acked());
+        let (h, open_receipts) = (receipts.h(), receipts.open());
+        Ended { reason, smid, h, open_receipts, sent, acked, unacked: queue.into_undelivered() }
     }
 }
 
@@ -318,6 +320,10 @@ pub struct Ended<S> {
     /// leaves them out: a client that learns this `h` sends them once more. To prevent it, settle them before
     /// the session ends.
     pub open_receipts: usize,
+    /// How many stanzas were sent, as the peer counts them: modulo 2^32.
+    pub sent: Counter,
+    /// How many of them the peer has acknowledged.
+    pub acked: Counter,
     /// What the peer has not acknowledged, oldest first, each once.
     pub unacked: Undelivered<S>,
 }
@@ -346,6 +352,23 @@ pub enum EndReason {
     EnableRefused,
     /// The server refused `<resume/>`; the stream lives on and wants a new session.
     ResumeRefused,
+}
+
+impl EndReason {
+    /// Returns the name of this, as it is in the documentation.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "Closed",
+            Self::NotResumable => "NotResumable",
+            Self::Expired => "Expired",
+            Self::Replaced => "Replaced",
+            Self::PeerFault => "PeerFault",
+            Self::BufferFull => "BufferFull",
+            Self::Stopped => "Stopped",
+            Self::EnableRefused => "EnableRefused",
+            Self::ResumeRefused => "ResumeRefused",
+        }
+    }
 }
 
 /// A stanza was not recorded, and must not be written. It comes back.

@@ -44,9 +44,11 @@ mod receipts;
 mod session;
 mod smid;
 mod stanza;
+mod stats;
 mod store;
 mod stream;
 mod stream_error;
+mod trace;
 
 pub use config::{AckFreq, Config, OnFull, StaleH};
 pub use counter::Counter;
@@ -62,6 +64,7 @@ pub use session::{
 };
 pub use smid::{InvalidText, RandomError, SmId};
 pub use stanza::{Measured, Stanza};
+pub use stats::{Detach, Stats};
 pub use store::{AtCap, Epoch, Lookup, MemoryStore, Record, Registered, Registration, SessionStore, StoreError, Swept};
 pub use stream::{
     Acked, Action, CannotEnable, Closing, Disconnected, EnableRequest, Foreign, Inbound, NotResumed, NotResumedWhy,

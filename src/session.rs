@@ -8,6 +8,7 @@ mod evicted;
 mod inline;
 mod receive;
 mod take;
+mod tally;
 mod timers;
 mod unbound;
 mod write;
@@ -29,7 +30,7 @@ use crate::config::Config;
 use crate::counter::Counter;
 use crate::detached::Detached;
 use crate::nonza::{Condition, Nonza};
-use crate::receipts::{NotOpen, OpenReceipt, Receipt, ReceiptError, Tag};
+use crate::receipts::{NotOpen, OpenReceipt, Receipt, ReceiptError};
 use crate::smid::SmId;
 use crate::stanza::Stanza;
 use crate::stream::{Closing, EnableRequest, Foreign, StreamMgmt};
@@ -38,6 +39,7 @@ use client::Client;
 use closing::Ending;
 use evicted::Evicted;
 use take::Waiter;
+use tally::{Away, Tally};
 use timers::Verdict;
 use write::{Front, Unwritten};
 
@@ -116,16 +118,14 @@ pub struct Session<S, C> {
     evicted: Option<Box<Evicted<S>>>,
     /// Another connection that waits for the session.
     waiter: Option<Box<Waiter<C>>>,
-    /// The newest stream that has asked for the session.
-    newest: Option<Tag>,
     /// How the session is being ended.
     ending: Option<Box<Ending>>,
     /// A timeout that is due and not yet judged.
     verdict: Option<Box<Verdict>>,
     /// What only a client's session has.
     client: Option<Box<Client>>,
-    /// Whether acknowledged stanzas are wanted.
-    returns_acknowledged: bool,
+    /// What is counted, and what else is seldom touched.
+    tally: Option<Box<Tally>>,
 }
 
 #[derive(Debug)]
@@ -133,7 +133,7 @@ enum State<S> {
     /// There is a stream.
     Live(StreamMgmt<S>),
     /// The stream is lost, and the session can be resumed.
-    Detached(Detached<S>),
+    Detached(Detached<S>, Away),
     /// Our `</stream:stream>` is on its way, and the peer's last acknowledgements count.
     Closing(Closing<S>),
     /// A client that has no session, and no stream.
@@ -153,11 +153,10 @@ impl<S: Stanza, C> Session<S, C> {
             backlog: Backlog::new(),
             evicted: None,
             waiter: None,
-            newest: None,
             ending: None,
             verdict: None,
             client: None,
-            returns_acknowledged: false,
+            tally: None,
         }
     }
 
@@ -165,7 +164,20 @@ impl<S: Stanza, C> Session<S, C> {
     /// or to delete its row.
     /// Off by default, and then it costs nothing.
     pub fn return_acknowledged(&mut self, on: bool) {
-        self.returns_acknowledged = on;
+        self.tally.get_or_insert_default().returns_acknowledged = on;
+    }
+
+    /// Has the session tell what a push service has to know: that it is [detached](Event::Detached), once each time, and
+    /// of each stanza that is [queued](Event::Queued) meanwhile. Off by default, and then it costs nothing.
+    ///
+    /// A host that has woken a device gives it time to come back: [`set_deadline`](Self::set_deadline). Its client is not
+    /// told: `<resumed/>` has a place for `previd` and `h`
+    /// [and nothing else](https://xmpp.org/extensions/xep-0198.html#resumption), and a session is kept for "the time
+    /// specified in the [original](https://xmpp.org/extensions/xep-0198.html#acking) `<enabled/>` element". What
+    /// `<enabled max>` has said holds again each time the stream is lost. A host that means to give more from the start
+    /// says so there: [`resume_timeout_max`](Config::resume_timeout_max), for the clients that ask.
+    pub fn report_detached(&mut self, on: bool) {
+        self.tally.get_or_insert_default().reports_detached = on;
     }
 
     /// What the host has to know or to do. Call it after every other call until it returns `None`.
@@ -201,6 +213,9 @@ impl<S: Stanza, C> Session<S, C> {
             return Err(NotSent { stanza, why: NotSentWhy::Full });
         }
         self.backlog.push(stanza, now);
+        if self.connection.is_none() {
+            self.tell_queued();
+        }
         if !self.backlog.is_within(&self.config) && self.client.is_none() {
             self.on_backlog_full(now);
         } else if has_replaced {
@@ -221,7 +236,7 @@ impl<S: Stanza, C> Session<S, C> {
     pub fn settle(&mut self, receipt: Receipt, now: Instant) -> Result<(), ReceiptError> {
         let ack = match &mut self.state {
             State::Live(stream) => stream.record_handled(receipt)?,
-            State::Detached(session) => session.record_handled(receipt).map(|()| None)?,
+            State::Detached(session, _) => session.record_handled(receipt).map(|()| None)?,
             State::Closing(_) | State::Offline | State::Over if receipt.number().is_none() => None,
             State::Closing(_) | State::Offline | State::Over => return Err(ReceiptError::SettledBefore(receipt)),
         };
@@ -238,7 +253,7 @@ impl<S: Stanza, C> Session<S, C> {
     pub fn settle_without_receipt(&mut self, number: Counter, now: Instant) -> Result<(), NotOpen> {
         let ack = match &mut self.state {
             State::Live(stream) => stream.settle_without_receipt(number)?,
-            State::Detached(session) => session.settle_without_receipt(number).map(|()| None)?,
+            State::Detached(session, _) => session.settle_without_receipt(number).map(|()| None)?,
             State::Closing(_) | State::Offline | State::Over => return Err(NotOpen(number)),
         };
         self.on_settled(ack, now);
@@ -267,6 +282,7 @@ impl<S: Stanza, C> Session<S, C> {
     ) -> Result<(), Foreign<EnableRequest>> {
         let State::Live(stream) = &mut self.state else { return Err(Foreign(request)) };
         let enabled = stream.accept_enable(request, smid)?;
+        crate::trace::enabled(stream.is_resumable());
         self.reply_to_enable(enabled);
         self.tell_hearing(now);
         Ok(())
@@ -350,7 +366,7 @@ impl<S: Stanza, C> Session<S, C> {
     pub fn smid(&self) -> Option<&SmId> {
         match &self.state {
             State::Live(stream) => stream.smid(),
-            State::Detached(session) => Some(session.smid()),
+            State::Detached(session, _) => Some(session.smid()),
             State::Closing(_) | State::Offline | State::Over => None,
         }
     }
@@ -362,7 +378,7 @@ impl<S: Stanza, C> Session<S, C> {
 
     /// Whether the session has no connection and waits to be resumed.
     pub fn is_detached(&self) -> bool {
-        matches!(self.state, State::Detached(_))
+        matches!(self.state, State::Detached(..))
     }
 
     /// Whether the session is over: [`Event::Ended`] has come, or comes from [`poll`](Self::poll). Any other call may end
@@ -375,7 +391,7 @@ impl<S: Stanza, C> Session<S, C> {
     pub fn unacked(&self) -> usize {
         match &self.state {
             State::Live(stream) => stream.unacked().len(),
-            State::Detached(session) => session.unacked().len(),
+            State::Detached(session, _) => session.unacked().len(),
             State::Closing(_) | State::Offline | State::Over => 0,
         }
     }
@@ -395,7 +411,7 @@ impl<S: Stanza, C> Session<S, C> {
     pub fn open_receipts(&self) -> usize {
         match &self.state {
             State::Live(stream) => stream.open_receipts(),
-            State::Detached(session) => session.open_receipts(),
+            State::Detached(session, _) => session.open_receipts(),
             State::Closing(_) | State::Offline | State::Over => 0,
         }
     }
@@ -404,7 +420,7 @@ impl<S: Stanza, C> Session<S, C> {
     pub fn oldest_open(&self) -> Option<OpenReceipt> {
         match &self.state {
             State::Live(stream) => stream.oldest_open(),
-            State::Detached(session) => session.oldest_open(),
+            State::Detached(session, _) => session.oldest_open(),
             State::Closing(_) | State::Offline | State::Over => None,
         }
     }
@@ -413,7 +429,7 @@ impl<S: Stanza, C> Session<S, C> {
     pub fn h(&self) -> Option<Counter> {
         match &self.state {
             State::Live(stream) => Some(stream.h()),
-            State::Detached(session) => Some(session.h()),
+            State::Detached(session, _) => Some(session.h()),
             State::Closing(_) | State::Offline | State::Over => None,
         }
     }
@@ -425,7 +441,7 @@ impl<S: Stanza, C> Session<S, C> {
 
     /// While the session is detached: moves the time at which it expires. Returns whether it is detached.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) -> bool {
-        let State::Detached(session) = &mut self.state else { return false };
+        let State::Detached(session, _) = &mut self.state else { return false };
         session.set_deadline(deadline);
         true
     }
@@ -439,7 +455,7 @@ impl<S: Stanza, C> Session<S, C> {
     pub fn replace(&mut self, number: Counter, stanza: S) -> Result<S, S> {
         match &mut self.state {
             State::Live(stream) => stream.replace(number, stanza),
-            State::Detached(session) => session.replace(number, stanza),
+            State::Detached(session, _) => session.replace(number, stanza),
             State::Closing(_) | State::Offline | State::Over => Err(stanza),
         }
     }

@@ -399,6 +399,10 @@ impl<S: Stanza> StreamMgmt<S> {
         }
     }
 
+    pub(crate) fn traffic(&self) -> &Traffic<S> {
+        &self.traffic
+    }
+
     /// The stream and its session are over for good. Settle open receipts first: [`Ended::h`] is final.
     pub fn end(self, reason: EndReason) -> Ended<S> {
         self.traffic.into_ended(reason, self.resumable.map(|resumable| resumable.smid))

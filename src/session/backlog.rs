@@ -29,6 +29,10 @@ impl<S> Backlog<S> {
     pub(super) fn len(&self) -> usize {
         self.ring.len().saturating_sub(self.is_lent.into())
     }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
 }
 
 impl<S> fmt::Debug for Backlog<S> {

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use thiserror::Error;
 
+use super::tally::Away;
 use super::timers::after;
 use super::write::Front;
 use super::{Event, Session, State};
@@ -15,7 +16,9 @@ use crate::detached::{EndReason, Ended};
 use crate::error::LastWords;
 use crate::nonza::Failed;
 use crate::stanza::Stanza;
+use crate::stats::Detach;
 use crate::stream::{Disconnected, Foreign, StreamMgmt};
+use crate::trace;
 
 /// What only a client's session has.
 #[derive(Debug, Default)]
@@ -142,19 +145,20 @@ impl<S: Stanza, C> Session<S, C> {
 
     /// On a new connection: asks for the former session, once its open receipts are settled, or begins a new one.
     pub(super) fn advance_client(&mut self, now: Instant) {
-        if self.connection.is_none() || !matches!(self.state, State::Detached(_) | State::Offline) {
+        if self.connection.is_none() || !matches!(self.state, State::Detached(..) | State::Offline) {
             return;
         }
         if self.client.as_ref().is_some_and(|client| !client.may_resume()) {
-            self.end_session();
+            self.give_session_up();
         }
         let until = self.client.as_ref().and_then(|client| client.settle_until);
         if self.is_settling(until, now) {
             return;
         }
         match mem::replace(&mut self.state, State::Offline) {
-            State::Detached(session) => match StreamMgmt::resume(self.config.clone(), session) {
+            State::Detached(session, away) => match StreamMgmt::resume(self.config.clone(), session) {
                 Ok((engine, resume)) => {
+                    self.count_away(away);
                     self.unwritten.push(Front::Nonza(resume));
                     self.state = State::Live(engine);
                     if let Some(client) = &mut self.client {
@@ -163,7 +167,7 @@ impl<S: Stanza, C> Session<S, C> {
                     self.await_reply(now);
                 }
                 // Its receipts are settled.
-                Err(open) => self.state = State::Detached(open.session),
+                Err(open) => self.state = State::Detached(open.session, away),
             },
             _ => {
                 let mut engine = StreamMgmt::client(self.config.clone());
@@ -219,10 +223,13 @@ impl<S: Stanza, C> Session<S, C> {
 
     pub(super) fn on_enabled(&mut self) {
         self.on_reply();
+        if let State::Live(stream) = &self.state {
+            trace::enabled(stream.is_resumable());
+        }
         self.events.push_back(Event::Online { enabled: true });
     }
 
-    pub(super) fn on_resumed(&mut self, request_after: bool) {
+    pub(super) fn on_resumed(&mut self, request_after: bool, now: Instant) {
         self.on_reply();
         if let Some(client) = &mut self.client {
             client.is_bound = true;
@@ -230,6 +237,7 @@ impl<S: Stanza, C> Session<S, C> {
         if let (Some(evicted), State::Live(stream)) = (&mut self.evicted, &self.state) {
             evicted.on_ack(stream.acked(), stream.sent());
         }
+        self.count_resumed(now);
         self.events.push_back(Event::Resumed);
         self.start_resending(request_after);
     }
@@ -243,8 +251,10 @@ impl<S: Stanza, C> Session<S, C> {
     pub(super) fn on_failed(&mut self, failed: Failed, ended: Ended<S>, now: Instant) {
         self.on_reply();
         if ended.reason == EndReason::EnableRefused {
+            trace::refused(failed.condition);
             self.events.push_back(Event::Online { enabled: false });
         } else {
+            trace::not_resumed(&failed);
             self.events.push_back(Event::NotResumed(failed));
             self.reclaim(ended);
             self.must_bind(now);
@@ -253,6 +263,7 @@ impl<S: Stanza, C> Session<S, C> {
 
     /// The stanzas of a session that is gone go into the next one, before all that waits.
     pub(super) fn reclaim(&mut self, ended: Ended<S>) {
+        self.count_ended(&ended);
         let evicted = self.evicted.take().map(|evicted| evicted.into_returned()).unwrap_or_default();
         let stanzas: Vec<_> = evicted.into_iter().chain(ended.unacked).map(|back| (back.stanza, back.queued)).collect();
         self.backlog.push_before(stanzas.into_iter());
@@ -262,9 +273,10 @@ impl<S: Stanza, C> Session<S, C> {
     }
 
     /// The session is not asked for any more; its stanzas wait for the next one.
-    fn end_session(&mut self) {
+    fn give_session_up(&mut self) {
         match mem::replace(&mut self.state, State::Offline) {
-            State::Detached(mut session) => {
+            State::Detached(mut session, away) => {
+                self.count_away(away);
                 session.settle_all();
                 self.reclaim(session.end(EndReason::ResumeRefused));
             }
@@ -273,16 +285,21 @@ impl<S: Stanza, C> Session<S, C> {
     }
 
     /// The stream is gone.
-    pub(super) fn detach_client(&mut self, now: Instant) {
+    pub(super) fn detach_client(&mut self, why: Detach, now: Instant) {
         self.forget_stream();
+        let away = Away { at: now, why };
         match mem::replace(&mut self.state, State::Offline) {
             State::Live(stream) => match stream.disconnect(now) {
-                Disconnected::Resumable(session) => self.state = State::Detached(session),
-                Disconnected::Ended(ended) => self.reclaim(ended),
+                Disconnected::Resumable(session) => self.state = State::Detached(session, away),
+                Disconnected::Ended(ended) => {
+                    self.count_away(away);
+                    self.reclaim(ended);
+                }
             },
             other => self.state = other,
         }
         self.backlog.rest();
+        self.tell_detached();
     }
 
     /// The server closes the stream.
@@ -292,14 +309,15 @@ impl<S: Stanza, C> Session<S, C> {
             _ => None,
         };
         self.note_unanswered(1);
-        self.detach(Some(LastWords { write, error: None, reason: EndReason::Closed }), now);
+        self.detach(Detach::Closed, Some(LastWords { write, error: None, reason: EndReason::Closed }), now);
     }
 
     /// The server closes the stream with an error. To a `<resume/>` that is reply enough, unless it is a conflict: that
     /// may be with an earlier connection of this client, whose request was late on its way.
     pub(super) fn on_server_error(&mut self, conflict: bool, now: Instant) {
         self.note_unanswered(if conflict { 1 } else { UNANSWERED_MAX });
-        self.detach(Some(LastWords { write: None, error: None, reason: EndReason::Closed }), now);
+        let last = LastWords { write: None, error: None, reason: EndReason::Closed };
+        self.detach(Detach::StreamError, Some(last), now);
         if conflict {
             self.events.push_back(Event::Conflict);
         }
@@ -308,7 +326,7 @@ impl<S: Stanza, C> Session<S, C> {
     /// The server has not replied in time, or the host has not bound.
     pub(super) fn on_no_reply(&mut self, now: Instant) {
         self.note_unanswered(1);
-        self.detach(None, now);
+        self.detach(Detach::NoReply, None, now);
     }
 
     /// `<resume/>` is not going to be replied to.
@@ -332,7 +350,7 @@ impl<S: Stanza, C> Session<S, C> {
         if before.is_some() && before == acked {
             self.end_stream(LastWords { write: None, error: None, reason: EndReason::Closed }, now);
         } else {
-            self.detach(None, now);
+            self.detach(Detach::AckTimeout, None, now);
         }
     }
 

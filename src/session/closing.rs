@@ -122,10 +122,11 @@ impl<S: Stanza, C> Session<S, C> {
         if until.is_some_and(|until| now < until) {
             return true;
         }
+        self.count_given_up(self.open_receipts());
         match &mut self.state {
             // The last `<a/>` or `<resumed/>` says it.
             State::Live(stream) => drop(stream.settle_all()),
-            State::Detached(session) => session.settle_all(),
+            State::Detached(session, _) => session.settle_all(),
             State::Closing(_) | State::Offline | State::Over => {}
         }
         false
@@ -183,7 +184,10 @@ impl<S: Stanza, C> Session<S, C> {
         }
         let ended = match mem::replace(&mut self.state, State::Over) {
             State::Live(stream) => Some(stream.end(reason)),
-            State::Detached(session) => Some(session.end(reason)),
+            State::Detached(session, away) => {
+                self.count_away(away);
+                Some(session.end(reason))
+            }
             State::Closing(closing) => Some(closing.end(reason)),
             State::Offline | State::Over => None,
         };
@@ -201,12 +205,16 @@ impl<S: Stanza, C> Session<S, C> {
         let backlog = mem::replace(&mut self.backlog, Backlog::new());
         let evicted = self.evicted.take().map(|evicted| evicted.into_returned()).unwrap_or_default();
         let (smid, h, unacked) = match ended {
-            Some(ended) => (ended.smid, ended.h, ended.unacked),
+            Some(ended) => {
+                self.count_ended(&ended);
+                (ended.smid, ended.h, ended.unacked)
+            }
             None => (None, Counter::ZERO, Undelivered::default()),
         };
         self.refuse_at_end(reason, h);
         self.verdict = None;
         let stanzas = Leftovers { evicted, unacked, waiting: backlog.into_waiting() };
+        crate::trace::ended(reason, h, stanzas.len());
         self.events.push_back(Event::Ended(Box::new(SessionEnded { reason, smid, h, stanzas })));
     }
 }

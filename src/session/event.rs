@@ -28,6 +28,17 @@ pub enum Event<S, C> {
     Refused(Refused<C>),
     /// The session goes on over a new connection.
     Resumed,
+    /// The session has lost its connection and waits to be resumed: a push service may wake the device. Only where
+    /// [`report_detached`](crate::Session::report_detached) is on, and once each time.
+    Detached {
+        /// How many stanzas its peer has not acknowledged.
+        unacked: usize,
+        /// How many more wait to be sent.
+        waiting: usize,
+    },
+    /// A stanza was [sent](crate::Session::send) while the session is detached. Only where
+    /// [`report_detached`](crate::Session::report_detached) is on, and once for each.
+    Queued,
     /// Server: the peer asks for stream management in its Bind 2 `<bind/>`: see [`Arrival::Enable`]. `<success/>` waits
     /// for it.
     Enable(EnableRequest),

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use minidom::Element;
 
+use super::tally::Before;
 use super::write::Front;
 use super::{Arrival, Event, NotNow, Parting, Session, State};
 use crate::detached::EndReason;
@@ -13,6 +14,7 @@ use crate::error::{Error, LastWords, Reaction};
 use crate::nonza::{Condition, Nonza};
 use crate::queue::Returned;
 use crate::stanza::Stanza;
+use crate::stats::Detach;
 use crate::stream::{Acked, Action, Inbound, Refusal};
 
 impl<S: Stanza, C> Session<S, C> {
@@ -24,7 +26,7 @@ impl<S: Stanza, C> Session<S, C> {
         let reads = match &self.state {
             State::Live(stream) => self.ending.is_some() || stream.reads() && self.unwritten.has_room(),
             State::Closing(_) => true,
-            State::Detached(_) | State::Offline | State::Over => false,
+            State::Detached(..) | State::Offline | State::Over => false,
         };
         reads && self.connection.is_some() && self.ending.as_ref().is_none_or(|ending| !ending.peer_closed)
     }
@@ -50,12 +52,15 @@ impl<S: Stanza, C> Session<S, C> {
         let (State::Live(stream), None) = (&mut self.state, &self.ending) else {
             return self.handle_last(&inbound, now);
         };
+        let returns_acknowledged = self.tally.as_ref().is_some_and(|tally| tally.returns_acknowledged);
         match inbound {
-            Inbound::Nonza(Nonza::Ack(h)) if !self.returns_acknowledged => {
-                // There is nothing in it to drop, and to find that out costs a call.
+            Inbound::Nonza(Nonza::Ack(h)) if !returns_acknowledged => {
+                let before = Before::of(stream);
+                // What comes most: there is nothing in it to drop, and to find that out costs a call.
                 mem::forget(inbound);
                 return match stream.take_ack(h, now) {
                     Ok(acked) => {
+                        self.count_ack(before, acked, now);
                         self.on_acknowledged(acked);
                         Ok(Arrival::Handled)
                     }
@@ -68,7 +73,8 @@ impl<S: Stanza, C> Session<S, C> {
             }
             _ => {}
         }
-        let result = if self.returns_acknowledged {
+        let before = returns_acknowledged.then(|| Before::of(stream));
+        let result = if returns_acknowledged {
             stream.handle_into(inbound, now, &mut Acknowledged { into: &mut self.events, are_wanted: true })
         } else {
             stream.handle(inbound, now)
@@ -81,6 +87,9 @@ impl<S: Stanza, C> Session<S, C> {
                 Ok(Arrival::Stanza(receipt))
             }
             Ok(Action::Acknowledged(acked)) => {
+                if let Some(before) = before {
+                    self.count_ack(before, acked, now);
+                }
                 self.on_acknowledged(acked);
                 Ok(Arrival::Handled)
             }
@@ -119,7 +128,7 @@ impl<S: Stanza, C> Session<S, C> {
                 }
             }
             Action::Enabled(_) => self.on_enabled(),
-            Action::Resumed(after) => self.on_resumed(after.is_some()),
+            Action::Resumed(after) => self.on_resumed(after.is_some(), now),
             Action::Failed(failed, ended) => self.on_failed(failed, *ended, now),
         }
         Arrival::Handled
@@ -132,28 +141,29 @@ impl<S: Stanza, C> Session<S, C> {
             Reaction::Later => return Err(NotNow),
             Reaction::Write(nonza) => self.unwritten.push(Front::Nonza(nonza)),
             Reaction::Close(last) => self.end_stream(last, now),
-            Reaction::Detach => self.detach(None, now),
+            Reaction::Detach => self.detach(Detach::AckTimeout, None, now),
         }
         Ok(Arrival::Handled)
     }
 
     /// While the session ends, acknowledgements count, and nothing else does: the last `<a/>` leaves out what comes now.
     fn handle_last(&mut self, inbound: &Inbound, now: Instant) -> Result<Arrival, NotNow> {
-        if matches!(self.state, State::Detached(_) | State::Offline | State::Over) {
+        if matches!(self.state, State::Detached(..) | State::Offline | State::Over) {
             return Err(NotNow);
         }
         if let (Inbound::StreamError { conflict: true }, Some(_)) = (inbound, &self.client) {
             self.events.push_back(Event::Conflict);
         }
         let Inbound::Nonza(Nonza::Ack(h)) = inbound else { return Ok(Arrival::Handled) };
-        let acknowledged = &mut Acknowledged { into: &mut self.events, are_wanted: self.returns_acknowledged };
+        let are_wanted = self.returns_acknowledged();
+        let acknowledged = &mut Acknowledged { into: &mut self.events, are_wanted };
         let covered = match &mut self.state {
             State::Live(stream) => stream.take_last(*h, now, acknowledged).then(|| stream.sent()),
             State::Closing(closing) => {
                 closing.handle_into(inbound, acknowledged);
                 (closing.acked() == *h).then(|| closing.sent())
             }
-            State::Detached(_) | State::Offline | State::Over => None,
+            State::Detached(..) | State::Offline | State::Over => None,
         };
         if let (Some(evicted), Some(sent)) = (&mut self.evicted, covered) {
             evicted.on_ack(*h, sent);
@@ -177,7 +187,7 @@ impl<S: Stanza, C> Session<S, C> {
             self.drop_connection();
             return self.advance(now);
         }
-        self.detach(None, now);
+        self.detach(Detach::Lost, None, now);
     }
 
     pub(super) fn drop_connection(&mut self) {

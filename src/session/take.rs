@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::inline::Success;
 use super::receive::Acknowledged;
+use super::tally::Away;
 use super::timers::after;
 use super::unbound::Unbound;
 use super::write::{Front, Unwritten};
@@ -18,6 +19,7 @@ use crate::nonza::{Condition, Nonza};
 use crate::queue::WrongH;
 use crate::smid::SmId;
 use crate::stanza::Stanza;
+use crate::stats::Detach;
 use crate::stream::{Disconnected, NotResumedWhy, Refusal, ResumeRequest, Resumption, StreamMgmt};
 use crate::stream_error::StreamError;
 
@@ -105,14 +107,14 @@ impl<S: Stanza, C> Session<S, C> {
     /// later. The other is refused with `conflict`.
     pub fn take(&mut self, taker: Taker<C>, now: Instant) {
         if let Some(refusal) = self.objection(&taker) {
-            self.events.push_back(Event::Refused(taker.refuse(refusal)));
-            return;
+            return self.tell_refused(taker.refuse(refusal));
         }
         // An earlier connection of the client may come last: its way to the session was longer.
-        if self.newest.is_some_and(|newest| taker.stream.is_before(newest)) {
+        let newest = &mut self.tally.get_or_insert_default().newest;
+        if newest.is_some_and(|newest| taker.stream.is_before(newest)) {
             return self.refuse_for_another(taker);
         }
-        self.newest = Some(taker.stream.serial());
+        *newest = Some(taker.stream.serial());
         if let Some(earlier) = self.waiter.take() {
             self.refuse_for_another(earlier.taker);
         }
@@ -129,7 +131,7 @@ impl<S: Stanza, C> Session<S, C> {
         if let Some(connection) = self.connection.take() {
             let last = LastWords { write: None, error: Some(StreamError::Conflict), reason: EndReason::Replaced };
             self.events.push_back(Event::Left { connection, parting: Parting::Say(last) });
-            self.detach_state(now);
+            self.detach_state(Detach::TakenOver, now);
         }
         self.advance(now);
     }
@@ -146,7 +148,7 @@ impl<S: Stanza, C> Session<S, C> {
         }
         let queue = match &self.state {
             State::Live(stream) => stream.check_h(taker.request.h()),
-            State::Detached(session) => session.check_h(taker.request.h()),
+            State::Detached(session, _) => session.check_h(taker.request.h()),
             State::Closing(_) | State::Offline | State::Over => Ok(()),
         };
         queue.err().map(Refusal::WrongH)
@@ -157,7 +159,7 @@ impl<S: Stanza, C> Session<S, C> {
         match &self.state {
             _ if self.ending.is_some() => None,
             State::Live(stream) => stream.unresumable(),
-            State::Detached(session) => session.is_expired(taker.request.at()).then_some(EndReason::Expired),
+            State::Detached(session, _) => session.is_expired(taker.request.at()).then_some(EndReason::Expired),
             State::Closing(_) | State::Offline | State::Over => None,
         }
     }
@@ -171,14 +173,13 @@ impl<S: Stanza, C> Session<S, C> {
                 (_, Some(h)) => Refusal::StaleH(h),
                 (_, None) => Refusal::NotFound,
             };
-            self.events.push_back(Event::Refused(waiter.taker.refuse(refusal)));
+            self.tell_refused(waiter.taker.refuse(refusal));
         }
     }
 
     /// Another connection gets the session.
     fn refuse_for_another(&mut self, taker: Taker<C>) {
-        let refused = taker.refuse(Refusal::Because(Condition::Conflict));
-        self.events.push_back(Event::Refused(refused));
+        self.tell_refused(taker.refuse(Refusal::Because(Condition::Conflict)));
     }
 
     pub(super) fn advance_waiter(&mut self, now: Instant) {
@@ -187,12 +188,12 @@ impl<S: Stanza, C> Session<S, C> {
             return;
         }
         let Some(waiter) = self.waiter.take() else { return };
-        let State::Detached(session) = mem::replace(&mut self.state, State::Over) else { return };
+        let State::Detached(session, away) = mem::replace(&mut self.state, State::Over) else { return };
         let Taker { stream, request, connection } = waiter.taker;
         let mut engine = stream.engine();
         let request = engine.adopt_request(request);
         let mut events = VecDeque::new();
-        let mut acknowledged = Acknowledged { into: &mut events, are_wanted: self.returns_acknowledged };
+        let mut acknowledged = Acknowledged { into: &mut events, are_wanted: self.returns_acknowledged() };
         match engine.accept_resume_into(request, session, now, &mut acknowledged) {
             Ok(Resumption { write, after }) => {
                 match stream.is_inline() {
@@ -202,18 +203,20 @@ impl<S: Stanza, C> Session<S, C> {
                 self.unwritten.push(Front::Flush);
                 self.state = State::Live(engine);
                 self.connection = Some(connection);
+                self.count_away(away);
+                self.count_resumed(now);
                 self.events.push_back(Event::Resumed);
                 self.events.append(&mut events);
                 self.start_resending(after.is_some());
             }
             // The client's `h` was right when it asked, and the session has not changed since.
             Err(not) => {
-                self.state = State::Detached(not.session);
+                self.state = State::Detached(not.session, away);
                 let failed = match not.why {
                     NotResumedWhy::Refused { write, .. } => write,
                     _ => Refusal::Because(Condition::InternalServerError).into_failed(),
                 };
-                self.events.push_back(Event::Refused(stream.into_refused(connection, failed)));
+                self.tell_refused(stream.into_refused(connection, failed));
             }
         }
     }
@@ -228,18 +231,18 @@ impl<S: Stanza, C> Session<S, C> {
     }
 
     /// The present connection is gone, and the stream with it.
-    pub(super) fn detach(&mut self, last: Option<LastWords>, now: Instant) {
+    pub(super) fn detach(&mut self, why: Detach, last: Option<LastWords>, now: Instant) {
         if let Some(connection) = self.connection.take() {
             let parting = last.map_or(Parting::Drop, Parting::Say);
             self.events.push_back(Event::Left { connection, parting });
         }
         if self.client.is_some() {
-            return self.detach_client(now);
+            return self.detach_client(why, now);
         }
         let State::Live(stream) = &self.state else { return };
         match stream.unresumable() {
             Some(reason) => self.start_ending(LastWords { write: None, error: None, reason }, now),
-            None => self.detach_state(now),
+            None => self.detach_state(why, now),
         }
     }
 
@@ -254,12 +257,15 @@ impl<S: Stanza, C> Session<S, C> {
     }
 
     /// A resumable stream becomes a detached session.
-    pub(super) fn detach_state(&mut self, now: Instant) {
+    pub(super) fn detach_state(&mut self, why: Detach, now: Instant) {
         self.forget_stream();
         self.backlog.rest();
         let State::Live(stream) = mem::replace(&mut self.state, State::Over) else { return };
         match stream.disconnect(now) {
-            Disconnected::Resumable(session) => self.state = State::Detached(session),
+            Disconnected::Resumable(session) => {
+                self.state = State::Detached(session, Away { at: now, why });
+                self.tell_detached();
+            }
             // Its host has asked whether it is resumable.
             Disconnected::Ended(ended) => self.say_ended(ended.reason, Some(ended)),
         }

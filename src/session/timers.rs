@@ -76,7 +76,9 @@ impl<S: Stanza, C> Session<S, C> {
             State::Live(stream) => stream.poll_timeout(),
             // A client that asks in time does not lose its session to a slow host. And a client asks however late it is:
             // it may still learn how much the server has handled.
-            State::Detached(session) => session.deadline().filter(|_| self.waiter.is_none() && self.client.is_none()),
+            State::Detached(session, _) => {
+                session.deadline().filter(|_| self.waiter.is_none() && self.client.is_none())
+            }
             State::Closing(_) | State::Offline | State::Over => None,
         };
         let reply = self.client.as_ref().and_then(|client| client.reply_until);
@@ -96,7 +98,10 @@ impl<S: Stanza, C> Session<S, C> {
         {
             match write {
                 Some(Nonza::AckRequest) => self.unwritten.request = true,
-                Some(failed) => self.reply_to_enable(failed),
+                Some(failed) => {
+                    self.count_dropped_request();
+                    self.reply_to_enable(failed);
+                }
                 None => {}
             }
             self.tell_hearing(now);
@@ -124,7 +129,7 @@ impl<S: Stanza, C> Session<S, C> {
                     };
                 }
             }
-            State::Detached(session) if is_due(session.deadline()) && self.client.is_none() => {
+            State::Detached(session, _) if is_due(session.deadline()) && self.client.is_none() => {
                 return self.start_ending(LastWords { write: None, error: None, reason: EndReason::Expired }, now);
             }
             _ => {}

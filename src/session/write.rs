@@ -171,8 +171,12 @@ impl<S: Stanza, C> Session<S, C> {
         let write = match next {
             Next::Front(front) => front.into(),
             Next::Ack(ack) => Write::Nonza(ack),
-            Next::AckRequest => Write::Nonza(Nonza::AckRequest),
+            Next::AckRequest => {
+                self.count_request();
+                Write::Nonza(Nonza::AckRequest)
+            }
             Next::Resent => {
+                self.count_resent();
                 let unwritten = &mut self.unwritten;
                 let (State::Live(stream), Some(number)) = (&self.state, unwritten.resend) else { return None };
                 let queued = stream.queued(number)?;
@@ -298,6 +302,7 @@ impl<S: Stanza, C> Session<S, C> {
     /// Stanzas have left the buffer; the one that is written next, too, if it is larger than the whole buffer.
     #[cold]
     fn on_evicted(&mut self, mut evicted: Undelivered<S>, number: Option<Counter>, late: Option<Instant>) -> Next {
+        self.count_evicted(evicted.len());
         let kept = self.evicted.get_or_insert_with(|| Box::new(Evicted::new()));
         let newest = evicted.take_newest(number);
         kept.keep(evicted, self.config.evicted_max_bytes);

@@ -49,6 +49,10 @@ impl<S: Stanza> Closing<S> {
         self.traffic.queue.check(*h).map_or(0, |checked| self.traffic.queue.acknowledge_into(checked, into))
     }
 
+    pub(crate) fn traffic(&self) -> &Traffic<S> {
+        &self.traffic
+    }
+
     pub(crate) fn smid(&self) -> Option<&SmId> {
         self.smid.as_ref()
     }

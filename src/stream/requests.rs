@@ -87,6 +87,15 @@ impl<S: Stanza> StreamMgmt<S> {
         None
     }
 
+    /// When the oldest `<r/>` went out that is unanswered.
+    #[inline]
+    pub(crate) fn asked_at(&self) -> Option<Instant> {
+        match self.requests.state {
+            State::Awaiting(awaited) => Some(awaited.since),
+            State::Idle | State::DueAt(_) => None,
+        }
+    }
+
     /// Says whether the host reads what the peer writes. While it does not, an acknowledgement may lie unread, and the
     /// times in which the peer has to answer and to make room stand still. Every stream starts with a host that reads.
     pub fn hearing(&mut self, on: bool, now: Instant) {

@@ -378,7 +378,7 @@ impl<S: Stanza> StreamMgmt<S> {
     }
 }
 
-/// What stops a resumption.
+/// What is in the way of a resumption.
 enum Obstacle {
     Foreign,
     ReceiptsOpen,

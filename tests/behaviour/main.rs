@@ -44,6 +44,7 @@ mod receipts {
 mod requests {
     mod frequency;
     mod held_back;
+    mod nonzas;
     mod unanswered;
 }
 mod resumption {
@@ -64,8 +65,8 @@ mod syntax {
     mod values;
 }
 mod take_over {
+    mod asking;
     mod failing;
-    mod requested;
 }
 mod timers {
     mod hearing;

@@ -3,6 +3,7 @@
 mod ending;
 mod replies;
 mod resuming;
+mod stats;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -4,6 +4,8 @@ mod active;
 mod backlog;
 mod bad_input;
 mod closing;
+mod push;
+mod stats;
 mod take;
 mod timeouts;
 mod writing;
@@ -20,7 +22,7 @@ use xmpp_sm::{
 
 pub const OWNER: &str = "juliet@example.com";
 
-pub fn secs(seconds: u64) -> Duration {
+pub const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
@@ -46,6 +48,11 @@ pub enum Said {
     Closed(u32),
     Refused(u32, String),
     Resumed,
+    Detached {
+        unacked: usize,
+        waiting: usize,
+    },
+    Queued,
     Acknowledged(String),
     Ended(SessionEnded<Bytes>),
 }
@@ -190,6 +197,8 @@ fn said(event: Event<Bytes, u32>) -> Said {
         }
         Event::Refused(refused) => Said::Refused(refused.connection, refused.failed.iter().map(short).collect()),
         Event::Resumed => Said::Resumed,
+        Event::Detached { unacked, waiting } => Said::Detached { unacked, waiting },
+        Event::Queued => Said::Queued,
         Event::Acknowledged(returned) => Said::Acknowledged(String::from_utf8(returned.stanza.to_vec()).unwrap()),
         Event::Ended(ended) => Said::Ended(*ended),
         other => panic!("a server's session does not say this: {other:?}"),

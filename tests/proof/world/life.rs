@@ -70,7 +70,7 @@ impl Pair {
     pub fn ended(&mut self, cx: &mut Shared, side: Side, session: u16, ended: Ended<Msg>, why: EndReason) -> Checked {
         let Session { smid: number, registration, retired, halves } = &mut self.sessions[usize::from(session)];
         let half = &mut halves[side.index()];
-        let Ended { reason, smid: of, h, open_receipts, unacked } = ended;
+        let Ended { reason, smid: of, h, open_receipts, unacked, .. } = ended;
         let wanted = (why, half.in_counter(half.h), half.open());
         ensure!((reason, h, open_receipts) == wanted, "({reason:?}, h {h}, {open_receipts} open), not {wanted:?}");
         half.returned(unacked, None)?;

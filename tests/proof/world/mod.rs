@@ -2,12 +2,14 @@
 //! as the documentation says, with a ledger beside it that knows what must come of every step.
 
 mod arrive;
+mod asking;
 mod bytes;
 mod can;
 mod check;
 mod debug;
 mod drain;
 pub mod event;
+mod flow;
 pub mod ledger;
 mod life;
 mod link;
@@ -15,10 +17,8 @@ mod pair;
 mod print;
 mod probe;
 mod registry;
-mod requests;
 mod resume;
 pub mod setting;
-mod traffic;
 pub mod worlds;
 
 use std::time::{Duration, Instant};

@@ -21,7 +21,7 @@ impl Net {
                 return;
             }
         }
-        panic!("the peers are never quiet");
+        panic!("the peers do not come to rest");
     }
 
     /// Delivers the next so many pieces that this side has written.

@@ -1,0 +1,112 @@
+//! What an operator sees of a session: how much went through it, what waits, and why it was disconnected.
+
+use std::time::Duration;
+
+use crate::counter::Counter;
+
+/// What a session has done and what it holds, as plain data. It is counted always; [`Session::stats`](crate::Session::stats) returns
+/// it, after the end, too.
+///
+/// | question | where to look |
+/// | --- | --- |
+/// | Where did the message go? | It was acknowledged ([`acked`](Self::acked)), or the client has not answered for it yet ([`unacked`](Self::unacked)), or it was not written ([`waiting`](Self::waiting)), or it left the buffer ([`evicted`](Self::evicted)). At the end all but the first come back in [`SessionEnded`](crate::SessionEnded), with how far each came |
+/// | Why was I disconnected? | [`detached_why`](Self::detached_why); at the end [`SessionEnded::reason`](crate::SessionEnded::reason) |
+/// | Why does `h` stand still? | [`oldest_open`](Self::oldest_open) is old: the host has not settled that receipt |
+/// | Why the ping-pong of `<r/>` and `<a/>`? | [`ack_requests`](Self::ack_requests) beside [`sent`](Self::sent): see [`AckFreq`](crate::AckFreq) |
+///
+/// Numbers of what has happened go up only and begin at 0 with the session, whatever its connections. A client's session
+/// counts on when a refused session is followed by another. Times are exact to the microsecond.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Stanzas for the peer that were written, and counted by stream management.
+    pub sent: u64,
+    /// How many of them the peer has acknowledged.
+    pub acked: u64,
+    /// How many are not acknowledged, and still in the buffer.
+    pub unacked: usize,
+    /// The most that ever were.
+    pub unacked_max: usize,
+    /// The bytes of those that are now.
+    pub unacked_bytes: usize,
+    /// Stanzas that wait to be written.
+    pub waiting: usize,
+    /// Their bytes.
+    pub waiting_bytes: usize,
+    /// Stanzas that were written once more after a resumption.
+    pub resent: u64,
+    /// Stanzas that left the buffer before they were acknowledged.
+    pub evicted: u64,
+
+    /// `<r/>` that were written.
+    pub ack_requests: u64,
+    /// `<a/>` that came as answers. An answer may be for several requests.
+    pub ack_answers: u64,
+    /// The time from the oldest unanswered `<r/>` to its `<a/>`: that of the last answer.
+    pub ack_time_last: Duration,
+    /// That of the slowest answer.
+    pub ack_time_max: Duration,
+    /// That of all answers together. Divided by [`ack_answers`](Self::ack_answers) it is the mean.
+    pub ack_time_sum: Duration,
+
+    /// How many stanzas of the peer were handled.
+    pub h: Counter,
+    /// Delivered stanzas that the host has not settled.
+    pub open_receipts: usize,
+    /// How long the oldest of them has been open. `None`: there is none.
+    pub oldest_open: Option<Duration>,
+    /// Receipts that the session could not wait for any longer: it has settled their stanzas.
+    pub receipts_given_up: u64,
+    /// Requests of the peer that the host has not answered in
+    /// [`request_timeout`](crate::Config::request_timeout): their tokens were dropped.
+    pub requests_dropped: u64,
+
+    /// How often the session has lost its stream, and lived on.
+    pub detached: u64,
+    /// Why it did so the last time.
+    pub detached_why: Option<Detach>,
+    /// How long it has been without a stream now. `None`: it has one, or is over.
+    pub detached_for: Option<Duration>,
+    /// How often it was resumed.
+    pub resumed: u64,
+    /// How long it had been without a stream when it was resumed last.
+    pub resumed_after: Duration,
+    /// The longest such time.
+    pub resumed_after_max: Duration,
+    /// All such times together.
+    pub resumed_after_sum: Duration,
+    /// Connections that asked for the session, and did not get it.
+    pub refused: u64,
+}
+
+/// Why a session lost its stream, and lived on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Detach {
+    /// The host said that the connection was [lost](crate::Session::lost).
+    Lost,
+    /// The peer left an `<r/>` unanswered for [`ack_timeout`](crate::Config::ack_timeout).
+    AckTimeout,
+    /// Its client is back, on another connection.
+    TakenOver,
+    /// A client: the server closed the stream.
+    Closed,
+    /// A client: the server ended the stream with an error.
+    StreamError,
+    /// A client: the server did not reply in [`reply_timeout`](crate::Config::reply_timeout), or no resource was bound.
+    NoReply,
+}
+
+impl Detach {
+    /// Returns the name of this, as it is in the documentation.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lost => "Lost",
+            Self::AckTimeout => "AckTimeout",
+            Self::TakenOver => "TakenOver",
+            Self::Closed => "Closed",
+            Self::StreamError => "StreamError",
+            Self::NoReply => "NoReply",
+        }
+    }
+}

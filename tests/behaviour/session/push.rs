@@ -1,0 +1,77 @@
+//! What a push service has to know, once each.
+
+use xmpp_sm::Config;
+
+use super::{Host, Said, secs};
+
+fn host() -> Host {
+    let mut host = Host::new(Config::default());
+    host.session.report_detached(true);
+    host
+}
+
+const DROPPED: Said = Said::Dropped(1);
+
+#[test]
+fn it_is_told_once_that_a_session_is_detached_and_once_of_each_stanza() {
+    let mut host = host();
+    host.send("<a/>");
+    host.send("<b/>");
+    assert_eq!(host.said(), [], "there is a connection");
+    host.written();
+    host.send("<c/>");
+    host.lost();
+    assert_eq!(host.said(), [DROPPED, Said::Detached { unacked: 2, waiting: 1 }]);
+    host.lost();
+    host.wait(secs(60));
+    assert_eq!(host.said(), []);
+    host.send("<d/>");
+    assert_eq!(host.said(), [Said::Queued]);
+    host.send("<e/>");
+    assert_eq!(host.said(), [Said::Queued]);
+
+    host.take(2, 0);
+    host.written();
+    assert_eq!(host.said(), [Said::Resumed]);
+    host.lost();
+    assert_eq!(host.said(), [Said::Dropped(2), Said::Detached { unacked: 5, waiting: 0 }], "once each time");
+}
+
+#[test]
+fn where_it_is_off_nothing_is_said() {
+    for on in [false, true] {
+        let mut host = host();
+        host.session.report_detached(on);
+        host.lost();
+        host.send("<a/>");
+        assert_eq!(host.said().len(), if on { 3 } else { 1 });
+    }
+}
+
+/// The device is awake: its client has come.
+#[test]
+fn a_session_that_is_taken_over_is_not_reported() {
+    let mut host = host();
+    let receipt = host.receive();
+    host.take(2, 0);
+    host.send("<a/>");
+    let said = host.said();
+    assert!(matches!(&said[..], [Said::Parted(1, words)] if words == "conflict"), "{said:?}");
+    host.settle(receipt);
+    assert_eq!(host.said(), [Said::Resumed]);
+}
+
+#[test]
+fn whoever_wakes_a_device_can_give_it_time() {
+    let mut host = Host::new(Config::default().resume_timeout(Some(secs(600))));
+    host.lost();
+    host.wait(secs(590));
+    assert!(host.session.set_deadline(Some(host.now + secs(300))));
+    host.wait(secs(290));
+    host.take(2, 0);
+    assert_eq!(host.written(), "| <resumed previd='sm-1' h='0'/> |", "it has no place for the time");
+    // Of the next loss the client knows what `<enabled max>` has said.
+    host.lost();
+    assert_eq!(host.session.deadline(), Some(host.now + secs(600)));
+    assert!(host.session.stats(host.now).detached == 2);
+}

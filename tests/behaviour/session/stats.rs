@@ -1,0 +1,156 @@
+//! What is counted of a session: where a stanza went, and why the stream was lost.
+
+use xmpp_sm::{Arrival, Config, Detach, Enable, EndReason, Nonza, OnFull, Stats};
+
+use super::{Host, n, secs};
+
+impl Host {
+    fn stats(&self) -> Stats {
+        self.session.stats(self.now)
+    }
+}
+
+#[test]
+fn it_is_told_where_each_stanza_is() {
+    let mut host = Host::new(Config::default());
+    let where_they_are = |host: &Host| {
+        let stats = host.stats();
+        ([stats.sent, stats.acked], [stats.unacked, stats.waiting, stats.unacked_max])
+    };
+    assert_eq!(where_they_are(&host), ([0, 0], [0, 0, 0]));
+    ["<a/>", "<b/>", "<c/>"].into_iter().for_each(|stanza| host.send(stanza));
+    assert_eq!(where_they_are(&host), ([0, 0], [0, 3, 0]));
+    assert_eq!(host.stats().waiting_bytes, 12);
+    host.written();
+    assert_eq!(where_they_are(&host), ([3, 0], [3, 0, 3]));
+    host.ack(2);
+    assert_eq!(where_they_are(&host), ([3, 2], [1, 0, 3]));
+    assert_eq!((host.stats().unacked_bytes, host.stats().waiting_bytes), (4, 0));
+
+    host.lost();
+    host.send("<d/>");
+    assert_eq!(where_they_are(&host), ([3, 2], [1, 1, 3]));
+    host.take(2, 2);
+    assert_eq!(host.stats().resent, 0, "it is not written yet");
+    host.written();
+    assert_eq!((where_they_are(&host), host.stats().resent), (([4, 2], [2, 0, 3]), 1));
+
+    host.session.close(EndReason::Closed, None, host.now);
+    host.written();
+    host.ack(3);
+    host.session.peer_closed(host.now);
+    assert_eq!(host.ended().stanzas.len(), 1);
+    assert_eq!(where_they_are(&host), ([4, 3], [0, 0, 3]), "after the end, too");
+}
+
+#[test]
+fn requests_and_the_time_of_their_answers() {
+    let mut host = Host::new(Config::default());
+    for (time, stanzas) in [(2, 1), (7, 2), (4, 3)] {
+        host.send("<a/>");
+        host.written();
+        host.pass(secs(time));
+        host.ack(stanzas);
+        assert_eq!(host.stats().ack_time_last, secs(time));
+    }
+    host.ack(3);
+    let stats = host.stats();
+    assert_eq!((stats.ack_requests, stats.ack_answers), (3, 3), "one came of its own accord");
+    assert_eq!((stats.ack_time_max, stats.ack_time_sum), (secs(7), secs(13)));
+    // One answer for two requests is measured from the first.
+    host.send("<b/>");
+    host.written();
+    host.pass(secs(1));
+    host.send("<c/>");
+    host.written();
+    host.pass(secs(1));
+    host.ack(5);
+    let stats = host.stats();
+    assert_eq!((stats.ack_requests, stats.ack_answers, stats.ack_time_last), (5, 4, secs(2)));
+}
+
+#[test]
+fn how_long_it_was_away() {
+    let mut host = Host::new(Config::default());
+    assert_eq!((host.stats().detached_for, host.stats().detached_why), (None, None));
+    for (connection, away) in [(2, 30), (3, 50), (4, 10)] {
+        host.lost();
+        host.pass(secs(away));
+        assert_eq!(host.stats().detached_for, Some(secs(away)));
+        host.take(connection, 0);
+        let stats = host.stats();
+        assert_eq!((stats.detached_for, stats.resumed_after), (None, secs(away)));
+    }
+    let stats = host.stats();
+    assert_eq!((stats.detached, stats.resumed, stats.refused), (3, 3, 0));
+    assert_eq!((stats.resumed_after_max, stats.resumed_after_sum), (secs(50), secs(90)));
+}
+
+#[test]
+fn why_the_stream_was_lost() {
+    let mut host = Host::new(Config::default());
+    host.lost();
+    assert_eq!(host.stats().detached_why, Some(Detach::Lost));
+
+    let mut host = Host::new(Config::default());
+    host.take(2, 0);
+    let stats = host.stats();
+    assert_eq!((stats.detached_why, stats.detached, stats.resumed), (Some(Detach::TakenOver), 1, 1));
+
+    let mut host = Host::new(Config::default().ack_timeout(Some(secs(60))));
+    host.send("<a/>");
+    host.written();
+    host.wait(secs(70));
+    assert_eq!(host.stats().detached_why, Some(Detach::AckTimeout));
+    let mut host = Host::new(Config::default());
+    host.session.peer_closed(host.now);
+    assert_eq!(host.stats().detached_why, None, "it is over, and that is told by its end");
+}
+
+#[test]
+fn what_the_host_owes_and_what_it_has_dropped() {
+    let mut host = Host::new(Config::default().settle_timeout(secs(5)));
+    let _first = host.receive();
+    host.pass(secs(3));
+    let second = host.receive();
+    let stats = host.stats();
+    assert_eq!((stats.open_receipts, stats.oldest_open, stats.h), (2, Some(secs(3)), 0.into()));
+    host.settle(second);
+    host.lost();
+    host.take(2, 0);
+    host.wait(secs(10));
+    let stats = host.stats();
+    assert_eq!((stats.receipts_given_up, stats.open_receipts, stats.h), (1, 0, 2.into()));
+    assert_eq!((stats.oldest_open, stats.resumed_after), (None, secs(5)));
+
+    let mut host = Host::bound(Config::default().request_timeout(secs(5)));
+    let Ok(Arrival::Enable(_dropped)) = host.handle(Nonza::Enable(Enable { resume: true, max: None })) else {
+        panic!()
+    };
+    host.wait(secs(10));
+    assert_eq!(host.stats().requests_dropped, 1);
+}
+
+#[test]
+fn what_left_the_buffer_and_who_was_refused() {
+    let mut host = Host::new(Config::default().buffer_max(n(2)).on_full(OnFull::EvictOldest));
+    (0..5).for_each(|_| host.send("<a/>"));
+    host.written();
+    let stats = host.stats();
+    assert_eq!((stats.sent, stats.unacked, stats.evicted), (5, 2, 3));
+
+    let mut host = Host::new(Config::default());
+    let stranger = host.taker_of("romeo@example.net", "sm-1", 2, 0);
+    host.session.take(stranger, host.now);
+    host.take(3, 17);
+    assert_eq!((host.stats().refused, host.stats().detached), (2, 0));
+}
+
+#[test]
+fn without_stream_management_nothing_is_counted() {
+    let mut host = Host::bound(Config::default());
+    host.send("<a/>");
+    host.written();
+    host.lost();
+    assert_eq!(host.stats(), Stats::default());
+}
