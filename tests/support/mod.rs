@@ -35,7 +35,7 @@ pub fn asking_every(stanzas: u32) -> Config {
     Config::default().ack_freq(AckFreq::Every(NonZeroU32::new(stanzas).expect("not zero")))
 }
 
-pub fn secs(seconds: u64) -> Duration {
+pub const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 

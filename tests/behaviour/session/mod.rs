@@ -10,7 +10,6 @@ mod take;
 mod timeouts;
 mod writing;
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,15 +19,9 @@ use xmpp_sm::{
     SessionEnded, SmId, StreamError, Taker, Unbound, Write,
 };
 
+pub use crate::support::{secs, stanzas as n};
+
 pub const OWNER: &str = "juliet@example.com";
-
-pub const fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
-
-pub fn n(number: u32) -> NonZeroU32 {
-    NonZeroU32::new(number).expect("not zero")
-}
 
 /// A session whose connections are named by numbers, and a clock.
 pub struct Host {
