@@ -1,6 +1,7 @@
 //! What the repository says about itself is so: which file uses which, the functions and tests that pages name,
-//! where their links lead, and that every public item leads to an example.
+//! where their links lead, that every public item leads to an example, and names that have been given up for better ones.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -177,4 +178,56 @@ fn what_an_account_can_cost_is_the_same_on_both_pages() {
         let is_there = security.iter().any(|other| other[0] == what && other[1] == row[2]);
         assert!(is_there, "SECURITY.md has no row like {row:?}");
     }
+}
+
+/// Names that stood for several things or for nothing that a reader knows, each with its better one.
+const GIVEN_UP: [(&str, &str); 24] = [
+    ("Unanswered", "RequestPending, AwaitingServer"),
+    ("WhyNot", "NotRecordedWhy"),
+    ("QueueFull", "NotRecordedWhy"),
+    ("note_answer", "on_ack"),
+    ("take_h", "on_ack"),
+    ("forget_request", "drop the token"),
+    ("go_on", "advance, continue_login"),
+    ("give_up", "settle_without_receipt"),
+    ("give_session_up", "end_session"),
+    ("give_back", "shrink"),
+    ("was_blocked", "hearing"),
+    ("start_anew", "hearing"),
+    ("IntoUnacked", "Undelivered"),
+    ("WhyRefused", "NotResumedWhy"),
+    ("ResumeError", "NotResumed"),
+    ("ReceiptsPending", "ReceiptsOpen"),
+    ("OtherStream", "Foreign"),
+    ("OtherSession", "Foreign"),
+    ("Sid", "Handle"),
+    ("fading", "stale"),
+    ("bury", "remove"),
+    ("in the way", "say what stops it"),
+    ("come to rest", "settled"),
+    ("What comes most", "drop it"),
+];
+
+/// Whether the name stands there as a word of its own.
+fn has_word(text: &str, name: &str) -> bool {
+    let is_letter = |letter: char| letter.is_alphanumeric() || letter == '_';
+    text.match_indices(name)
+        .any(|(start, _)| !text[..start].ends_with(is_letter) && !text[start + name.len()..].starts_with(is_letter))
+}
+
+#[test]
+fn names_that_were_given_up_do_not_come_back() {
+    let sources = ["src", "examples", "tests", "benches", "fuzz"].map(|dir| files(dir, &["rs", "md"])).concat();
+    let mut found = BTreeSet::new();
+    for file in sources.iter().filter(|file| !file.ends_with("tests/repository.rs")) {
+        let text = read(file);
+        for (name, better) in GIVEN_UP.iter().filter(|(name, _)| has_word(&text, name)) {
+            found.insert(format!("{}: {name}, better: {better}", short(file)));
+        }
+        let name = file.file_name().expect("a name").to_string_lossy();
+        if ["handled.rs", "asking.rs", "flow.rs", "action.rs"].contains(&&*name) {
+            found.insert(format!("{}: the name says nothing", short(file)));
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
 }

@@ -48,7 +48,7 @@ pub async fn serve(tcp: TcpStream, server: Arc<Server>) {
 }
 
 /// A client does not get the session that it asked for.
-pub fn go_on(Refused { stream, connection, failed }: Refused<Box<Connection>>, server: Arc<Server>) {
+pub fn continue_login(Refused { stream, connection, failed }: Refused<Box<Connection>>, server: Arc<Server>) {
     let mut login = Login { server, stream, connection };
     failed.iter().for_each(|failed| login.write(failed));
     tokio::spawn(login.run());

@@ -11,7 +11,7 @@ use xmpp_sm::{AckFreq, Config, OnFull, StaleH};
 
 use super::sasl::{Account, MECHANISMS};
 
-/// Stanzas of a client that may be on their way at once; more are not read until some have come to rest.
+/// Stanzas of a client that may be on their way at once; more are not read until some are settled.
 pub const MAX_OPEN: u32 = 1000;
 
 /// A small XMPP server whose streams can be resumed. Everything is kept in memory.

@@ -72,7 +72,7 @@ pub async fn bind(
 
 /// Sends a connection to the session that it asks for. If there is none, its login goes on.
 pub fn hand_over(taker: Taker<Box<Connection>>, server: &Arc<Server>) {
-    resume(taker, server).into_iter().for_each(|refused| login::go_on(refused, server.clone()));
+    resume(taker, server).into_iter().for_each(|refused| login::continue_login(refused, server.clone()));
 }
 
 /// Sends a connection to the session that it asks for. `Some`: there is none.
@@ -106,7 +106,7 @@ impl Host {
                     Event::Left { connection, parting } => self.part(connection, parting),
                     Event::Resumed => self.server.router.set_connected(self.id, &self.jid, true),
                     Event::Enable(request) => self.enable(request, &mut session),
-                    Event::Refused(refused) => login::go_on(refused, self.server.clone()),
+                    Event::Refused(refused) => login::continue_login(refused, self.server.clone()),
                     Event::Ended(ended) => return self.over(*ended, mailbox),
                     _ => {}
                 }

@@ -149,7 +149,7 @@ impl<S: Stanza, C> Session<S, C> {
             return;
         }
         if self.client.as_ref().is_some_and(|client| !client.may_resume()) {
-            self.give_session_up();
+            self.end_session();
         }
         let until = self.client.as_ref().and_then(|client| client.settle_until);
         if self.is_settling(until, now) {
@@ -273,7 +273,7 @@ impl<S: Stanza, C> Session<S, C> {
     }
 
     /// The session is not asked for any more; its stanzas wait for the next one.
-    fn give_session_up(&mut self) {
+    fn end_session(&mut self) {
         match mem::replace(&mut self.state, State::Offline) {
             State::Detached(mut session, away) => {
                 self.count_away(away);

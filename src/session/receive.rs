@@ -56,7 +56,7 @@ impl<S: Stanza, C> Session<S, C> {
         match inbound {
             Inbound::Nonza(Nonza::Ack(h)) if !returns_acknowledged => {
                 let before = Before::of(stream);
-                // What comes most: there is nothing in it to drop, and to find that out costs a call.
+                // There is nothing in it to drop, and to find that out costs a call.
                 mem::forget(inbound);
                 return match stream.take_ack(h, now) {
                     Ok(acked) => {

@@ -378,7 +378,7 @@ impl<S: Stanza> StreamMgmt<S> {
     }
 }
 
-/// What is in the way of a resumption.
+/// What stops a resumption.
 enum Obstacle {
     Foreign,
     ReceiptsOpen,

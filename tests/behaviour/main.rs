@@ -65,8 +65,8 @@ mod syntax {
     mod values;
 }
 mod take_over {
-    mod asking;
     mod failing;
+    mod requested;
 }
 mod timers {
     mod hearing;

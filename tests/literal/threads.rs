@@ -138,7 +138,7 @@ fn serve(mut session: Session<String, Pipe>, (me, mailbox): &Mailbox, host: &Arc
                 Event::Left { connection, parting: Parting::Say(last) } => {
                     last.error.into_iter().for_each(|error| connection.write(&error.to_string()));
                 }
-                Event::Refused(refused) => host.go_on(refused),
+                Event::Refused(refused) => host.continue_login(refused),
                 Event::Bind(token) => {
                     session.connection().into_iter().for_each(|pipe| pipe.write(BIND));
                     binding = Some(token);
@@ -186,7 +186,7 @@ fn serve(mut session: Session<String, Pipe>, (me, mailbox): &Mailbox, host: &Arc
 }
 
 impl Host {
-    fn go_on(self: &Arc<Self>, refused: Refused<Pipe>) {
+    fn continue_login(self: &Arc<Self>, refused: Refused<Pipe>) {
         refused.failed.iter().for_each(|failed| refused.connection.write(&failed.to_string()));
         self.listen(refused.stream, refused.connection);
     }
@@ -207,7 +207,7 @@ impl Host {
                     let found = self.store.lookup(taker.previd(), OWNER, Instant::now()).expect("a store in memory");
                     return match found.session() {
                         Ok(found) => drop(found.handle.send(Mail::Take(taker))),
-                        Err(why) => self.go_on(taker.refuse(why)),
+                        Err(why) => self.continue_login(taker.refuse(why)),
                     };
                 }
                 _ => {}

@@ -75,7 +75,7 @@ async fn what_has_waited_is_handed_out_as_there_is_room() {
     assert_eq!(numbers(&received), all(COUNT + 2));
 }
 
-/// Without acknowledgements nothing else than the connection is in the way.
+/// Without acknowledgements only the connection holds it up.
 #[tokio::test]
 async fn what_has_waited_comes_without_stream_management_too() {
     let server = start(&["--backlog-max=5", "--on-full=end"]).await;

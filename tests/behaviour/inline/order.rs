@@ -56,7 +56,7 @@ fn a_connection_that_comes_back_later_is_bound_in_the_same_success() {
     let taker = stream.take(request, super::stage::Conn::default()).unwrap();
     let refused = taker.refuse(Refusal::NotFound);
     assert_eq!(refused.failed, None, "it goes into <success/>");
-    let Outcome::Session(at) = stage.go_on(refused.stream, refused.connection) else { panic!() };
+    let Outcome::Session(at) = stage.continue_login(refused.stream, refused.connection) else { panic!() };
     let written = stage.written(at);
     assert!(written[0].find("<item-not-found") < written[0].find("<bound"), "{written:?}");
     assert!(written[0].contains("<enabled"));

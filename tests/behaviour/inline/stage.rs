@@ -71,10 +71,10 @@ impl Stage {
             true => Unbound::new(self.config.clone(), owner),
             false => Unbound::disabled(self.config.clone(), owner),
         };
-        Ok(self.go_on(stream.with_inline(inline, replay), Conn::default()))
+        Ok(self.continue_login(stream.with_inline(inline, replay), Conn::default()))
     }
 
-    pub fn go_on(&self, stream: Unbound, conn: Conn) -> Outcome {
+    pub fn continue_login(&self, stream: Unbound, conn: Conn) -> Outcome {
         let before: Vec<_> =
             self.members.lock().unwrap().iter().map(|member| member.session.connection().is_some()).collect();
         match block_on(inline(stream, conn, self, self.now)) {

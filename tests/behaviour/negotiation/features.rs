@@ -59,9 +59,9 @@ fn p21_features_follow_the_state_without_a_bind() {
 fn p21_nothing_is_offered_where_nothing_can_be_had() {
     let config = Arc::new(Config::default());
     for mut stream in [StreamMgmt::<String>::disabled(config.clone()), StreamMgmt::client(config.clone())] {
-        for go_on in [StreamMgmt::authenticated, StreamMgmt::bound, StreamMgmt::authenticated_without_bind] {
+        for step in [StreamMgmt::authenticated, StreamMgmt::bound, StreamMgmt::authenticated_without_bind] {
             assert!(!stream.has_feature());
-            go_on(&mut stream);
+            step(&mut stream);
         }
         assert!(!stream.has_feature());
     }

@@ -5,12 +5,12 @@ use xmpp_sm::{
     Receipt, Returned,
 };
 
-use super::asking::Asking;
 use super::event::Side;
 use super::ledger::{Checked, Life, Msg, Violation, ensure};
 use super::life::check_back;
 use super::link::Wire;
 use super::pair::{Open, Pair, Shared, Step};
+use super::requests::Asking;
 use super::resume::failed;
 use super::setting::smid;
 

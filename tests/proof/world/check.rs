@@ -6,7 +6,7 @@ use xmpp_sm::{Lookup, Record, SessionStore};
 
 use super::event::Side;
 use super::ledger::{Checked, Half, Life, Violation, ensure};
-use super::pair::{End, Pair, Parked, Place, Shared, Sid, Step};
+use super::pair::{End, Handle, Pair, Parked, Place, Shared, Step};
 use super::setting::smid;
 
 impl Pair {
@@ -87,7 +87,7 @@ impl Pair {
     }
 
     /// What the store must say to the owner of a session.
-    pub fn known(&self, cx: &Shared, number: u16, now: Instant) -> Lookup<Sid> {
+    pub fn known(&self, cx: &Shared, number: u16, now: Instant) -> Lookup<Handle> {
         let session = self.session(number);
         let live = |connection| match session.registration.clone() {
             Some(registration) => Lookup::Session(Record { registration, handle: (self.number, connection) }),

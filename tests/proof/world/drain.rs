@@ -65,7 +65,7 @@ impl World<'_> {
             };
             ensure!(self.step(pair, act)?, "{act:?} heals nothing");
         }
-        Err(Violation("the connection does not come to rest".into()))
+        Err(Violation("the connection is never quiet".into()))
     }
 
     /// Settles and delivers all that there is, and tells whether there was something.

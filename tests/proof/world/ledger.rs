@@ -84,7 +84,7 @@ pub enum Life {
 /// What one side knows of a session.
 pub struct Half {
     pub life: Life,
-    /// It has an SM-ID, and may be resumed unless something is in the way.
+    /// It has an SM-ID, and may be resumed unless something stops it.
     pub granted: bool,
     /// How long it may wait, detached.
     pub resume_timeout: Option<Duration>,

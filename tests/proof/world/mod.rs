@@ -2,14 +2,12 @@
 //! as the documentation says, with a ledger beside it that knows what must come of every step.
 
 mod arrive;
-mod asking;
 mod bytes;
 mod can;
 mod check;
 mod debug;
 mod drain;
 pub mod event;
-mod flow;
 pub mod ledger;
 mod life;
 mod link;
@@ -17,8 +15,10 @@ mod pair;
 mod print;
 mod probe;
 mod registry;
+mod requests;
 mod resume;
 pub mod setting;
+mod traffic;
 pub mod worlds;
 
 use std::time::{Duration, Instant};

@@ -8,27 +8,27 @@ use xmpp_sm::{
     AckFreq, Closing, Detached, Epoch, Kind, MemoryStore, Nonza, Receipt, Registration, ResumeRequest, StreamMgmt,
 };
 
-use super::asking::{Asking, Clock};
 use super::event::Side;
 use super::ledger::{Checked, Half, Life, Msg, Session, Violation};
 use super::link::{Link, Wire};
 use super::registry::Entry;
+use super::requests::{Asking, Clock};
 use super::setting::{Carry, EPOCH, Options, Setting};
 
 /// How the store finds a session: the pair, and the connection that it was last on.
-pub type Sid = (u8, u32);
+pub type Handle = (u8, u32);
 
 /// What all pairs share.
 pub struct Shared<'a> {
     pub setting: &'a Setting,
     pub now: Instant,
-    pub store: MemoryStore<Sid>,
+    pub store: MemoryStore<Handle>,
     /// What must be registered there, longest first: see `registry.rs`.
     pub registered: Vec<Entry>,
     /// The last one of each owner.
     pub last_epochs: HashMap<&'static str, Epoch>,
     /// Sessions that had to make room in the store, and are to be ended.
-    pub evicted: Vec<Sid>,
+    pub evicted: Vec<Handle>,
     smids: u16,
 }
 

@@ -10,11 +10,11 @@ use std::time::Instant;
 use xmpp_sm::{Lookup, Nonza, Record, SessionStore, SmId};
 
 use super::World;
-use super::asking::{Ask, Asking};
 use super::event::Side;
 use super::ledger::{Face, Half, Life};
 use super::link::Wire;
 use super::pair::{End, Pair, Shared, Step};
+use super::requests::{Ask, Asking};
 use super::setting::{EPOCH, smid, smid_number};
 
 impl World<'_> {

@@ -5,21 +5,21 @@ use std::time::Instant;
 use xmpp_sm::{AtCap, Counter, Record, Registered, Registration, SessionStore, StoreError};
 
 use super::ledger::{Checked, Violation, ensure};
-use super::pair::{Shared, Sid};
+use super::pair::{Handle, Shared};
 use super::setting::smid;
 
 /// A session that the store must know.
 #[derive(Clone)]
 pub struct Entry {
     pub number: u16,
-    pub sid: Sid,
+    pub sid: Handle,
     registration: Registration,
 }
 
 impl Shared<'_> {
     /// Registers a session, new or again, and leaves it to [`World::apply`](super::World::apply) to end the
     /// one that has to go for it. Nothing if there is no room.
-    pub fn register(&mut self, number: u16, owner: &'static str, sid: Sid) -> Checked<Option<Registration>> {
+    pub fn register(&mut self, number: u16, owner: &'static str, sid: Handle) -> Checked<Option<Registration>> {
         let wanted = self.displaced_by(number, owner);
         let got = self.store.register(&smid(number), owner, sid, self.now);
         let gone = wanted.map(|oldest| oldest.map(|oldest| self.registered.remove(oldest)));

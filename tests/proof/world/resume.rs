@@ -7,11 +7,11 @@ use xmpp_sm::{
     Resumption, SessionStore, StreamMgmt,
 };
 
-use super::asking::Asking;
 use super::event::Side;
 use super::ledger::{Checked, Life, Msg, Session, Violation, ensure};
 use super::link::Wire;
-use super::pair::{Connection, End, Pair, Parked, Place, Shared, Sid, Step};
+use super::pair::{Connection, End, Handle, Pair, Parked, Place, Shared, Step};
+use super::requests::Asking;
 use super::setting::{Setting, smid_number};
 
 /// What comes of a `<resume/>`.
@@ -116,7 +116,7 @@ impl Pair {
                 ensure!(write == wanted, "{write} resumes, not {wanted}");
                 self.sessions[usize::from(session)].acked(Side::Server, h)?;
                 self.register_again(cx, at, session)?;
-                self.go_on(cx, at, Side::Server, session, Some(write), after)
+                self.continue_session(cx, at, Side::Server, session, Some(write), after)
             }
             (Err(NotResumed { session: detached, why: NotResumedWhy::ReceiptsOpen(request) }), Outcome::NotYet) => {
                 keep(self, detached);
@@ -172,7 +172,7 @@ impl Pair {
     }
 
     /// Takes the session from where the store says it is, unless that would be for nothing.
-    fn detach(&mut self, cx: &mut Shared, (pair, sid): Sid, h: Counter) -> Result<Checked<usize>, Refusal> {
+    fn detach(&mut self, cx: &mut Shared, (pair, sid): Handle, h: Counter) -> Result<Checked<usize>, Refusal> {
         if pair != self.number {
             return Ok(Err(Violation(format!("the store leads to pair {pair}"))));
         }
@@ -258,11 +258,11 @@ impl Pair {
         let session_now = &mut self.sessions[usize::from(session)];
         session_now.half_mut(Side::Client).granted &= cx.options(Side::Client).can_resume();
         session_now.acked(Side::Client, resumed.h)?;
-        self.go_on(cx, at, Side::Client, session, None, after)
+        self.continue_session(cx, at, Side::Client, session, None, after)
     }
 
     /// The session goes on at this end: `<resumed/>`, what the peer did not get, `<r/>`.
-    fn go_on(
+    fn continue_session(
         &mut self,
         cx: &Shared,
         at: usize,

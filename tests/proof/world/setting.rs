@@ -105,7 +105,7 @@ pub struct Caps {
 }
 
 impl Caps {
-    pub fn store<Sid>(&self, config: &Config) -> MemoryStore<Sid> {
+    pub fn store<Handle>(&self, config: &Config) -> MemoryStore<Handle> {
         let not_zero = |most| NonZeroUsize::new(most).expect("not zero");
         // Long schedules make many sessions, and no stale h may be lost.
         let (sessions, stale) = (not_zero(self.per_owner.unwrap_or(usize::MAX)), not_zero(usize::MAX));

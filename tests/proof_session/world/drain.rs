@@ -33,7 +33,7 @@ impl World<'_> {
         for _ in 0..STEPS {
             self.turns()?;
             self.check()?;
-            if self.go_on()? || self.settle_one()? || self.lose_one()? {
+            if self.advance()? || self.settle_one()? || self.lose_one()? {
                 continue;
             }
             if self.can_connect() && connects < 4 {

@@ -82,14 +82,14 @@ impl<'a> World<'a> {
         };
         if setting.starts_online {
             world.apply(Event::new(Act::Connect, 0))?;
-            while world.go_on()? {}
+            while world.advance()? {}
             world.links[0].is_clogged[1] = setting.starts_clogged;
         }
         Ok(world)
     }
 
     /// One thing that goes on by itself where everybody is quick, if there is one.
-    pub fn go_on(&mut self) -> Checked<bool> {
+    pub fn advance(&mut self) -> Checked<bool> {
         let event = self
             .enabled()
             .into_iter()

@@ -21,7 +21,7 @@ impl Net {
                 return;
             }
         }
-        panic!("the peers do not come to rest");
+        panic!("the peers are never quiet");
     }
 
     /// Delivers the next so many pieces that this side has written.

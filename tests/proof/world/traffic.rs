@@ -125,14 +125,14 @@ impl Pair {
     }
 
     /// The host of a side settles a stanza: it was handled, or is given up.
-    pub fn settle(&mut self, cx: &Shared, side: Side, i: usize, give_up: bool) -> Checked {
+    pub fn settle(&mut self, cx: &Shared, side: Side, i: usize, without_receipt: bool) -> Checked {
         let Open { session, position, receipt, .. } = self.open[side.index()].remove(i);
         let place = self.holder(session, side)?;
         let half = self.half(session, side);
         let number = half.in_counter(position as usize + 1);
         half.settle(position as usize);
         let wanted = half.answer();
-        if !give_up {
+        if !without_receipt {
             let answer = self.offer(side, place, receipt).map_err(|error| Violation(error.to_string()))?;
             return self.settled(cx, side, place, answer, wanted);
         }
