@@ -19,6 +19,8 @@
 //! | room | what is in it |
 //! | --- | --- |
 //! | `session` | [`Session`](crate::Session): the way in, the way out, the backlog, evicted stanzas, take-overs, timers, closing; inline negotiation; its client's part |
+//! | `trace` | events for the crate `tracing`, one for each transition of a session; nothing without the feature |
+//! | `stats` | [`Stats`](crate::Stats): what an operator sees |
 //! | `stream` | [`StreamMgmt`](crate::StreamMgmt): phases, what may come when, both roles' negotiation, stanzas in and out, when to ask for an acknowledgement, a stream that closes |
 //! | `store` | [`SessionStore`](crate::SessionStore), the contract; [`MemoryStore`](crate::MemoryStore) |
 //! | `disposition` | [what the specifications advise](crate::disposition) for the stanzas that a session leaves |
