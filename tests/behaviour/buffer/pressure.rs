@@ -161,26 +161,18 @@ fn the_grace_starts_when_the_server_can_be_asked() {
     assert_eq!(stream.handle_timeout(slow + GRACE), Err(Error::BufferFull));
 }
 
-/// The timer that asks may come late; the peer's time starts when it is asked.
+/// The timer that asks may come late, or the host asks: the peer's time starts when it is asked.
 #[test]
 fn a_host_that_is_late_to_ask_is_not_the_peers_fault() {
     let start = Instant::now();
-    let mut stream = full_while_enabling(OnFull::EndAfter(GRACE), start);
-    is_enabled(&mut stream, start);
-    assert_eq!(stream.poll_timeout(), Some(start));
-    let late = start + 2 * GRACE;
-    assert_eq!(stream.handle_timeout(late), Ok(Some(Nonza::AckRequest)));
-    assert_eq!(stream.poll_timeout(), Some(late + GRACE));
-}
-
-/// Nor does it matter who asks.
-#[test]
-fn what_has_filled_the_buffer_before_enabled_has_its_time_when_the_host_asks() {
-    let start = Instant::now();
-    let mut stream = full_while_enabling(OnFull::EndAfter(GRACE), start);
-    is_enabled(&mut stream, start);
-    assert_eq!(stream.request_ack(start), Some(Nonza::AckRequest));
-    assert_eq!(stream.poll_timeout(), Some(start + GRACE));
+    for (asked_at, by_itself) in [(start + 2 * GRACE, true), (start, false)] {
+        let mut stream = full_while_enabling(OnFull::EndAfter(GRACE), start);
+        is_enabled(&mut stream, start);
+        assert_eq!(stream.poll_timeout(), Some(start));
+        let asks = if by_itself { stream.handle_timeout(asked_at) } else { Ok(stream.request_ack(asked_at)) };
+        assert_eq!(asks, Ok(Some(Nonza::AckRequest)));
+        assert_eq!(stream.poll_timeout(), Some(asked_at + GRACE));
+    }
 }
 
 #[test]
