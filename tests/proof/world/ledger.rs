@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use xmpp_sm::{Counter, Detached, Nonza, OpenReceipt, Registration, Stanza, StreamMgmt, Unacked, Undelivered, WrongH};
+use xmpp_sm::{
+    Counter, Detached, Nonza, OpenReceipt, Queued, Registration, Stanza, StreamMgmt, Unacked, Undelivered, WrongH,
+};
 
 use super::event::Side;
 use super::setting::Options;
@@ -279,6 +281,9 @@ pub trait Face {
     fn sent(&self) -> Counter;
     fn acked(&self) -> Counter;
     fn unacked(&self) -> Unacked<'_, Msg>;
+    fn unacked_bytes(&self) -> usize;
+    fn queued(&self, number: Counter) -> Option<Queued<'_, Msg>>;
+    fn replace(&mut self, number: Counter, msg: Msg) -> Result<Msg, Msg>;
     fn open_receipts(&self) -> usize;
     fn oldest_open(&self) -> Option<OpenReceipt>;
 }
@@ -297,6 +302,15 @@ macro_rules! face {
             }
             fn unacked(&self) -> Unacked<'_, Msg> {
                 $of::unacked(self)
+            }
+            fn unacked_bytes(&self) -> usize {
+                $of::unacked_bytes(self)
+            }
+            fn queued(&self, number: Counter) -> Option<Queued<'_, Msg>> {
+                $of::queued(self, number)
+            }
+            fn replace(&mut self, number: Counter, msg: Msg) -> Result<Msg, Msg> {
+                $of::replace(self, number, msg)
             }
             fn open_receipts(&self) -> usize {
                 $of::open_receipts(self)

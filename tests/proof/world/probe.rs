@@ -2,6 +2,7 @@
 //! receipts of others, what is not due by a nanosecond. Every answer is checked, and the state is the same after.
 
 mod elements;
+mod queue;
 mod tokens;
 
 use std::time::{Duration, Instant};
@@ -169,6 +170,8 @@ impl Pair {
     fn probe_parked(&mut self, cx: &Shared, i: usize) -> Checked {
         self.probe_receipts(cx, self.parked[i].side, Place::Off(i))?;
         let Parked { side, session, mut detached, deadline, connection } = self.parked.remove(i);
+        self.session(session).half(side).probe_queue(&mut detached, cx.options(side))?;
+        detached = probe_deadline(detached, cx.now)?;
         for early in deadline.into_iter().map(|due| due - NANOSECOND).chain([cx.now]) {
             if deadline.is_none_or(|due| due > early) {
                 detached = match detached.expire(early) {
@@ -227,7 +230,11 @@ impl Pair {
     fn probe_end(&mut self, cx: &Shared, at: usize, side: Side) -> Checked {
         self.probe_requests(cx, at, side)?;
         self.probe_receipts(cx, side, Place::On(at))?;
-        let stream = &mut self.end(at, side).stream;
+        let end = self.connections[at].ends[side.index()].as_mut().expect("an end that is up");
+        if let Some(session) = end.session {
+            self.sessions[usize::from(session)].half(side).probe_queue(&mut end.stream, cx.options(side))?;
+        }
+        let stream = &mut end.stream;
         let due = stream.poll_timeout();
         for early in due
             .into_iter()
@@ -240,6 +247,28 @@ impl Pair {
         }
         self.probe_elements(cx, at, side)
     }
+}
+
+/// Another deadline holds as the first one does.
+fn probe_deadline(mut detached: Detached<Msg>, now: Instant) -> Checked<Detached<Msg>> {
+    let before = detached.deadline();
+    let due = now + Duration::from_secs(1);
+    for (deadline, early) in [(Some(due), Some(due - NANOSECOND)), (None, Some(due)), (Some(now), None)] {
+        detached.set_deadline(deadline);
+        let set = detached.deadline();
+        ensure!(set == deadline, "the deadline is moved to {deadline:?}, and is {set:?}");
+        let is_expired = deadline.is_some_and(|deadline| detached.is_expired(deadline));
+        ensure!(is_expired == deadline.is_some(), "expired is {is_expired} at {deadline:?}");
+        if let Some(early) = early {
+            ensure!(!detached.is_expired(early), "expired at {early:?}, and the deadline is {deadline:?}");
+            detached = match detached.expire(early) {
+                Err(detached) => detached,
+                Ok(ended) => return Err(Violation(format!("expired before its new time: {ended:?}"))),
+            };
+        }
+    }
+    detached.set_deadline(before);
+    Ok(detached)
 }
 
 /// A copy of a client's session that is refused: an `h` that cannot be right spares nothing, and a `<failed/>` that is
