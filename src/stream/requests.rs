@@ -131,9 +131,18 @@ impl<S: Stanza> StreamMgmt<S> {
             }
             return None;
         }
-        let is_held_back = self.is_in_rhythm() || self.config.request_acks && state == State::Idle;
-        let is_missed = self.traffic.queue.outstanding() > 0 && !self.is_all_asked();
-        (self.is_enabled() && is_held_back && is_missed).then(|| self.ask(now))
+        if !self.is_enabled() || !self.config.request_acks || self.traffic.queue.outstanding() == 0 {
+            return None;
+        }
+        let is_held_back = self.is_in_rhythm() || state == State::Idle;
+        if is_held_back && !self.is_all_asked() {
+            return Some(self.ask(now));
+        }
+        if state == State::Idle {
+            // The peer was asked about all of it, has not handled it, and is asked again after a time.
+            self.start_idle(now);
+        }
+        None
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due; it may have come already. `None`: no timeout runs.

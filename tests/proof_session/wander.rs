@@ -40,8 +40,8 @@ fn weight(event: &Event) -> u32 {
         Act::Mail | Act::Lookup | Act::Accept | Act::Connect => 40,
         Act::Send | Act::Settle | Act::Timeout => 20,
         Act::SettleLast | Act::Big | Act::Presence => 10,
-        Act::Clog | Act::Tick | Act::Request | Act::Ack => 4,
-        Act::Cut | Act::DropReceipt | Act::Late | Act::Rival => 2,
+        Act::Clog | Act::Tick | Act::Request | Act::Ack | Act::Retract | Act::SettleLost | Act::Inactive => 4,
+        Act::Cut | Act::DropReceipt | Act::Late | Act::Rival | Act::Prolong => 2,
         _ => 1,
     }
 }

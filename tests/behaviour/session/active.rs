@@ -50,6 +50,21 @@ fn a_client_that_has_missed_nothing_is_not_asked() {
 }
 
 #[test]
+fn a_client_that_was_asked_and_has_not_handled_it_is_asked_again() {
+    let mut host = Host::new(Config::default().ack_idle(Some(secs(30))));
+    host.send("<a/>");
+    assert_eq!(host.written(), "<a/> <r/>");
+    host.ack(0);
+    host.active(false);
+    host.wait(secs(60));
+    assert_eq!(host.written(), "");
+    host.active(true);
+    assert_eq!(host.written(), "", "it was asked about all that was sent");
+    host.wait(secs(30));
+    assert_eq!(host.written(), "<r/>");
+}
+
+#[test]
 fn a_request_that_was_due_after_a_time_waits_too() {
     let mut host = Host::new(Config::default().ack_freq(AckFreq::Every(n(3))).ack_idle(Some(secs(30))));
     host.send("<a/>");

@@ -1,12 +1,17 @@
 //! What hosts and users do to sessions.
 
-use xmpp_sm::{EndReason, Nonza, NotSentWhy, Offer, ReceiptError, StreamError};
+use xmpp_sm::{Counter, EndReason, Nonza, NotOpen, NotSentWhy, Offer, OpenReceipt, ReceiptError, Refusal, StreamError};
 
 use super::host::{Mail, Open};
 use super::ledger::{Checked, Fate, Waiting, ensure};
 use super::link::{Elem, End, Item, Link, Request};
-use super::setting::{SETTLE, Stream};
+use super::setting::{PROLONGED, SETTLE, Stream};
 use super::{OWNER, World};
+
+/// What is counted begins at 0.
+fn counter(stanzas: usize) -> Counter {
+    Counter::new(stanzas as u32)
+}
 
 impl World<'_> {
     pub fn connect(&mut self) -> Checked {
@@ -29,7 +34,7 @@ impl World<'_> {
         let id = self.sent[side] * 2 + side as u32;
         self.sent[side] += 1;
         self.items.insert(id, Waiting { id, bytes, is_presence });
-        self.post(h, Mail::Deliver(Item { id, bytes, is_presence }))
+        self.post(h, Mail::Deliver(Item { id, bytes, is_presence, is_retracted: false }))
     }
 
     /// Puts something into the mailbox of a server's session; where there are none, it is taken at once.
@@ -130,6 +135,93 @@ impl World<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// The number and the time of the oldest stanza that is not settled.
+    pub fn oldest_open(&self, h: usize) -> Option<OpenReceipt> {
+        let host = &self.hosts[h];
+        let half = &self.lives[host.life?].half[host.side];
+        // While it closes, nothing of this can be seen.
+        host.session.h()?;
+        let since = half.input.get(half.h())?.since;
+        Some(OpenReceipt { number: counter(half.h() + 1), since })
+    }
+
+    pub fn settle_lost(&mut self, h: usize) -> Checked {
+        let (side, now) = (self.hosts[h].side, self.now);
+        let open = self.oldest_open(h).ok_or("nothing is open")?;
+        let life = self.hosts[h].life.ok_or("nothing is counted")?;
+        let half = &mut self.lives[life].half[side];
+        let session = &mut self.hosts[h].session;
+        for number in [counter(half.h()), counter(half.input.len() + 1)] {
+            let got = session.settle_without_receipt(number, now);
+            ensure!(got == Err(NotOpen(number)), "stanza {number} is not open, and is settled: {got:?}");
+        }
+        let got = session.settle_without_receipt(open.number, now);
+        ensure!(got == Ok(()), "stanza {} is open, and is not settled: {got:?}", open.number);
+        let place = half.h();
+        half.input[place].is_given_up = true;
+        Ok(())
+    }
+
+    /// The place of the oldest stanza that can be resent, and its number.
+    pub fn oldest_kept(&self, h: usize) -> Option<(usize, u32)> {
+        let host = &self.hosts[h];
+        let half = &self.lives[host.life?].half[host.side];
+        host.session.h().filter(|_| half.counts_out)?;
+        let place = half.first_kept();
+        Some((place, *half.out.get(place)?))
+    }
+
+    pub fn retract(&mut self, h: usize) -> Checked {
+        let (place, id) = self.oldest_kept(h).ok_or("nothing is kept")?;
+        let life = self.hosts[h].life.ok_or("nothing is counted")?;
+        let Waiting { bytes, is_presence, .. } = self.items[&id];
+        let all = self.lives[life].half[self.hosts[h].side].out.len();
+        let session = &mut self.hosts[h].session;
+        let other = Item { id, bytes, is_presence, is_retracted: true };
+        for number in [counter(place), counter(all + 1)] {
+            let got = session.replace(number, other.clone());
+            ensure!(got.as_ref() == Err(&other), "stanza {number} is not kept, and is replaced: {got:?}");
+        }
+        let got = session.replace(counter(place + 1), other.clone());
+        let own = Item { is_retracted: false, ..other };
+        ensure!(got.as_ref() == Ok(&own), "{id} is taken back: {got:?}");
+        self.retracted.insert(id);
+        Ok(())
+    }
+
+    /// What was taken back is not seen again.
+    pub fn check_retracted(&self, item: &Item) -> Checked {
+        let is_retracted = self.retracted.contains(&item.id);
+        ensure!(item.is_retracted == is_retracted, "{} is taken back: {is_retracted}, and here is {item:?}", item.id);
+        Ok(())
+    }
+
+    pub fn prolong(&mut self, h: usize) -> Checked {
+        let until = self.now + PROLONGED;
+        let host = &mut self.hosts[h];
+        // What ends already, and waits for its receipts, ends.
+        host.prolonged = Some(until).filter(|_| !host.may_settle);
+        ensure!(host.session.set_deadline(Some(until)), "a detached session cannot be prolonged");
+        Ok(())
+    }
+
+    pub fn set_inactive(&mut self, h: usize, is_inactive: bool) {
+        let now = self.now;
+        let host = &mut self.hosts[h];
+        (host.is_inactive, host.may_ask) = (is_inactive, false);
+        host.session.set_active(!is_inactive, now);
+    }
+
+    /// The host does not look for the session.
+    pub fn refuse_resume(&mut self, l: usize) -> Checked {
+        let End::Unbound(stream, request) = &mut self.links[l].end[1] else { return Ok(()) };
+        let Request::Held(asked) = std::mem::replace(request, Request::None) else { return Ok(()) };
+        let refused = stream.refuse(asked, Refusal::NotFound);
+        let failed = refused.ok().flatten().ok_or("a stream does not know its request")?;
+        self.links[l].push(1, Elem::Nonza(failed));
+        Ok(())
     }
 
     /// This end notices that the connection is lost.

@@ -20,7 +20,8 @@ impl World<'_> {
             }
         };
         for at in 0..self.links.len() * 2 {
-            for act in [Act::Deliver, Act::Lookup, Act::DropRequest, Act::Late, Act::Cut, Act::Clog] {
+            for act in [Act::Deliver, Act::Lookup, Act::DropRequest, Act::RefuseResume, Act::Late, Act::Cut, Act::Clog]
+            {
                 offer(act, at);
             }
             for act in [Act::HighH, Act::LowH, Act::Unexpected, Act::Malformed, Act::Error] {
@@ -34,7 +35,8 @@ impl World<'_> {
             for act in [Act::Timeout, Act::DropReceipt, Act::DropTaker, Act::Refuse, Act::DropEnable] {
                 offer(act, at);
             }
-            for act in [Act::Close, Act::Request, Act::Ack] {
+            for act in [Act::Close, Act::Request, Act::Ack, Act::SettleLost, Act::Retract, Act::Prolong, Act::Inactive]
+            {
                 offer(act, at);
             }
         }
@@ -68,7 +70,7 @@ impl World<'_> {
             Act::Rival => self.can_rival(),
             Act::Tick => self.next_deadline().is_some() && !self.is_any_due(),
             Act::Sleep => self.sleeps < 1,
-            Act::Deliver | Act::Lookup | Act::DropRequest | Act::Late | Act::Cut | Act::Clog => {
+            Act::Deliver | Act::Lookup | Act::DropRequest | Act::RefuseResume | Act::Late | Act::Cut | Act::Clog => {
                 self.links.len() * 2 > at && self.can_at_end(act, at / 2, at % 2)
             }
             Act::HighH | Act::LowH | Act::Unexpected | Act::Malformed | Act::Error => {
@@ -82,7 +84,9 @@ impl World<'_> {
         let link = &self.links[l];
         match act {
             Act::Deliver => self.can_deliver(l, side),
-            Act::Lookup | Act::DropRequest => matches!(&link.end[side], End::Unbound(_, Request::Held(_))),
+            Act::Lookup | Act::DropRequest | Act::RefuseResume => {
+                matches!(&link.end[side], End::Unbound(_, Request::Held(_)))
+            }
             Act::Late => match &link.end[side] {
                 End::Unbound(stream, Request::Dropped | Request::Held(_)) => self.is_due(stream.deadline()),
                 _ => false,
@@ -132,6 +136,10 @@ impl World<'_> {
             Act::Send | Act::Big | Act::Presence => !is_over && self.sent[host.side] < self.setting.sends[host.side],
             Act::Timeout => !is_over && self.is_due(host.session.deadline()),
             Act::DropTaker => host.mailbox.iter().any(|mail| matches!(mail, Mail::Take(..))),
+            Act::SettleLost => self.oldest_open(h).is_some(),
+            Act::Retract => self.oldest_kept(h).is_some_and(|(_, id)| !self.retracted.contains(&id)),
+            Act::Prolong => host.side == 1 && host.session.is_detached(),
+            Act::Inactive => host.side == 1 && host.session.is_enabled() && !host.is_ending,
             Act::Close => !is_over && !host.is_ending,
             Act::Request | Act::Ack => !is_over && host.session.is_enabled(),
             _ => false,

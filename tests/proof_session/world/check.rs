@@ -42,6 +42,8 @@ impl World<'_> {
             let open = half.input.iter().skip(seen.get() as usize).filter(|got| !got.is_settled).count();
             ensure!(seen.get() as usize == half.h(), "h is {seen}, and {} are settled", half.h());
             ensure!(session.open_receipts() == open, "{} are open, and not {open}", session.open_receipts());
+            let oldest = self.oldest_open(h);
+            ensure!(session.oldest_open() == oldest, "{:?} is the oldest, not {oldest:?}", session.oldest_open());
             if half.counts_out {
                 let kept = half.out.len() - half.first_kept();
                 ensure!(session.unacked() == kept, "{} are unacknowledged, and not {kept}", session.unacked());
@@ -80,13 +82,19 @@ impl World<'_> {
         let (session, side, options) = (&host.session, host.side, self.setting.options[host.side]);
         let has_deadline = session.deadline().is_some();
         let unacked = session.is_enabled() && session.unacked() > 0 && options.ack.is_some();
-        ensure!(!unacked || has_deadline || !session.wants_read(), "an acknowledgement is waited for without end");
+        ensure!(
+            !unacked || has_deadline || !session.wants_read() || host.is_inactive,
+            "an acknowledgement is waited for without end"
+        );
         // A client asks however late it is: its host connects, sooner or later.
         ensure!(side == 0 || !session.is_detached() || has_deadline, "a detached session waits without end");
         ensure!(
             host.awaits.is_none() || session.connection().is_none() || has_deadline,
             "a reply is waited for without end"
         );
+        let until = host.prolonged.filter(|until| *until > self.now && session.is_detached() && !host.is_ending);
+        let is_prolonged = until.is_none_or(|until| session.deadline().is_some_and(|deadline| deadline <= until));
+        ensure!(is_prolonged, "it waits until {:?}, and was prolonged to {until:?}", session.deadline());
         ensure!(!self.has_taker(h) || has_deadline, "a connection waits without end");
         ensure!(!host.is_ending || has_deadline || side == 0 && session.connection().is_none(), "an end without end");
         if let Some(since) = host.full_since.filter(|_| !host.is_ending && !host.may_settle) {
@@ -119,6 +127,7 @@ impl World<'_> {
         for text in [format!("{:?}", self.hosts), format!("{:?}", self.links), format!("{:?}", self.lives)] {
             self.hash_text(&text, &mut hasher);
         }
+        self.retracted.hash(&mut hasher);
         (self.sent, self.connects, self.sleeps, self.is_conflict, self.has_dropped).hash(&mut hasher);
         hasher.finish()
     }

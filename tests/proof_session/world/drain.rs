@@ -30,6 +30,9 @@ impl World<'_> {
         for link in &mut self.links {
             link.is_clogged = [false; 2];
         }
+        for h in 0..self.hosts.len() {
+            self.set_inactive(h, false);
+        }
         for _ in 0..STEPS {
             self.turns()?;
             self.check()?;

@@ -43,7 +43,11 @@ impl World<'_> {
             None => ensure!(ended.h == Counter::ZERO, "h is {} where nothing was counted", ended.h),
         }
         expected.extend(self.hosts[h].waiting.ids().into_iter().map(|id| (id, Came::Unsent)));
-        let came: Vec<_> = ended.stanzas.map(|left| (left.stanza.id, left.fate)).collect();
+        let mut came = Vec::new();
+        for left in ended.stanzas {
+            self.check_retracted(&left.stanza)?;
+            came.push((left.stanza.id, left.fate));
+        }
         ensure!(came == expected, "the end gives back {came:?}, and should {expected:?}");
         for (id, _) in came {
             self.fates.set(id, Fate::Returned)?;
@@ -67,7 +71,8 @@ impl World<'_> {
                 let waited = host.detached_since.map(|since| self.now - since);
                 // The client may ask for less than the server has.
                 let most = self.setting.options.iter().filter_map(|options| options.resume_timeout).min();
-                most.zip(waited).is_some_and(|(most, waited)| waited >= most)
+                let is_over = most.zip(waited).is_some_and(|(most, waited)| waited >= most);
+                host.prolonged.map_or(is_over, |until| self.now >= until)
             }
             EndReason::NotResumable => {
                 let is_resumable = half.is_some_and(|half| half.is_resumable && half.is_whole());

@@ -25,6 +25,14 @@ pub enum Act {
     SettleLast,
     /// The host drops its oldest receipt.
     DropReceipt,
+    /// The host settles the oldest stanza that is open, whose receipt it has lost.
+    SettleLost,
+    /// The author of the oldest unacknowledged stanza takes it back: another goes into its place.
+    Retract,
+    /// The session may wait for longer to be resumed.
+    Prolong,
+    /// The peer is inactive, or active again.
+    Inactive,
     /// This end notices that the connection is lost. What is on its way to it is lost, too; what it has written may
     /// still arrive.
     Cut,
@@ -38,6 +46,8 @@ pub enum Act {
     DropTaker,
     /// The host has registered the session that the peer wants to enable.
     Accept,
+    /// The host refuses this end's request for a session.
+    RefuseResume,
     /// The host refuses to enable.
     Refuse,
     /// The host drops the request to enable.
@@ -75,7 +85,7 @@ pub enum Act {
 use Act::*;
 
 /// All acts with their names, in the order of their codes.
-pub const ALL: [(Act, &str); 31] = [
+pub const ALL: [(Act, &str); 36] = [
     (Connect, "connect"),
     (Send, "send"),
     (Big, "big"),
@@ -85,12 +95,17 @@ pub const ALL: [(Act, &str); 31] = [
     (Settle, "settle"),
     (SettleLast, "settlelast"),
     (DropReceipt, "dropreceipt"),
+    (SettleLost, "settlelost"),
+    (Retract, "retract"),
+    (Prolong, "prolong"),
+    (Inactive, "inactive"),
     (Cut, "cut"),
     (Clog, "clog"),
     (Lookup, "lookup"),
     (DropRequest, "droprequest"),
     (DropTaker, "droptaker"),
     (Accept, "accept"),
+    (RefuseResume, "refuseresume"),
     (Refuse, "refuse"),
     (DropEnable, "dropenable"),
     (Close, "close"),

@@ -86,6 +86,11 @@ pub struct Host {
     pub is_refused: bool,
     /// Whether a client may give its session up in this step.
     pub may_give_up: bool,
+    /// Until when a detached session waits that was prolonged.
+    pub prolonged: Option<Instant>,
+    /// Whether the peer is inactive, and whether it may be asked all the same.
+    pub is_inactive: bool,
+    pub may_ask: bool,
 }
 
 impl Host {
@@ -122,6 +127,9 @@ impl Host {
             has_conflict: false,
             may_give_up: false,
             is_refused: false,
+            prolonged: None,
+            is_inactive: false,
+            may_ask: false,
         }
     }
 
@@ -180,6 +188,7 @@ impl World<'_> {
             Event::Acknowledged(returned) => {
                 let expected = self.hosts[h].acknowledged.pop_front();
                 let id = returned.stanza.id;
+                self.check_retracted(&returned.stanza)?;
                 ensure!(expected == Some(id), "{id} comes back as acknowledged in place of {expected:?}");
                 Ok(())
             }

@@ -12,6 +12,8 @@ pub struct Item {
     pub bytes: usize,
     /// Whether it replaces others like it.
     pub is_presence: bool,
+    /// Whether it stands for one that was taken back.
+    pub is_retracted: bool,
 }
 
 impl Stanza for Item {
@@ -95,6 +97,8 @@ pub struct Link {
     /// How many `<r/>` have arrived at each end, and how many `<a/>` it has written.
     pub requests: [u32; 2],
     pub acks: [u32; 2],
+    /// How many `<r/>` each end has written.
+    pub asks: [u32; 2],
     /// How many of those nobody has asked for.
     pub unasked: [u32; 2],
     /// The `h` of the last `<a/>` of each end.
@@ -119,6 +123,7 @@ impl Link {
             h: [None; 2],
             requests: [0; 2],
             acks: [0; 2],
+            asks: [0; 2],
             unasked: [0; 2],
             told: [None; 2],
             flushed: [false; 2],

@@ -44,6 +44,8 @@ pub struct World<'a> {
     pub fates: Fates,
     /// All stanzas, by their numbers.
     pub items: BTreeMap<u32, Waiting>,
+    /// Those that their authors have taken back.
+    pub retracted: BTreeSet<u32>,
     /// How many stanzas each side has sent.
     pub sent: [u32; 2],
     pub connects: usize,
@@ -72,6 +74,7 @@ impl<'a> World<'a> {
             lives: Vec::new(),
             fates: Fates::default(),
             items: BTreeMap::new(),
+            retracted: BTreeSet::new(),
             sent: [0; 2],
             connects: 0,
             sleeps: 0,
@@ -113,16 +116,33 @@ impl<'a> World<'a> {
             (host.has_judged, host.may_give_up) = (false, false);
         }
         let at = event.at();
+        let said = self.is_said_at_once(event).map(|(l, side)| (l, side, self.said(event.act, l, side)));
         match event.act {
             Act::Timeout => self.timeout(at)?,
             _ => self.act(event.act, at)?,
         }
         self.turns()?;
+        if let Some((l, side, before)) = said {
+            ensure!(self.said(event.act, l, side) == before + 1, "the host wants it, and it is not written once");
+        }
         if event.act == Act::Timeout {
             self.check_verdict(at)?;
         }
         self.check()?;
         Ok(true)
+    }
+
+    /// The end of a connection to which an `<r/>` or an `<a/>` of the host's own accord is written in this step.
+    fn is_said_at_once(&self, Event { act, at }: Event) -> Option<(usize, usize)> {
+        let host = self.hosts.get(usize::from(at)).filter(|host| !host.is_ending && !host.may_settle)?;
+        let l = *host.session.connection()?;
+        let is_free = self.setting.room == usize::MAX && self.has_room(l, host.side);
+        (matches!(act, Act::Request | Act::Ack) && is_free).then_some((l, host.side))
+    }
+
+    fn said(&self, act: Act, l: usize, side: usize) -> u32 {
+        let link = &self.links[l];
+        if act == Act::Ack { link.acks[side] } else { link.asks[side] }
     }
 
     pub fn turns(&mut self) -> Checked {
@@ -170,6 +190,15 @@ impl<'a> World<'a> {
                 if let End::Unbound(_, request) = &mut self.links[l].end[1] {
                     *request = Request::Dropped;
                 }
+                Ok(())
+            }
+            Act::RefuseResume => self.refuse_resume(l),
+            Act::SettleLost => self.settle_lost(at),
+            Act::Retract => self.retract(at),
+            Act::Prolong => self.prolong(at),
+            Act::Inactive => {
+                let is_inactive = !self.hosts[at].is_inactive;
+                self.set_inactive(at, is_inactive);
                 Ok(())
             }
             Act::DropTaker => {
@@ -221,6 +250,7 @@ impl<'a> World<'a> {
             }
             Act::Request => {
                 self.hosts[at].session.request_ack(now);
+                self.hosts[at].may_ask = true;
                 Ok(())
             }
             Act::Ack => {

@@ -18,6 +18,7 @@ impl World<'_> {
     pub fn wrote_stanza(&mut self, h: usize, l: usize, item: &Item, late: Option<std::time::Instant>) -> Checked {
         let (side, id) = (self.hosts[h].side, item.id);
         let options = self.setting.options[side];
+        self.check_retracted(item)?;
         let host = &mut self.hosts[h];
         ensure!(host.awaits.is_none(), "{id} is written before the reply to {:?}", host.awaits);
         ensure!(!std::mem::take(&mut self.links[l].is_fresh[side]), "{id} is the first that is written");
@@ -99,6 +100,9 @@ impl World<'_> {
             }
             Nonza::AckRequest => {
                 ensure!(self.counting(h).is_some(), "<r/> where nothing is counted");
+                let may_ask = !self.hosts[h].is_inactive || self.may_ask(h);
+                ensure!(may_ask, "an inactive peer is asked");
+                self.links[l].asks[side] += 1;
             }
             _ => {}
         }
@@ -147,7 +151,7 @@ impl World<'_> {
         let half = &self.lives[life].half[side];
         let host = &mut self.hosts[h];
         host.resend = Some((half.first_kept(), half.out.len()));
-        host.detached_since = None;
+        (host.detached_since, host.prolonged, host.is_inactive) = (None, None, false);
         (host.noticed, host.may_settle) = (None, false);
         Ok(())
     }
@@ -191,12 +195,25 @@ impl World<'_> {
         Ok(())
     }
 
+    /// Whether an inactive peer may be asked: the host wants it, something waits for room, or the buffer fills up.
+    fn may_ask(&self, h: usize) -> bool {
+        let (host, options) = (&self.hosts[h], &self.setting.options[self.hosts[h].side]);
+        let Some(life) = host.life else { return true };
+        let half = &self.lives[life].half[host.side];
+        let kept = &half.out[half.first_kept()..];
+        let bytes: usize = kept.iter().map(|id| self.items[id].bytes).sum();
+        let is_pressed = 2 * kept.len() >= options.buffer_max as usize || 2 * bytes >= options.buffer_max_bytes;
+        let has_room = host.session.connection().is_some_and(|l| self.has_room(*l, host.side));
+        host.may_ask || is_pressed || !host.waiting.0.is_empty() || !has_room
+    }
+
     /// After a turn.
     pub fn after_turn(&mut self, h: usize) -> Checked {
         if self.hosts[h].is_refused && !self.hosts[h].is_over() {
             self.end_life(h)?;
         }
         self.notice_giving_up(h)?;
+        self.hosts[h].may_ask = self.may_ask(h);
         let now = self.now;
         let host = &mut self.hosts[h];
         // It may have waited long enough for receipts.

@@ -29,6 +29,8 @@ pub struct Options {
 
 pub const SETTLE: Duration = Duration::from_secs(5);
 pub const CLOSE: Duration = Duration::from_secs(2);
+/// How long a session waits from the time on at which it is prolonged.
+pub const PROLONGED: Duration = Duration::from_secs(1000);
 /// How long a host has to read what had arrived, before a timeout is judged.
 pub const MOMENT: Duration = Duration::from_millis(50);
 

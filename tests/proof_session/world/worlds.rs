@@ -37,7 +37,7 @@ impl Setting {
         let world = Self::new;
         vec![
             world("from nothing", 7, "send cut").with(|w| w.starts_online = false),
-            world("from nothing, a late store", 8, "cut accept droprequest dropenable refuse").with(|w| {
+            world("from nothing, a late store", 8, "cut accept droprequest refuseresume dropenable refuse").with(|w| {
                 (w.starts_online, w.late, w.sends) = (false, true, [1, 1]);
             }),
             world("between servers", 7, "send cut")
@@ -56,6 +56,14 @@ impl Setting {
             world("two connections for one session", 4, "rival cut send").with(|w| w.mailboxes = true),
             world("a second login", 4, "login send cut settle").with(|w| w.mailboxes = true),
             world("dropped receipts", 4, "send cut dropreceipt close").with(|w| w.sends = [2, 1]),
+            world("taken back", 5, "send cut retract"),
+            world("taken back, and evicted", 4, "send cut retract").with(|w| {
+                let small = Options { buffer_max: 1, on_full: OnFull::EvictOldest, ..plain };
+                (w.options, w.sends) = ([small; 2], [2, 3]);
+            }),
+            world("lost receipts", 4, "send cut dropreceipt settlelost").with(|w| w.sends = [2, 1]),
+            world("prolonged", 5, "send cut prolong").with(|w| (w.sends, w.connects) = ([1, 1], 2)),
+            world("inactive", 4, "send cut inactive r").with(|w| w.sends = [1, 3]),
             world("no room", 3, "send clog cut close"),
             world("nothing is taken", 7, "send cut")
                 .with(|w| (w.starts_clogged, w.sends, w.connects) = (true, [1, 0], 2)),
@@ -143,11 +151,11 @@ impl Setting {
             }
         }
         let acts = [
-            "send cut settle settlelast",
+            "send cut settle settlelast inactive retract",
             "send big cut settle clog close",
-            "send presence big cut settle settlelast dropreceipt",
-            "send cut settle droptaker droprequest dropenable refuse rival login",
-            "send big presence cut settle settlelast dropreceipt clog r a sleep",
+            "send presence big cut settle settlelast dropreceipt settlelost prolong",
+            "send cut settle droptaker droprequest refuseresume dropenable refuse rival login prolong",
+            "send big presence cut settle settlelast dropreceipt settlelost retract clog r a sleep inactive",
             "send cut settle highh lowh unexpected malformed error close",
         ];
         let mut setting = Self::new(&format!("{RANDOM}{name}"), 0, knobs.pick(&acts));
