@@ -439,9 +439,13 @@ impl<S: Stanza, C> Session<S, C> {
         self.evicted.as_ref().map_or(0, |evicted| evicted.forgotten())
     }
 
-    /// While the session is detached: moves the time at which it expires. Returns whether it is detached.
+    /// While the session is detached: moves the time at which it expires. Returns whether it is detached, and does
+    /// not end already.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) -> bool {
         let State::Detached(session, _) = &mut self.state else { return false };
+        if self.ending.is_some() {
+            return false;
+        }
         session.set_deadline(deadline);
         true
     }

@@ -201,9 +201,12 @@ impl World<'_> {
     pub fn prolong(&mut self, h: usize) -> Checked {
         let until = self.now + PROLONGED;
         let host = &mut self.hosts[h];
-        // What ends already, and waits for its receipts, ends.
-        host.prolonged = Some(until).filter(|_| !host.may_settle);
-        ensure!(host.session.set_deadline(Some(until)), "a detached session cannot be prolonged");
+        let is_prolonged = host.session.set_deadline(Some(until));
+        // One that ends already, and waits for its receipts, ends.
+        let may_end = host.may_settle || host.is_ending || self.is_expired(h);
+        ensure!(is_prolonged || may_end, "a session that waits to be resumed cannot be prolonged");
+        let host = &mut self.hosts[h];
+        host.prolonged = host.prolonged.max(Some(until).filter(|_| is_prolonged));
         Ok(())
     }
 

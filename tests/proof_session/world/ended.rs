@@ -59,6 +59,16 @@ impl World<'_> {
         self.empty_mailbox(h)
     }
 
+    /// Whether a session has waited long enough to be resumed.
+    pub fn is_expired(&self, h: usize) -> bool {
+        let host = &self.hosts[h];
+        let waited = host.detached_since.map(|since| self.now - since);
+        // The client may ask for less than the server has.
+        let most = self.setting.options.iter().filter_map(|options| options.resume_timeout).min();
+        let is_over = most.zip(waited).is_some_and(|(most, waited)| waited >= most);
+        host.prolonged.map_or(is_over, |until| self.now >= until)
+    }
+
     /// Whether the reason can be right.
     fn check_reason(&self, h: usize, ended: &SessionEnded<Item>) -> Checked {
         let host = &self.hosts[h];
@@ -67,13 +77,7 @@ impl World<'_> {
         let is_over = half.is_some_and(|half| half.out.len() > half.acked + options.buffer_max as usize);
         let is_right = match ended.reason {
             EndReason::PeerFault => host.is_blamed,
-            EndReason::Expired => {
-                let waited = host.detached_since.map(|since| self.now - since);
-                // The client may ask for less than the server has.
-                let most = self.setting.options.iter().filter_map(|options| options.resume_timeout).min();
-                let is_over = most.zip(waited).is_some_and(|(most, waited)| waited >= most);
-                host.prolonged.map_or(is_over, |until| self.now >= until)
-            }
+            EndReason::Expired => self.is_expired(h),
             EndReason::NotResumable => {
                 let is_resumable = half.is_some_and(|half| half.is_resumable && half.is_whole());
                 !is_resumable || !options.can_resume()
