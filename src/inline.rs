@@ -35,3 +35,17 @@
 //! ```
 #![doc = include_str!("host/inline.rs")]
 //! ```
+//!
+//! # A client
+//!
+//! 1. When the connection is there and the features are read, [`InlineOffer::from_features`](crate::InlineOffer::from_features)
+//!    says what the server offers, and [`Session::inline`](crate::Session::inline) what to ask for:
+//!    [`to_elements`](crate::InlineRequest::to_elements) belongs into `<authenticate/>`.
+//! 2. If authentication fails, drop the request: nothing has changed.
+//! 3. On `<success/>`, [`InlineReply::from_success`](crate::InlineReply::from_success) reads what has come of it. Unless the session
+//!    [goes on](crate::InlineReply::is_resumed), the stream features follow. If a resource
+//!    [is bound](crate::InlineReply::is_bound), its JID is the `<authorization-identifier/>`.
+//! 4. [`Session::connect_inline`](crate::Session::connect_inline) takes all that, and the connection. The session goes on from
+//!    there as after [`connect`](crate::Session::connect): what the server did not do inline is done the old way.
+//!
+//! `examples/client` does it with `--inline`.

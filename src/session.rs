@@ -2,6 +2,7 @@
 
 mod backlog;
 mod client;
+mod client_inline;
 mod closing;
 mod event;
 mod evicted;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use client::{MustBind, Offer, WrongAccount};
+pub use client_inline::{InlineOffer, InlineReply, InlineRequest};
 pub use closing::{Fate, Leftover, Leftovers, SessionEnded};
 pub use event::{Arrival, Event, NotNow, NotSent, NotSentWhy, Parting};
 pub use inline::{Bound, Features, Inline, Replay, Success, Twice};

@@ -3,18 +3,23 @@
 use std::io;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use jid::FullJid;
 use minidom::Element;
+use rxml::xml_ncname;
 use sasl::client::Mechanism;
 use sasl::client::mechanisms::Scram;
 use sasl::common::Credentials;
 use sasl::common::scram::{Sha1, Sha256};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use xmpp_parsers::bind::{BindQuery, BindResponse};
 use xmpp_parsers::iq::Iq;
 use xmpp_parsers::ns;
 use xmpp_parsers::sasl::{Auth, Nonza, Response};
-use xmpp_sm::Offer;
+use xmpp_sm::{InlineOffer, InlineReply, InlineRequest, Offer};
 
 use super::Options;
 use super::connection::Connection;
@@ -24,12 +29,30 @@ use super::xml::{Incoming, ReadError};
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// A connection on which the client has authenticated.
+pub struct Arrived {
+    pub offer: Offer,
+    pub connection: Connection,
+    /// What was asked for in `<authenticate/>`, and what has come of it.
+    pub inline: Option<Inlined>,
+}
+
+pub struct Inlined {
+    pub request: InlineRequest,
+    pub reply: InlineReply,
+    /// Who we are. With the resource, if it is bound.
+    pub jid: String,
+}
+
+/// Asks the session what to ask the server for inline.
+pub type Ask = (InlineOffer, oneshot::Sender<InlineRequest>);
+
 /// Connects and authenticates, sooner or later.
-pub async fn log_in(options: &Options, tell: &(impl Fn(String) + Sync)) -> (Offer, Connection) {
+pub async fn log_in(options: &Options, ask: &UnboundedSender<Ask>, tell: &(impl Fn(String) + Sync)) -> Arrived {
     let mut pause = PAUSE;
     loop {
         sleep(pause).await;
-        match timeout(options.reply_timeout, attempt(options)).await {
+        match timeout(options.reply_timeout, attempt(options, ask)).await {
             Ok(Ok(arrived)) => return arrived,
             Ok(Err(why)) => tell(format!("offline {why}")),
             Err(_) => tell("offline the server takes too long".to_owned()),
@@ -38,13 +61,27 @@ pub async fn log_in(options: &Options, tell: &(impl Fn(String) + Sync)) -> (Offe
     }
 }
 
-async fn attempt(options: &Options) -> Result<(Offer, Connection), ReadError> {
+async fn attempt(options: &Options, to_session: &UnboundedSender<Ask>) -> Result<Arrived, ReadError> {
     let mut connection = Connection::open(options.connect).await?;
     let features = open(&mut connection, &options.jid).await?;
+    if options.inline && features.has_child("authentication", ns::SASL2) {
+        let (reply, request) = oneshot::channel();
+        to_session.send((InlineOffer::from_features(&features), reply)).map_err(no)?;
+        let request = request.await.map_err(no)?;
+        let success = authenticate_inline(&mut connection, &features, options, &request).await?;
+        let jid = success.get_child("authorization-identifier", ns::SASL2).map(Element::text).unwrap_or_default();
+        let reply = InlineReply::from_success(&success);
+        let offer = if reply.is_resumed() { Offer::default() } else { offer(&ask(&mut connection).await?) };
+        return Ok(Arrived { offer, connection, inline: Some(Inlined { request, reply, jid }) });
+    }
     authenticate(&mut connection, &features, options).await?;
     connection.reader.restart();
-    let features = open(&mut connection, &options.jid).await?;
-    Ok((Offer { stream_management: features.has_child("sm", xmpp_sm::NS), binds: true }, connection))
+    let offer = offer(&open(&mut connection, &options.jid).await?);
+    Ok(Arrived { offer, connection, inline: None })
+}
+
+fn offer(features: &Element) -> Offer {
+    Offer { stream_management: features.has_child("sm", xmpp_sm::NS), binds: true }
 }
 
 /// Asks for the resource of our JID.
@@ -80,16 +117,19 @@ async fn open(connection: &mut Connection, jid: &FullJid) -> Result<Element, Rea
     }
 }
 
-async fn authenticate(connection: &mut Connection, features: &Element, options: &Options) -> Result<(), ReadError> {
+/// The best mechanism that is among these.
+fn mechanism(offered: Option<&Element>, options: &Options) -> Result<Box<dyn Mechanism + Send>, ReadError> {
     let user = options.jid.node().ok_or_else(|| no("a JID without a user"))?.as_str();
     let credentials = Credentials::default().with_username(user).with_password(options.password.clone());
-    let offered = features.get_child("mechanisms", ns::SASL);
     let offers = |name: &str| offered.is_some_and(|m| m.children().any(|mechanism| mechanism.text() == name));
-    let mut mechanism: Box<dyn Mechanism + Send> = if offers("SCRAM-SHA-256") {
-        Box::new(Scram::<Sha256>::from_credentials(credentials).map_err(no)?)
-    } else {
-        Box::new(Scram::<Sha1>::from_credentials(credentials).map_err(no)?)
-    };
+    Ok(match offers("SCRAM-SHA-256") {
+        true => Box::new(Scram::<Sha256>::from_credentials(credentials).map_err(no)?),
+        false => Box::new(Scram::<Sha1>::from_credentials(credentials).map_err(no)?),
+    })
+}
+
+async fn authenticate(connection: &mut Connection, features: &Element, options: &Options) -> Result<(), ReadError> {
+    let mut mechanism = mechanism(features.get_child("mechanisms", ns::SASL), options)?;
     let name = mechanism.name().parse().map_err(no)?;
     connection.push_element(Auth { mechanism: name, data: mechanism.initial() });
     loop {
@@ -100,6 +140,39 @@ async fn authenticate(connection: &mut Connection, features: &Element, options: 
             }
             // The server proves that it knows the password, too.
             Nonza::Success(success) => return mechanism.success(&success.data).map_err(no),
+            _ => return Err(no("the server refuses the password")),
+        }
+    }
+}
+
+/// By SASL2. Gives `<success/>`.
+async fn authenticate_inline(
+    connection: &mut Connection,
+    features: &Element,
+    options: &Options,
+    request: &InlineRequest,
+) -> Result<Element, ReadError> {
+    let mut mechanism = mechanism(features.get_child("authentication", ns::SASL2), options)?;
+    let data = |name: &str, data: &[u8]| Element::builder(name, ns::SASL2).append(BASE64.encode(data)).build();
+    let initial = data("initial-response", &mechanism.initial());
+    let authenticate = Element::builder("authenticate", ns::SASL2)
+        .attr(xml_ncname!("mechanism").to_owned(), mechanism.name())
+        .append(initial)
+        .append_all(request.to_elements(Some("client")));
+    connection.push_element(authenticate.build());
+    loop {
+        let element = ask(connection).await?;
+        let decode = |text: String| BASE64.decode(text.trim()).map_err(no);
+        match element.name() {
+            "challenge" => {
+                let response = mechanism.response(&decode(element.text())?).map_err(no)?;
+                connection.push_element(data("response", &response));
+            }
+            "success" => {
+                let proof = element.get_child("additional-data", ns::SASL2).map(Element::text).unwrap_or_default();
+                mechanism.success(&decode(proof)?).map_err(no)?;
+                return Ok(element);
+            }
             _ => return Err(no("the server refuses the password")),
         }
     }

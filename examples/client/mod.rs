@@ -48,6 +48,10 @@ pub struct Options {
     #[arg(long, default_value = "60", value_parser = seconds)]
     pub ack_timeout: Duration,
 
+    /// Authenticate by SASL2, and resume or bind in the same round trip, where the server offers it
+    #[arg(long)]
+    pub inline: bool,
+
     /// Seconds for a login, and then for each reply to what is asked of the server
     #[arg(long, default_value = "30", value_parser = seconds)]
     pub reply_timeout: Duration,

@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use minidom::Element;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::sleep_until;
 use xmpp_parsers::ns;
 use xmpp_sm::{Arrival, EndReason, Event, Inbound, MustBind, Session};
 
 use super::connection::{Connection, drive};
 use super::lines::Line;
+use super::login::{Arrived, Inlined};
 use super::user::User;
 use super::xml::Incoming;
 use super::{Options, login, message};
@@ -21,7 +22,8 @@ pub async fn run(options: Options, mut lines: UnboundedReceiver<Line>, tell: imp
     let owner = options.jid.to_bare().to_string();
     let mut session = Session::<Bytes, Connection>::client(Arc::new(options.config()), &*owner);
     let mut user = User::new(&options, &tell);
-    let mut login = Box::pin(login::log_in(&options, &tell));
+    let (ask, mut asked) = unbounded_channel();
+    let mut login = Box::pin(login::log_in(&options, &ask, &tell));
     let (mut binding, mut farewell) = (None, None);
     loop {
         while let Some(event) = session.poll() {
@@ -63,11 +65,21 @@ pub async fn run(options: Options, mut lines: UnboundedReceiver<Line>, tell: imp
         let (is_offline, deadline) = (session.connection().is_none(), session.deadline());
         let reads = session.wants_read() && user.is_reading;
         tokio::select! {
-            (offer, connection) = &mut login, if is_offline && !user.is_away => {
-                login.set(login::log_in(&options, &tell));
+            arrived = &mut login, if is_offline && !user.is_away => {
+                login.set(login::log_in(&options, &ask, &tell));
+                let (Arrived { offer, connection, inline }, now) = (arrived, Instant::now());
                 // The owner is the session's. If it is over, the connection is of no use.
-                let _ = session.connect(&owner, offer, connection, Instant::now());
+                let _ = match inline {
+                    None => session.connect(&owner, offer, connection, now),
+                    Some(Inlined { request, reply, jid }) => {
+                        if reply.is_bound() {
+                            user.jid = jid;
+                        }
+                        session.connect_inline(&owner, request, reply, offer, connection, now)
+                    }
+                };
             }
+            Some((offer, request)) = asked.recv() => drop(request.send(session.inline(offer, Instant::now()))),
             arrived = drive(session.connection_mut(), reads) => match arrived {
                 Ok(None) => {}
                 Ok(Some(Incoming::Element(element))) => on_element(element, &mut session, &mut binding, &mut user),

@@ -14,7 +14,7 @@ use crate::config::{Config, OnFull};
 use crate::counter::Counter;
 use crate::detached::{EndReason, Ended};
 use crate::error::LastWords;
-use crate::nonza::Failed;
+use crate::nonza::{Failed, Nonza};
 use crate::stanza::Stanza;
 use crate::stats::Detach;
 use crate::stream::{Disconnected, Foreign, StreamMgmt};
@@ -95,7 +95,12 @@ impl Client {
 
     /// Whether it makes sense to ask the server for a former session.
     fn may_resume(&self) -> bool {
-        self.offer.stream_management && self.unanswered < UNANSWERED_MAX && self.tries < TRIES_MAX
+        self.offer.stream_management && self.may_try()
+    }
+
+    /// Whether a reply may still come.
+    pub(super) fn may_try(&self) -> bool {
+        self.unanswered < UNANSWERED_MAX && self.tries < TRIES_MAX
     }
 }
 
@@ -127,20 +132,40 @@ impl<S: Stanza, C> Session<S, C> {
         if *owner != *self.owner || self.is_ending() || self.is_over() || self.client.is_none() {
             return Err(WrongAccount(connection));
         }
+        self.leave_for_another(now);
+        let _ = self.count_connection(|_| true);
+        self.set_offer(offer, after(now, self.config.settle_timeout));
+        self.connection = Some(connection);
+        self.advance(now);
+        Ok(())
+    }
+
+    /// There is a new connection, and the session leaves the one that it has.
+    pub(super) fn leave_for_another(&mut self, now: Instant) {
         self.lost(now);
         if let Some(ending) = &mut self.ending {
             // The former stream has no more time.
             ending.until = now;
             self.advance(now);
         }
-        if let Some(client) = &mut self.client {
-            client.offer = offer;
+    }
+
+    /// Tokens of earlier connections are worth nothing from here on. Returns what `of` says.
+    pub(super) fn count_connection(&mut self, of: impl FnOnce(&Client) -> bool) -> bool {
+        self.client.as_mut().is_some_and(|client| {
             client.connection = client.connection.wrapping_add(1);
-            client.settle_until = Some(after(now, self.config.settle_timeout));
+            of(client)
+        })
+    }
+
+    pub(super) fn connection_number(&self) -> u64 {
+        self.client.as_ref().map_or(0, |client| client.connection)
+    }
+
+    pub(super) fn set_offer(&mut self, offer: Offer, settle_until: Instant) {
+        if let Some(client) = &mut self.client {
+            (client.offer, client.settle_until) = (offer, Some(settle_until));
         }
-        self.connection = Some(connection);
-        self.advance(now);
-        Ok(())
     }
 
     /// On a new connection: asks for the former session, once its open receipts are settled, or begins a new one.
@@ -155,27 +180,52 @@ impl<S: Stanza, C> Session<S, C> {
         if self.is_settling(until, now) {
             return;
         }
+        match self.is_detached() {
+            true => {
+                if let Some(resume) = self.resume_again(now) {
+                    self.unwritten.push(Front::Nonza(resume));
+                    self.count_try();
+                }
+            }
+            false => self.begin(now),
+        }
+    }
+
+    /// The session asks for itself, and waits for the reply. Returns `<resume/>`.
+    pub(super) fn resume_again(&mut self, now: Instant) -> Option<Nonza> {
         match mem::replace(&mut self.state, State::Offline) {
             State::Detached(session, away) => match StreamMgmt::resume(self.config.clone(), session) {
                 Ok((engine, resume)) => {
                     self.count_away(away);
-                    self.unwritten.push(Front::Nonza(resume));
                     self.state = State::Live(engine);
-                    if let Some(client) = &mut self.client {
-                        client.tries = client.tries.saturating_add(1);
-                    }
                     self.await_reply(now);
+                    return Some(resume);
                 }
                 // Its receipts are settled.
                 Err(open) => self.state = State::Detached(open.session, away),
             },
-            _ => {
-                let mut engine = StreamMgmt::client(self.config.clone());
-                engine.authenticated();
-                self.state = State::Live(engine);
-                self.must_bind(now);
-            }
+            other => self.state = other,
         }
+        None
+    }
+
+    pub(super) fn count_try(&mut self) {
+        if let Some(client) = &mut self.client {
+            client.tries = client.tries.saturating_add(1);
+        }
+    }
+
+    /// A new session.
+    pub(super) fn begin(&mut self, now: Instant) {
+        let mut engine = StreamMgmt::client(self.config.clone());
+        engine.authenticated();
+        self.state = State::Live(engine);
+        self.must_bind(now);
+    }
+
+    /// Whether the reply to `<enable/>` is waited for.
+    pub(super) fn has_asked_to_enable(&self) -> bool {
+        self.client.as_ref().is_some_and(|client| client.is_bound && client.reply_until.is_some())
     }
 
     fn must_bind(&mut self, now: Instant) {
@@ -273,7 +323,7 @@ impl<S: Stanza, C> Session<S, C> {
     }
 
     /// The session is not asked for any more; its stanzas wait for the next one.
-    fn end_session(&mut self) {
+    pub(super) fn end_session(&mut self) {
         match mem::replace(&mut self.state, State::Offline) {
             State::Detached(mut session, away) => {
                 self.count_away(away);

@@ -3,6 +3,7 @@
 #[path = "../../../src/host/inline.rs"]
 mod host;
 
+mod client;
 mod examples;
 mod order;
 mod refused;

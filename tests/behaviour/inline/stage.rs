@@ -119,10 +119,14 @@ impl Stage {
     /// The same, after its connection is lost.
     pub fn lost_session(&self, owner: &str, sent: &[&'static str]) -> usize {
         let at = self.session(owner, sent);
+        self.lose(at);
+        at
+    }
+
+    pub fn lose(&self, at: usize) {
         let session = &mut self.members.lock().unwrap()[at].session;
         session.lost(self.now);
         assert!(matches!(session.poll(), Some(Event::Left { parting: Parting::Drop, .. })));
-        at
     }
 
     /// The peer's stanza, settled at once.

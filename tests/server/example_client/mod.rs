@@ -6,10 +6,12 @@
 #[path = "../../../examples/client/mod.rs"]
 mod client;
 mod giving_up;
+mod inline;
 mod overflow;
 mod server;
 mod silence;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Parser;
@@ -35,7 +37,10 @@ struct User {
 
 impl User {
     fn start(server: &Server, options: &[&str]) -> Self {
-        let address = server.address();
+        Self::start_at(server.address(), options)
+    }
+
+    fn start_at(address: SocketAddr, options: &[&str]) -> Self {
         let usual = ["client", "--jid=juliet@localhost/balcony", "--password=secret", "--partner=romeo@localhost"];
         let connect = format!("--connect={address}");
         let options = Options::parse_from(usual.iter().chain([&&*connect]).chain(options));

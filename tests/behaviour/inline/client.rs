@@ -1,0 +1,308 @@
+//! A client's session that authenticates by SASL2, before the server of the stage.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use minidom::Element;
+use xmpp_sm::{
+    Arrival, Config, Event, Inbound, InlineOffer, InlineReply, InlineRequest, MustBind, Offer, Receipt, Session, Write,
+};
+
+use super::host::inline_features;
+use super::stage::{OWNER, Outcome, Stage};
+
+const ALL: InlineOffer = InlineOffer { resume: true, bind: true, enable: true };
+const AFTER: Offer = Offer { stream_management: true, binds: true };
+
+struct Client {
+    session: Session<&'static str, u32>,
+    now: Instant,
+    binding: Option<MustBind>,
+}
+
+impl Client {
+    fn new() -> Self {
+        Self { session: Session::client(Arc::new(Config::default()), OWNER), now: Instant::now(), binding: None }
+    }
+
+    /// The children of `<authenticate/>`.
+    fn ask(&mut self, offer: InlineOffer) -> (InlineRequest, String) {
+        let request = self.session.inline(offer, self.now);
+        let children = request.to_elements(Some("tag")).map(|child| String::from(&child)).collect();
+        (request, children)
+    }
+
+    fn connect(&mut self, request: InlineRequest, success: &str, offer: Offer) {
+        let reply = InlineReply::from_success(&success.parse().unwrap());
+        self.session.connect_inline(OWNER, request, reply, offer, 1, self.now).unwrap();
+    }
+
+    /// By the stage. Gives the session's place there.
+    fn authenticate(&mut self, stage: &Stage) -> usize {
+        let (request, children) = self.ask(ALL);
+        let Outcome::Session(at) = stage.authenticate(OWNER, &children) else { panic!("{children}") };
+        self.connect(request, &stage.written(at)[0], AFTER);
+        at
+    }
+
+    fn events(&mut self) -> Vec<String> {
+        let mut events = Vec::new();
+        while let Some(event) = self.session.poll() {
+            events.push(match event {
+                Event::Left { parting, .. } => format!("left {parting:?}"),
+                Event::Resumed => "resumed".to_owned(),
+                Event::Online { enabled } => format!("online {enabled}"),
+                Event::NotResumed(failed) => format!("not resumed {:?}", failed.h.map(|h| h.get())),
+                Event::Bind(token) => {
+                    self.binding = Some(token);
+                    "bind".to_owned()
+                }
+                other => format!("{other:?}"),
+            });
+        }
+        events
+    }
+
+    fn written(&mut self) -> Vec<String> {
+        let mut written = Vec::new();
+        while let Some((_, item)) = self.session.next_write(self.now) {
+            written.push(match item {
+                Write::Stanza { stanza, .. } => (*stanza).to_owned(),
+                Write::Nonza(nonza) => nonza.to_string(),
+                other => format!("{other:?}"),
+            });
+        }
+        written
+    }
+
+    /// A session on the stage, with these stanzas sent and the connection lost.
+    fn lost(stage: &Stage, stanzas: &[&'static str]) -> Self {
+        let mut client = Self::new();
+        let at = client.authenticate(stage);
+        for stanza in stanzas {
+            client.session.send(stanza, client.now).unwrap();
+        }
+        client.written();
+        client.session.lost(client.now);
+        client.events();
+        stage.lose(at);
+        client
+    }
+
+    fn stanza(&mut self) -> Receipt {
+        let Ok(Arrival::Stanza(receipt)) = self.session.handle(Inbound::Stanza { bytes: 1 }, self.now) else {
+            panic!()
+        };
+        receipt
+    }
+}
+
+#[test]
+fn an_offer_is_read_from_the_features() {
+    let offer = |inline: &str| {
+        let features = format!(
+            "<features xmlns='http://etherx.jabber.org/streams'><authentication xmlns='urn:xmpp:sasl:2'>\
+             <mechanism>PLAIN</mechanism>{inline}</authentication></features>"
+        );
+        InlineOffer::from_features(&features.parse().unwrap())
+    };
+    let inline = |config: Option<&Config>, others: &[&str]| String::from(&inline_features(config, others));
+    assert_eq!(offer(""), InlineOffer::default());
+    assert_eq!(offer(&inline(Some(&Config::default()), &[])), ALL);
+    let no_resumption = Config::default().resume_timeout(None);
+    assert_eq!(offer(&inline(Some(&no_resumption), &[])), InlineOffer { resume: false, ..ALL });
+    assert_eq!(offer(&inline(None, &["urn:xmpp:csi:0"])), InlineOffer { bind: true, ..InlineOffer::default() });
+    let older =
+        "<inline><bind xmlns='urn:xmpp:bind2:1'><inline><feature var='urn:xmpp:sm:3'/></inline></bind></inline>";
+    assert_eq!(offer(older), InlineOffer::default());
+    let other: Element =
+        "<features xmlns='http://etherx.jabber.org/streams'><sm xmlns='urn:xmpp:sm:3'/></features>".parse().unwrap();
+    assert_eq!(InlineOffer::from_features(&other), InlineOffer::default());
+}
+
+#[test]
+fn a_session_is_begun_and_resumed() {
+    let stage = Stage::new(Config::default());
+    let mut client = Client::new();
+    client.session.send("<early/>", client.now).unwrap();
+    let (request, children) = client.ask(ALL);
+    assert_eq!(
+        children,
+        "<bind xmlns='urn:xmpp:bind:0'><tag>tag</tag><enable xmlns='urn:xmpp:sm:3' max='600' resume='true'/></bind>"
+    );
+    let Outcome::Session(at) = stage.authenticate(OWNER, &children) else { panic!() };
+    client.connect(request, &stage.written(at)[0], AFTER);
+    assert_eq!(client.events(), ["online true"]);
+    assert_eq!(client.written(), ["<early/>", "<r xmlns='urn:xmpp:sm:3'/>"], "and no <enable/>");
+
+    client.session.lost(client.now);
+    client.events();
+    client.session.send("<late/>", client.now).unwrap();
+    let (request, children) = client.ask(ALL);
+    assert!(children.starts_with("<resume ") && children.contains("<bind "), "{children}");
+    stage.handle_stanza(at);
+    stage.lose(at);
+    let Outcome::Session(again) = stage.authenticate(OWNER, &children) else { panic!() };
+    assert_eq!(again, at);
+    client.connect(request, &stage.written(at)[0], AFTER);
+    assert_eq!(client.events(), ["resumed"]);
+    assert_eq!(client.written(), ["<late/>", "<r xmlns='urn:xmpp:sm:3'/>"], "the server had the other one");
+}
+
+#[test]
+fn what_a_refused_session_leaves_goes_into_the_new_one_in_order_once() {
+    let mut stage = Stage::new(Config::default());
+    let mut client = Client::lost(&stage, &["<one/>", "<two/>"]);
+    client.session.send("<three/>", client.now).unwrap();
+    stage.wait(601);
+    let at = client.authenticate(&stage);
+    assert_eq!((at, stage.members.lock().unwrap().len()), (1, 2), "a new session");
+    assert_eq!(client.events(), ["not resumed None", "online true"]);
+    let stanzas: Vec<_> = client.written().into_iter().filter(|item| !item.contains("<r ")).collect();
+    assert_eq!(stanzas, ["<one/>", "<two/>", "<three/>"]);
+}
+
+/// The server forgets to say `<failed/>`, or to answer `<enable/>`.
+#[test]
+fn a_server_that_says_less_than_it_should_is_taken_at_its_word() {
+    let stage = Stage::new(Config::default());
+    let mut client = Client::lost(&stage, &["<one/>"]);
+    let (request, _) = client.ask(ALL);
+    let bound = "<success xmlns='urn:xmpp:sasl:2'><bound xmlns='urn:xmpp:bind:0'/></success>";
+    client.connect(request, bound, AFTER);
+    assert_eq!(client.events(), ["not resumed None", "online false"]);
+    assert_eq!(client.written(), ["<one/>"]);
+
+    // It knows nothing of what was inline.
+    let mut client = Client::lost(&stage, &["<one/>"]);
+    let (request, _) = client.ask(ALL);
+    client.connect(request, "<success xmlns='urn:xmpp:sasl:2'/>", AFTER);
+    assert!(client.events().is_empty());
+    assert!(client.written()[0].starts_with("<resume "), "it is asked as of old");
+}
+
+#[test]
+fn what_is_not_offered_inline_is_asked_for_after_authentication() {
+    let nothing = "<success xmlns='urn:xmpp:sasl:2'/>";
+    let mut client = Client::new();
+    let (request, children) = client.ask(InlineOffer::default());
+    assert_eq!(children, "");
+    client.connect(request, nothing, AFTER);
+    assert_eq!(client.events(), ["bind"]);
+    client.session.bound(client.binding.take().unwrap(), client.now).unwrap();
+    assert!(client.written()[0].starts_with("<enable "));
+
+    // Bound inline, and enabled as of old.
+    let mut client = Client::new();
+    let (request, children) = client.ask(InlineOffer { bind: true, ..InlineOffer::default() });
+    assert_eq!(children, "<bind xmlns='urn:xmpp:bind:0'><tag>tag</tag></bind>");
+    let bound = "<success xmlns='urn:xmpp:sasl:2'><bound xmlns='urn:xmpp:bind:0'/></success>";
+    client.connect(request, bound, AFTER);
+    assert!(client.written()[0].starts_with("<enable "));
+
+    // A session that cannot be resumed inline is resumed as of old, and not given up for a new one.
+    let stage = Stage::new(Config::default());
+    let mut client = Client::lost(&stage, &["<one/>"]);
+    let (request, children) = client.ask(InlineOffer { resume: false, ..ALL });
+    assert_eq!(children, "");
+    client.connect(request, nothing, AFTER);
+    assert!(client.written()[0].starts_with("<resume "));
+}
+
+/// Its `h` would leave a stanza out that is handled all the same, and the server would send it again.
+#[test]
+fn a_session_is_not_asked_for_inline_while_stanzas_are_being_handled() {
+    let stage = Stage::new(Config::default());
+    let mut client = Client::new();
+    client.authenticate(&stage);
+    client.events();
+    let receipt = client.stanza();
+    client.session.lost(client.now);
+    client.events();
+    let (request, children) = client.ask(ALL);
+    assert_eq!(children, "");
+    client.connect(request, "<success xmlns='urn:xmpp:sasl:2'/>", AFTER);
+    assert_eq!(client.written(), Vec::<String>::new(), "not yet");
+    client.session.settle(receipt, client.now).unwrap();
+    let written = client.written();
+    assert!(written[0].starts_with("<resume ") && written[0].contains("h='1'"), "{written:?}");
+}
+
+/// A password that is wrong, a connection that is lost: nothing has changed.
+#[test]
+fn a_request_that_comes_to_nothing_changes_nothing() {
+    let stage = Stage::new(Config::default());
+    let mut client = Client::lost(&stage, &["<one/>"]);
+    for _ in 0..3 {
+        let (request, children) = client.ask(ALL);
+        assert!(children.starts_with("<resume "));
+        drop(request);
+        assert!(client.session.is_detached());
+        assert_eq!((client.session.unacked(), client.events().len()), (1, 0));
+    }
+    let at = client.authenticate(&stage);
+    assert_eq!((at, client.events()), (0, vec!["resumed".to_owned()]));
+}
+
+/// A server may as well fail each time that it tries.
+#[test]
+fn a_session_is_given_up_after_ten_tries_in_a_row() {
+    let stage = Stage::new(Config::default());
+    let mut client = Client::lost(&stage, &["<one/>"]);
+    for _ in 0..10 {
+        assert!(client.ask(ALL).1.starts_with("<resume "));
+    }
+    let (request, children) = client.ask(ALL);
+    assert!(children.starts_with("<bind "), "{children}");
+    let Outcome::Session(at) = stage.authenticate(OWNER, &children) else { panic!() };
+    client.connect(request, &stage.written(at)[0], AFTER);
+    assert_eq!(client.events(), ["online true"]);
+    assert_eq!(client.written()[0], "<one/>");
+}
+
+#[test]
+fn a_session_is_not_offered_to_another_account_or_by_an_earlier_request() {
+    let stage = Stage::new(Config::default());
+    let mut client = Client::lost(&stage, &["<one/>"]);
+    let (early, _) = client.ask(ALL);
+    let (late, children) = client.ask(ALL);
+    let Outcome::Session(at) = stage.authenticate(OWNER, &children) else { panic!() };
+    let success: Element = stage.written(at)[0].parse().unwrap();
+    let reply = || InlineReply::from_success(&success);
+    let (session, now) = (&mut client.session, client.now);
+    assert!(session.connect_inline(OWNER, early, reply(), AFTER, 7, now).is_err_and(|wrong| wrong.0 == 7));
+    let (other, _) = client.ask(ALL);
+    let session = &mut client.session;
+    assert!(session.connect_inline(OWNER, late, reply(), AFTER, 7, now).is_err());
+    assert!(session.connect_inline("romeo@example.com", other, reply(), AFTER, 7, now).is_err());
+    assert!(session.is_detached() && session.poll().is_none());
+}
+
+#[test]
+fn an_earlier_connection_is_left() {
+    let stage = Stage::new(Config::default());
+    let mut client = Client::new();
+    client.authenticate(&stage);
+    client.events();
+    let (_, children) = client.ask(ALL);
+    assert_eq!(client.events(), ["left Drop"]);
+    assert!(children.starts_with("<resume "));
+}
+
+/// `<resumed/>` that cannot be read: no features follow it, and the stanzas are sent in another session.
+#[test]
+fn a_malformed_resumed_ends_the_session() {
+    let stage = Stage::new(Config::default());
+    let mut client = Client::lost(&stage, &["<one/>"]);
+    let (request, _) = client.ask(ALL);
+    let success =
+        "<success xmlns='urn:xmpp:sasl:2'><resumed xmlns='urn:xmpp:sm:3' previd='some-long-sm-id'/></success>";
+    assert!(InlineReply::from_success(&success.parse().unwrap()).is_resumed());
+    client.connect(request, success, AFTER);
+    client.written();
+    client.session.lost(client.now);
+    client.events();
+    client.session.connect(OWNER, AFTER, 2, client.now).unwrap();
+    assert_eq!(client.events(), ["bind"], "a new session");
+    assert_eq!(client.session.waiting(), 1);
+}
