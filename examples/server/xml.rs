@@ -250,9 +250,10 @@ pub fn to_boxed(element: &Element) -> Box<[u8]> {
     names.declare_fixed(None, ns::JABBER_CLIENT.into());
     names.declare_fixed(Some(ncname("stream").as_ref()), ns::STREAM.into());
     names.push();
-    let mut out = Vec::with_capacity(256);
+    let mut out = Vec::with_capacity(512);
     write(element, &mut Encoder::from(names), &mut out).expect("what was parsed can be written");
-    out.into_boxed_slice()
+    // A copy: what is cut to its size where it is leaves a hole behind it that fits nothing.
+    out.as_slice().into()
 }
 
 fn write(element: &Element, to: &mut Encoder<SimpleNamespaces>, out: &mut Vec<u8>) -> rxml::Result<()> {
