@@ -2,7 +2,7 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
-use xmpp_sm::{Config, NotSentWhy, Offer, OnFull, Write};
+use xmpp_sm::{Config, EndReason, NotSentWhy, Offer, OnFull, Write};
 
 use super::{Client, ENABLE, OFFER, R, RESUME};
 
@@ -136,6 +136,17 @@ fn a_token_is_of_one_connection() {
     assert_eq!(client.written(), ENABLE);
     client.session.lost(client.now);
     assert!(client.session.bound(first, client.now).is_err());
+}
+
+#[test]
+fn a_session_that_ends_is_not_bound() {
+    let mut client = Client::new(Config::default());
+    client.connect(OFFER);
+    assert_eq!(client.events(), ["bind"]);
+    let token = client.binding.take().unwrap();
+    client.session.close(EndReason::Closed, None, client.now);
+    assert!(client.session.bound(token, client.now).is_err());
+    assert!(!client.written().contains("<enable"));
 }
 
 #[test]

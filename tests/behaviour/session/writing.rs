@@ -165,6 +165,24 @@ fn a_queued_stanza_is_replaced_under_its_number() {
 }
 
 #[test]
+fn the_host_asks_of_its_own_accord() {
+    let mut host = Host::new(Config::default().request_acks(false));
+    host.send("<m1/>");
+    assert_eq!(host.written(), "<m1/>");
+    host.session.request_ack(host.now);
+    assert_eq!(host.written(), "<r/>");
+}
+
+#[test]
+fn the_host_can_change_its_connection() {
+    let mut host = Host::new(Config::default());
+    *host.session.connection_mut().unwrap() += 10;
+    assert_eq!(host.session.connection(), Some(&11));
+    host.lost();
+    assert_eq!(host.session.connection_mut(), None);
+}
+
+#[test]
 fn without_stream_management_the_host_can_acknowledge_nothing() {
     let mut host = Host::bound(Config::default());
     host.session.send_ack();
