@@ -79,7 +79,7 @@ pub struct Stats {
     pub refused: u64,
 }
 
-/// Why a session lost its stream, and lived on. Told in [`Stats::detached_why`].
+/// Why a session lost its stream, and lived on. Told by [`Session::stats`](crate::Session::stats).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Detach {

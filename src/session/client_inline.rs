@@ -12,6 +12,7 @@ use crate::stanza::Stanza;
 use crate::stream::{Inbound, StreamMgmt};
 
 /// What a server offers [inline](https://xmpp.org/extensions/xep-0198.html#inline), before authentication.
+/// Given to [`Session::inline`](crate::Session::inline).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InlineOffer {
     /// Whether a session can be resumed in `<authenticate/>`.
@@ -62,7 +63,8 @@ impl InlineRequest {
     }
 }
 
-/// What `<success/>` says about an [`InlineRequest`].
+/// What `<success/>` says about an [`InlineRequest`]. Given to
+/// [`Session::connect_inline`](crate::Session::connect_inline).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InlineReply {
     resume: Option<Inbound>,
