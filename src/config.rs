@@ -50,6 +50,7 @@ pub struct Config {
     pub(crate) settle_timeout: Duration,
     pub(crate) close_timeout: Duration,
     pub(crate) reply_timeout: Duration,
+    pub(crate) resume_tries_max: NonZeroU32,
     serial: Serial,
 }
 
@@ -144,6 +145,7 @@ impl Default for Config {
             settle_timeout: Duration::from_secs(5),
             close_timeout: Duration::from_secs(2),
             reply_timeout: Duration::from_secs(30),
+            resume_tries_max: NonZeroU32::MIN.saturating_add(9),
             serial: Serial::somewhere(),
         }
     }
@@ -323,6 +325,14 @@ impl Config {
     #[must_use]
     pub fn reply_timeout(mut self, timeout: Duration) -> Self {
         self.reply_timeout = timeout;
+        self
+    }
+
+    /// How many times in a row the connections of a client's [`Session`](crate::Session) may be lost before its `<resume/>`
+    /// is replied to. Then the session is given up, for a server may as well fail each time that it tries. Default: 10.
+    #[must_use]
+    pub fn resume_tries_max(mut self, tries: NonZeroU32) -> Self {
+        self.resume_tries_max = tries;
         self
     }
 

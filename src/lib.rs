@@ -58,9 +58,9 @@ pub use nonza::{Condition, Enable, Enabled, FEATURE, Failed, Kind, Location, NS,
 pub use queue::{Queued, Returned, Unacked, Undelivered, WrongH};
 pub use receipts::{NotOpen, OpenReceipt, Receipt, ReceiptError};
 pub use session::{
-    Arrival, Bound, Early, Event, Fate, Features, Inline, InlineOffer, InlineReply, InlineRequest, Leftover, Leftovers,
-    MustBind, NotNow, NotSent, NotSentWhy, NotTaken, Offer, Parting, Refused, Replay, Session, SessionEnded, Success,
-    Taker, Twice, Unbound, Write, WrongAccount,
+    Arrival, Bound, Early, Event, Fate, Features, Inline, InlineOffer, InlineReply, InlineRequest, LeftWhy, Leftover,
+    Leftovers, MustBind, NotNow, NotSent, NotSentWhy, NotTaken, Offer, Parting, Refused, Replay, Session, SessionEnded,
+    Success, Taker, Twice, Unbound, Write, WrongAccount,
 };
 pub use smid::{InvalidText, RandomError, SmId};
 pub use stanza::{Measured, Stanza};
@@ -70,7 +70,7 @@ pub use stream::{
     Acked, Action, CannotEnable, Closing, Disconnected, EnableRequest, Foreign, Inbound, NotResumed, NotResumedWhy,
     Refusal, ResumeRequest, Resumption, Sent, StreamMgmt,
 };
-pub use stream_error::StreamError;
+pub use stream_error::{StreamCondition, StreamError};
 
 /// Its examples are tests.
 #[cfg(doctest)]

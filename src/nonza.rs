@@ -10,6 +10,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 pub use condition::Condition;
+pub(crate) use condition::conditions;
 pub use parse::ParseError;
 pub(crate) use write::escape;
 

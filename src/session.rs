@@ -22,7 +22,7 @@ use std::time::Instant;
 pub use client::{MustBind, Offer, WrongAccount};
 pub use client_inline::{InlineOffer, InlineReply, InlineRequest};
 pub use closing::{Fate, Leftover, Leftovers, SessionEnded};
-pub use event::{Arrival, Event, NotNow, NotSent, NotSentWhy, Parting};
+pub use event::{Arrival, Event, LeftWhy, NotNow, NotSent, NotSentWhy, Parting};
 pub use inline::{Bound, Features, Inline, Replay, Success, Twice};
 pub use take::{Refused, Taker};
 pub use unbound::{Early, NotTaken, Unbound};
@@ -32,6 +32,7 @@ use crate::config::Config;
 use crate::counter::Counter;
 use crate::detached::Detached;
 use crate::nonza::{Condition, Nonza};
+use crate::queue::Unacked;
 use crate::receipts::{NotOpen, OpenReceipt, Receipt, ReceiptError};
 use crate::smid::SmId;
 use crate::stanza::Stanza;
@@ -452,18 +453,30 @@ impl<S: Stanza, C> Session<S, C> {
         true
     }
 
-    /// Puts another stanza in the place of one that is unacknowledged, and returns the one that was there: a message
-    /// that its author has taken back must not be resent.
+    /// Puts another stanza in the place of the oldest one that `is_it`, unacknowledged or never sent, and returns the one
+    /// that was there: a message that its author has taken back must not be resent, nor sent.
     ///
     /// # Errors
     ///
-    /// The new stanza, if there is none of that number.
-    pub fn replace(&mut self, number: Counter, stanza: S) -> Result<S, S> {
+    /// The new stanza, if there is no such one, or if it is larger than the old one and does not fit.
+    pub fn replace(&mut self, mut is_it: impl FnMut(&S) -> bool, stanza: S) -> Result<S, S> {
+        let number = |mut unacked: Unacked<'_, S>, is_it: &mut dyn FnMut(&S) -> bool| {
+            unacked.find(|queued| is_it(queued.stanza)).map(|queued| queued.number)
+        };
         match &mut self.state {
-            State::Live(stream) => stream.replace(number, stanza),
-            State::Detached(session, _) => session.replace(number, stanza),
-            State::Closing(_) | State::Offline | State::Over => Err(stanza),
+            State::Live(stream) => {
+                if let Some(number) = number(stream.unacked(), &mut is_it) {
+                    return stream.replace(number, stanza);
+                }
+            }
+            State::Detached(session, _) => {
+                if let Some(number) = number(session.unacked(), &mut is_it) {
+                    return session.replace(number, stanza);
+                }
+            }
+            State::Closing(_) | State::Offline | State::Over => {}
         }
+        self.backlog.replace(is_it, stanza, &self.config)
     }
 }
 

@@ -7,7 +7,7 @@ use minidom::Element;
 use minidom::rxml::NcName;
 
 use crate::counter::Counter;
-use crate::nonza::NS;
+use crate::nonza::{NS, conditions};
 
 const NS_STREAM: &str = "http://etherx.jabber.org/streams";
 const NS_STREAMS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
@@ -50,9 +50,38 @@ pub enum StreamError {
     },
     /// `undefined-condition`: `<resumed/>` names another session than was asked for.
     ForeignSession,
-    /// Another condition, for reasons of the host's: `system-shutdown`, `not-authorized`. It has to be a name that
-    /// [RFC 6120](https://www.rfc-editor.org/rfc/rfc6120#section-4.9.3) defines.
-    Other(&'static str),
+    /// Another condition, for reasons of the host's: `system-shutdown`, for instance.
+    Other(StreamCondition),
+}
+
+conditions! {
+    /// A [condition](https://www.rfc-editor.org/rfc/rfc6120#section-4.9.3) for a stream error of the host's. Those that
+    /// RFC 6120 defines, but for `see-other-host`, which says nothing without its host.
+    StreamCondition:
+    BadFormat = "bad-format",
+    BadNamespacePrefix = "bad-namespace-prefix",
+    Conflict = "conflict",
+    ConnectionTimeout = "connection-timeout",
+    HostGone = "host-gone",
+    HostUnknown = "host-unknown",
+    ImproperAddressing = "improper-addressing",
+    InternalServerError = "internal-server-error",
+    InvalidFrom = "invalid-from",
+    InvalidNamespace = "invalid-namespace",
+    InvalidXml = "invalid-xml",
+    NotAuthorized = "not-authorized",
+    NotWellFormed = "not-well-formed",
+    PolicyViolation = "policy-violation",
+    RemoteConnectionFailed = "remote-connection-failed",
+    Reset = "reset",
+    ResourceConstraint = "resource-constraint",
+    RestrictedXml = "restricted-xml",
+    SystemShutdown = "system-shutdown",
+    UndefinedCondition = "undefined-condition",
+    UnsupportedEncoding = "unsupported-encoding",
+    UnsupportedFeature = "unsupported-feature",
+    UnsupportedStanzaType = "unsupported-stanza-type",
+    UnsupportedVersion = "unsupported-version",
 }
 
 impl StreamError {
@@ -66,7 +95,7 @@ impl StreamError {
             Self::HandledCountTooHigh { .. } | Self::HandledCountBackwards { .. } | Self::ForeignSession => {
                 "undefined-condition"
             }
-            Self::Other(condition) => condition,
+            Self::Other(condition) => condition.name(),
         }
     }
 
@@ -142,8 +171,10 @@ mod tests {
             StreamError::HandledCountTooHigh { h, send_count: other },
             StreamError::HandledCountBackwards { h: other, acked: h },
             StreamError::ForeignSession,
-            StreamError::Other("system-shutdown"),
-        ] {
+        ]
+        .into_iter()
+        .chain(StreamCondition::ALL.iter().map(|condition| StreamError::Other(*condition)))
+        {
             let mut out = BytesMut::new();
             error.write_to(&mut out);
             let text = std::str::from_utf8(&out).unwrap().replace("xml:lang='en' ", "");

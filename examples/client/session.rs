@@ -28,7 +28,7 @@ pub async fn run(options: Options, mut lines: UnboundedReceiver<Line>, tell: imp
     loop {
         while let Some(event) = session.poll() {
             match event {
-                Event::Left { connection, parting } => {
+                Event::Left { connection, parting, .. } => {
                     tell(format!("offline {parting:?}"));
                     farewell = Some(tokio::spawn(connection.part(parting)));
                 }

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::sleep_until;
 use xmpp_parsers::bind::{BindQuery, BindResponse};
 use xmpp_parsers::ns;
-use xmpp_sm::{Early, Inbound, LastWords, Nonza, Parting, Refused, Replay, Unbound};
+use xmpp_sm::{Early, Inbound, LastWords, Nonza, Parting, Refused, Replay, StreamCondition, Unbound};
 
 use super::Server;
 use super::csi;
@@ -34,7 +34,7 @@ pub async fn serve(tcp: TcpStream, server: Arc<Server>) {
     };
     connection.place = server.places.take(&user);
     if connection.place.is_none() {
-        return connection.part(Parting::Say(error("resource-constraint"))).await;
+        return connection.part(Parting::Say(error(StreamCondition::ResourceConstraint))).await;
     }
     connection.login_until = Instant::now() + TIME;
     let stream = match inline {
@@ -80,8 +80,8 @@ impl Login {
                     Ok(element) => element,
                     Err(_) => return,
                 },
-                () = sleep_until(until) => return self.away(error("connection-timeout")).await,
-                () = stopping.wait() => return self.away(error("system-shutdown")).await,
+                () = sleep_until(until) => return self.away(error(StreamCondition::ConnectionTimeout)).await,
+                () = stopping.wait() => return self.away(error(StreamCondition::SystemShutdown)).await,
             };
             let inbound = Inbound::from_element(&element, ns::JABBER_CLIENT);
             if let Inbound::Nonza(nonza) = &inbound {
@@ -99,13 +99,15 @@ impl Login {
                 Ok(Early::Close(last)) => return self.away(last).await,
                 Ok(Early::Ignore) => {}
                 _ if csi::is_active(&element).is_some() => {} // each stream begins active, and nothing waits yet
-                _ => return self.away(error("unsupported-stanza-type")).await,
+                _ => return self.away(error(StreamCondition::UnsupportedStanzaType)).await,
             }
         }
     }
 
     async fn bind(self, iq: &Element) {
-        let Some(jid) = asked_for(iq, self.stream.owner()) else { return self.away(error("not-authorized")).await };
+        let Some(jid) = asked_for(iq, self.stream.owner()) else {
+            return self.away(error(StreamCondition::NotAuthorized)).await;
+        };
         let mut result = reply(iq, "result");
         result.append_child(BindResponse { jid: jid.clone() }.into());
         session::bind(self.stream, self.connection, jid, &to_bytes(&result), None, self.server).await;

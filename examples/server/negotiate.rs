@@ -11,7 +11,7 @@ use xmpp_parsers::bind::BindFeature;
 use xmpp_parsers::ns;
 use xmpp_parsers::sm::StreamManagement;
 use xmpp_parsers::starttls::{Proceed, Request, StartTls};
-use xmpp_sm::{Inline, Parting};
+use xmpp_sm::{Inline, Parting, StreamCondition};
 
 use super::Server;
 use super::sasl::{self, Proved};
@@ -41,7 +41,7 @@ async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<Negotia
         let starttls = StartTls { required: true };
         connection.send(Element::builder("features", ns::STREAM).append(starttls).build()).await?;
         if Request::try_from(connection.next_element().await?).is_err() {
-            connection.part(Parting::Say(error("policy-violation"))).await; // TLS comes first
+            connection.part(Parting::Say(error(StreamCondition::PolicyViolation))).await; // TLS comes first
             return Ok(None);
         }
         connection.send(Proceed).await?;
@@ -54,7 +54,7 @@ async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<Negotia
     let sasl2 = server.offered.sasl2.then(|| inline::authentication(server));
     connection.send(Element::builder("features", ns::STREAM).append(mechanisms).append_all(sasl2).build()).await?;
     let Some(proved) = sasl::authenticate(&mut connection, &server.accounts, &server.offered).await? else {
-        connection.part(Parting::Say(error("not-authorized"))).await; // that was one attempt too many
+        connection.part(Parting::Say(error(StreamCondition::NotAuthorized))).await; // that was one attempt too many
         return Ok(None);
     };
     let Proved { name, sasl2 } = proved;

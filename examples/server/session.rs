@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use xmpp_parsers::ns;
 use xmpp_sm::{
     Arrival, EnableRequest, EndReason, Event, Inbound, Lookup, Parting, Record, Refusal, Refused, Registration,
-    SessionEnded, SessionStore, SmId, StreamError, Taker, Unbound, Write, delay,
+    SessionEnded, SessionStore, SmId, StreamCondition, StreamError, Taker, Unbound, Write, delay,
 };
 
 use super::csi::{self, Csi};
@@ -103,7 +103,7 @@ impl Host {
             }
             while let Some(event) = session.poll() {
                 match event {
-                    Event::Left { connection, parting } => self.part(connection, parting),
+                    Event::Left { connection, parting, .. } => self.part(connection, parting),
                     Event::Resumed => self.server.router.set_connected(self.id, &self.jid, true),
                     Event::Enable(request) => self.enable(request, &mut session),
                     Event::Refused(refused) => login::continue_login(refused, self.server.clone()),
@@ -192,7 +192,11 @@ impl Host {
             Ok(Arrival::Enable(request)) => self.enable(request, session),
             Ok(Arrival::Other) => match csi::is_active(&element) {
                 Some(active) => self.set_active(active, session),
-                None => session.close(EndReason::PeerFault, Some(StreamError::Other("unsupported-stanza-type")), now),
+                None => session.close(
+                    EndReason::PeerFault,
+                    Some(StreamError::Other(StreamCondition::UnsupportedStanzaType)),
+                    now,
+                ),
             },
             _ => {}
         }
@@ -259,7 +263,7 @@ impl Host {
 fn last_error(reason: EndReason) -> Option<StreamError> {
     match reason {
         EndReason::Replaced => Some(StreamError::Conflict),
-        EndReason::Stopped => Some(StreamError::Other("system-shutdown")),
+        EndReason::Stopped => Some(StreamError::Other(StreamCondition::SystemShutdown)),
         _ => None,
     }
 }

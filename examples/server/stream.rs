@@ -9,7 +9,7 @@ use minidom::Element;
 use rand::TryRng;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::timeout;
-use xmpp_sm::{EndReason, LastWords, Nonza, Parting, StreamError, Write, delay};
+use xmpp_sm::{EndReason, LastWords, Nonza, Parting, StreamCondition, StreamError, Write, delay};
 
 use super::inline::Sasl2;
 use super::places::Place;
@@ -46,7 +46,7 @@ pub enum Input {
     /// `</stream:stream>`
     Closed,
     /// Something that cannot be read, nor what follows it; and the condition of the stream error for it.
-    Bad(&'static str),
+    Bad(StreamCondition),
 }
 
 impl Connection {
@@ -129,9 +129,9 @@ impl Connection {
             Ok(Incoming::Element(element)) => Ok(Some(Input::Element(element))),
             Ok(Incoming::Nonza(nonza)) => Ok(Some(Input::Nonza(nonza))),
             Ok(Incoming::Footer) => Ok(Some(Input::Closed)),
-            Ok(Incoming::Header) => Ok(Some(Input::Bad("bad-format"))),
-            Err(ReadError::NotWellFormed(_)) => Ok(Some(Input::Bad("not-well-formed"))),
-            Err(ReadError::TooBig) => Ok(Some(Input::Bad("policy-violation"))),
+            Ok(Incoming::Header) => Ok(Some(Input::Bad(StreamCondition::BadFormat))),
+            Err(ReadError::NotWellFormed(_)) => Ok(Some(Input::Bad(StreamCondition::NotWellFormed))),
+            Err(ReadError::TooBig) => Ok(Some(Input::Bad(StreamCondition::PolicyViolation))),
             Err(ReadError::Gone(error)) => Err(error),
         }
     }
@@ -237,7 +237,7 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
 }
 
 /// A client that has no session is sent away.
-pub fn error(condition: &'static str) -> LastWords {
+pub fn error(condition: StreamCondition) -> LastWords {
     LastWords { write: None, error: Some(StreamError::Other(condition)), reason: EndReason::PeerFault }
 }
 

@@ -18,7 +18,7 @@ pub async fn run<A: App>(
     loop {
         while let Some(event) = session.poll() {
             match event {
-                Event::Left { connection, parting } => app.part(connection, parting),
+                Event::Left { connection, parting, .. } => app.part(connection, parting),
                 Event::Bind(token) => {
                     session.connection_mut().map(Connection::bind);
                     binding = Some(token);

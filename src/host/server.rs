@@ -19,7 +19,7 @@ pub async fn serve<H: Host>(
     loop {
         while let Some(event) = session.poll() {
             match event {
-                Event::Left { connection, parting } => host.part(connection, parting),
+                Event::Left { connection, parting, .. } => host.part(connection, parting),
                 Event::Refused(refused) => host.log_in(refused),
                 Event::Ended(ended) => return host.over(*ended, mailbox),
                 _ => {}

@@ -1,16 +1,14 @@
 //! The stanza error conditions of RFC 6120, the only reasons that `<failed/>` may give.
 
 macro_rules! conditions {
-    ($($variant:ident = $name:literal,)*) => {
-        /// A [stanza error condition](https://www.rfc-editor.org/rfc/rfc6120#section-8.3.3), which is
-        /// what [`<failed/>`](https://xmpp.org/extensions/xep-0198.html#errors) must give as its reason. See
-        /// [`Nonza::Failed`](crate::Nonza::Failed).
+    ($(#[$meta:meta])* $of:ident: $($variant:ident = $name:literal,)*) => {
+        $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Condition {
+        pub enum $of {
             $(#[doc = concat!("`<", $name, "/>`")] $variant,)*
         }
 
-        impl Condition {
+        impl $of {
             /// Every condition.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
@@ -27,7 +25,13 @@ macro_rules! conditions {
     };
 }
 
+pub(crate) use conditions;
+
 conditions! {
+    /// A [stanza error condition](https://www.rfc-editor.org/rfc/rfc6120#section-8.3.3), which is
+    /// what [`<failed/>`](https://xmpp.org/extensions/xep-0198.html#errors) must give as its reason. See
+    /// [`Nonza::Failed`](crate::Nonza::Failed).
+    Condition:
     BadRequest = "bad-request",
     Conflict = "conflict",
     FeatureNotImplemented = "feature-not-implemented",

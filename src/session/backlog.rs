@@ -130,6 +130,23 @@ impl<S: Stanza> Backlog<S> {
         replaced.is_some()
     }
 
+    /// Puts a stanza in the place of one that waits. One that is larger has to fit.
+    pub(super) fn replace(&mut self, mut is_it: impl FnMut(&S) -> bool, stanza: S, config: &Config) -> Result<S, S> {
+        let mut waiting = self.ring.iter_mut().skip(self.is_lent.into());
+        let Some(found) = waiting.find(|waiting| is_it(&waiting.stanza)) else { return Err(stanza) };
+        let (before, after) = (found.stanza.bytes(), stanza.bytes());
+        let bytes = self.bytes.saturating_sub(before).saturating_add(after);
+        if after > before && bytes > config.backlog_max_bytes.get() {
+            return Err(stanza);
+        }
+        let replaced = std::mem::replace(&mut found.stanza, stanza);
+        self.bytes = bytes;
+        if self.is_within(config) {
+            self.full_until = None;
+        }
+        Ok(replaced)
+    }
+
     #[inline]
     pub(super) fn is_within(&self, config: &Config) -> bool {
         self.len() <= count(config.backlog_max.get()) && self.bytes <= config.backlog_max_bytes.get()

@@ -9,14 +9,13 @@ use thiserror::Error;
 use super::tally::Away;
 use super::timers::after;
 use super::write::Front;
-use super::{Event, Session, State};
+use super::{Event, LeftWhy, Session, State};
 use crate::config::{Config, OnFull};
 use crate::counter::Counter;
 use crate::detached::{EndReason, Ended};
-use crate::error::LastWords;
+use crate::error::{Error, LastWords};
 use crate::nonza::{Failed, Nonza};
 use crate::stanza::Stanza;
-use crate::stats::Detach;
 use crate::stream::{Disconnected, Foreign, StreamMgmt};
 use crate::trace;
 
@@ -72,9 +71,6 @@ pub struct WrongAccount<C>(
 
 /// How many times in a row the server may keep silent, or close the stream, instead of a reply to `<resume/>`.
 const UNANSWERED_MAX: u32 = 2;
-/// How many times in a row `<resume/>` may remain without reply for whatever reason: a connection may be lost by chance,
-/// but a server may as well fail each time that it tries.
-const TRIES_MAX: u32 = 10;
 
 impl Client {
     /// Whether stanzas may be sent on the present stream. Not before the reply to `<enable/>`, though a client could: if
@@ -94,13 +90,13 @@ impl Client {
     }
 
     /// Whether it makes sense to ask the server for a former session.
-    fn may_resume(&self) -> bool {
-        self.offer.stream_management && self.may_try()
+    fn may_resume(&self, config: &Config) -> bool {
+        self.offer.stream_management && self.may_try(config)
     }
 
     /// Whether a reply may still come.
-    pub(super) fn may_try(&self) -> bool {
-        self.unanswered < UNANSWERED_MAX && self.tries < TRIES_MAX
+    pub(super) fn may_try(&self, config: &Config) -> bool {
+        self.unanswered < UNANSWERED_MAX && self.tries < config.resume_tries_max.get()
     }
 }
 
@@ -111,7 +107,7 @@ impl<S: Stanza, C> Session<S, C> {
     /// It lives over all the connections of the account, until the host [closes](Self::close) it. If the server does not
     /// resume a session, or breaks the protocol, its stanzas go into the next one, in order, once.
     ///
-    /// So they do if `<resume/>` has had no reply ten times in a row, or twice where the server kept silent or closed the
+    /// So they do if `<resume/>` has had no reply [ten times](Config::resume_tries_max) in a row, or twice where the server kept silent or closed the
     /// stream: the session is given up, and [`Event::Bind`] comes. The server may have these stanzas then, and gets them
     /// twice.
     pub fn client(config: Arc<Config>, owner: impl Into<Arc<str>>) -> Self {
@@ -133,7 +129,7 @@ impl<S: Stanza, C> Session<S, C> {
             return Err(WrongAccount(connection));
         }
         self.leave_for_another(now);
-        let _ = self.count_connection(|_| true);
+        let _ = self.count_connection(|_, _| true);
         self.set_offer(offer, after(now, self.config.settle_timeout));
         self.connection = Some(connection);
         self.advance(now);
@@ -151,10 +147,11 @@ impl<S: Stanza, C> Session<S, C> {
     }
 
     /// Tokens of earlier connections are worth nothing from here on. Returns what `of` says.
-    pub(super) fn count_connection(&mut self, of: impl FnOnce(&Client) -> bool) -> bool {
+    pub(super) fn count_connection(&mut self, of: impl FnOnce(&Client, &Config) -> bool) -> bool {
+        let config = &self.config;
         self.client.as_mut().is_some_and(|client| {
             client.connection = client.connection.wrapping_add(1);
-            of(client)
+            of(client, config)
         })
     }
 
@@ -173,7 +170,7 @@ impl<S: Stanza, C> Session<S, C> {
         if self.connection.is_none() || !matches!(self.state, State::Detached(..) | State::Offline) {
             return;
         }
-        if self.client.as_ref().is_some_and(|client| !client.may_resume()) {
+        if self.client.as_ref().is_some_and(|client| !client.may_resume(&self.config)) {
             self.end_session();
         }
         let until = self.client.as_ref().and_then(|client| client.settle_until);
@@ -335,9 +332,9 @@ impl<S: Stanza, C> Session<S, C> {
     }
 
     /// The stream is gone.
-    pub(super) fn detach_client(&mut self, why: Detach, now: Instant) {
+    pub(super) fn detach_client(&mut self, why: LeftWhy, now: Instant) {
         self.forget_stream();
-        let away = Away { at: now, why };
+        let away = Away { at: now, why: why.into() };
         match mem::replace(&mut self.state, State::Offline) {
             State::Live(stream) => match stream.disconnect(now) {
                 Disconnected::Resumable(session) => self.state = State::Detached(session, away),
@@ -359,7 +356,8 @@ impl<S: Stanza, C> Session<S, C> {
             _ => None,
         };
         self.note_unanswered(1);
-        self.detach(Detach::Closed, Some(LastWords { write, error: None, reason: EndReason::Closed }), now);
+        let last = LastWords { write, error: None, reason: EndReason::Closed };
+        self.detach(Some(last), LeftWhy::PeerClosed, now);
     }
 
     /// The server closes the stream with an error. To a `<resume/>` that is reply enough, unless it is a conflict: that
@@ -367,7 +365,7 @@ impl<S: Stanza, C> Session<S, C> {
     pub(super) fn on_server_error(&mut self, conflict: bool, now: Instant) {
         self.note_unanswered(if conflict { 1 } else { UNANSWERED_MAX });
         let last = LastWords { write: None, error: None, reason: EndReason::Closed };
-        self.detach(Detach::StreamError, Some(last), now);
+        self.detach(Some(last), LeftWhy::PeerError { conflict }, now);
         if conflict {
             self.events.push_back(Event::Conflict);
         }
@@ -376,7 +374,7 @@ impl<S: Stanza, C> Session<S, C> {
     /// The server has not replied in time, or the host has not bound.
     pub(super) fn on_no_reply(&mut self, now: Instant) {
         self.note_unanswered(1);
-        self.detach(Detach::NoReply, None, now);
+        self.detach(None, LeftWhy::NoReply, now);
     }
 
     /// `<resume/>` is not going to be replied to.
@@ -398,9 +396,10 @@ impl<S: Stanza, C> Session<S, C> {
         };
         let before = self.client.as_mut().and_then(|client| mem::replace(&mut client.silent_at, acked));
         if before.is_some() && before == acked {
-            self.end_stream(LastWords { write: None, error: None, reason: EndReason::Closed }, now);
+            let last = LastWords { write: None, error: None, reason: EndReason::Closed };
+            self.end_stream(last, LeftWhy::Error(Error::AckTimeout), now);
         } else {
-            self.detach(Detach::AckTimeout, None, now);
+            self.detach(None, LeftWhy::Error(Error::AckTimeout), now);
         }
     }
 

@@ -104,7 +104,7 @@ impl<S: Stanza, C> Session<S, C> {
     /// session [is given up](Self::client). So call it when the connection is there, not before.
     pub fn inline(&mut self, offer: InlineOffer, now: Instant) -> InlineRequest {
         self.leave_for_another(now);
-        let may_resume = self.count_connection(|client| client.may_try());
+        let may_resume = self.count_connection(|client, config| client.may_try(config));
         let (resume, begins) = match &self.state {
             State::Offline => (None, true),
             State::Detached(..) if !may_resume => (None, true),

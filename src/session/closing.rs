@@ -9,10 +9,10 @@ use std::time::Instant;
 use super::backlog::{Backlog, Waiting};
 use super::timers::after;
 use super::write::Front;
-use super::{Event, Parting, Session, State};
+use super::{Event, LeftWhy, Parting, Session, State};
 use crate::counter::Counter;
 use crate::detached::{EndReason, Ended};
-use crate::error::{LastWords, Reaction};
+use crate::error::{Error, LastWords, Reaction};
 use crate::nonza::Nonza;
 use crate::queue::{Returned, Undelivered};
 use crate::smid::SmId;
@@ -23,6 +23,7 @@ use crate::stream_error::StreamError;
 #[derive(Debug)]
 pub(super) struct Ending {
     pub(super) last: LastWords,
+    pub(super) why: LeftWhy,
     /// Only the stream ends: a client's session goes on with its next connection.
     pub(super) goes_on: bool,
     /// The peer has written its `</stream:stream>`: it acknowledges nothing more.
@@ -45,7 +46,7 @@ impl<S: Stanza, C> Session<S, C> {
     /// A session that is ending already goes on as it was.
     pub fn close(&mut self, reason: EndReason, error: Option<StreamError>, now: Instant) {
         let error = error.or((reason == EndReason::Replaced).then_some(StreamError::Conflict));
-        self.start_ending(LastWords { write: None, error, reason }, now);
+        self.start_ending(LastWords { write: None, error, reason }, LeftWhy::Closed, now);
     }
 
     /// The peer's `</stream:stream>` has arrived.
@@ -60,7 +61,8 @@ impl<S: Stanza, C> Session<S, C> {
             return;
         }
         if self.ending.is_none() {
-            self.start_ending(LastWords { write: None, error: None, reason: EndReason::Closed }, now);
+            let last = LastWords { write: None, error: None, reason: EndReason::Closed };
+            self.start_ending(last, LeftWhy::PeerClosed, now);
         }
         if let Some(ending) = &mut self.ending {
             ending.peer_closed = true;
@@ -73,32 +75,32 @@ impl<S: Stanza, C> Session<S, C> {
         self.ending.as_ref().is_some_and(|ending| !ending.goes_on)
     }
 
-    pub(super) fn start_ending(&mut self, last: LastWords, now: Instant) {
+    pub(super) fn start_ending(&mut self, last: LastWords, why: LeftWhy, now: Instant) {
         if let Some(ending) = &mut self.ending
             && mem::take(&mut ending.goes_on)
         {
             ending.last.reason = last.reason;
         }
-        self.start_closing(last, false, now);
+        self.start_closing(last, why, false, now);
     }
 
     /// The stream cannot go on. A server's session ends with it; what a client's session holds goes into the next one.
-    pub(super) fn end_stream(&mut self, last: LastWords, now: Instant) {
-        self.start_closing(last, self.client.is_some(), now);
+    pub(super) fn end_stream(&mut self, last: LastWords, why: LeftWhy, now: Instant) {
+        self.start_closing(last, why, self.client.is_some(), now);
     }
 
-    fn start_closing(&mut self, last: LastWords, goes_on: bool, now: Instant) {
+    fn start_closing(&mut self, last: LastWords, why: LeftWhy, goes_on: bool, now: Instant) {
         if self.ending.is_some() || self.is_over() {
             return;
         }
         let until = after(now, self.config.settle_timeout);
-        self.ending = Some(Box::new(Ending { last, goes_on, peer_closed: false, is_said: false, until }));
+        self.ending = Some(Box::new(Ending { last, why, goes_on, peer_closed: false, is_said: false, until }));
         self.advance(now);
     }
 
     pub(super) fn end_full(&mut self, now: Instant) {
         if let Reaction::Close(last) = Reaction::buffer_full() {
-            self.start_ending(last, now);
+            self.start_ending(last, LeftWhy::Error(Error::BufferFull), now);
         }
     }
 
@@ -172,7 +174,7 @@ impl<S: Stanza, C> Session<S, C> {
             unsaid.retain(|front| matches!(front, Front::Error(_)));
             ending.last.write = None;
         }
-        if let Some(connection) = self.connection.take() {
+        if self.connection.is_some() {
             let parting = match (ending.is_said, unsaid.is_empty()) {
                 (true, true) => Parting::Close,
                 // It takes nothing.
@@ -180,7 +182,7 @@ impl<S: Stanza, C> Session<S, C> {
                 // There was no stream, or no time, to say it on.
                 _ => Parting::Say(unsaid.into_iter().fold(ending.last, take_in)),
             };
-            self.events.push_back(Event::Left { connection, parting });
+            self.leave(parting, ending.why);
         }
         let ended = match mem::replace(&mut self.state, State::Over) {
             State::Live(stream) => Some(stream.end(reason)),

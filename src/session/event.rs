@@ -5,11 +5,12 @@ use thiserror::Error;
 use super::client::MustBind;
 use super::closing::SessionEnded;
 use super::take::Refused;
-use crate::error::LastWords;
+use crate::error::{Error, LastWords};
 use crate::nonza::Failed;
 use crate::queue::Returned;
 use crate::receipts::Receipt;
-use crate::stream::EnableRequest;
+use crate::stats::Detach;
+use crate::stream::{EnableRequest, Inbound};
 
 /// What a host has to know, or to do, outside of the stream. See [`Session::poll`](crate::Session::poll).
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub enum Event<S, C> {
         connection: C,
         /// What to do with it.
         parting: Parting,
+        /// Why the session has left it, for logs and counters.
+        why: LeftWhy,
     },
     /// Server: a connection that asked for the session does not get it. Write `failed`, and go on with the stream: it is
     /// free to bind.
@@ -62,6 +65,50 @@ pub enum Event<S, C> {
     Ended(Box<SessionEnded<S>>),
 }
 
+/// Why a session has left its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum LeftWhy {
+    /// The host has [said](crate::Session::lost) that it is lost, or has [connected](crate::Session::connect) anew.
+    #[error("the connection is lost")]
+    Lost,
+    /// The host has [closed](crate::Session::close) the session.
+    #[error("the session is closed")]
+    Closed,
+    /// The peer [has closed](crate::Session::peer_closed) its stream.
+    #[error("the peer has closed its stream")]
+    PeerClosed,
+    /// The peer has closed its stream with an error.
+    #[error("the peer has closed its stream with an error")]
+    PeerError {
+        /// Whether its condition is `<conflict/>`.
+        conflict: bool,
+    },
+    /// The peer broke the protocol, did not acknowledge in time, or is gone.
+    #[error("{0}")]
+    Error(#[source] Error),
+    /// Another connection gets the session.
+    #[error("another connection asks for the session")]
+    TakenOver,
+    /// Client: the server has not replied in [time](crate::Config::reply_timeout), or the host has not bound.
+    #[error("no reply in time")]
+    NoReply,
+}
+
+impl From<LeftWhy> for Detach {
+    fn from(why: LeftWhy) -> Self {
+        match why {
+            LeftWhy::Lost => Self::Lost,
+            LeftWhy::Closed | LeftWhy::PeerClosed => Self::Closed,
+            LeftWhy::PeerError { .. } => Self::StreamError,
+            // No other fault leaves a session that lives on.
+            LeftWhy::Error(_) => Self::AckTimeout,
+            LeftWhy::TakenOver => Self::TakenOver,
+            LeftWhy::NoReply => Self::NoReply,
+        }
+    }
+}
+
 /// What to do with a connection that the session has left.
 ///
 /// See the [example](crate::Session#example) of `Session`.
@@ -93,11 +140,15 @@ pub enum Arrival {
     Other,
 }
 
-/// The session did not want to read: see [`Session::wants_read`](crate::Session::wants_read). The element was not taken: keep it, and give it once
-/// more when the session wants to read. If the connection is lost before, drop it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+/// The session did not want to read: see [`Session::wants_read`](crate::Session::wants_read). The element was not taken
+/// and comes back: keep it, and give it once more when the session wants to read. If the connection is lost before, drop
+/// it.
+#[derive(Debug, PartialEq, Eq, Error)]
 #[error("the session does not read now")]
-pub struct NotNow;
+pub struct NotNow(
+    /// What arrived.
+    pub Inbound,
+);
 
 /// A stanza was not sent. It comes back.
 ///

@@ -8,13 +8,12 @@ use minidom::Element;
 
 use super::tally::Before;
 use super::write::Front;
-use super::{Arrival, Event, NotNow, Parting, Session, State};
+use super::{Arrival, Event, LeftWhy, NotNow, Parting, Session, State};
 use crate::detached::EndReason;
 use crate::error::{Error, LastWords, Reaction};
 use crate::nonza::{Condition, Nonza};
 use crate::queue::Returned;
 use crate::stanza::Stanza;
-use crate::stats::Detach;
 use crate::stream::{Acked, Action, Inbound, Refusal};
 
 impl<S: Stanza, C> Session<S, C> {
@@ -44,13 +43,14 @@ impl<S: Stanza, C> Session<S, C> {
     #[inline]
     pub fn handle(&mut self, inbound: Inbound, now: Instant) -> Result<Arrival, NotNow> {
         if !self.wants_read() {
-            return Err(NotNow);
+            return Err(NotNow(inbound));
         }
         if let Some(verdict) = &mut self.verdict {
             verdict.heard();
         }
         let (State::Live(stream), None) = (&mut self.state, &self.ending) else {
-            return self.handle_last(&inbound, now);
+            self.handle_last(&inbound, now);
+            return Ok(Arrival::Handled);
         };
         let returns_acknowledged = self.tally.as_ref().is_some_and(|tally| tally.returns_acknowledged);
         match inbound {
@@ -58,14 +58,14 @@ impl<S: Stanza, C> Session<S, C> {
                 let before = Before::of(stream);
                 // There is nothing in it to drop, and to find that out costs a call.
                 mem::forget(inbound);
-                return match stream.take_ack(h, now) {
+                match stream.take_ack(h, now) {
                     Ok(acked) => {
                         self.count_ack(before, acked, now);
                         self.on_acknowledged(acked);
-                        Ok(Arrival::Handled)
                     }
                     Err(error) => self.on_error(error, now),
-                };
+                }
+                return Ok(Arrival::Handled);
             }
             Inbound::StreamError { conflict } => {
                 self.on_stream_error(conflict, now);
@@ -84,22 +84,19 @@ impl<S: Stanza, C> Session<S, C> {
                 if !stream.reads() {
                     self.tell_hearing(now);
                 }
-                Ok(Arrival::Stanza(receipt))
+                return Ok(Arrival::Stanza(receipt));
             }
             Ok(Action::Acknowledged(acked)) => {
                 if let Some(before) = before {
                     self.count_ack(before, acked, now);
                 }
                 self.on_acknowledged(acked);
-                Ok(Arrival::Handled)
             }
-            Ok(Action::Write(Nonza::Ack(_))) => {
-                self.unwritten.owe_ack();
-                Ok(Arrival::Handled)
-            }
-            Ok(action) => Ok(self.on_action(action, now)),
+            Ok(Action::Write(Nonza::Ack(_))) => self.unwritten.owe_ack(),
+            Ok(action) => return Ok(self.on_action(action, now)),
             Err(error) => self.on_error(error, now),
         }
+        Ok(Arrival::Handled)
     }
 
     #[inline(always)]
@@ -135,26 +132,22 @@ impl<S: Stanza, C> Session<S, C> {
     }
 
     #[inline(never)]
-    fn on_error(&mut self, error: Error, now: Instant) -> Result<Arrival, NotNow> {
+    fn on_error(&mut self, error: Error, now: Instant) {
         match error.reaction() {
-            Reaction::Nothing => {}
-            Reaction::Later => return Err(NotNow),
+            // Nor for later: the session wants to read.
+            Reaction::Nothing | Reaction::Later => {}
             Reaction::Write(nonza) => self.unwritten.push(Front::Nonza(nonza)),
-            Reaction::Close(last) => self.end_stream(last, now),
-            Reaction::Detach => self.detach(Detach::AckTimeout, None, now),
+            Reaction::Close(last) => self.end_stream(last, LeftWhy::Error(error), now),
+            Reaction::Detach => self.detach(None, LeftWhy::Error(error), now),
         }
-        Ok(Arrival::Handled)
     }
 
     /// While the session ends, acknowledgements count, and nothing else does: the last `<a/>` leaves out what comes now.
-    fn handle_last(&mut self, inbound: &Inbound, now: Instant) -> Result<Arrival, NotNow> {
-        if matches!(self.state, State::Detached(..) | State::Offline | State::Over) {
-            return Err(NotNow);
-        }
+    fn handle_last(&mut self, inbound: &Inbound, now: Instant) {
         if let (Inbound::StreamError { conflict: true }, Some(_)) = (inbound, &self.client) {
             self.events.push_back(Event::Conflict);
         }
-        let Inbound::Nonza(Nonza::Ack(h)) = inbound else { return Ok(Arrival::Handled) };
+        let Inbound::Nonza(Nonza::Ack(h)) = inbound else { return };
         let are_wanted = self.returns_acknowledged();
         let acknowledged = &mut Acknowledged { into: &mut self.events, are_wanted };
         let covered = match &mut self.state {
@@ -168,14 +161,14 @@ impl<S: Stanza, C> Session<S, C> {
         if let (Some(evicted), Some(sent)) = (&mut self.evicted, covered) {
             evicted.on_ack(*h, sent);
         }
-        Ok(Arrival::Handled)
     }
 
     fn on_stream_error(&mut self, conflict: bool, now: Instant) {
         if self.client.is_some() {
             return self.on_server_error(conflict, now);
         }
-        self.start_ending(LastWords { write: None, error: None, reason: EndReason::PeerFault }, now);
+        let last = LastWords { write: None, error: None, reason: EndReason::PeerFault };
+        self.start_ending(last, LeftWhy::PeerError { conflict }, now);
     }
 
     /// The present connection is lost. Whatever of it is left unread or unwritten is worth nothing.
@@ -184,16 +177,22 @@ impl<S: Stanza, C> Session<S, C> {
             return;
         }
         if self.ending.is_some() {
-            self.drop_connection();
+            self.drop_connection(LeftWhy::Lost);
             return self.advance(now);
         }
-        self.detach(Detach::Lost, None, now);
+        self.detach(None, LeftWhy::Lost, now);
     }
 
-    pub(super) fn drop_connection(&mut self) {
+    /// Whatever has made the session end its stream comes first.
+    pub(super) fn drop_connection(&mut self, why: LeftWhy) {
         self.unwritten.take_front();
+        let why = self.ending.as_ref().map_or(why, |ending| ending.why);
+        self.leave(Parting::Drop, why);
+    }
+
+    pub(super) fn leave(&mut self, parting: Parting, why: LeftWhy) {
         let connection = self.connection.take();
-        self.events.extend(connection.map(|connection| Event::Left { connection, parting: Parting::Drop }));
+        self.events.extend(connection.map(|connection| Event::Left { connection, parting, why }));
     }
 }
 

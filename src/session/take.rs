@@ -11,7 +11,7 @@ use super::tally::Away;
 use super::timers::after;
 use super::unbound::Unbound;
 use super::write::{Front, Unwritten};
-use super::{Event, Parting, Session, State};
+use super::{Event, LeftWhy, Parting, Session, State};
 use crate::counter::Counter;
 use crate::detached::{Detached, EndReason};
 use crate::error::LastWords;
@@ -19,7 +19,6 @@ use crate::nonza::{Condition, Nonza};
 use crate::queue::WrongH;
 use crate::smid::SmId;
 use crate::stanza::Stanza;
-use crate::stats::Detach;
 use crate::stream::{Disconnected, NotResumedWhy, Refusal, ResumeRequest, Resumption, StreamMgmt};
 use crate::stream_error::StreamError;
 
@@ -122,16 +121,16 @@ impl<S: Stanza, C> Session<S, C> {
         self.waiter = Some(Box::new(Waiter { taker, until: after(now, self.config.settle_timeout) }));
         if end.is_some() || self.ending.is_some() {
             // Its client has come back: it reads nothing more there.
-            self.drop_connection();
+            self.drop_connection(LeftWhy::TakenOver);
             if let Some(reason) = end {
-                self.start_ending(LastWords { write: None, error: None, reason }, now);
+                self.start_ending(LastWords { write: None, error: None, reason }, LeftWhy::TakenOver, now);
             }
             return self.advance(now);
         }
-        if let Some(connection) = self.connection.take() {
+        if self.connection.is_some() {
             let last = LastWords { write: None, error: Some(StreamError::Conflict), reason: EndReason::Replaced };
-            self.events.push_back(Event::Left { connection, parting: Parting::Say(last) });
-            self.detach_state(Detach::TakenOver, now);
+            self.leave(Parting::Say(last), LeftWhy::TakenOver);
+            self.detach_state(LeftWhy::TakenOver, now);
         }
         self.advance(now);
     }
@@ -231,17 +230,14 @@ impl<S: Stanza, C> Session<S, C> {
     }
 
     /// The present connection is gone, and the stream with it.
-    pub(super) fn detach(&mut self, why: Detach, last: Option<LastWords>, now: Instant) {
-        if let Some(connection) = self.connection.take() {
-            let parting = last.map_or(Parting::Drop, Parting::Say);
-            self.events.push_back(Event::Left { connection, parting });
-        }
+    pub(super) fn detach(&mut self, last: Option<LastWords>, why: LeftWhy, now: Instant) {
+        self.leave(last.map_or(Parting::Drop, Parting::Say), why);
         if self.client.is_some() {
             return self.detach_client(why, now);
         }
         let State::Live(stream) = &self.state else { return };
         match stream.unresumable() {
-            Some(reason) => self.start_ending(LastWords { write: None, error: None, reason }, now),
+            Some(reason) => self.start_ending(LastWords { write: None, error: None, reason }, why, now),
             None => self.detach_state(why, now),
         }
     }
@@ -257,13 +253,13 @@ impl<S: Stanza, C> Session<S, C> {
     }
 
     /// A resumable stream becomes a detached session.
-    pub(super) fn detach_state(&mut self, why: Detach, now: Instant) {
+    pub(super) fn detach_state(&mut self, why: LeftWhy, now: Instant) {
         self.forget_stream();
         self.backlog.rest();
         let State::Live(stream) = mem::replace(&mut self.state, State::Over) else { return };
         match stream.disconnect(now) {
             Disconnected::Resumable(session) => {
-                self.state = State::Detached(session, Away { at: now, why });
+                self.state = State::Detached(session, Away { at: now, why: why.into() });
                 self.tell_detached();
             }
             // Its host has asked whether it is resumable.

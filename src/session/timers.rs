@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Session, State};
+use super::{LeftWhy, Session, State};
 use crate::detached::EndReason;
 use crate::error::{LastWords, Reaction};
 use crate::nonza::Nonza;
@@ -82,7 +82,14 @@ impl<S: Stanza, C> Session<S, C> {
             State::Closing(_) | State::Offline | State::Over => None,
         };
         let reply = self.client.as_ref().and_then(|client| client.reply_until);
-        [state, self.backlog.full_until, reply]
+        [state, self.full_until(), reply]
+    }
+
+    /// When the session ends because the backlog is over its bounds. While the host does not read, what makes room may lie
+    /// unread, and the time stands still.
+    fn full_until(&self) -> Option<Instant> {
+        let is_deaf = matches!(&self.state, State::Live(stream) if stream.is_deaf());
+        self.backlog.full_until.filter(|_| !is_deaf)
     }
 
     /// Processes timeouts that have expired. Calling it early is a no-op.
@@ -124,17 +131,19 @@ impl<S: Stanza, C> Session<S, C> {
             State::Live(stream) => {
                 if let Err(error) = stream.handle_timeout(now) {
                     return match error.reaction() {
-                        Reaction::Close(last) => self.end_stream(last, now),
+                        Reaction::Close(last) => self.end_stream(last, LeftWhy::Error(error), now),
                         _ => self.on_silence(now),
                     };
                 }
             }
             State::Detached(session, _) if is_due(session.deadline()) && self.client.is_none() => {
-                return self.start_ending(LastWords { write: None, error: None, reason: EndReason::Expired }, now);
+                // There is no connection to leave.
+                let last = LastWords { write: None, error: None, reason: EndReason::Expired };
+                return self.start_ending(last, LeftWhy::Lost, now);
             }
             _ => {}
         }
-        if is_due(self.backlog.full_until) {
+        if is_due(self.full_until()) {
             self.end_full(now);
         } else if is_due(reply) {
             self.on_no_reply(now);
@@ -147,6 +156,9 @@ impl<S: Stanza, C> Session<S, C> {
     pub(super) fn tell_hearing(&mut self, now: Instant) {
         if let State::Live(stream) = &mut self.state {
             let reads = stream.reads();
+            if reads && let Some(until) = &mut self.backlog.full_until {
+                *until = after(*until, now.saturating_duration_since(stream.clock(now)));
+            }
             stream.hearing(reads, now);
         }
     }

@@ -205,8 +205,8 @@ impl Unbound {
     /// [`NotNow`] while the host has a [`ResumeRequest`], or [`poll`](Self::poll) something to do: keep the element, do that,
     /// and give it once more.
     pub fn handle(&mut self, inbound: Inbound, now: Instant) -> Result<Early, NotNow> {
-        if self.inline.is_some() {
-            return Err(NotNow);
+        if self.inline.is_some() || !self.engine.reads() {
+            return Err(NotNow(inbound));
         }
         let begins = self.kind == Kind::WithoutBind;
         Ok(match self.engine.handle(inbound, now) {
@@ -223,8 +223,7 @@ impl Unbound {
             Err(error) => match error.reaction() {
                 Reaction::Write(nonza) => Early::Write(nonza),
                 Reaction::Close(last) => Early::Close(last),
-                Reaction::Later => return Err(NotNow),
-                Reaction::Nothing | Reaction::Detach => Early::Ignore,
+                Reaction::Nothing | Reaction::Detach | Reaction::Later => Early::Ignore,
             },
         })
     }

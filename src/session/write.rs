@@ -327,8 +327,12 @@ impl<S: Stanza, C> Session<S, C> {
             OnFull::EndAfter(grace) if is_attended && self.backlog.is_within_twice(&self.config) => grace,
             _ => return self.end_full(now),
         };
+        let clock = match &self.state {
+            State::Live(stream) => stream.clock(now),
+            _ => now,
+        };
         // The first stanza over the bounds starts the time, and no other.
-        self.backlog.full_until = self.backlog.full_until.or_else(|| now.checked_add(grace));
+        self.backlog.full_until = self.backlog.full_until.or_else(|| clock.checked_add(grace));
     }
 }
 

@@ -145,6 +145,16 @@ impl<S: Stanza> StreamMgmt<S> {
         None
     }
 
+    /// Whether the host does not read.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.requests.deaf_since.is_some()
+    }
+
+    /// The time as the timeouts see it.
+    pub(crate) fn clock(&self, now: Instant) -> Instant {
+        self.requests.clock(now)
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) is due; it may have come already. `None`: no timeout runs.
     pub fn poll_timeout(&self) -> Option<Instant> {
         if let Some(pending) = self.pending_until() {

@@ -107,7 +107,7 @@ fn a_session_that_cannot_be_resumed_tells_its_taker_the_last_h() {
     writes(&mut session, start);
     take(&mut session, &config, 0, 2, start);
     let events_now = events(&mut session);
-    assert!(matches!(events_now[..], [Event::Left { connection: 1, parting: Parting::Drop }]), "{events_now:?}");
+    assert!(matches!(events_now[..], [Event::Left { connection: 1, parting: Parting::Drop, .. }]), "{events_now:?}");
     session.settle(receipt, start).unwrap();
     let events = events(&mut session);
     assert!(failed(&events).is_some_and(|failed| failed.to_string().contains("h='1'")), "{events:?}");
@@ -125,7 +125,7 @@ fn who_asks_for_a_session_that_ends_is_told_its_last_h() {
     session.close(EndReason::Stopped, None, start);
     take(&mut session, &config, 0, 2, start);
     let events_now = events(&mut session);
-    assert!(matches!(events_now[..], [Event::Left { connection: 1, parting: Parting::Drop }]), "{events_now:?}");
+    assert!(matches!(events_now[..], [Event::Left { connection: 1, parting: Parting::Drop, .. }]), "{events_now:?}");
     session.settle(receipt, start).unwrap();
     let events = events(&mut session);
     assert!(failed(&events).is_some_and(|failed| failed.to_string().contains("h='1'")), "{events:?}");

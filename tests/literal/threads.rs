@@ -135,7 +135,7 @@ fn serve(mut session: Session<String, Pipe>, (me, mailbox): &Mailbox, host: &Arc
     loop {
         while let Some(event) = session.poll() {
             match event {
-                Event::Left { connection, parting: Parting::Say(last) } => {
+                Event::Left { connection, parting: Parting::Say(last), .. } => {
                     last.error.into_iter().for_each(|error| connection.write(&error.to_string()));
                 }
                 Event::Refused(refused) => host.continue_login(refused),

@@ -116,9 +116,9 @@ impl Client {
         let mut events = Vec::new();
         while let Some(event) = self.session.poll() {
             events.push(match event {
-                Event::Left { connection, parting: Parting::Drop } => format!("dropped {connection}"),
-                Event::Left { connection, parting: Parting::Close } => format!("closed {connection}"),
-                Event::Left { connection, parting: Parting::Say(last) } => {
+                Event::Left { connection, parting: Parting::Drop, .. } => format!("dropped {connection}"),
+                Event::Left { connection, parting: Parting::Close, .. } => format!("closed {connection}"),
+                Event::Left { connection, parting: Parting::Say(last), .. } => {
                     let mut words = bytes::BytesMut::new();
                     last.write_to(&mut words);
                     format!("parted {connection} {}", String::from_utf8_lossy(&words))

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use xmpp_sm::{
-    Config, Early, EndReason, Event, Inline, NotNow, Parting, Refusal, Replay, Session, SmId, StreamError, Unbound,
-    Write,
+    Config, Early, EndReason, Event, Inline, NotNow, Parting, Refusal, Replay, Session, SmId, StreamCondition,
+    StreamError, Unbound, Write,
 };
 
 use super::examples::assert_success;
@@ -89,12 +89,12 @@ fn nothing_is_read_before_success_is_written() {
     let stage = Stage::new(Config::default());
     let mut stream = unbound(&stage, RESUME);
     let stanza = || xmpp_sm::Inbound::Stanza { bytes: 1 };
-    assert_eq!(stream.handle(stanza(), stage.now).unwrap_err(), NotNow);
+    assert_eq!(stream.handle(stanza(), stage.now).unwrap_err(), NotNow(stanza()));
     let Some(Early::Resume(request)) = stream.poll(stage.now) else { panic!() };
     assert!(stream.poll(stage.now).is_none(), "the host has the request");
-    assert_eq!(stream.handle(stanza(), stage.now).unwrap_err(), NotNow);
+    assert_eq!(stream.handle(stanza(), stage.now).unwrap_err(), NotNow(stanza()));
     assert_eq!(stream.refuse(request, Refusal::NotFound).unwrap(), None);
-    assert_eq!(stream.handle(stanza(), stage.now).unwrap_err(), NotNow);
+    assert_eq!(stream.handle(stanza(), stage.now).unwrap_err(), NotNow(stanza()));
     assert!(matches!(stream.poll(stage.now), Some(Early::Success(_))));
     assert!(stream.poll(stage.now).is_none());
     assert!(matches!(stream.handle(stanza(), stage.now), Ok(Early::Stanza)));
@@ -158,11 +158,11 @@ fn a_session_that_ends_before_success_says_an_error_instead() {
     let stage = Stage::new(Config::default());
     let mut session = binding(&stage);
     let Some(Event::Enable(request)) = session.poll() else { panic!() };
-    session.close(EndReason::Stopped, Some(StreamError::Other("system-shutdown")), stage.now);
+    session.close(EndReason::Stopped, Some(StreamError::Other(StreamCondition::SystemShutdown)), stage.now);
     assert!(session.accept_enable(request, Some(SmId::new("x").unwrap()), stage.now).is_err());
     assert!(session.next_write(stage.now).is_none());
     let Some(Event::Left { parting: Parting::Say(last), .. }) = session.poll() else { panic!() };
-    assert_eq!((last.write, last.error), (None, Some(StreamError::Other("system-shutdown"))));
+    assert_eq!((last.write, last.error), (None, Some(StreamError::Other(StreamCondition::SystemShutdown))));
 }
 
 /// The peer's stream is closed before `<success/>` could be written: only an error may come without it.

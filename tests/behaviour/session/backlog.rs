@@ -72,6 +72,25 @@ fn room_within_the_grace_saves_the_session() {
 }
 
 #[test]
+fn the_grace_stands_still_while_the_host_does_not_read() {
+    let mut host = Host::new(small(1, 2).receipts_max(n(1)).settle_timeout(secs(60)));
+    let open = host.receive();
+    assert!(!host.session.wants_read(), "so that an <a/> may lie unread");
+    host.wait(secs(1));
+    for stanza in ["<m1/>", "<m2/>", "<m3/>", "<m4/>"] {
+        host.send(stanza);
+        host.written();
+    }
+    host.wait(secs(30));
+    assert!(host.said().is_empty());
+    host.settle(open);
+    host.wait(secs(4));
+    assert!(host.said().is_empty());
+    host.wait(secs(2));
+    assert!(host.written().contains("error:resource-constraint"));
+}
+
+#[test]
 fn twice_the_bound_is_the_end_of_any_grace() {
     let five_bytes = std::num::NonZeroUsize::new(5).unwrap();
     for (config, fits) in [(small(1, 2), 5), (small(1, 100).backlog_max_bytes(five_bytes), 3)] {

@@ -49,7 +49,7 @@ fn an_enable_request_of_another_session_or_of_the_past_comes_back() {
     assert_eq!(other.written(), "");
     // While it is out, nothing else is read.
     assert!(!one.session.wants_read());
-    assert_eq!(one.session.handle(Inbound::Stanza { bytes: 1 }, one.now), Err(NotNow));
+    assert_eq!(one.session.handle(Inbound::Stanza { bytes: 1 }, one.now), Err(NotNow(Inbound::Stanza { bytes: 1 })));
     one.wait(secs(30));
     assert_eq!(one.written(), "<failed><internal-server-error/></failed>");
     assert!(one.session.wants_read());
@@ -64,9 +64,9 @@ fn what_was_read_and_not_taken_is_dropped_with_its_connection() {
     let mut host = Host::new(Config::default().receipts_max(n(1)));
     let open = host.receive();
     assert!(!host.session.wants_read());
-    assert_eq!(host.session.handle(Inbound::Stanza { bytes: 1 }, host.now), Err(NotNow));
+    assert_eq!(host.session.handle(Inbound::Stanza { bytes: 1 }, host.now), Err(NotNow(Inbound::Stanza { bytes: 1 })));
     host.lost();
-    assert_eq!(host.session.handle(Inbound::Stanza { bytes: 1 }, host.now), Err(NotNow));
+    assert_eq!(host.session.handle(Inbound::Stanza { bytes: 1 }, host.now), Err(NotNow(Inbound::Stanza { bytes: 1 })));
     host.settle(open);
     host.take(2, 0);
     // The client sends it once more: it is stanza 2.
@@ -84,7 +84,7 @@ fn calls_without_a_connection_change_nothing() {
     host.session.peer_closed(host.now);
     host.session.request_ack(host.now);
     host.session.send_ack();
-    assert_eq!(host.handle(Nonza::Ack(0.into())), Err(NotNow));
+    assert_eq!(host.handle(Nonza::Ack(0.into())), Err(NotNow(Nonza::Ack(0.into()).into())));
     assert!(host.session.next_write(host.now).is_none());
     assert_eq!((host.said(), format!("{:?}", host.session)), (vec![], before));
 }

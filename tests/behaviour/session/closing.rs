@@ -222,7 +222,7 @@ fn nothing_is_taken_behind_the_end_of_the_peers_stream() {
     let _open = host.receive();
     host.session.peer_closed(host.now);
     assert!(!host.session.wants_read());
-    assert_eq!(host.handle(Nonza::AckRequest), Err(NotNow));
+    assert_eq!(host.handle(Nonza::AckRequest), Err(NotNow(Nonza::AckRequest.into())));
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod active;
 mod backlog;
 mod bad_input;
 mod closing;
+mod left;
 mod push;
 mod stats;
 mod take;
@@ -182,9 +183,9 @@ fn short(nonza: &Nonza) -> String {
 
 fn said(event: Event<Bytes, u32>) -> Said {
     match event {
-        Event::Left { connection, parting: Parting::Drop } => Said::Dropped(connection),
-        Event::Left { connection, parting: Parting::Close } => Said::Closed(connection),
-        Event::Left { connection, parting: Parting::Say(last) } => {
+        Event::Left { connection, parting: Parting::Drop, .. } => Said::Dropped(connection),
+        Event::Left { connection, parting: Parting::Close, .. } => Said::Closed(connection),
+        Event::Left { connection, parting: Parting::Say(last), .. } => {
             let words = last.write.iter().map(short).chain(last.error.map(|error| error.condition().to_owned()));
             Said::Parted(connection, words.collect::<Vec<_>>().join(" "))
         }

@@ -195,7 +195,7 @@ fn a_request_that_is_dropped_is_refused_in_time_and_the_stream_goes_on() {
     let now = Instant::now();
     let resume = Nonza::Resume(Resume { previd: SmId::new("sm-1").unwrap(), h: counter(0) });
     drop(stream.handle(resume.clone().into(), now));
-    assert_eq!(stream.handle(Inbound::Other, now).err(), Some(NotNow));
+    assert_eq!(stream.handle(Inbound::Other, now).err(), Some(NotNow(Inbound::Other)));
     assert_eq!(stream.timeout(now), None);
     let due = stream.deadline().expect("it is bounded");
     assert_eq!(due, now + secs(30));

@@ -152,16 +152,41 @@ fn a_stanza_is_written_where_nothing_is_kept() {
 }
 
 #[test]
-fn a_queued_stanza_is_replaced_under_its_number() {
-    let mut host = Host::new(Config::default());
-    host.send("<secret/>");
-    host.written();
-    let old = host.session.replace(counter(1), Bytes::from("<gone/>"));
-    assert_eq!(old, Ok(Bytes::from("<secret/>")));
-    assert_eq!(host.session.replace(counter(2), Bytes::from("<x/>")), Err(Bytes::from("<x/>")));
+fn a_stanza_is_replaced_whether_it_was_sent_or_waits() {
+    let config = Config::default().buffer_max(n(1)).backlog_max_bytes(std::num::NonZeroUsize::new(24).unwrap());
+    let mut host = Host::new(config);
+    let replace = |host: &mut Host, old: &'static str, new: &'static str| {
+        let replaced = host.session.replace(|stanza| stanza == old, Bytes::from(new));
+        assert!(replaced.as_ref().map_or_else(|back| back == new, |replaced| replaced == old), "{replaced:?}");
+        replaced.is_ok()
+    };
+    for stanza in ["<secret/>", "<secret/>", "<other/>"] {
+        host.send(stanza);
+    }
+    assert_eq!((host.written().as_str(), host.session.waiting()), ("<secret/> <r/>", 2));
+    assert!(replace(&mut host, "<secret/>", "<gone/>"), "the oldest, in the buffer");
+    assert!(replace(&mut host, "<secret/>", "<gone/>"), "and then the one that waits");
+    assert!(!replace(&mut host, "<secret/>", "<gone/>"), "there is no other");
+    assert!(!replace(&mut host, "<other/>", "<much-larger-than-it-was/>"), "it does not fit");
     host.lost();
+    assert!(replace(&mut host, "<other/>", "<o/>"), "without a connection, too");
     host.take(2, 0);
     assert_eq!(host.written(), "| <resumed previd='sm-1' h='0'/> | <gone/>(late) <r/>");
+    host.ack(1);
+    assert_eq!(host.written(), "<gone/> <r/>");
+    host.ack(2);
+    assert_eq!(host.written(), "<o/> <r/>");
+}
+
+#[test]
+fn what_is_being_written_is_not_replaced() {
+    let mut host = Host::bound(Config::default());
+    host.send("<m1/>");
+    assert!(host.session.next_write(host.now).is_some());
+    assert_eq!(host.session.waiting(), 0);
+    assert!(host.session.replace(|_| true, Bytes::from("<m2/>")).is_err());
+    host.send("<m3/>");
+    assert_eq!((host.session.waiting(), host.written().as_str()), (1, "<m3/>"));
 }
 
 #[test]

@@ -174,17 +174,13 @@ impl World<'_> {
     }
 
     pub fn retract(&mut self, h: usize) -> Checked {
-        let (place, id) = self.oldest_kept(h).ok_or("nothing is kept")?;
-        let life = self.hosts[h].life.ok_or("nothing is counted")?;
+        let (_, id) = self.oldest_kept(h).ok_or("nothing is kept")?;
         let Waiting { bytes, is_presence, .. } = self.items[&id];
-        let all = self.lives[life].half[self.hosts[h].side].out.len();
         let session = &mut self.hosts[h].session;
         let other = Item { id, bytes, is_presence, is_retracted: true };
-        for number in [counter(place), counter(all + 1)] {
-            let got = session.replace(number, other.clone());
-            ensure!(got.as_ref() == Err(&other), "stanza {number} is not kept, and is replaced: {got:?}");
-        }
-        let got = session.replace(counter(place + 1), other.clone());
+        let got = session.replace(|item| item.id == u32::MAX, other.clone());
+        ensure!(got.as_ref() == Err(&other), "a stanza that is not there is replaced: {got:?}");
+        let got = session.replace(|item| item.id == id, other.clone());
         let own = Item { is_retracted: false, ..other };
         ensure!(got.as_ref() == Ok(&own), "{id} is taken back: {got:?}");
         self.retracted.insert(id);

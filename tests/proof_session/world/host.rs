@@ -147,7 +147,7 @@ impl World<'_> {
     pub fn on_event(&mut self, h: usize, event: Event<Item, usize>) -> Checked {
         let side = self.hosts[h].side;
         match event {
-            Event::Left { connection, parting } => {
+            Event::Left { connection, parting, .. } => {
                 let link = &mut self.links[connection];
                 ensure!(link.is_held_by(side, h), "connection {connection} leaves a session that has not got it");
                 self.hosts[h].has_judged = true;
