@@ -64,7 +64,7 @@ pub use session::{
 };
 pub use smid::{InvalidText, RandomError, SmId};
 pub use stanza::{Measured, Stanza};
-pub use stats::{Detach, Stats};
+pub use stats::{Detach, Stats, StoreStats};
 pub use store::{AtCap, Epoch, Lookup, MemoryStore, Record, Registered, Registration, SessionStore, StoreError, Swept};
 pub use stream::{
     Acked, Action, CannotEnable, Closing, Disconnected, EnableRequest, Foreign, Inbound, NotResumed, NotResumedWhy,

@@ -211,12 +211,13 @@ impl<S: Stanza, C> Session<S, C> {
         if self.client.is_some() && !self.can_keep(stanza.bytes()) {
             return Err(NotSent { stanza, why: NotSentWhy::TooLarge });
         }
-        let has_replaced = self.connection.is_none() && self.backlog.drop_replaced(&stanza, &self.config);
+        let is_away = self.connection.is_none();
+        let has_replaced = is_away && self.backlog.drop_replaced(&stanza, &self.config);
         if self.client.is_some() && !has_replaced && !self.backlog.has_room(&self.config) {
             return Err(NotSent { stanza, why: NotSentWhy::Full });
         }
         self.backlog.push(stanza, now);
-        if self.connection.is_none() {
+        if is_away {
             self.tell_queued();
         }
         if !self.backlog.is_within(&self.config) && self.client.is_none() {

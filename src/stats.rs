@@ -1,4 +1,4 @@
-//! What an operator sees of a session: how much went through it, what waits, and why it was disconnected.
+//! What an operator sees of a session and of a store: how much went through, what waits, and why a stream was lost.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::counter::Counter;
 /// | Why the ping-pong of `<r/>` and `<a/>`? | [`ack_requests`](Self::ack_requests) beside [`sent`](Self::sent): see [`AckFreq`](crate::AckFreq) |
 ///
 /// Numbers of what has happened go up only and begin at 0 with the session, whatever its connections. A client's session
-/// counts on when a refused session is followed by another. Times are exact to the microsecond.
+/// counts on when a refused session is followed by another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -25,7 +25,8 @@ pub struct Stats {
     pub acked: u64,
     /// How many are not acknowledged, and still in the buffer.
     pub unacked: usize,
-    /// The most that ever were.
+    /// The most that ever were not acknowledged, in the buffer or not: as seen when an `<r/>` is answered, at an end, and
+    /// now.
     pub unacked_max: usize,
     /// The bytes of those that are now.
     pub unacked_bytes: usize,
@@ -77,6 +78,60 @@ pub struct Stats {
     pub resumed_after_sum: Duration,
     /// Connections that asked for the session, and did not get it.
     pub refused: u64,
+}
+
+/// What a [`MemoryStore`](crate::MemoryStore) has done and what it holds, as plain data. It is counted always;
+/// [`MemoryStore::stats`](crate::MemoryStore::stats) returns it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreStats {
+    /// Sessions that are registered.
+    pub sessions: usize,
+    /// Stale `h` that are remembered, those included that are too old and not swept yet.
+    pub stale_h: usize,
+    /// Registrations.
+    pub registered: u64,
+    /// Sessions that lost their registration to a newer one of their owner.
+    pub displaced: u64,
+    /// Registrations that were refused: there were too many sessions.
+    pub refused: u64,
+    /// Lookups that found a session.
+    pub found: u64,
+    /// Lookups that found the last `h` of a session that is gone.
+    pub found_stale_h: u64,
+    /// Lookups that found nothing, or what is another's.
+    pub not_found: u64,
+    /// Sessions that ended and may have left their `h`.
+    pub retired: u64,
+    /// Sessions that ended in good order.
+    pub removed: u64,
+    /// Stale `h` that a sweep dropped.
+    pub swept: u64,
+}
+
+impl StoreStats {
+    /// The sum of both.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            sessions: self.sessions.saturating_add(other.sessions),
+            stale_h: self.stale_h.saturating_add(other.stale_h),
+            registered: self.registered.saturating_add(other.registered),
+            displaced: self.displaced.saturating_add(other.displaced),
+            refused: self.refused.saturating_add(other.refused),
+            found: self.found.saturating_add(other.found),
+            found_stale_h: self.found_stale_h.saturating_add(other.found_stale_h),
+            not_found: self.not_found.saturating_add(other.not_found),
+            retired: self.retired.saturating_add(other.retired),
+            removed: self.removed.saturating_add(other.removed),
+            swept: self.swept.saturating_add(other.swept),
+        }
+    }
+}
+
+/// Adds one to a counter that stays at its end.
+#[inline]
+pub(crate) fn inc(counter: &mut u64) {
+    *counter = counter.saturating_add(1);
 }
 
 /// Why a session lost its stream, and lived on. Told by [`Session::stats`](crate::Session::stats).

@@ -534,3 +534,42 @@ fn a_displaced_session_that_is_retired_too_late_leaves_nothing_whether_swept_or_
     store.retire(&registration, h(7), late).unwrap();
     assert_eq!(known(&store, registration.smid(), JULIET, late), Known::Nothing);
 }
+
+#[test]
+fn it_is_counted_what_was_done() {
+    let now = Instant::now();
+    let store = store().per_owner(count(2));
+    let first = register(&store, 1, JULIET);
+    let second = register(&store, 2, JULIET);
+    let third = register(&store, 3, ROMEO);
+    displace(&store, 4, JULIET, now);
+    for (n, owner) in [(2, JULIET), (3, ROMEO), (3, JULIET), (9, ROMEO)] {
+        let _ = store.lookup(&id(n), owner, now);
+    }
+    store.retire(&first, Counter::new(7), now).unwrap();
+    store.retire(&second, Counter::new(7), now).unwrap();
+    store.remove(&third).unwrap();
+    store.remove(&third).unwrap();
+    let _ = store.lookup(&id(1), JULIET, now);
+    let stats = store.stats();
+    assert_eq!((stats.sessions, stats.stale_h), (1, 2));
+    assert_eq!((stats.registered, stats.displaced, stats.refused), (4, 1, 0));
+    assert_eq!((stats.found, stats.found_stale_h, stats.not_found), (2, 1, 2));
+    assert_eq!(
+        (stats.retired, stats.removed, stats.swept),
+        (1, 1, 0),
+        "the one that made room is not there to be retired"
+    );
+    let late = now + GERIATRIC + SECOND;
+    assert_eq!(store.sweep(late).dropped, 2);
+    assert_eq!((store.stats().swept, store.stats().stale_h), (2, 0));
+
+    let full = store_that_refuses();
+    register(&full, 1, JULIET);
+    assert!(full.register(&id(2), JULIET, 2, now).is_err());
+    assert_eq!((full.stats().registered, full.stats().refused), (1, 1));
+}
+
+fn store_that_refuses() -> MemoryStore<u64> {
+    store().per_owner(count(1)).at_cap(AtCap::Refuse)
+}

@@ -27,6 +27,9 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let print = |traced: &Traced<'_>| writeln!(std::io::stderr(), "{traced}").unwrap_or_default();
     let running = Server::start(&options, options.trace.then(|| Arc::new(print) as _)).await?;
     println!("listening on {}", running.address);
+    if let Some(metrics) = running.metrics {
+        println!("metrics on {metrics}");
+    }
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

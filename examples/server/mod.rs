@@ -5,6 +5,7 @@
 //! client that comes back has its new connection sent to the session. Sessions reach each other through the [`router`]
 //! alone.
 
+pub mod metrics;
 pub mod options;
 pub mod router;
 pub mod sasl;
@@ -40,6 +41,7 @@ use tokio::time::{sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use xmpp_sm::{Config, MemoryStore, Nonza, SessionStore};
 
+use metrics::Metrics;
 use options::{Options, Switch};
 use places::Places;
 use router::{Handle, Router};
@@ -68,6 +70,7 @@ pub struct Server {
     store: MemoryStore<Handle>,
     router: Router,
     trace: Option<Trace>,
+    metrics: Option<Arc<Metrics>>,
     ids: AtomicU64,
     stopping: Stopping,
     /// Closed when the last task has let go of the server.
@@ -88,6 +91,9 @@ impl Stopping {
 /// A server that runs until it is told to stop.
 pub struct Running {
     pub address: SocketAddr,
+    /// Where the metrics are, if they were asked for.
+    #[allow(dead_code, reason = "the example `resume` has a server and does not ask")]
+    pub metrics: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     alive: mpsc::Receiver<()>,
 }
@@ -96,12 +102,17 @@ impl Server {
     pub async fn start(options: &Options, trace: Option<Trace>) -> Result<Running, Box<dyn Error + Send + Sync>> {
         let listener = TcpListener::bind(&options.listen).await?;
         let address = listener.local_addr()?;
+        let watched = match &options.metrics {
+            Some(address) => Some((TcpListener::bind(address).await?, Metrics::new())),
+            None => None,
+        };
+        let metrics = watched.as_ref().map(|(_, metrics)| metrics.clone());
         let accounts = Arc::new(Accounts::new(options.users.iter().cloned()));
         let config = Arc::new(options.config());
         let (stop, stopping) = watch::channel(false);
         let (_alive, alive) = mpsc::channel(1);
         let server = Arc::new(Self {
-            router: Router::new(options, accounts.clone()),
+            router: Router::new(options, accounts.clone(), metrics.clone()),
             tls: options.tls.then(|| tls::acceptor(options)).transpose()?,
             domain: options.domain.clone(),
             offered: Offered { mechanisms: options.mechanisms.clone(), sasl2: options.sasl2 == Switch::On },
@@ -113,13 +124,18 @@ impl Server {
             accounts,
             config,
             trace,
+            metrics,
             ids: AtomicU64::new(0),
             stopping: Stopping(stopping),
             _alive,
         });
+        let metrics = watched.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?;
+        if let Some((listener, metrics)) = watched {
+            tokio::spawn(metrics::serve(listener, metrics, server.clone()));
+        }
         tokio::spawn(server.clone().sweep());
         tokio::spawn(server.listen(listener));
-        Ok(Running { address, stop, alive })
+        Ok(Running { address, metrics, stop, alive })
     }
 
     async fn listen(self: Arc<Self>, listener: TcpListener) {

@@ -123,6 +123,10 @@ pub struct Options {
     #[arg(long, default_value = "end-after=5", value_name = "POLICY")]
     pub on_full: Full,
 
+    /// Where to show metrics for Prometheus, over HTTP. The address is printed as `metrics on ADDRESS:PORT`
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub metrics: Option<String>,
+
     /// Print the elements of stream management to standard error: who, which way (`<-` from the client), what
     #[arg(long)]
     pub trace: bool,

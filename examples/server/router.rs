@@ -15,9 +15,10 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use xmpp_parsers::stanza_error::DefinedCondition;
 use xmpp_sm::disposition::{Step, steps};
-use xmpp_sm::{EndReason, Receipt, Taker};
+use xmpp_sm::{Condition, EndReason, Receipt, Taker};
 
 use super::iq;
+use super::metrics::Metrics;
 use super::offline::{Offline, Storage};
 use super::options::Options;
 use super::presence::unavailable;
@@ -103,6 +104,7 @@ impl Entry {
 pub struct Router {
     pub(super) domain: DomainPart,
     pub(super) accounts: Arc<Accounts>,
+    metrics: Option<Arc<Metrics>>,
     pub(super) storage: Mutex<Storage>,
     /// The lock is one that is not poisoned: a mistake costs the session that makes it, and not all others with it.
     pub(super) table: Mutex<Table>,
@@ -118,12 +120,13 @@ pub(super) struct Table {
 type Undelivered = (Delivery, DefinedCondition);
 
 impl Router {
-    pub fn new(options: &Options, accounts: Arc<Accounts>) -> Self {
+    pub fn new(options: &Options, accounts: Arc<Accounts>, metrics: Option<Arc<Metrics>>) -> Self {
         let offline = Offline::new(options.offline_max_bytes);
         let table = Table { sessions: HashMap::new(), offline, is_stopping: false };
         Self {
             domain: options.domain.clone(),
             accounts,
+            metrics,
             storage: Mutex::new(Storage::new(options.private_max_bytes)),
             table: Mutex::new(table),
         }
@@ -163,7 +166,15 @@ impl Router {
         let mut table = self.table.lock();
         table.remove(jid, &gone, |entry| entry.id == id);
         let later = table.offline.take(&to.to_bare());
-        let mut leave = |delivery| undelivered.extend(table.dispose(delivery, &to, reason, now).err());
+        let mut leave = |delivery| {
+            let step = table.dispose(delivery, &to, reason, now).unwrap_or_else(|left| {
+                undelivered.push(left);
+                Step::Bounce(Condition::ServiceUnavailable)
+            });
+            if let Some(metrics) = &self.metrics {
+                metrics.left(step);
+            }
+        };
         left.for_each(|stanza| leave(Delivery::own(stanza.returned())));
         mailbox.close();
         while let Ok(mail) = mailbox.try_recv() {
@@ -272,7 +283,7 @@ impl Table {
             return Ok(());
         }
         match known {
-            true => self.dispose(delivery, to, EndReason::Closed, now),
+            true => self.dispose(delivery, to, EndReason::Closed, now).map(drop),
             false => Err((delivery, DefinedCondition::ServiceUnavailable)),
         }
     }
@@ -295,10 +306,16 @@ impl Table {
 
     /// What becomes of a stanza whose recipient is not there, or not any more, `reason` being why. What may wait for its
     /// user goes behind what waits already.
-    fn dispose(&mut self, delivery: Delivery, to: &Jid, reason: EndReason, now: SystemTime) -> Result<(), Undelivered> {
+    fn dispose(
+        &mut self,
+        delivery: Delivery,
+        to: &Jid,
+        reason: EndReason,
+        now: SystemTime,
+    ) -> Result<Step, Undelivered> {
         let user = to.to_bare();
         let waits = delivery.stanza.can_be_kept() && self.offline.has(&user);
-        let Some(facts) = delivery.stanza.facts() else { return Ok(()) };
+        let Some(facts) = delivery.stanza.facts() else { return Ok(Step::Drop) };
         let best = self.best(&user).map(|best| best.handle.clone());
         // What waits is handed out to any session of the user.
         let may_wait = best.is_none() || !(facts.to_full && facts.no_copy);
@@ -307,10 +324,13 @@ impl Table {
                 Step::Elsewhere => {
                     if let Some(best) = best.as_ref().filter(|_| !waits) {
                         let _ = best.send(Mail::Deliver(Box::new(delivery)));
-                        return Ok(());
+                        return Ok(step);
                     }
                 }
-                Step::Store if may_wait && self.offline.put(&user, &delivery.stanza, now).is_ok() => break,
+                Step::Store if may_wait && self.offline.put(&user, &delivery.stanza, now).is_ok() => {
+                    delivery.settle();
+                    return Ok(step);
+                }
                 // A successor begins when this session is over, and is written to when it has sent its presence.
                 Step::Successor | Step::Store => {}
                 Step::Bounce(_) => return Err((delivery, DefinedCondition::ServiceUnavailable)),
@@ -318,6 +338,6 @@ impl Table {
             }
         }
         delivery.settle();
-        Ok(())
+        Ok(Step::Drop)
     }
 }

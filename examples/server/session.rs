@@ -18,6 +18,7 @@ use xmpp_sm::{
 
 use super::csi::{self, Csi};
 use super::inline::write_success;
+use super::metrics::Added;
 use super::router::{Delivery, Handle, Mail};
 use super::stanza::Written;
 use super::stream::{Connection, Input};
@@ -42,6 +43,8 @@ struct Host {
     csi: Csi,
     /// Something has waited for the user.
     has_kept: bool,
+    /// What the metrics have of it.
+    added: Added,
 }
 
 /// Binds a resource: a session begins, once the one that had the resource is over. `result` is what the client waits for.
@@ -62,7 +65,16 @@ pub async fn bind(
         former.closed().await;
     }
     connection.outbox.push(result);
-    let mut host = Host { server, jid, id, handle, registration: None, csi: Csi::default(), has_kept: false };
+    let mut host = Host {
+        server,
+        jid,
+        id,
+        handle,
+        registration: None,
+        csi: Csi::default(),
+        has_kept: false,
+        added: Added::default(),
+    };
     let mut session = Box::new(stream.bind(connection));
     if let Some(active) = is_active {
         host.set_active(active, &mut session);
@@ -107,7 +119,10 @@ impl Host {
                     Event::Resumed => self.server.router.set_connected(self.id, &self.jid, true),
                     Event::Enable(request) => self.enable(request, &mut session),
                     Event::Refused(refused) => login::continue_login(refused, self.server.clone()),
-                    Event::Ended(ended) => return self.over(*ended, mailbox),
+                    Event::Ended(ended) => {
+                        self.measure(&session);
+                        return self.over(*ended, mailbox);
+                    }
                     _ => {}
                 }
             }
@@ -128,6 +143,7 @@ impl Host {
                     }
                 }
             }
+            self.measure(&session);
             let reads = session.wants_read();
             let stalls = session.connection().and_then(|connection| connection.outbox.deadline());
             let deadline = session.deadline().into_iter().chain(stalls).min().map(Into::into);
@@ -167,6 +183,13 @@ impl Host {
                     now => session.timeout(now),
                 },
             }
+        }
+    }
+
+    /// Adds what is new to the metrics, if somebody wants them.
+    fn measure(&mut self, session: &Session) {
+        if let Some(metrics) = &self.server.metrics {
+            metrics.add(&mut self.added, session.stats(Instant::now()));
         }
     }
 
@@ -250,6 +273,9 @@ impl Host {
                 EndReason::Closed => store.remove(&registration),
                 _ => store.retire(&registration, ended.h, now),
             };
+        }
+        if let Some(metrics) = &self.server.metrics {
+            metrics.end(ended.reason);
         }
         let left = ended.stanzas.map(|left| left.stanza.waiting_since(delay::wall_clock(left.queued, now, wall_clock)));
         let left = left.chain(self.csi.into_held());

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use minidom::Element;
 
-use super::tally::Before;
 use super::write::Front;
 use super::{Arrival, Event, LeftWhy, NotNow, Parting, Session, State};
 use crate::detached::EndReason;
@@ -55,12 +54,14 @@ impl<S: Stanza, C> Session<S, C> {
         let returns_acknowledged = self.tally.as_ref().is_some_and(|tally| tally.returns_acknowledged);
         match inbound {
             Inbound::Nonza(Nonza::Ack(h)) if !returns_acknowledged => {
-                let before = Before::of(stream);
+                let asked = stream.asked_at();
                 // There is nothing in it to drop, and to find that out costs a call.
                 mem::forget(inbound);
                 match stream.take_ack(h, now) {
                     Ok(acked) => {
-                        self.count_ack(before, acked, now);
+                        if let Some(asked) = asked {
+                            self.count_answer(asked, acked, now);
+                        }
                         self.on_acknowledged(acked);
                     }
                     Err(error) => self.on_error(error, now),
@@ -73,7 +74,7 @@ impl<S: Stanza, C> Session<S, C> {
             }
             _ => {}
         }
-        let before = returns_acknowledged.then(|| Before::of(stream));
+        let asked = stream.asked_at().filter(|_| returns_acknowledged);
         let result = if returns_acknowledged {
             stream.handle_into(inbound, now, &mut Acknowledged { into: &mut self.events, are_wanted: true })
         } else {
@@ -87,8 +88,8 @@ impl<S: Stanza, C> Session<S, C> {
                 return Ok(Arrival::Stanza(receipt));
             }
             Ok(Action::Acknowledged(acked)) => {
-                if let Some(before) = before {
-                    self.count_ack(before, acked, now);
+                if let Some(asked) = asked {
+                    self.count_answer(asked, acked, now);
                 }
                 self.on_acknowledged(acked);
             }

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::{Event, Refused, Session, State};
+use crate::counter::count;
 use crate::detached::Ended;
 use crate::nonza::Nonza;
 use crate::receipts::Tag;
 use crate::stanza::Stanza;
 use crate::stats::{Detach, Stats};
-use crate::stream::{Acked, StreamMgmt};
+use crate::stream::Acked;
 use crate::trace;
 
 /// What a session counts, and what else is seldom touched. The session itself keeps a word for it.
@@ -46,7 +47,7 @@ pub(super) struct Away {
     pub(super) why: Detach,
 }
 
-/// Times of one kind, in microseconds.
+/// Times of one kind, in nanoseconds.
 #[derive(Debug, Default)]
 struct Times {
     last: u64,
@@ -55,42 +56,40 @@ struct Times {
 }
 
 impl Times {
+    #[inline(always)]
     fn add(&mut self, time: Duration) {
-        self.last = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let seconds = time.as_secs().saturating_mul(1_000_000_000);
+        self.last = seconds.saturating_add(time.subsec_nanos().into());
         self.max = self.max.max(self.last);
         self.sum = self.sum.saturating_add(self.last);
     }
 }
 
 /// Adds to a counter that stays at its end.
+#[inline(always)]
 fn add(counter: &mut u32, more: usize) {
     *counter = counter.saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
 }
 
-/// How things stood before an `<a/>`.
-pub(super) struct Before {
-    unacked: usize,
-    asked: Option<Instant>,
-}
-
-impl Before {
-    /// To be asked before an element is handled.
-    #[inline(always)]
-    pub(super) fn of<S: Stanza>(stream: &StreamMgmt<S>) -> Self {
-        Self { unacked: stream.traffic().queue.len(), asked: stream.asked_at() }
+/// The tally of a session, which begins with the first thing that is counted.
+#[inline(always)]
+pub(super) fn tally(of: &mut Option<Box<Tally>>) -> &mut Tally {
+    #[cold]
+    #[inline(never)]
+    fn begin(of: &mut Option<Box<Tally>>) -> &mut Tally {
+        of.get_or_insert_default()
+    }
+    match of {
+        Some(tally) => tally,
+        none => begin(none),
     }
 }
 
 impl Tally {
-    #[inline]
-    fn peak(&mut self, unacked: usize) {
-        self.unacked_max = self.unacked_max.max(u32::try_from(unacked).unwrap_or(u32::MAX));
-    }
-
     fn on_ended<S>(&mut self, ended: &Ended<S>) {
         self.sent_before = self.sent_before.saturating_add(u64::from(ended.sent.get()));
         self.acked_before = self.acked_before.saturating_add(u64::from(ended.acked.get()));
-        self.peak(ended.unacked.len());
+        self.unacked_max = self.unacked_max.max(ended.sent.since(ended.acked));
     }
 }
 
@@ -100,11 +99,16 @@ impl<S: Stanza, C> Session<S, C> {
         self.tally.as_ref().is_some_and(|tally| tally.returns_acknowledged)
     }
 
-    #[inline]
-    pub(super) fn count_ack(&mut self, before: Before, acked: Acked, now: Instant) {
-        let tally = self.tally.get_or_insert_default();
-        tally.peak(before.unacked);
-        if let Some(asked) = before.asked.filter(|_| acked.count > 0) {
+    /// An `<a/>` has come that answers an `<r/>`: the oldest that was unanswered went out at `asked`.
+    #[inline(never)]
+    pub(super) fn count_answer(&mut self, asked: Instant, acked: Acked, now: Instant) {
+        let left = match &self.state {
+            State::Live(stream) => stream.traffic().queue.outstanding(),
+            _ => 0,
+        };
+        let tally = tally(&mut self.tally);
+        tally.unacked_max = tally.unacked_max.max(left.saturating_add(acked.count));
+        if acked.count > 0 {
             add(&mut tally.ack_answers, 1);
             tally.ack_time.add(now.saturating_duration_since(asked));
         }
@@ -112,20 +116,20 @@ impl<S: Stanza, C> Session<S, C> {
 
     #[inline]
     pub(super) fn count_request(&mut self) {
-        add(&mut self.tally.get_or_insert_default().ack_requests, 1);
+        add(&mut tally(&mut self.tally).ack_requests, 1);
     }
 
     pub(super) fn count_resent(&mut self) {
-        add(&mut self.tally.get_or_insert_default().resent, 1);
+        add(&mut tally(&mut self.tally).resent, 1);
     }
 
     pub(super) fn count_evicted(&mut self, stanzas: usize) {
-        add(&mut self.tally.get_or_insert_default().evicted, stanzas);
+        add(&mut tally(&mut self.tally).evicted, stanzas);
     }
 
     /// A connection does not get the session.
     pub(super) fn tell_refused(&mut self, refused: Refused<C>) {
-        add(&mut self.tally.get_or_insert_default().refused, 1);
+        add(&mut tally(&mut self.tally).refused, 1);
         let condition = match &refused.failed {
             Some(Nonza::Failed(failed)) => failed.condition,
             _ => None,
@@ -146,6 +150,7 @@ impl<S: Stanza, C> Session<S, C> {
     }
 
     /// The same, for a stanza.
+    #[cold]
     pub(super) fn tell_queued(&mut self) {
         if self.is_detached() && self.waiter.is_none() && self.reports_detached() {
             self.events.push_back(Event::Queued);
@@ -157,23 +162,23 @@ impl<S: Stanza, C> Session<S, C> {
     }
 
     pub(super) fn count_dropped_request(&mut self) {
-        add(&mut self.tally.get_or_insert_default().requests_dropped, 1);
+        add(&mut tally(&mut self.tally).requests_dropped, 1);
     }
 
     pub(super) fn count_given_up(&mut self, receipts: usize) {
-        add(&mut self.tally.get_or_insert_default().receipts_given_up, receipts);
+        add(&mut tally(&mut self.tally).receipts_given_up, receipts);
     }
 
     /// The session has a stream again, or is over.
     pub(super) fn count_away(&mut self, away: Away) {
-        let tally = self.tally.get_or_insert_default();
+        let tally = tally(&mut self.tally);
         add(&mut tally.detached, 1);
         tally.away = Some(away);
     }
 
     pub(super) fn count_resumed(&mut self, now: Instant) {
         let unacked = self.unacked();
-        let tally = self.tally.get_or_insert_default();
+        let tally = tally(&mut self.tally);
         add(&mut tally.resumed, 1);
         let away = tally.away.map_or(Duration::ZERO, |away| now.saturating_duration_since(away.at));
         tally.away_time.add(away);
@@ -182,7 +187,7 @@ impl<S: Stanza, C> Session<S, C> {
 
     /// A session is over, or a client's stream was without one.
     pub(super) fn count_ended(&mut self, ended: &Ended<S>) {
-        self.tally.get_or_insert_default().on_ended(ended);
+        tally(&mut self.tally).on_ended(ended);
     }
 
     /// Returns what the session has done so far, and what it holds.
@@ -209,7 +214,7 @@ impl<S: Stanza, C> Session<S, C> {
             sent: sum(tally.sent_before, queue.map(|queue| queue.sent().get())),
             acked: sum(tally.acked_before, queue.map(|queue| queue.acked().get())),
             unacked,
-            unacked_max: usize::try_from(tally.unacked_max).unwrap_or(usize::MAX).max(unacked),
+            unacked_max: count(tally.unacked_max.max(queue.map_or(0, |queue| queue.outstanding()))),
             unacked_bytes: queue.map_or(0, |queue| queue.bytes()),
             waiting: self.backlog.len(),
             waiting_bytes: self.backlog.bytes(),
@@ -217,9 +222,9 @@ impl<S: Stanza, C> Session<S, C> {
             evicted: tally.evicted.into(),
             ack_requests: tally.ack_requests.into(),
             ack_answers: tally.ack_answers.into(),
-            ack_time_last: Duration::from_micros(tally.ack_time.last),
-            ack_time_max: Duration::from_micros(tally.ack_time.max),
-            ack_time_sum: Duration::from_micros(tally.ack_time.sum),
+            ack_time_last: Duration::from_nanos(tally.ack_time.last),
+            ack_time_max: Duration::from_nanos(tally.ack_time.max),
+            ack_time_sum: Duration::from_nanos(tally.ack_time.sum),
             h: traffic.map(|traffic| traffic.receipts.h()).unwrap_or_default(),
             open_receipts: self.open_receipts(),
             oldest_open: self.oldest_open().map(|open| now.saturating_duration_since(open.since)),
@@ -229,9 +234,9 @@ impl<S: Stanza, C> Session<S, C> {
             detached_why: away.map(|away| away.why),
             detached_for: away.filter(|_| is_away).map(|away| now.saturating_duration_since(away.at)),
             resumed: tally.resumed.into(),
-            resumed_after: Duration::from_micros(tally.away_time.last),
-            resumed_after_max: Duration::from_micros(tally.away_time.max),
-            resumed_after_sum: Duration::from_micros(tally.away_time.sum),
+            resumed_after: Duration::from_nanos(tally.away_time.last),
+            resumed_after_max: Duration::from_nanos(tally.away_time.max),
+            resumed_after_sum: Duration::from_nanos(tally.away_time.sum),
             refused: tally.refused.into(),
         }
     }

@@ -18,6 +18,7 @@ use super::{Epoch, Lookup, Record, Registered, Registration, SessionStore, Swept
 use crate::config::{Config, StaleH};
 use crate::counter::Counter;
 use crate::smid::SmId;
+use crate::stats::{StoreStats, inc};
 use sessions::{Session, Sessions};
 use shard::Shard;
 use stale::{Bounds, Stale};
@@ -191,6 +192,14 @@ impl<Handle> MemoryStore<Handle> {
         self.shards.iter().fold(0, |sum, shard| sum.saturating_add(shard.lock().stale.len()))
     }
 
+    /// Returns what the store has done so far, and what it holds. Not exact while other threads change it.
+    pub fn stats(&self) -> StoreStats {
+        self.shards.iter().fold(StoreStats::default(), |sum, shard| {
+            let shard = shard.lock();
+            sum.plus(StoreStats { sessions: shard.len, stale_h: shard.stale.len(), ..shard.stats })
+        })
+    }
+
     fn shard(&self, owner: &str) -> &Mutex<Shard<Handle>> {
         // Poor names cost waiting, nothing else: the tables inside have hashers with random keys.
         let (words, rest) = owner.as_bytes().as_chunks();
@@ -241,7 +250,7 @@ impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
         let mut _former = None;
         let mut shard = self.shard(owner).lock();
         let epoch = shard.next_epoch();
-        let Shard { sessions, len, stale, .. } = &mut *shard;
+        let Shard { sessions, len, stale, stats, .. } = &mut *shard;
         let session = |handle| Session { smid: smid.clone(), epoch, handle };
         let mut displaced = None;
         let of_owner = sessions.entry(owner.into());
@@ -251,7 +260,10 @@ impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
                 new.insert(Sessions::One(session(handle)));
                 *len = len.saturating_add(1);
             }
-            Entry::Vacant(_) => return Err(StoreError::Full),
+            Entry::Vacant(_) => {
+                inc(&mut stats.refused);
+                return Err(StoreError::Full);
+            }
             Entry::Occupied(mut known) => {
                 let known = known.get_mut();
                 let count = known.as_slice().len();
@@ -261,14 +273,16 @@ impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
                     known.push(session(handle));
                     *len = len.saturating_add(1);
                 } else if self.at_cap == AtCap::EvictOldest {
+                    inc(&mut stats.displaced);
                     displaced = known.replace(0, session(handle));
-                } else if count < self.per_owner.get() {
-                    return Err(StoreError::Full);
                 } else {
-                    return Err(StoreError::OwnerFull);
+                    inc(&mut stats.refused);
+                    let is_owner_full = count >= self.per_owner.get();
+                    return Err(if is_owner_full { StoreError::OwnerFull } else { StoreError::Full });
                 }
             }
         }
+        inc(&mut stats.registered);
         stale.remove(smid, &owner, |_| true);
         if let Some(Session { smid, epoch, .. }) = displaced.as_ref().filter(|_| self.stale_h.enabled) {
             let stale_h = Stale { smid: smid.clone(), epoch: *epoch, h: None, since: now };
@@ -279,14 +293,18 @@ impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
     }
 
     fn lookup(&self, smid: &SmId, owner: &str, now: Instant) -> Result<Lookup<Handle>, StoreError> {
-        let shard = self.shard(owner).lock();
-        if let Some((owner, sessions)) = shard.sessions.get_key_value(owner)
+        let mut shard = self.shard(owner).lock();
+        let Shard { sessions, stale, stats, .. } = &mut *shard;
+        if let Some((owner, sessions)) = sessions.get_key_value(owner)
             && let Some(session) = sessions.find(smid)
         {
+            inc(&mut stats.found);
             return Ok(Lookup::Session(session.clone().into_record(owner.clone())));
         }
-        let stale = shard.stale.get(smid, owner).filter(|stale| !self.is_gone(stale, now));
-        Ok(stale.and_then(|stale| stale.h).map_or(Lookup::NotFound, Lookup::StaleH))
+        let stale = stale.get(smid, owner).filter(|stale| !self.is_gone(stale, now));
+        let lookup = stale.and_then(|stale| stale.h).map_or(Lookup::NotFound, Lookup::StaleH);
+        inc(if matches!(lookup, Lookup::NotFound) { &mut stats.not_found } else { &mut stats.found_stale_h });
+        Ok(lookup)
     }
 
     fn retire(&self, registration: &Registration, h: Counter, now: Instant) -> Result<(), StoreError> {
@@ -301,6 +319,7 @@ impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
         let is_awaited = |stale: &Stale| stale.epoch == *epoch && stale.h.is_none() && !self.is_gone(stale, now);
         if _former.is_some() {
             self.release();
+            inc(&mut shard.stats.retired);
         } else if shard.stale.remove(smid, owner, is_awaited).is_none() {
             return Ok(());
         }
@@ -317,6 +336,7 @@ impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
         _former = shard.take(registration);
         if _former.is_some() {
             self.release();
+            inc(&mut shard.stats.removed);
         } else {
             shard.stale.remove(smid, owner, |stale| stale.epoch == *epoch);
         }
@@ -335,6 +355,8 @@ impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
             let mut shard = shard.lock();
             let is_too_old = |since| self.is_too_old(since, now);
             let dropped = shard.stale.sweep(SWEEP_MAX.saturating_sub(swept.dropped), is_too_old);
+            let swept_here = &mut shard.stats.swept;
+            *swept_here = swept_here.saturating_add(u64::try_from(dropped).unwrap_or(u64::MAX));
             swept.dropped = swept.dropped.saturating_add(dropped);
             swept.more |= shard.stale.oldest().is_some_and(is_too_old);
         }

@@ -20,6 +20,7 @@ mod errors;
 mod example_client;
 mod full;
 mod inline;
+mod metrics;
 mod presence;
 mod reader;
 mod resuming;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::sessions::{Session, Sessions};
 use super::stale::StaleTable;
 use super::{Epoch, Registration};
+use crate::stats::StoreStats;
 
 /// Both tables of these owners, behind one lock. The hashers have random keys: names that collide cannot be chosen.
 #[derive(Debug)]
@@ -15,12 +16,20 @@ pub(super) struct Shard<Handle> {
     /// How many sessions these are.
     pub(super) len: usize,
     pub(super) stale: StaleTable,
+    /// What was done; what there is, is counted when it is asked for.
+    pub(super) stats: StoreStats,
     last_epoch: u64,
 }
 
 impl<Handle> Shard<Handle> {
     pub(super) fn new(last_epoch: u64) -> Self {
-        Self { sessions: HashMap::new(), len: 0, stale: StaleTable::default(), last_epoch }
+        Self {
+            sessions: HashMap::new(),
+            len: 0,
+            stale: StaleTable::default(),
+            stats: StoreStats::default(),
+            last_epoch,
+        }
     }
 
     /// Returns the next epoch of this shard. Other shards have begun between it and the one before.

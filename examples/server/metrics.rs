@@ -1,0 +1,239 @@
+//! What an operator sees of the server, for Prometheus: the crate's own statistics, added up over all sessions.
+//!
+//! A session's task adds what is new after each turn. Only with `--metrics` does it ask for its statistics at all.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use xmpp_sm::disposition::Step;
+use xmpp_sm::{Detach, EndReason, Stats, StoreStats};
+
+use super::Server;
+
+/// How long a request may take, and how large it may be.
+const TIME: Duration = Duration::from_secs(5);
+const MAX_BYTES: u64 = 8 * 1024;
+
+type Field<T, V = u64> = (&'static str, &'static str, fn(&T) -> V);
+
+/// What only grows. The names end in `_total`.
+const COUNTERS: [Field<Stats>; 11] = [
+    ("stanzas_sent", "Stanzas written to clients and counted by stream management", |stats| stats.sent),
+    ("stanzas_acked", "Stanzas that clients have acknowledged", |stats| stats.acked),
+    ("stanzas_resent", "Stanzas written once more after a resumption", |stats| stats.resent),
+    ("stanzas_evicted", "Stanzas that left the buffer unacknowledged", |stats| stats.evicted),
+    ("ack_requests", "Requests for an acknowledgement written to clients", |stats| stats.ack_requests),
+    ("ack_answers", "Acknowledgements that came as answers to them", |stats| stats.ack_answers),
+    ("receipts_given_up", "Stanzas of clients settled because nobody settled them in time", |stats| {
+        stats.receipts_given_up
+    }),
+    ("requests_dropped", "Requests of clients that were not answered in time", |stats| stats.requests_dropped),
+    ("resumed", "Sessions resumed", |stats| stats.resumed),
+    ("refused", "Connections that asked for a session and did not get it from the session itself", |stats| {
+        stats.refused
+    }),
+    ("sessions_begun", "Sessions begun", |_| 0),
+];
+
+/// Times that only grow, in seconds.
+const TIMES: [Field<Stats, Duration>; 2] = [
+    ("ack_time", "Time from requests for an acknowledgement to their answers", |stats| stats.ack_time_sum),
+    ("resumed_after", "Time that resumed sessions had been without a stream", |stats| stats.resumed_after_sum),
+];
+
+/// What there is now.
+const GAUGES: [Field<Stats>; 6] = [
+    ("sessions_detached", "Sessions without a stream", |stats| stats.detached_for.is_some().into()),
+    ("unacked_stanzas", "Stanzas sent and not acknowledged", |stats| stats.unacked as u64),
+    ("unacked_bytes", "Their bytes", |stats| stats.unacked_bytes as u64),
+    ("waiting_stanzas", "Stanzas that wait to be written", |stats| stats.waiting as u64),
+    ("waiting_bytes", "Their bytes", |stats| stats.waiting_bytes as u64),
+    ("open_receipts", "Stanzas of clients that nobody answers for yet", |stats| stats.open_receipts as u64),
+];
+
+/// What the store says when it is asked.
+const STORE: [Field<StoreStats>; 10] = [
+    ("store_sessions", "Sessions that are registered", |stats| stats.sessions as u64),
+    ("store_stale_h", "Last h of sessions that are gone", |stats| stats.stale_h as u64),
+    ("store_registered", "Registrations so far", |stats| stats.registered),
+    ("store_displaced", "Sessions that made room for a newer one of their owner", |stats| stats.displaced),
+    ("store_refused", "Registrations refused", |stats| stats.refused),
+    ("store_found", "Lookups that found a session", |stats| stats.found),
+    ("store_found_stale_h", "Lookups that found a last h", |stats| stats.found_stale_h),
+    ("store_not_found", "Lookups that found nothing", |stats| stats.not_found),
+    ("store_retired", "Sessions that ended and left their last h", |stats| stats.retired),
+    ("store_removed", "Sessions that ended in good order", |stats| stats.removed),
+];
+
+/// How a server's session ends.
+const ENDINGS: [EndReason; 7] = [
+    EndReason::Closed,
+    EndReason::NotResumable,
+    EndReason::Expired,
+    EndReason::Replaced,
+    EndReason::PeerFault,
+    EndReason::BufferFull,
+    EndReason::Stopped,
+];
+
+type Label = [(&'static str, &'static str); 1];
+
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    counters: [Counter; COUNTERS.len()],
+    times: [Counter<f64, AtomicU64>; TIMES.len()],
+    gauges: [Gauge; GAUGES.len()],
+    store: [Gauge; STORE.len()],
+    sessions: Gauge,
+    detached: Family<Label, Counter>,
+    ended: Family<Label, Counter>,
+    left: Family<Label, Counter>,
+}
+
+/// What of a session is added already.
+#[derive(Default)]
+pub struct Added(Stats, bool);
+
+impl Metrics {
+    pub fn new() -> Arc<Self> {
+        let metrics = Self {
+            registry: Mutex::new(Registry::with_prefix("xmpp_sm")),
+            counters: Default::default(),
+            times: Default::default(),
+            gauges: Default::default(),
+            store: Default::default(),
+            sessions: Gauge::default(),
+            detached: Family::default(),
+            ended: Family::default(),
+            left: Family::default(),
+        };
+        let mut registry = metrics.registry.lock();
+        for ((name, help, _), counter) in COUNTERS.iter().zip(&metrics.counters) {
+            registry.register(*name, *help, counter.clone());
+        }
+        for ((name, help, _), time) in TIMES.iter().zip(&metrics.times) {
+            registry.register_with_unit(*name, *help, Unit::Seconds, time.clone());
+        }
+        for ((name, help, _), gauge) in GAUGES.iter().zip(&metrics.gauges) {
+            registry.register(*name, *help, gauge.clone());
+        }
+        for ((name, help, _), gauge) in STORE.iter().zip(&metrics.store) {
+            registry.register(*name, *help, gauge.clone());
+        }
+        registry.register("sessions", "Sessions, with a stream or without", metrics.sessions.clone());
+        registry.register("detached", "Streams lost by sessions that lived on, by why", metrics.detached.clone());
+        registry.register("ended", "Sessions ended, by the reason", metrics.ended.clone());
+        registry.register("left", "Stanzas that ended sessions left, by what became of them", metrics.left.clone());
+        drop(registry);
+        // What has not happened is 0, and not missing.
+        for why in [Detach::Lost, Detach::AckTimeout, Detach::TakenOver] {
+            drop(metrics.detached.get_or_create(&[("why", why.name())]));
+        }
+        for reason in ENDINGS {
+            drop(metrics.ended.get_or_create(&[("reason", reason.name())]));
+        }
+        for step in ["elsewhere", "store", "bounce", "drop"] {
+            drop(metrics.left.get_or_create(&[("step", step)]));
+        }
+        Arc::new(metrics)
+    }
+
+    /// Adds what is new of a session.
+    pub fn add(&self, added: &mut Added, stats: Stats) {
+        let Added(before, is_known) = added;
+        if !std::mem::replace(is_known, true) {
+            self.sessions.inc();
+            self.counters[COUNTERS.len() - 1].inc();
+        }
+        for ((_, _, field), counter) in COUNTERS.iter().zip(&self.counters) {
+            let more = field(&stats) - field(before);
+            if more > 0 {
+                counter.inc_by(more);
+            }
+        }
+        for ((_, _, field), time) in TIMES.iter().zip(&self.times) {
+            let more = field(&stats) - field(before);
+            if !more.is_zero() {
+                time.inc_by(more.as_secs_f64());
+            }
+        }
+        for ((_, _, field), gauge) in GAUGES.iter().zip(&self.gauges) {
+            let more = field(&stats) as i64 - field(before) as i64;
+            if more != 0 {
+                gauge.inc_by(more);
+            }
+        }
+        if let Some(why) = stats.detached_why.filter(|_| stats.detached > before.detached) {
+            self.detached.get_or_create(&[("why", why.name())]).inc_by(stats.detached - before.detached);
+        }
+        *before = stats;
+    }
+
+    /// A session has ended. All of it is added.
+    pub fn end(&self, reason: EndReason) {
+        self.sessions.dec();
+        self.ended.get_or_create(&[("reason", reason.name())]).inc();
+    }
+
+    /// What became of a stanza that an ended session left.
+    pub fn left(&self, step: Step) {
+        let step = match step {
+            Step::Elsewhere | Step::Successor => "elsewhere",
+            Step::Store => "store",
+            Step::Bounce(_) => "bounce",
+            _ => "drop",
+        };
+        self.left.get_or_create(&[("step", step)]).inc();
+    }
+
+    fn text(&self, store: StoreStats) -> String {
+        for ((_, _, field), gauge) in STORE.iter().zip(&self.store) {
+            gauge.set(field(&store) as i64);
+        }
+        let mut text = String::new();
+        encode(&mut text, &self.registry.lock()).expect("a String takes what is written");
+        text
+    }
+}
+
+/// Answers whoever asks, whatever they ask for.
+pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, server: Arc<Server>) {
+    let mut stopping = server.stopping.clone();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((tcp, _)) => {
+                    let text = metrics.text(server.store.stats());
+                    drop(tokio::spawn(timeout(TIME, answer(tcp, text))));
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await, // out of descriptors
+            },
+            () = stopping.wait() => return,
+        }
+    }
+}
+
+async fn answer(mut tcp: TcpStream, text: String) -> io::Result<()> {
+    let (read, mut write) = tcp.split();
+    let mut lines = BufReader::new(read.take(MAX_BYTES)).lines();
+    // The request ends with an empty line.
+    while lines.next_line().await?.is_some_and(|line| !line.is_empty()) {}
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n",
+        text.len()
+    );
+    write.write_all(&[head.as_bytes(), text.as_bytes()].concat()).await?;
+    write.shutdown().await
+}
