@@ -97,13 +97,13 @@ impl World<'_> {
         ensure!(is_prolonged, "it waits until {:?}, and was prolonged to {until:?}", session.deadline());
         ensure!(!self.has_taker(h) || has_deadline, "a connection waits without end");
         ensure!(!host.is_ending || has_deadline || side == 0 && session.connection().is_none(), "an end without end");
-        if let Some(since) = host.full_since.filter(|_| !host.is_ending && !host.may_settle) {
+        if let Some(since) = host.full_since.filter(|_| !host.is_ending && !host.may_settle && !host.is_deaf()) {
             let latest = (since + GRACE).max(self.now + MOMENT);
             let is_in_time = session.deadline().is_some_and(|deadline| deadline <= latest);
             ensure!(is_in_time, "it is full for longer than its grace");
         }
         ensure!(
-            host.is_ending || !host.waiting.is_over(&options) || side == 0 || has_deadline,
+            host.is_ending || host.is_deaf() || !host.waiting.is_over(&options) || side == 0 || has_deadline,
             "it is full without end"
         );
         Ok(())

@@ -137,6 +137,11 @@ impl Host {
         self.session.is_over()
     }
 
+    /// Whether it has a connection and does not read.
+    pub fn is_deaf(&self) -> bool {
+        self.session.connection().is_some() && !self.session.wants_read()
+    }
+
     /// Whether a stanza waits that is larger than the whole buffer.
     pub fn has_large(&self, options: &Options) -> bool {
         self.waiting.0.iter().any(|waiting| waiting.bytes > options.buffer_max_bytes)

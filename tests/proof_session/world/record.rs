@@ -230,7 +230,8 @@ impl World<'_> {
             || host.session.connection().is_none();
         host.may_settle |= host.waiting.is_over(&options) && gives_no_grace || host.has_large(&options);
         let is_over = host.side == 1 && host.waiting.is_over(&options) && !host.is_ending;
-        host.full_since = host.full_since.or(Some(now)).filter(|_| is_over);
+        // While it does not read, what makes room may lie unread: the time stands still.
+        host.full_since = host.full_since.filter(|_| !host.is_deaf()).or(Some(now)).filter(|_| is_over);
         let is_nowhere = host.session.connection().is_none() && !host.session.is_detached();
         host.is_ending |= host.side == 1 && is_nowhere;
         if host.session.is_detached() && host.detached_since.is_none() {
