@@ -66,6 +66,7 @@ pub enum Event<S, C> {
 }
 
 /// Why a session has left its connection.
+/// Told in [`Event::Left`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum LeftWhy {
