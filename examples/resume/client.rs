@@ -13,7 +13,7 @@ use xmpp_parsers::message::{Lang, Message};
 use xmpp_parsers::ping::Ping;
 
 /// Messages that are on their way each way before the first is answered.
-const WINDOW: usize = 5;
+pub const WINDOW: usize = 5;
 
 pub struct Client {
     jid: FullJid,

@@ -6,14 +6,21 @@
 //!
 //! The server is the other example; the clients are `tokio-xmpp`, which resumes by itself; the cuts are made by a
 //! small proxy in between. What is printed is each element of stream management, as the server sees it. The last
-//! line counts, and the exit status is 1 if anything was lost, came twice or out of order, or was not resumed.
+//! line counts. With `-- --inline` the clients are those of the example `client`, and each comes back in one round trip:
+//! `<resume/>` stands in its `<authenticate/>`, and `<resumed/>` in `<success/>`. The exit status is 1 if anything was lost, came twice or
+//! out of order, or was not resumed.
 
 #![allow(clippy::disallowed_methods)] // the crate reads no clock; its hosts do
+#![allow(clippy::duplicate_mod, reason = "the example client has the server's XML reader for its own")]
 
 mod client;
+#[expect(dead_code, reason = "it reads no standard input here")]
+#[path = "../client/mod.rs"]
+mod example_client;
 mod proxy;
 #[path = "../server/mod.rs"]
 mod server;
+mod talks;
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -30,6 +37,7 @@ use proxy::{Cut, Done, Way};
 use server::Server;
 use server::options::Options;
 use server::trace::Traced;
+use talks::{Inline, Talks};
 
 /// Messages each way.
 const MESSAGES: usize = 30;
@@ -47,6 +55,14 @@ const JULIET: [Cut; 1] = [Cut { way: Way::ToClient, what: "<message", nth: 15, k
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
+    match std::env::args().nth(1).as_deref() {
+        None => run::<Client>().await,
+        Some("--inline") => run::<Inline>().await,
+        Some(other) => Err(format!("{other}? There is --inline, and nothing else").into()),
+    }
+}
+
+async fn run<C: Talks>() -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
     let log = Log(Instant::now());
     let trace = move |traced: &Traced<'_>| {
         let way = if traced.from_client { "-> server" } else { "<- server" };
@@ -57,30 +73,29 @@ async fn main() -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
 
     let (orchard, balcony) = ("romeo@localhost/orchard".parse()?, "juliet@localhost/balcony".parse()?);
     let cuts = Arc::new(AtomicUsize::new(0));
-    let mut romeo = connect(&orchard, server.address, &ROMEO, log, cuts.clone()).await?;
-    let mut juliet = connect(&balcony, server.address, &JULIET, log, cuts.clone()).await?;
+    let mut romeo: C = connect(&orchard, &balcony, server.address, &ROMEO, log, cuts.clone()).await?;
+    let mut juliet: C = connect(&balcony, &orchard, server.address, &JULIET, log, cuts.clone()).await?;
     let talk = async {
         tokio::join!(romeo.bound(), juliet.bound());
         tokio::join!(romeo.talk(&balcony, MESSAGES), juliet.talk(&orchard, MESSAGES));
-        tokio::join!(romeo.ping(), juliet.ping());
+        tokio::join!(romeo.finish(), juliet.finish())
     };
-    let finished = tokio::time::timeout(TIME, talk).await.is_ok();
-
-    let (romeos, juliets) = (romeo.seen.clone(), juliet.seen.clone());
-    tokio::join!(romeo.close(), juliet.close());
+    let Ok((romeo, juliet)) = tokio::time::timeout(TIME, talk).await else {
+        return Err("it takes too long".into());
+    };
     server.stop().await;
-    let good = account(cuts.load(Ordering::Relaxed), &romeos, &juliets);
-    Ok(if finished && good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if account(cuts.load(Ordering::Relaxed), &romeo, &juliet) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A client, and a proxy between it and the server.
-async fn connect(
+async fn connect<C: Talks>(
     jid: &FullJid,
+    peer: &FullJid,
     server: SocketAddr,
     cuts: &[Cut],
     log: Log,
     count: Arc<AtomicUsize>,
-) -> std::io::Result<Client> {
+) -> std::io::Result<C> {
     let who = jid.to_string();
     let report = move |done: Done| {
         count.fetch_add(1, Ordering::Relaxed);
@@ -88,7 +103,7 @@ async fn connect(
         log.line(&who, "   ---   ", &format!("the connection is cut after {} bytes {to}", done.bytes));
     };
     let proxy = proxy::start(server, cuts.iter().copied(), report).await?;
-    Ok(Client::connect(jid.clone(), proxy))
+    Ok(C::connect(jid.clone(), peer, proxy))
 }
 
 /// Prints what became of the messages, and tells whether that is as it should be.

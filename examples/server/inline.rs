@@ -25,6 +25,8 @@ pub struct Sasl2 {
     data: Option<String>,
     /// Which client it is, among those of its user.
     user_agent: Option<String>,
+    /// What it asks of stream management, to be traced.
+    pub asks: Vec<Nonza>,
 }
 
 impl Sasl2 {
@@ -32,7 +34,10 @@ impl Sasl2 {
         let id = authenticate.get_child("user-agent", ns::SASL2).and_then(|agent| agent.attr("id"));
         // A UUID.
         let id = id.filter(|id| id.len() == 36 && id.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit()));
-        Self { data, user_agent: id.map(str::to_owned) }
+        let bind = authenticate.get_child("bind", ns::BIND2);
+        let children = authenticate.children().chain(bind.into_iter().flat_map(Element::children));
+        let asks = children.filter_map(Nonza::from_element).flatten().collect();
+        Self { data, user_agent: id.map(str::to_owned), asks }
     }
 }
 

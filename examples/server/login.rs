@@ -36,6 +36,8 @@ pub async fn serve(tcp: TcpStream, server: Arc<Server>) {
     if connection.place.is_none() {
         return connection.part(Parting::Say(error(StreamCondition::ResourceConstraint))).await;
     }
+    let asks = connection.sasl2.as_mut().map(|sasl2| std::mem::take(&mut sasl2.asks)).unwrap_or_default();
+    asks.iter().for_each(|nonza| server.trace(user.as_str(), true, nonza));
     connection.login_until = Instant::now() + TIME;
     let stream = match inline {
         Some(inline) => stream.with_inline(inline, Replay::Impossible), // no early data is taken

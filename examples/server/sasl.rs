@@ -83,7 +83,7 @@ pub async fn authenticate(
 ) -> Result<Option<Proved>, ReadError> {
     for _ in 0..ATTEMPTS {
         let element = connection.next_element().await?;
-        let profile = match offered.sasl2 && element.is("authenticate", ns::SASL2) {
+        let profile = match offered.sasl2 && element.has_ns(ns::SASL2) {
             true => Profile::Sasl2,
             false => Profile::Rfc6120,
         };
@@ -136,7 +136,9 @@ impl Profile {
     fn begin(self, element: &Element) -> Result<(&str, Option<Vec<u8>>), &'static str> {
         let (is_it, data) = match self {
             Self::Rfc6120 => (element.is("auth", ns::SASL), Some(element.text()).filter(|text| !text.is_empty())),
-            Self::Sasl2 => (true, element.get_child("initial-response", ns::SASL2).map(Element::text)),
+            Self::Sasl2 => {
+                (element.name() == "authenticate", element.get_child("initial-response", ns::SASL2).map(Element::text))
+            }
         };
         let mechanism = element.attr("mechanism").filter(|_| is_it).ok_or("invalid-mechanism")?;
         Ok((mechanism, data.map(|text| self.decode(&text)).transpose()?))

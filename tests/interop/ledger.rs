@@ -193,7 +193,11 @@ impl Ledger {
                 What::Resume { previd, h } => {
                     link.asked = Some((previd.clone(), *h));
                     let headers = connection.to_server[..at].iter().filter(|item| item.what == What::Header);
-                    link.in_turn = headers.count() == 2 && connection.to_server[at - 1].what == What::Header;
+                    let before = &connection.to_server[at - 1].what;
+                    link.in_turn = match before {
+                        What::Header => headers.count() == 2,
+                        before => *before == What::Authenticate,
+                    };
                 }
                 What::StreamError { condition } => link.error_by_client = Some(condition.clone()),
                 _ => {}

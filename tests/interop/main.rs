@@ -57,8 +57,13 @@ struct Args {
     against: Option<String>,
 }
 
-const CLIENTS: [&dyn Client; 4] =
-    [&slixmpp::Slixmpp, &xmpp_js::XmppJs, &tokio_xmpp::TokioXmpp, &libstrophe::Libstrophe];
+const CLIENTS: [&dyn Client; 5] = [
+    &slixmpp::Slixmpp,
+    &xmpp_js::XmppJs { inline: false },
+    &xmpp_js::XmppJs { inline: true },
+    &tokio_xmpp::TokioXmpp,
+    &libstrophe::Libstrophe,
+];
 const SERVERS: [&dyn Server; 2] = [&prosody::Prosody, &ejabberd::Ejabberd];
 
 /// One row of the table.

@@ -34,6 +34,7 @@ impl Server for ExampleServer {
         command.args(["--buffer-max", &options.buffer_max.to_string()]);
         command.args(["--backlog-max", &(2 * options.buffer_max - 2).to_string()]);
         command.args(["--on-full", &format!("end-after={}", options.grace)]);
+        command.args(["--sasl2", if options.inline { "on" } else { "off" }]);
         for user in USERS {
             command.args(["--user", &format!("{user}:{PASSWORD}")]);
         }

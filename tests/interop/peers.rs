@@ -24,6 +24,10 @@ pub trait Client: Sync {
     fn version(&self) -> Result<String, String>;
     /// Faults of its own that are known. Any other fails the run until somebody has looked at it.
     fn faults(&self) -> &'static [Kind];
+    /// Whether it resumes and binds inside of SASL2.
+    fn is_inline(&self) -> bool {
+        false
+    }
     fn start(&self, login: Login, journal: &Arc<Journal>, place: &Place) -> Result<Driver, String>;
 }
 
@@ -47,11 +51,13 @@ pub struct Options {
     pub grace: u32,
     /// Seconds that the client asks for.
     pub max: Option<u32>,
+    /// Whether SASL2 and Bind 2 are offered.
+    pub inline: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { resume_timeout: 300, buffer_max: 1000, grace: 5, max: None }
+        Self { resume_timeout: 300, buffer_max: 1000, grace: 5, max: None, inline: false }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::driver::{Driver, Login};
 use crate::journal::{End, Event, Journal, Message, State};
 use crate::ledger::Ledger;
 use crate::partner;
-use crate::peers::{Client, DOMAIN, PASSWORD, Place, Running, Server, USERS, start};
+use crate::peers::{Client, DOMAIN, Options, PASSWORD, Place, Running, Server, USERS, start};
 use crate::proof::direction;
 use crate::proxy::{Cut, Proxy};
 use crate::record::{Dir, Recorder};
@@ -49,7 +49,7 @@ impl Stage {
         scenario: Scenario,
         ours: Option<Blame>,
     ) -> Result<Self, String> {
-        let options = scenario.options();
+        let options = Options { inline: client.is_inline(), ..scenario.options() };
         let running = start(server, &options, place).await?;
         let start = Instant::now();
         let journal = Journal::create(&place.log("events"), start).map_err(|e| e.to_string())?;
@@ -65,7 +65,9 @@ impl Stage {
             partner: partner.to_owned(),
             max: options.max,
         };
-        let to_client = login(running.addr, &partner_jid, &client_jid);
+        // Where the server chooses the resource, the client is addressed without.
+        let address = if options.inline { format!("{}@{DOMAIN}", USERS[0]) } else { client_jid.clone() };
+        let to_client = login(running.addr, &partner_jid, &address);
         let partner = Driver::task(End::Partner, &journal, |seat| partner::run(to_client, seat));
         let client = client.start(login(proxy.addr, &client_jid, &partner_jid), &journal, place)?;
         let stage = Self {
@@ -85,7 +87,11 @@ impl Stage {
             let online = stage.until("both are online", |state| state.tally(end).online > 0).await;
             online?;
             let bound = stage.journal.with(|state| state.tally(end).jid.clone());
-            if bound.as_ref() != Some(jid) {
+            let is_bound = |bound: &String| match options.inline && end == End::Client {
+                true => bound.strip_prefix(jid).is_some_and(|number| number.starts_with('/')),
+                false => bound == jid,
+            };
+            if !bound.as_ref().is_some_and(is_bound) {
                 return Err(format!("{end:?} is bound to {bound:?}, not to {jid}"));
             }
         }

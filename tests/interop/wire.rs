@@ -7,6 +7,8 @@ use minidom::Element;
 use crate::record::{Chunk, Dir};
 
 const SM: &str = "urn:xmpp:sm:3";
+const SASL2: &str = "urn:xmpp:sasl:2";
+const BIND2: &str = "urn:xmpp:bind:0";
 const STREAMS: &str = "http://etherx.jabber.org/streams";
 const STREAM_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
 
@@ -71,6 +73,8 @@ pub enum What {
         h: u32,
     },
     Request,
+    /// SASL2's `<authenticate/>`. What it asks for inline follows.
+    Authenticate,
     StreamError {
         condition: String,
     },
@@ -120,10 +124,8 @@ impl Splitter {
     fn take(&mut self, chunk: &Chunk, items: &mut Vec<Item>) {
         self.lost |= !chunk.forwarded;
         for byte in &chunk.bytes {
-            let Some(what) = self.byte(*byte) else {
-                continue;
-            };
-            items.push(Item { at: chunk.at, forwarded: !self.lost, what });
+            let whats = self.byte(*byte);
+            items.extend(whats.into_iter().map(|what| Item { at: chunk.at, forwarded: !self.lost, what }));
         }
     }
 
@@ -131,7 +133,7 @@ impl Splitter {
         self.depth > 0 || self.tag.is_some()
     }
 
-    fn byte(&mut self, byte: u8) -> Option<What> {
+    fn byte(&mut self, byte: u8) -> Vec<What> {
         self.buffer.push(byte);
         match (self.tag, self.quote) {
             (None, _) if byte == b'<' => self.tag = Some(self.buffer.len() - 1),
@@ -146,27 +148,27 @@ impl Splitter {
             }
             (Some(_), None) => {}
         }
-        None
+        Vec::new()
     }
 
-    fn end_of_tag(&mut self, start: usize) -> Option<What> {
+    fn end_of_tag(&mut self, start: usize) -> Vec<What> {
         let tag = &self.buffer[start..];
         let is_ack = tag.starts_with(b"<r ") || tag.starts_with(b"<a ");
         if self.depth > 0 && is_ack && String::from_utf8_lossy(tag).contains(SM) {
-            return Some(What::Malformed);
+            return vec![What::Malformed];
         }
         if tag.starts_with(b"<?") {
             self.buffer.truncate(start);
-            return None;
+            return Vec::new();
         }
         if tag.starts_with(b"<stream:stream") {
             self.depth = 0;
             self.buffer.clear();
-            return Some(What::Header);
+            return vec![What::Header];
         }
         if tag.starts_with(b"</stream:stream") {
             self.buffer.clear();
-            return Some(What::Footer);
+            return vec![What::Footer];
         }
         if tag.starts_with(b"</") {
             self.depth = self.depth.saturating_sub(1);
@@ -174,21 +176,35 @@ impl Splitter {
             self.depth += 1;
         }
         if self.depth > 0 {
-            return None;
+            return Vec::new();
         }
         let text = std::mem::take(&mut self.buffer);
-        Some(classify(&String::from_utf8_lossy(&text)))
+        classify(&String::from_utf8_lossy(&text))
     }
 }
 
-fn classify(xml: &str) -> What {
+fn classify(xml: &str) -> Vec<What> {
     let wrapped = format!("<stream:stream xmlns='jabber:client' xmlns:stream='{STREAMS}'>{xml}</stream:stream>");
     let Ok(root) = wrapped.parse::<Element>() else {
-        return What::Malformed;
+        return vec![What::Malformed];
     };
     let Some(element) = root.children().next() else {
-        return What::Other;
+        return vec![What::Other];
     };
+    // What is inline is taken as if it came by itself.
+    let inline = |outer: What, inner: &str| {
+        let inner = element.children().filter(|child| child.is(inner, BIND2)).flat_map(Element::children);
+        let nonzas = element.children().chain(inner).filter(|child| child.has_ns(SM));
+        [outer].into_iter().chain(nonzas.map(one)).collect()
+    };
+    match (element.name(), element.ns().as_str()) {
+        ("authenticate", SASL2) => inline(What::Authenticate, "bind"),
+        ("success", SASL2) => inline(What::Other, "bound"),
+        _ => vec![one(element)],
+    }
+}
+
+fn one(element: &Element) -> What {
     let number = |name| element.attr(name).and_then(|value: &str| value.parse::<u32>().ok());
     let text = |name| element.attr(name).unwrap_or_default().to_owned();
     match (element.name(), element.ns().as_str()) {

@@ -10,13 +10,16 @@ use crate::driver::{Driver, Login};
 use crate::journal::{End, Journal};
 use crate::peers::{Client, Place, ask_version, root};
 
-pub struct XmppJs;
+/// As of old, or inside of SASL2.
+pub struct XmppJs {
+    pub inline: bool,
+}
 
 const MISSING: &str = "xmpp.js is missing: tests/interop/install.sh runs `npm ci` under target/interop";
 
 impl Client for XmppJs {
     fn name(&self) -> &'static str {
-        "xmpp.js"
+        if self.inline { "xmpp.js-inline" } else { "xmpp.js" }
     }
 
     fn version(&self) -> Result<String, String> {
@@ -27,6 +30,10 @@ impl Client for XmppJs {
 
     fn faults(&self) -> &'static [Kind] {
         &[Kind::Lost, Kind::Duplicated, Kind::Reordered, Kind::NotResumed, Kind::Stuck]
+    }
+
+    fn is_inline(&self) -> bool {
+        self.inline
     }
 
     fn start(&self, login: Login, journal: &Arc<Journal>, place: &Place) -> Result<Driver, String> {

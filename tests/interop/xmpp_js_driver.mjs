@@ -9,6 +9,8 @@ const require = createRequire(process.env.XMPP_JS_PACKAGES + "/");
 const { client, xml, jid } = await import(pathToFileURL(require.resolve("@xmpp/client")));
 
 const SM = "urn:xmpp:sm:3";
+const SASL2 = "urn:xmpp:sasl:2";
+const BIND2 = "urn:xmpp:bind:0";
 const [host, port, address, password, partner] = process.argv.slice(2);
 const me = jid(address);
 const xmpp = client({
@@ -47,13 +49,22 @@ function open() {
   flush();
 }
 
-xmpp.on("online", () => xmpp.send(xml("presence")).catch(() => {}));
+const present = () => xmpp.send(xml("presence")).catch(() => {});
+let inline = false;
+xmpp.on("online", () => {
+  if (!inline) present();
+});
 xmpp.on("nonza", (element) => {
-  if (element.is("failed", SM)) report("failed", element.attrs.h ?? "-");
-  if (!element.is("enabled", SM)) return;
-  // Stream management sees it only after this.
+  inline ||= element.is("success", SASL2);
+  const bound = element.getChild("bound", BIND2);
+  const among = (parent, name) => (parent.is(name, SM) ? parent : parent.getChild(name, SM));
+  const failed = among(element, "failed");
+  if (failed) report("failed", failed.attrs.h ?? "-");
+  if (!among(bound || element, "enabled")) return;
+  // Stream management sees it only after this. What is sent before is not counted.
   setImmediate(() => {
     report("online", xmpp.jid.toString());
+    if (inline) present();
     open();
   });
 });
@@ -65,7 +76,15 @@ xmpp.streamManagement.on("ack", (stanza) => {
   if (stanza.is("message")) report("acked", stanza.attrs.id.slice(1));
 });
 xmpp.streamManagement.on("fail", (stanza) => report("note given up:", stanza.toString()));
+// Nobody waits for what is sent again after an inline <resumed/>: a cut in the middle of it would end the program.
+process.on("unhandledRejection", (error) => report("note", String(error).replaceAll("\n", " ")));
+// The listener of a SASL2 exchange that was cut stays, and would answer the next challenge, too, with a response that is
+// wrong by then: xmpp.js 0.14 could not authenticate any more.
+const lasting = xmpp.listeners("nonza");
 xmpp.on("disconnect", ({ clean }) => {
+  for (const listener of xmpp.listeners("nonza")) {
+    if (!lasting.includes(listener)) xmpp.removeListener("nonza", listener);
+  }
   if (online) report("offline", clean ? "clean" : "dirty");
   online = false;
 });

@@ -226,6 +226,9 @@ async fn during_authentication_nothing_else_is_taken() {
     client.upto("</challenge>").await;
     client.send(&format!("<abort xmlns='{SASL2}'/>")).await;
     assert!(client.upto("</failure>").await.contains("<aborted "));
+    // What answers nothing fails in its own namespace, and the stream goes on.
+    client.send(&format!("<response xmlns='{SASL2}'/>")).await;
+    assert!(client.upto("</failure>").await.contains(SASL2));
     client.send(&begin).await;
     client.upto("</challenge>").await;
     client.send("<r xmlns='urn:xmpp:sm:3'/>").await;
