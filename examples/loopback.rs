@@ -51,7 +51,7 @@ impl Side {
             }
             Arrival::Enable(request) => {
                 let smid = SmId::random()?;
-                let _ = store.register(&smid, OWNER, (), now)?;
+                let _ = store.register(&smid, self.session.owner(), (), now)?;
                 self.session.accept_enable(request, Some(smid), now)?;
             }
             _ => {}

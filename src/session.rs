@@ -352,7 +352,7 @@ impl<S: Stanza, C> Session<S, C> {
 /// What can be seen.
 impl<S: Stanza, C> Session<S, C> {
     /// The authenticated bare JID that the session belongs to.
-    pub fn owner(&self) -> &str {
+    pub fn owner(&self) -> &Arc<str> {
         &self.owner
     }
 

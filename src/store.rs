@@ -48,13 +48,15 @@ pub trait SessionStore: Send + Sync {
     /// Makes the session known under its SM-ID: when it is enabled, and again, with its new place, when
     /// it is resumed by another task. An earlier record of the same SM-ID and owner is replaced.
     ///
+    /// [`Session::owner`](crate::Session::owner) has the owner as it is wanted here: the name is in memory once.
+    ///
     /// # Errors
     ///
     /// A cap is reached, or the store failed. Nothing has changed then.
     fn register(
         &self,
         smid: &SmId,
-        owner: &str,
+        owner: &Arc<str>,
         handle: Self::Handle,
         now: Instant,
     ) -> Result<Registered<Self::Handle>, Self::Error>;
@@ -114,7 +116,7 @@ impl Registration {
     }
 
     /// Whose session it is.
-    pub fn owner(&self) -> &str {
+    pub fn owner(&self) -> &Arc<str> {
         &self.owner
     }
 

@@ -51,19 +51,19 @@ fn id(n: u64) -> SmId {
 }
 
 fn register(store: &MemoryStore<u64>, n: u64, owner: &str) -> Registration {
-    let registered = store.register(&id(n), owner, n, Instant::now()).unwrap();
+    let registered = store.register(&id(n), &owner.into(), n, Instant::now()).unwrap();
     assert_eq!(registered.displaced, None);
     registered.registration
 }
 
 /// Registers a session that takes the place of another, and tells which.
 fn displace(store: &MemoryStore<u64>, n: u64, owner: &str, now: Instant) -> Record<u64> {
-    store.register(&id(n), owner, n, now).unwrap().displaced.expect("another has to go")
+    store.register(&id(n), &owner.into(), n, now).unwrap().displaced.expect("another has to go")
 }
 
 /// Registers a session and retires it at once. Its h is its number.
 fn come_and_go(store: &MemoryStore<u64>, n: u64, owner: &str, now: Instant) -> Registration {
-    let registration = store.register(&id(n), owner, n, now).unwrap().registration;
+    let registration = store.register(&id(n), &owner.into(), n, now).unwrap().registration;
     store.retire(&registration, h(n), now).unwrap();
     registration
 }
@@ -101,14 +101,14 @@ fn an_owner_with_as_many_sessions_as_it_may_have_is_refused_one_more() {
     let store = store().per_owner(count(2)).at_cap(AtCap::Refuse);
     let first = register(&store, 1, JULIET);
     register(&store, 2, JULIET);
-    assert_eq!(store.register(&id(3), JULIET, 3, now), Err(StoreError::OwnerFull));
+    assert_eq!(store.register(&id(3), &JULIET.into(), 3, now), Err(StoreError::OwnerFull));
     assert_eq!(known(&store, &id(3), JULIET, now), Known::Nothing);
     // Others are not touched by it, and a session that is resumed is not one more.
     register(&store, 4, ROMEO);
     let first_again = register(&store, 1, JULIET);
     // The end of the former registration makes no room; that of this one does.
     store.retire(&first, Counter::ZERO, now).unwrap();
-    assert_eq!(store.register(&id(3), JULIET, 3, now), Err(StoreError::OwnerFull));
+    assert_eq!(store.register(&id(3), &JULIET.into(), 3, now), Err(StoreError::OwnerFull));
     store.retire(&first_again, Counter::ZERO, now).unwrap();
     register(&store, 3, JULIET);
     assert_eq!(store.len(), 3);
@@ -120,12 +120,12 @@ fn a_store_with_as_many_sessions_as_there_may_be_refuses_one_more() {
     let store = store().in_all(count(2)).at_cap(AtCap::Refuse);
     register(&store, 1, JULIET);
     let second = register(&store, 2, ROMEO);
-    assert_eq!(store.register(&id(3), JULIET, 3, now), Err(StoreError::Full));
-    assert_eq!(store.register(&id(3), MERCUTIO, 3, now), Err(StoreError::Full));
+    assert_eq!(store.register(&id(3), &JULIET.into(), 3, now), Err(StoreError::Full));
+    assert_eq!(store.register(&id(3), &MERCUTIO.into(), 3, now), Err(StoreError::Full));
     register(&store, 1, JULIET);
     store.remove(&second).unwrap();
     register(&store, 3, JULIET);
-    assert_eq!(store.register(&id(2), ROMEO, 3, now), Err(StoreError::Full));
+    assert_eq!(store.register(&id(2), &ROMEO.into(), 3, now), Err(StoreError::Full));
     assert_eq!(store.len(), 2);
 }
 
@@ -163,10 +163,10 @@ fn a_full_store_ends_nobody_elses_session() {
     assert_eq!(displace(&store, 6, JULIET, now).handle, 3);
     assert_eq!(displace(&store, 7, ROMEO, now).handle, 1);
     // One that has none is refused.
-    assert_eq!(store.register(&id(8), MERCUTIO, 8, now), Err(StoreError::Full));
+    assert_eq!(store.register(&id(8), &MERCUTIO.into(), 8, now), Err(StoreError::Full));
     store.remove(&last).unwrap();
     register(&store, 8, MERCUTIO);
-    assert_eq!(store.register(&id(9), "benvolio@example.com", 9, now), Err(StoreError::Full));
+    assert_eq!(store.register(&id(9), &"benvolio@example.com".into(), 9, now), Err(StoreError::Full));
     for n in 10..1000 {
         displace(&store, n, JULIET, now);
     }
@@ -186,7 +186,7 @@ fn caps_hold_under_a_crowd() {
             let now = Instant::now();
             for n in 0..400 {
                 let (id, owner) = (id(thread * 1000 + n), owner(thread * 1000 + n % 20));
-                if let Ok(registered) = store.register(&id, &owner, n, now) {
+                if let Ok(registered) = store.register(&id, &owner.as_str().into(), n, now) {
                     if registered.displaced.is_none() {
                         assert!(live.fetch_add(1, Ordering::SeqCst) < 50);
                     }
@@ -328,7 +328,7 @@ fn stale_h_take_no_more_bytes_than_they_may() {
         let ((), counts) = counted(|| {
             for n in 0..20_000 {
                 let (id, owner) = make(n);
-                let registration = store.register(&id, &owner, n, now).unwrap().registration;
+                let registration = store.register(&id, &owner.as_str().into(), n, now).unwrap().registration;
                 store.retire(&registration, h(n), now + n as u32 * SECOND).unwrap();
             }
         });
@@ -369,7 +369,7 @@ fn a_record_larger_than_its_room_flushes_nothing() {
     let store = store().stale_bytes(count(64 * 2000));
     come_and_go(&store, 1, JULIET, now);
     let large = smid(&"x".repeat(2000));
-    let registration = store.register(&large, JULIET, 2, now).unwrap().registration;
+    let registration = store.register(&large, &JULIET.into(), 2, now).unwrap().registration;
     store.retire(&registration, h(2), now).unwrap();
     assert_eq!(known(&store, &large, JULIET, now), Known::Nothing);
     assert_eq!(known(&store, &id(1), JULIET, now), stale(1));
@@ -388,8 +388,8 @@ fn what_has_gone_leaves_no_memory_behind() {
     let churn = |store: &MemoryStore<u64>, end: End, rounds: std::ops::Range<u64>| {
         for n in rounds {
             let owner = format!("{n:0500}@example.com");
-            let first = store.register(&long(n), &owner, n, now).unwrap().registration;
-            let second = store.register(&long(n + 1), &owner, n, now).unwrap().registration;
+            let first = store.register(&long(n), &owner.as_str().into(), n, now).unwrap().registration;
+            let second = store.register(&long(n + 1), &owner.as_str().into(), n, now).unwrap().registration;
             end(store, &first, now);
             end(store, &second, now);
             if n % 100 == 0 {
@@ -507,18 +507,18 @@ fn a_handle_that_asks_the_store_as_it_is_dropped_finds_it_free() {
         let config = Config::default().stale_h(StaleH { enabled, ..StaleH::default() });
         let store = std::sync::Arc::new(MemoryStore::new(&config));
         let handle = || std::sync::Arc::new(Asks(std::sync::Arc::downgrade(&store)));
-        let registration = store.register(&id(1), JULIET, handle(), Instant::now()).unwrap().registration;
-        let again = store.register(&id(1), JULIET, handle(), Instant::now()).unwrap().registration;
+        let registration = store.register(&id(1), &JULIET.into(), handle(), Instant::now()).unwrap().registration;
+        let again = store.register(&id(1), &JULIET.into(), handle(), Instant::now()).unwrap().registration;
         assert_ne!(registration, again);
         store.retire(&again, Counter::ZERO, Instant::now()).unwrap();
-        let third = store.register(&id(1), JULIET, handle(), Instant::now()).unwrap().registration;
+        let third = store.register(&id(1), &JULIET.into(), handle(), Instant::now()).unwrap().registration;
         store.remove(&third).unwrap();
         assert!(store.is_empty());
         // What had to go, and what was refused.
         for at_cap in [AtCap::EvictOldest, AtCap::Refuse] {
             let store = std::sync::Arc::new(MemoryStore::new(&config).per_owner(count(1)).at_cap(at_cap));
             let handle = || std::sync::Arc::new(Asks(std::sync::Arc::downgrade(&store)));
-            let registered = [1, 2].map(|n| store.register(&id(n), JULIET, handle(), Instant::now()).is_ok());
+            let registered = [1, 2].map(|n| store.register(&id(n), &JULIET.into(), handle(), Instant::now()).is_ok());
             assert_eq!(registered, [true, at_cap == AtCap::EvictOldest]);
         }
     }

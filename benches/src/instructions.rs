@@ -87,15 +87,15 @@ fn main() {
         }),
         // The floor of the two after it: what anybody would write first.
         Some("map-insert-and-remove") => {
-            let mut map = HashMap::from([(id(0), (Box::<str>::from(OWNER), 7_u64))]);
-            let id = id(1);
+            let mut map = HashMap::from([(id(0), (Arc::<str>::from(OWNER), 7_u64))]);
+            let (id, owner) = (id(1), Arc::<str>::from(OWNER));
             measured(|| {
-                map.insert(black_box(&id).clone(), (black_box(OWNER).into(), 7));
+                map.insert(black_box(&id).clone(), (black_box(&owner).clone(), 7));
                 black_box(map.remove(black_box(&id)));
             });
         }
         Some("map-get") => {
-            let map = HashMap::from([(id(0), (Box::<str>::from(OWNER), 7_u64))]);
+            let map = HashMap::from([(id(0), (Arc::<str>::from(OWNER), 7_u64))]);
             let id = id(0);
             measured(|| {
                 black_box(map.get(black_box(&id)).filter(|(of, _)| **of == *black_box(OWNER)).map(|(_, handle)| *handle));
@@ -106,7 +106,7 @@ fn main() {
         Some("lookup") => {
             let (store, now) = (MemoryStore::new(&Config::default()), Instant::now());
             let id = id(0);
-            let _ = store.register(&id, OWNER, 7_u64, now);
+            let _ = store.register(&id, &OWNER.into(), 7_u64, now);
             measured(|| {
                 black_box(store.lookup(black_box(&id), black_box(OWNER), now).is_ok());
             });
@@ -127,12 +127,13 @@ fn id(number: u8) -> SmId {
 /// Of an owner that has no session beside it, or one.
 fn register_and_remove(has_other: bool) {
     let (store, now) = (MemoryStore::new(&Config::default()), Instant::now());
+    let owner = Arc::from(OWNER);
     if has_other {
-        let _ = store.register(&id(0), OWNER, 7_u64, now);
+        let _ = store.register(&id(0), &owner, 7_u64, now);
     }
     let id = id(1);
     measured(|| {
-        let registered = store.register(black_box(&id), black_box(OWNER), 7, now).unwrap();
+        let registered = store.register(black_box(&id), black_box(&owner), 7, now).unwrap();
         store.remove(black_box(&registered.registration)).unwrap();
     });
 }

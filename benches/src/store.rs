@@ -12,7 +12,7 @@ use xmpp_sm::{Config, Counter, Lookup, MemoryStore, SessionStore, SmId, StaleH};
 use crate::pair::{Row, pair};
 
 /// What anybody would write first: no caps, no fencing, no stale h.
-type Floor = Mutex<HashMap<SmId, (Box<str>, u64)>>;
+type Floor = Mutex<HashMap<SmId, (Arc<str>, u64)>>;
 
 pub fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
@@ -40,7 +40,7 @@ pub fn curve() -> Vec<(u32, Row)> {
 struct Both {
     sessions: usize,
     /// Each session with its owner.
-    all: Arc<[(SmId, Box<str>)]>,
+    all: Arc<[(SmId, Arc<str>)]>,
     floor: Floor,
     store: MemoryStore<u64>,
     now: Instant,
@@ -52,7 +52,7 @@ fn owner(n: usize) -> String {
 
 impl Both {
     fn with(sessions: usize) -> Self {
-        let all: Arc<[(SmId, Box<str>)]> = (0..sessions).map(|n| (SmId::random().unwrap(), owner(n).into())).collect();
+        let all: Arc<[(SmId, Arc<str>)]> = (0..sessions).map(|n| (SmId::random().unwrap(), owner(n).into())).collect();
         let (floor, store, now) = (Floor::default(), MemoryStore::new(&config()), Instant::now());
         for ((id, owner), n) in all.iter().zip(0..) {
             floor.lock().insert(id.clone(), (owner.clone(), n));
@@ -67,7 +67,7 @@ impl Both {
     }
 
     /// The sessions that one thread works on. The ids are random and so are the places of the owners: no cache foresees them.
-    fn each(&self, threads: usize, often: u64, work: impl Fn(&SmId, &str) + Sync) {
+    fn each(&self, threads: usize, often: u64, work: impl Fn(&SmId, &Arc<str>) + Sync) {
         let share = self.sessions / threads;
         std::thread::scope(|scope| {
             let (all, work) = (&self.all, &work);
@@ -82,7 +82,7 @@ impl Both {
         let floor = |often| {
             self.each(threads, often, |id, owner| {
                 let floor = self.floor.lock();
-                black_box(floor.get(id).filter(|(of, _)| **of == *owner).map(|(_, handle)| *handle));
+                black_box(floor.get(id).filter(|(of, _)| **of == **owner).map(|(_, handle)| *handle));
             });
         };
         pair(&self.name("lookup", threads), aim(threads), floor, |often| {
@@ -97,7 +97,7 @@ impl Both {
         let floor = |often| {
             self.each(threads, often, |id, owner| {
                 let id = other(id);
-                self.floor.lock().insert(id.clone(), (owner.into(), 7));
+                self.floor.lock().insert(id.clone(), (owner.clone(), 7));
                 black_box(self.floor.lock().remove(&id));
             });
         };
@@ -115,7 +115,7 @@ impl Both {
         let floor = |often| {
             self.each(threads, often, |id, owner| {
                 black_box(self.floor.lock().get(id).map(|(_, handle)| *handle));
-                self.floor.lock().insert(id.clone(), (owner.into(), 7));
+                self.floor.lock().insert(id.clone(), (owner.clone(), 7));
             });
         };
         pair(&self.name("take-over", threads), aim(threads), floor, |often| {
@@ -131,7 +131,7 @@ impl Both {
         let floor = |often| {
             self.each(1, often, |id, owner| {
                 let id = other(id);
-                self.floor.lock().insert(id.clone(), (owner.into(), 7));
+                self.floor.lock().insert(id.clone(), (owner.clone(), 7));
                 black_box(self.floor.lock().remove(&id));
             });
         };
@@ -159,7 +159,7 @@ fn aim(threads: usize) -> f64 {
     if threads == 1 { 1.5 } else { 1.0 }
 }
 
-fn run(all: &[(SmId, Box<str>)], often: u64, work: &(impl Fn(&SmId, &str) + Sync)) {
+fn run(all: &[(SmId, Arc<str>)], often: u64, work: &(impl Fn(&SmId, &Arc<str>) + Sync)) {
     let mut done = 0;
     while done < often {
         for (id, owner) in all.iter().take((often - done) as usize) {
@@ -186,7 +186,7 @@ fn sweep(expired: u32) -> Row {
         let mut add = move |store: &MemoryStore<()>| {
             let (id, owner, now) =
                 (SmId::random().unwrap(), owner(next as usize), start + Duration::from_millis(next.into()));
-            let registration = store.register(&id, &owner, (), now).unwrap().registration;
+            let registration = store.register(&id, &owner.into(), (), now).unwrap().registration;
             store.retire(&registration, Counter::ZERO, now).unwrap();
             next += 1;
         };

@@ -239,7 +239,7 @@ impl Host {
     }
 
     /// Makes the session known under a new SM-ID.
-    fn register(&mut self, owner: &str) -> Option<SmId> {
+    fn register(&mut self, owner: &Arc<str>) -> Option<SmId> {
         let smid = SmId::random().ok()?;
         let registered = self.server.store.register(&smid, owner, self.handle.clone(), Instant::now()).ok()?;
         if let Some(displaced) = registered.displaced {

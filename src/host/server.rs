@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -132,7 +133,7 @@ pub trait Host: Clone + Send + 'static {
     fn route(&self, stanza: Element, receipt: Receipt);
     /// Makes a session of this owner known under a new SM-ID, with the way to its mailbox. Each session has a `Host` of
     /// its own, which knows its mailbox.
-    fn register(&self, owner: &str) -> Option<SmId>;
+    fn register(&self, owner: &Arc<str>) -> Option<SmId>;
     /// The session of that SM-ID and owner, with the way to its mailbox.
     fn look_up(&self, smid: &SmId, owner: &str) -> Result<Record<UnboundedSender<Mail<Self::Connection>>>, Refusal>;
     /// The task that had this session is gone without a word: its record is removed from the store.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::inline::Success;
@@ -53,7 +54,7 @@ impl<C> Taker<C> {
     }
 
     /// The authenticated bare JID of who asks.
-    pub fn owner(&self) -> &str {
+    pub fn owner(&self) -> &Arc<str> {
         self.stream.owner()
     }
 

@@ -183,7 +183,7 @@ impl Unbound {
     }
 
     /// The authenticated bare JID, or domain.
-    pub fn owner(&self) -> &str {
+    pub fn owner(&self) -> &Arc<str> {
         &self.owner
     }
 

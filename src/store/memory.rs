@@ -8,6 +8,7 @@ use std::collections::hash_map::{Entry, RandomState};
 use std::fmt;
 use std::hash::BuildHasher;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -35,7 +36,7 @@ use stale::{Bounds, Stale};
 /// let now = Instant::now();
 /// let store = MemoryStore::new(&Config::default());
 /// let smid = SmId::random()?;
-/// let registration = store.register(&smid, "juliet@example.com", 17, now)?.registration;
+/// let registration = store.register(&smid, &"juliet@example.com".into(), 17, now)?.registration;
 /// let Lookup::Session(record) = store.lookup(&smid, "juliet@example.com", now)? else { unreachable!() };
 /// assert_eq!((record.handle, &record.registration), (17, &registration));
 /// assert_eq!(store.lookup(&smid, "romeo@example.net", now)?, Lookup::NotFound);
@@ -242,7 +243,7 @@ impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
     fn register(
         &self,
         smid: &SmId,
-        owner: &str,
+        owner: &Arc<str>,
         handle: Handle,
         now: Instant,
     ) -> Result<Registered<Handle>, StoreError> {
@@ -253,9 +254,7 @@ impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
         let Shard { sessions, len, stale, stats, .. } = &mut *shard;
         let session = |handle| Session { smid: smid.clone(), epoch, handle };
         let mut displaced = None;
-        let of_owner = sessions.entry(owner.into());
-        let owner = of_owner.key().clone();
-        match of_owner {
+        match sessions.entry(owner.clone()) {
             Entry::Vacant(new) if self.reserve() => {
                 new.insert(Sessions::One(session(handle)));
                 *len = len.saturating_add(1);
@@ -283,13 +282,13 @@ impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
             }
         }
         inc(&mut stats.registered);
-        stale.remove(smid, &owner, |_| true);
+        stale.remove(smid, owner, |_| true);
         if let Some(Session { smid, epoch, .. }) = displaced.as_ref().filter(|_| self.stale_h.enabled) {
             let stale_h = Stale { smid: smid.clone(), epoch: *epoch, h: None, since: now };
-            stale.insert(&owner, stale_h, self.stale_bounds);
+            stale.insert(owner, stale_h, self.stale_bounds);
         }
         let displaced = displaced.map(|session| session.into_record(owner.clone()));
-        Ok(Registered { registration: Registration { owner, smid: smid.clone(), epoch }, displaced })
+        Ok(Registered { registration: Registration { owner: owner.clone(), smid: smid.clone(), epoch }, displaced })
     }
 
     fn lookup(&self, smid: &SmId, owner: &str, now: Instant) -> Result<Lookup<Handle>, StoreError> {

@@ -43,7 +43,7 @@ impl Host {
     fn new(config: Config) -> Self {
         let (config, now) = (Arc::new(config), Instant::now());
         let store = MemoryStore::new(&config);
-        let others = store.register(&SmId::random().unwrap(), OTHER, 0, now).unwrap().registration;
+        let others = store.register(&SmId::random().unwrap(), &OTHER.into(), 0, now).unwrap().registration;
         Self { config, store, sessions: Vec::new(), logins: 0, now, others }
     }
 
@@ -55,7 +55,7 @@ impl Host {
         let enable = Nonza::Enable(Enable { resume: true, max: None });
         let Ok(Arrival::Enable(request)) = session.handle(enable.into(), self.now) else { panic!() };
         let smid = SmId::random().unwrap();
-        let registered = self.store.register(&smid, OWNER, number, self.now).unwrap();
+        let registered = self.store.register(&smid, &OWNER.into(), number, self.now).unwrap();
         if let Some(displaced) = registered.displaced {
             let place = self.sessions.iter().position(|(number, _)| *number == displaced.handle).unwrap();
             let (_, own) = self.sessions.remove(place);
@@ -166,7 +166,7 @@ fn expired() -> Host {
     let mut host = Host::new(Config::default().stale_h(StaleH { enabled: true, ..StaleH::default() }));
     let now = host.now;
     let gone = SmId::random().unwrap();
-    let registration = host.store.register(&gone, OTHER, 1, now).unwrap().registration;
+    let registration = host.store.register(&gone, &OTHER.into(), 1, now).unwrap().registration;
     host.store.retire(&registration, 7.into(), now).unwrap();
     for _ in 0..LOGINS {
         host.log_in();

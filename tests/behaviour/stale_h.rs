@@ -49,7 +49,7 @@ fn p12_an_expired_stale_h_is_not_answered_swept_or_not() {
 
 fn come_and_go(store: &MemoryStore<u64>, n: u64, owner: &str, now: Instant) {
     let smid = SmId::new(&format!("sm-{n}")).unwrap();
-    let registration = store.register(&smid, owner, n, now).unwrap().registration;
+    let registration = store.register(&smid, &owner.into(), n, now).unwrap().registration;
     store.retire(&registration, Counter::ZERO, now).unwrap();
 }
 
@@ -118,7 +118,7 @@ fn no_h_is_told_of_a_session_that_was_closed_nor_where_it_is_switched_off() {
 fn stale_after(stale_h: StaleH, after: Duration) -> Lookup<u64> {
     let now = Instant::now();
     let store = MemoryStore::new(&Config::default().stale_h(stale_h));
-    let registration = store.register(&smid(), JULIET, 1, Instant::now()).unwrap().registration;
+    let registration = store.register(&smid(), &JULIET.into(), 1, Instant::now()).unwrap().registration;
     store.retire(&registration, Counter::new(7), now).unwrap();
     store.lookup(&smid(), JULIET, now + after).unwrap()
 }
@@ -126,7 +126,7 @@ fn stale_after(stale_h: StaleH, after: Duration) -> Lookup<u64> {
 #[test]
 fn stale_h_is_not_remembered() {
     let default = MemoryStore::<u64>::new(&Config::default());
-    let registration = default.register(&smid(), JULIET, 1, Instant::now()).unwrap().registration;
+    let registration = default.register(&smid(), &JULIET.into(), 1, Instant::now()).unwrap().registration;
     default.retire(&registration, Counter::new(7), Instant::now()).unwrap();
     assert_eq!(default.lookup(&smid(), JULIET, Instant::now()), Ok(Lookup::NotFound));
     assert_eq!((StaleH::default().enabled, default.stale_len()), (false, 0));
@@ -151,7 +151,7 @@ fn stale_h_repeat_after_is_1800_s_another_or_never() {
         (StaleH { repeat_after: None, ..on }, None),
     ] {
         let store = MemoryStore::new(&Config::default().stale_h(stale_h));
-        let registration = store.register(&smid(), JULIET, 1, Instant::now()).unwrap().registration;
+        let registration = store.register(&smid(), &JULIET.into(), 1, Instant::now()).unwrap().registration;
         store.retire(&registration, Counter::ZERO, now).unwrap();
         assert_eq!(store.next_sweep(), repeat_after.map(|after| now + after));
         let _ = store.sweep(now + secs(6));

@@ -222,10 +222,10 @@ impl server_loop::Host for Host {
         }
     }
 
-    fn register(&self, owner: &str) -> Option<SmId> {
+    fn register(&self, owner: &Arc<str>) -> Option<SmId> {
         let smid = SmId::random().expect("a random number");
         let mut inner = self.server.lock();
-        let registered = self.server.0.store.register(&smid, owner, (self.mailbox.clone(), owner.into()), now());
+        let registered = self.server.0.store.register(&smid, owner, (self.mailbox.clone(), owner.clone()), now());
         let registered = registered.ok().filter(|_| inner.registers)?;
         if let Some(displaced) = registered.displaced {
             let _ = displaced.handle.0.send(Mail::End(EndReason::Replaced));
@@ -244,7 +244,7 @@ impl server_loop::Host for Host {
         self.server.0.store.remove(registration).expect("a store in memory");
         let mut inner = self.server.lock();
         if inner.registrations.remove(registration.smid()).is_some() {
-            let user = inner.users.entry(registration.owner().to_owned()).or_default();
+            let user = inner.users.entry(registration.owner().to_string()).or_default();
             user.here = None;
         }
     }

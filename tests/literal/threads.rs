@@ -171,7 +171,8 @@ fn serve(mut session: Session<String, Pipe>, (me, mailbox): &Mailbox, host: &Arc
                     }
                     Ok(Arrival::Enable(request)) => {
                         let smid = SmId::random().ok();
-                        let smid = smid.filter(|smid| host.store.register(smid, OWNER, me.clone(), now).is_ok());
+                        let smid =
+                            smid.filter(|smid| host.store.register(smid, &OWNER.into(), me.clone(), now).is_ok());
                         let _ = session.accept_enable(request, smid, now);
                     }
                     _ => {}

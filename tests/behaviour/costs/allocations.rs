@@ -262,7 +262,7 @@ fn a_million_sessions_cost_no_more_than_160_bytes_each() {
             let store = MemoryStore::new(&Config::default());
             for n in 0..SESSIONS {
                 let smid = SmId::from_random(mixed(n).to_be_bytes());
-                assert!(store.register(&smid, &format!("user{:07}@example.com", n / of_each), n, now).is_ok());
+                assert!(store.register(&smid, &format!("user{:07}@example.com", n / of_each).into(), n, now).is_ok());
             }
             store
         });
@@ -284,7 +284,7 @@ fn a_million_detached_sessions_cost_no_more_than_800_bytes_each() {
     let ((table, store), counts) = counted(|| {
         let (mut table, store) = (HashMap::<u64, Kept>::new(), MemoryStore::new(&config));
         for n in 0..SESSIONS {
-            let owner = format!("user{n:07}@example.com");
+            let owner: Arc<str> = format!("user{n:07}@example.com").into();
             let smid = SmId::from_random(mixed(n).to_be_bytes());
             let registration = store.register(&smid, &owner, n, now).unwrap().registration;
             table.insert(n, Box::new((detached(&config, &owner, smid, now), registration)));
@@ -299,8 +299,8 @@ fn a_million_detached_sessions_cost_no_more_than_800_bytes_each() {
 }
 
 /// A session that has lost its connection, with nothing in it.
-fn detached(config: &Arc<Config>, owner: &str, smid: SmId, now: Instant) -> Session<Bytes, ()> {
-    let mut session: Session<Bytes, ()> = Unbound::new(config.clone(), owner).bind(());
+fn detached(config: &Arc<Config>, owner: &Arc<str>, smid: SmId, now: Instant) -> Session<Bytes, ()> {
+    let mut session: Session<Bytes, ()> = Unbound::new(config.clone(), owner.clone()).bind(());
     let enable = Nonza::Enable(Enable { resume: true, max: None });
     let Ok(Arrival::Enable(request)) = session.handle(enable.into(), now) else { panic!() };
     session.accept_enable(request, Some(smid), now).unwrap();

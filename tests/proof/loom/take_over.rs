@@ -179,7 +179,7 @@ impl Task {
             Ok(detached) => {
                 drop(stream.accept_resume(request, detached, now).expect("nothing is wrong with it"));
                 self.session = Session::On(stream);
-                let registered = self.host.store.register(&smid(), JULIET, self.me, now).expect("there is no cap");
+                let registered = self.host.store.register(&smid(), &JULIET.into(), self.me, now).expect("there is no cap");
                 self.registration = Some(registered.registration);
             }
             Err(why) => drop(stream.refuse_resume(request, why).expect("its own request")),
@@ -259,7 +259,7 @@ fn old_owner(scene: Scene) -> Task {
     let parts = Parts { smid: smid(), deadline, resume_timeout, h: 0.into(), acked: 0.into(), unacked };
     let detached = Detached::from_parts(config.clone(), parts).unwrap_or_else(|_| panic!("there is room"));
     let store = MemoryStore::new(&config);
-    let registered = store.register(&smid(), JULIET, OLD, now).expect("there is no cap");
+    let registered = store.register(&smid(), &JULIET.into(), OLD, now).expect("there is no cap");
     let host = Arc::new(Host { boxes: Default::default(), store, config: config.clone(), now });
     let mut old = Task::new(OLD, host);
     old.registration = Some(registered.registration);

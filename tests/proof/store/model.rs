@@ -249,7 +249,7 @@ pub fn call(store: &MemoryStore<u32>, op: Op, start: Instant) -> Answer {
     let of = |owner| OWNERS[usize::from(owner)];
     match op {
         Op::Register { smid: number, owner, handle, now } => {
-            let registered = store.register(&smid(number), of(owner), handle, at(now));
+            let registered = store.register(&smid(number), &of(owner).into(), handle, at(now));
             Answer::Registered(registered.map(|Registered { registration, displaced }| {
                 (registration.epoch(), displaced.map(|displaced| displaced.handle))
             }))

@@ -21,7 +21,7 @@ impl Shared<'_> {
     /// one that has to go for it. Nothing if there is no room.
     pub fn register(&mut self, number: u16, owner: &'static str, sid: Handle) -> Checked<Option<Registration>> {
         let wanted = self.displaced_by(number, owner);
-        let got = self.store.register(&smid(number), owner, sid, self.now);
+        let got = self.store.register(&smid(number), &owner.into(), sid, self.now);
         let gone = wanted.map(|oldest| oldest.map(|oldest| self.registered.remove(oldest)));
         let displaced = gone.map(|gone| gone.map(|gone| Record { registration: gone.registration, handle: gone.sid }));
         let told = got.as_ref().map(|registered| registered.displaced.clone()).map_err(|error| *error);
@@ -40,7 +40,7 @@ impl Shared<'_> {
     /// The session that has to go for this one, or why this one may not come.
     fn displaced_by(&self, number: u16, owner: &str) -> Result<Option<usize>, StoreError> {
         let caps = &self.setting.caps;
-        let of_owner = |entry: &Entry| entry.registration.owner() == owner;
+        let of_owner = |entry: &Entry| **entry.registration.owner() == *owner;
         let reached = |cap: Option<usize>, sessions| cap.is_some_and(|cap| sessions >= cap);
         let error = if self.registered.iter().any(|entry| entry.number == number) {
             return Ok(None);

@@ -243,7 +243,8 @@ impl World<'_> {
         let connection = self.hosts[h].session.connection().copied();
         let smid = SmId::new(&format!("s{h}")).ok().filter(|_| request.is_resumable());
         if let Some(smid) = &smid {
-            let registered = self.store.register(smid, OWNER, h, self.now).map_err(|error| error.to_string())?;
+            let registered =
+                self.store.register(smid, &OWNER.into(), h, self.now).map_err(|error| error.to_string())?;
             self.hosts[h].registration = Some(registered.registration);
         }
         let was_ending = self.hosts[h].is_ending;

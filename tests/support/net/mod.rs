@@ -260,7 +260,7 @@ impl Net {
         let client = Detached::from_parts(self.client_config.clone(), parts(server_sent, client_sent));
         let conn = self.open(owner);
         let _ = self.take_place(conn, Side::Client);
-        let registered = self.store.register(&smid, owner, conn, self.now).expect("room in the store");
+        let registered = self.store.register(&smid, &owner.into(), conn, self.now).expect("room in the store");
         let peer = self.peer_mut(conn, Side::Server);
         peer.place = Place::Detached(server.expect("few stanzas"));
         peer.registration = Some(registered.registration);

@@ -16,7 +16,7 @@ impl Net {
         }
         let mut smid = request.is_resumable().then(|| self.next_smid());
         if let Some(id) = &smid {
-            match self.store.register(id, &self.owner(conn), conn, self.now) {
+            match self.store.register(id, &self.owner(conn).into(), conn, self.now) {
                 Ok(registered) => {
                     self.peer_mut(conn, Side::Server).registration = Some(registered.registration);
                     if let Some(displaced) = registered.displaced {
@@ -71,7 +71,8 @@ impl Net {
                 self.resend(conn, Side::Server, after);
                 self.put_place(old, Side::Server, Place::MovedTo(conn));
                 let got = std::mem::take(&mut self.peer_mut(old, Side::Server).got);
-                let registered = self.store.register(&smid, &self.owner(conn), conn, now).expect("it has room already");
+                let registered =
+                    self.store.register(&smid, &self.owner(conn).into(), conn, now).expect("it has room already");
                 let peer = self.peer_mut(conn, Side::Server);
                 peer.got = got;
                 peer.registration = Some(registered.registration);

@@ -21,7 +21,7 @@ pub fn a_session_is_found_with_its_registration<M: MakeStore>(make: &M) {
     let ids = ["a", "b", "a"].map(smid);
     for (id, handle) in ids.iter().zip(1..) {
         let registration = store.register(id, JULIET, handle);
-        assert_eq!((registration.owner(), registration.smid()), (JULIET, id));
+        assert_eq!((&**registration.owner(), registration.smid()), (JULIET, id));
         let found = store.store.lookup(id, JULIET, store.start).unwrap();
         assert_eq!(found, Lookup::Session(Record { registration, handle: make.handle(handle) }));
     }
@@ -145,7 +145,7 @@ pub fn it_is_used_through_a_reference_to_the_trait<M: MakeStore>(make: &M) {
     let shared: &(dyn SessionStore<Handle = M::Handle, Error = <M::Store as SessionStore>::Error> + Send + Sync) =
         &store.store;
     let id = smid("a");
-    let registered = shared.register(&id, JULIET, make.handle(1), store.start).unwrap();
+    let registered = shared.register(&id, &JULIET.into(), make.handle(1), store.start).unwrap();
     assert!(matches!(shared.lookup(&id, JULIET, store.start), Ok(Lookup::Session(_))));
     shared.remove(&registered.registration).unwrap();
     assert!(matches!(shared.lookup(&id, JULIET, store.start), Ok(Lookup::NotFound)));

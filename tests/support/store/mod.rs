@@ -4,11 +4,11 @@
 //! name it:
 //!
 //! ```ignore
-//! mod support_store;
+//! mod store;
 //!
 //! struct OnRedis;
 //!
-//! impl support_store::MakeStore for OnRedis {
+//! impl store::MakeStore for OnRedis {
 //!     type Handle = String;
 //!     type Store = RedisStore;
 //!     // Redis lets keys expire by itself: there is nothing left to sweep.
@@ -17,7 +17,7 @@
 //!     fn handle(&self, number: u64) -> String { format!("node-1/{number}") }
 //! }
 //!
-//! support_store::conformance!(OnRedis);
+//! store::conformance!(OnRedis);
 //! ```
 //!
 //! It makes one `#[test]` for each sentence of the contract, each on a store of its own. Time is what the
@@ -151,7 +151,8 @@ impl<'a, M: MakeStore> Checked<'a, M> {
 
     pub fn register_at(&self, smid: &SmId, owner: &str, handle: u64, after: Duration) -> Registration {
         self.make.pass_time(&self.store, self.start + after);
-        let registered = self.store.register(smid, owner, self.make.handle(handle), self.start + after).unwrap();
+        let registered =
+            self.store.register(smid, &owner.into(), self.make.handle(handle), self.start + after).unwrap();
         assert_eq!(registered.displaced, None, "there is room");
         registered.registration
     }
@@ -204,7 +205,7 @@ where
 {
     match store.lookup(smid, owner, now).unwrap() {
         Lookup::Session(Record { registration, handle }) => {
-            assert_eq!((registration.owner(), registration.smid()), (owner, smid), "another session is found");
+            assert_eq!((&**registration.owner(), registration.smid()), (owner, smid), "another session is found");
             Known::Session(handle)
         }
         Lookup::StaleH(h) => Known::StaleH(h.get()),
