@@ -566,7 +566,7 @@ fn it_is_counted_what_was_done() {
 
     let full = store_that_refuses();
     register(&full, 1, JULIET);
-    assert!(full.register(&id(2), JULIET, 2, now).is_err());
+    assert!(full.register(&id(2), &JULIET.into(), 2, now).is_err());
     assert_eq!((full.stats().registered, full.stats().refused), (1, 1));
 }
 

@@ -1,6 +1,7 @@
 //! A client comes back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use futures::future::join_all;
@@ -67,6 +68,7 @@ async fn without_a_stream_a_session_takes_messages_and_says_when_they_came() {
     juliet.cut(&mut romeo).await;
     romeo.send(&messages("juliet@localhost", 20)).await;
     romeo.ping().await;
+    a_second().await;
 
     let (mut again, resumed) = Client::resume(&server, "juliet", &juliet, juliet.h).await;
     assert!(resumed.contains("<resumed "), "{resumed}");
@@ -100,6 +102,11 @@ async fn of_many_that_resume_at_once_one_is_left() {
     assert!(juliet.rest().await.contains("<conflict "));
 }
 
+/// What has waited for less is not late.
+async fn a_second() {
+    tokio::time::sleep(Duration::from_millis(1001)).await;
+}
+
 /// Seconds and all, as they are compared by a client that sorts by them.
 fn stamps(received: &str) -> Vec<&str> {
     let stamps = received.split(" stamp='").skip(1);
@@ -117,6 +124,7 @@ async fn what_is_sent_again_is_not_younger_than_what_follows_it() {
     juliet.cut(&mut romeo).await;
     romeo.send(&message("juliet@localhost", "two")).await;
     romeo.ping().await;
+    a_second().await;
     let (mut again, _) = Client::resume(&server, "juliet", &juliet, h).await;
     let received = again.upto("two").await + &again.upto("</message>").await;
     let stamps = stamps(&received);
