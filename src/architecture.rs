@@ -20,7 +20,6 @@
 //! | --- | --- |
 //! | `session` | [`Session`](crate::Session): the way in, the way out, the backlog, evicted stanzas, take-overs, timers, closing; inline negotiation; its client's part |
 //! | `trace` | events for the crate `tracing`, one for each transition of a session; nothing without the feature |
-//! | `stats` | [`Stats`](crate::Stats): what an operator sees |
 //! | `stream` | [`StreamMgmt`](crate::StreamMgmt): phases, what may come when, both roles' negotiation, stanzas in and out, when to ask for an acknowledgement, a stream that closes |
 //! | `store` | [`SessionStore`](crate::SessionStore), the contract; [`MemoryStore`](crate::MemoryStore) |
 //! | `disposition` | [what the specifications advise](crate::disposition) for the stanzas that a session leaves |
@@ -29,6 +28,7 @@
 //! | `receipts` | which stanzas of the peer the host has settled, and `h` |
 //! | `queue` | the unacknowledged stanzas, and which `h` can be right |
 //! | `config` | the options, their defaults and bounds |
+//! | `stats` | [`Stats`](crate::Stats), [`StoreStats`](crate::StoreStats): what an operator sees |
 //! | `stream_error` | the stream errors that the crate has written |
 //! | `delay` | stamps for what goes out late |
 //! | `nonza` | the elements of `urn:xmpp:sm:3`: types, reading, writing |
