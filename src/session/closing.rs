@@ -169,13 +169,14 @@ impl<S: Stanza, C> Session<S, C> {
         let reason = ending.last.reason;
         let has_success = self.unwritten.success().is_some();
         let mut unsaid = self.unwritten.take_front();
+        let is_all_said = unsaid.is_empty();
         if has_success {
             // Before `<success/>` the peer takes nothing but an error.
             unsaid.retain(|front| matches!(front, Front::Error(_)));
             ending.last.write = None;
         }
         if self.connection.is_some() {
-            let parting = match (ending.is_said, unsaid.is_empty()) {
+            let parting = match (ending.is_said, is_all_said) {
                 (true, true) => Parting::Close,
                 // It takes nothing.
                 (true, false) if !ending.peer_closed => Parting::Drop,

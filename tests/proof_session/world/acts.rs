@@ -217,9 +217,9 @@ impl World<'_> {
     pub fn refuse_resume(&mut self, l: usize) -> Checked {
         let End::Unbound(stream, request) = &mut self.links[l].end[1] else { return Ok(()) };
         let Request::Held(asked) = std::mem::replace(request, Request::None) else { return Ok(()) };
-        let refused = stream.refuse(asked, Refusal::NotFound);
-        let failed = refused.ok().flatten().ok_or("a stream does not know its request")?;
-        self.links[l].push(1, Elem::Nonza(failed));
+        let failed = stream.refuse(asked, Refusal::NotFound).map_err(|_| "a stream does not know its request")?;
+        ensure!(failed.is_none() == self.setting.inline, "<failed/> belongs into <success/>, or it does not");
+        self.answer_refused(l, failed);
         Ok(())
     }
 

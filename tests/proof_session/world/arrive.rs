@@ -1,6 +1,7 @@
 //! What arrives at an end of a connection, and what its host does about it.
 
-use xmpp_sm::{Arrival, Early, Lookup, Nonza, Record, Refusal, SessionStore, SmId, Unbound};
+use minidom::Element;
+use xmpp_sm::{Arrival, Early, Inline, Lookup, Nonza, Record, Refusal, Replay, SessionStore, SmId, Unbound};
 
 use super::host::{Host, Mail, Open, Reply};
 use super::ledger::{Checked, Fate, Got, Violation, ensure};
@@ -38,6 +39,9 @@ impl World<'_> {
             self.links[l].leave(1);
             return Ok(());
         };
+        if let (true, Elem::Nonza(nonza @ Nonza::Resume(_))) = (self.setting.inline, &elem) {
+            return self.ask_inline(l, nonza);
+        }
         let End::Unbound(stream, request) = &mut self.links[l].end[1] else { return Ok(()) };
         match stream.handle(inbound, now).map_err(|not| not.to_string())? {
             Early::Resume(asked) => {
@@ -64,6 +68,44 @@ impl World<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The element came in `<authenticate/>`.
+    fn ask_inline(&mut self, l: usize, nonza: &Nonza) -> Checked {
+        let authenticate = Element::builder("authenticate", "urn:xmpp:sasl:2").append(nonza.to_element()).build();
+        let inline = Inline::from_authenticate(&authenticate).map_err(|error| error.to_string())?;
+        let end = std::mem::replace(&mut self.links[l].end[1], End::Gone);
+        let End::Unbound(stream, _) = end else { return Err("there is no stream that asks".into()) };
+        let mut stream = stream.with_inline(inline, Replay::Impossible);
+        let early = stream.poll(self.now);
+        let Some(Early::Resume(asked)) = early else {
+            self.links[l].end[1] = End::Unbound(stream, Request::None);
+            return self.write_success(l, early);
+        };
+        self.links[l].end[1] = End::Unbound(stream, Request::Held(asked));
+        if self.setting.late { Ok(()) } else { self.look_up(l) }
+    }
+
+    /// `<failed/>` is written, or it goes into `<success/>`.
+    pub fn answer_refused(&mut self, l: usize, failed: Option<Nonza>) {
+        match failed {
+            Some(failed) => self.links[l].push(1, Elem::Nonza(failed)),
+            None => {
+                let now = self.now;
+                let End::Unbound(stream, _) = &mut self.links[l].end[1] else { return };
+                let early = stream.poll(now);
+                let _ = self.write_success(l, early);
+            }
+        }
+    }
+
+    fn write_success(&mut self, l: usize, early: Option<Early>) -> Checked {
+        let Some(Early::Success(success)) = early else {
+            return Err(format!("in place of <success/>: {early:?}").into());
+        };
+        let failed = success.resume.ok_or("a refused session is not told of")?;
+        self.links[l].push(1, Elem::Nonza(failed));
+        Ok(())
     }
 
     /// A session begins on a connection; others on the same resource have to end.

@@ -226,8 +226,8 @@ impl World<'_> {
     /// A connection goes on with its login.
     pub fn refused(&mut self, refused: xmpp_sm::Refused<usize>) {
         let link = &mut self.links[refused.connection];
-        refused.failed.into_iter().for_each(|failed| link.push(1, Elem::Nonza(failed)));
         link.end[1] = End::Unbound(refused.stream, Request::None);
+        self.answer_refused(refused.connection, refused.failed);
     }
 
     /// What was left in the mailbox of a session that is over.

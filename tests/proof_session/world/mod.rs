@@ -242,9 +242,10 @@ impl<'a> World<'a> {
             }
             Act::Late => {
                 let End::Unbound(stream, request) = &mut self.links[l].end[1] else { return Ok(()) };
-                if let Some(failed) = stream.timeout(now) {
+                let failed = stream.timeout(now);
+                if failed.is_some() || self.setting.inline && stream.deadline().is_none() {
                     *request = Request::None;
-                    self.links[l].push(1, Elem::Nonza(failed));
+                    self.answer_refused(l, failed);
                 }
                 Ok(())
             }

@@ -117,6 +117,8 @@ pub struct Setting {
     pub room: usize,
     /// Whether acknowledged stanzas are wanted.
     pub returns: bool,
+    /// Whether the server takes `<resume/>` as a part of `<authenticate/>`, and answers it in `<success/>`.
+    pub inline: bool,
 }
 
 impl Setting {
@@ -136,6 +138,7 @@ impl Setting {
             late: false,
             room: usize::MAX,
             returns: true,
+            inline: false,
         }
     }
 

@@ -12,6 +12,8 @@ use super::link::{Elem, Item};
 enum Out {
     Stanza(Item, Option<Instant>),
     Nonza(Nonza),
+    /// `<success/>` with this in it.
+    Success(Nonza),
     Error(bool),
     Close,
     Flush,
@@ -39,6 +41,10 @@ impl World<'_> {
             let out = match item {
                 Write::Stanza { stanza, late } => Out::Stanza(stanza.clone(), late),
                 Write::Nonza(nonza) => Out::Nonza(nonza),
+                Write::Success(success) => {
+                    ensure!(success.features.is_none() && success.bound.is_none(), "more than a session: {success:?}");
+                    Out::Success(success.resume.ok_or("<success/> says nothing")?)
+                }
                 Write::StreamError(error) => Out::Error(error == StreamError::Conflict),
                 Write::Close => Out::Close,
                 Write::Flush => Out::Flush,
@@ -86,7 +92,16 @@ impl World<'_> {
                 self.links[l].push(side, Elem::Stanza(item));
                 Ok(())
             }
+            Out::Success(nonza) => {
+                ensure!(matches!(nonza, Nonza::Resumed(_)), "{nonza} in <success/>");
+                self.links[l].must_flush[side] = true;
+                self.wrote_nonza(h, l, &nonza)?;
+                self.links[l].push(side, Elem::Nonza(nonza));
+                Ok(())
+            }
             Out::Nonza(nonza) => {
+                let is_bare = side == 1 && matches!(nonza, Nonza::Resumed(_));
+                ensure!(!(is_bare && self.setting.inline), "a bare {nonza}");
                 if matches!(nonza, Nonza::Enabled(_) | Nonza::Resumed(_)) {
                     ensure!(was_flushed, "no flush before {nonza}");
                     self.links[l].must_flush[side] = true;

@@ -7,7 +7,7 @@ use xmpp_sm::{AckFreq, OnFull};
 use super::setting::{GRACE, Options, Setting, Stream, every};
 
 /// How many knobs [`Setting::random`] turns.
-pub const KNOBS: usize = 30;
+pub const KNOBS: usize = 31;
 
 pub const RANDOM: &str = "random ";
 
@@ -52,6 +52,21 @@ impl Setting {
             world("mailboxes", 4, "send cut close").with(|w| (w.mailboxes, w.late) = (true, true)),
             world("cancelled takers", 7, "cut droptaker droprequest").with(|w| {
                 (w.mailboxes, w.late, w.sends) = (true, true, [1, 1]);
+            }),
+            world("inline", 5, "send cut settlelast").with(|w| w.inline = true),
+            world("inline, a late store", 8, "cut accept droprequest refuseresume").with(|w| {
+                (w.inline, w.starts_online, w.late, w.sends) = (true, false, true, [1, 1]);
+            }),
+            world("inline, two connections for one session", 4, "rival cut send").with(|w| {
+                (w.inline, w.mailboxes) = (true, true);
+            }),
+            world("inline, cancelled takers", 7, "cut droptaker droprequest").with(|w| {
+                (w.inline, w.mailboxes, w.late, w.sends) = (true, true, true, [1, 1]);
+            }),
+            world("inline, resumed, and nothing is taken", 8, "clog cut")
+                .with(|w| (w.inline, w.sends) = (true, [0, 0])),
+            world("inline, dropped receipts", 4, "send cut dropreceipt close").with(|w| {
+                (w.inline, w.sends) = (true, [2, 1]);
             }),
             world("two connections for one session", 4, "rival cut send").with(|w| w.mailboxes = true),
             world("a second login", 4, "login send cut settle").with(|w| w.mailboxes = true),
@@ -169,6 +184,7 @@ impl Setting {
         (setting.mailboxes, setting.late) = (knobs.turn(2) == 0, knobs.turn(3) == 0);
         setting.room = knobs.pick(&[1, 3, usize::MAX]);
         setting.returns = knobs.turn(2) == 0;
+        setting.inline = knobs.turn(3) == 1;
         setting
     }
 }
