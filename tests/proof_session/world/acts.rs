@@ -219,8 +219,7 @@ impl World<'_> {
         let Request::Held(asked) = std::mem::replace(request, Request::None) else { return Ok(()) };
         let failed = stream.refuse(asked, Refusal::NotFound).map_err(|_| "a stream does not know its request")?;
         ensure!(failed.is_none() == self.setting.inline, "<failed/> belongs into <success/>, or it does not");
-        self.answer_refused(l, failed);
-        Ok(())
+        self.answer_refused(l, failed)
     }
 
     /// This end notices that the connection is lost.

@@ -87,14 +87,17 @@ impl World<'_> {
     }
 
     /// `<failed/>` is written, or it goes into `<success/>`.
-    pub fn answer_refused(&mut self, l: usize, failed: Option<Nonza>) {
+    pub fn answer_refused(&mut self, l: usize, failed: Option<Nonza>) -> Checked {
         match failed {
-            Some(failed) => self.links[l].push(1, Elem::Nonza(failed)),
+            Some(failed) => {
+                self.links[l].push(1, Elem::Nonza(failed));
+                Ok(())
+            }
             None => {
                 let now = self.now;
-                let End::Unbound(stream, _) = &mut self.links[l].end[1] else { return };
+                let End::Unbound(stream, _) = &mut self.links[l].end[1] else { return Ok(()) };
                 let early = stream.poll(now);
-                let _ = self.write_success(l, early);
+                self.write_success(l, early)
             }
         }
     }
@@ -141,8 +144,7 @@ impl World<'_> {
             Lookup::StaleH(h) => Refusal::Expired(Some(h)),
             _ => Refusal::NotFound,
         };
-        self.refused(taker.refuse(refusal));
-        Ok(())
+        self.refused(taker.refuse(refusal))
     }
 
     /// The element goes to the session.

@@ -186,7 +186,7 @@ impl World<'_> {
             Event::Refused(refused) => {
                 let l = refused.connection;
                 ensure!(side == 1 && self.links[l].is_held_by(1, h), "connection {l} comes back from elsewhere");
-                self.refused(refused);
+                self.refused(refused)?;
                 Ok(())
             }
             Event::Resumed => self.on_resumed(h),
@@ -224,10 +224,10 @@ impl World<'_> {
     }
 
     /// A connection goes on with its login.
-    pub fn refused(&mut self, refused: xmpp_sm::Refused<usize>) {
+    pub fn refused(&mut self, refused: xmpp_sm::Refused<usize>) -> Checked {
         let link = &mut self.links[refused.connection];
         link.end[1] = End::Unbound(refused.stream, Request::None);
-        self.answer_refused(refused.connection, refused.failed);
+        self.answer_refused(refused.connection, refused.failed)
     }
 
     /// What was left in the mailbox of a session that is over.
@@ -235,7 +235,7 @@ impl World<'_> {
         while let Some(mail) = self.hosts[h].mailbox.pop_front() {
             match mail {
                 Mail::Deliver(item) => self.fates.set(item.id, Fate::Elsewhere)?,
-                Mail::Take(taker, _) => self.refused(taker.refuse(xmpp_sm::Refusal::NotFound)),
+                Mail::Take(taker, _) => self.refused(taker.refuse(xmpp_sm::Refusal::NotFound))?,
                 Mail::Settled(_) | Mail::End(_) => {}
             }
         }

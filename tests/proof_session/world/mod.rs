@@ -245,7 +245,7 @@ impl<'a> World<'a> {
                 let failed = stream.timeout(now);
                 if failed.is_some() || self.setting.inline && stream.deadline().is_none() {
                     *request = Request::None;
-                    self.answer_refused(l, failed);
+                    self.answer_refused(l, failed)?;
                 }
                 Ok(())
             }
