@@ -1,6 +1,6 @@
 //! The server's own answers: every iq get and set gets one.
 
-use jid::{BareJid, FullJid};
+use jid::BareJid;
 use minidom::Element;
 use xmpp_parsers::disco::{DiscoInfoQuery, DiscoInfoResult, DiscoItemsResult, Identity};
 use xmpp_parsers::ns;
@@ -16,12 +16,12 @@ const PRIVATE: &str = "jabber:iq:private";
 const SESSION: &str = "urn:ietf:params:xml:ns:xmpp-session";
 const VCARD: &str = "vcard-temp";
 
-/// Answers for the server and for its accounts. None: it was no question.
-pub(super) fn answer(iq: &Element, to: &BareJid, sender: &FullJid, router: &Router) -> Option<Element> {
+/// Answers `user` for the server and for its accounts. None: it was no question.
+pub(super) fn answer(iq: &Element, to: &BareJid, user: &BareJid, router: &Router) -> Option<Element> {
     if !is_request(iq) {
         return None;
     }
-    match payload(iq, to, sender, router) {
+    match payload(iq, to, user, router) {
         Ok(payload) => {
             let mut result = reply(iq, "result");
             if let Some(payload) = payload {
@@ -35,10 +35,9 @@ pub(super) fn answer(iq: &Element, to: &BareJid, sender: &FullJid, router: &Rout
 
 type Payload = Result<Option<Element>, DefinedCondition>;
 
-fn payload(iq: &Element, to: &BareJid, sender: &FullJid, router: &Router) -> Payload {
+fn payload(iq: &Element, to: &BareJid, user: &BareJid, router: &Router) -> Payload {
     let query = iq.children().next().ok_or(DefinedCondition::BadRequest)?;
-    let user = sender.to_bare();
-    let own = *to == user;
+    let own = to == user;
     let server = to.node().is_none();
     match (kind(iq), query.name(), query.ns().as_str()) {
         ("get", "ping", ns::PING) if own || server => Ok(None),
@@ -46,9 +45,9 @@ fn payload(iq: &Element, to: &BareJid, sender: &FullJid, router: &Router) -> Pay
         ("get", "query", ns::DISCO_ITEMS) if own || server => {
             Ok(Some(DiscoItemsResult { node: None, items: Vec::new(), rsm: None }.into()))
         }
-        ("get", "query", ns::ROSTER) if own => Ok(Some(roster(&user, router).into())),
+        ("get", "query", ns::ROSTER) if own => Ok(Some(roster(user, router).into())),
         ("set", "query", ns::ROSTER) if own => Err(DefinedCondition::NotAllowed),
-        ("get" | "set", "query", PRIVATE) if own => private(kind(iq), query, &user, router),
+        ("get" | "set", "query", PRIVATE) if own => private(kind(iq), query, user, router),
         ("get", "vCard", VCARD) if own => Ok(Some(Element::bare("vCard", VCARD))),
         ("set", "session", SESSION) if own || server => Ok(None),
         _ => Err(DefinedCondition::ServiceUnavailable),

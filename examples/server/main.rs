@@ -30,6 +30,8 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     if let Some(metrics) = running.metrics {
         println!("metrics on {metrics}");
     }
+    running.servers.iter().for_each(|address| println!("listening for servers on {address}"));
+    running.components.iter().for_each(|address| println!("listening for components on {address}"));
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

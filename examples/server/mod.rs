@@ -3,7 +3,7 @@
 //! A connection begins as a task that negotiates ([`negotiate`], [`sasl`], [`tls`]) and logs in ([`login`]). A client
 //! that binds a resource gets a [`session`], which is a task of its own and stays one, with a connection or without. A
 //! client that comes back has its new connection sent to the session. Sessions reach each other through the [`router`]
-//! alone.
+//! alone. Other domains are linked by [`links`], each by a session.
 
 pub mod metrics;
 pub mod options;
@@ -18,6 +18,7 @@ mod csi;
 mod host_inline; // the page of the documentation
 mod inline;
 mod iq;
+mod links;
 mod login;
 mod negotiate;
 mod offline;
@@ -29,18 +30,20 @@ mod tls;
 
 use std::error::Error;
 use std::hash::RandomState;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jid::DomainPart;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use xmpp_sm::{Config, MemoryStore, Nonza, SessionStore};
 
+use links::Peers;
 use metrics::Metrics;
 use options::{Options, Switch};
 use places::Places;
@@ -67,6 +70,9 @@ pub struct Server {
     csi: bool,
     places: Arc<Places>,
     config: Arc<Config>,
+    peers: Peers,
+    /// How long stanzas wait for another server that cannot be reached.
+    patience: Duration,
     store: MemoryStore<Handle>,
     router: Router,
     trace: Option<Trace>,
@@ -91,6 +97,12 @@ impl Stopping {
 /// A server that runs until it is told to stop.
 pub struct Running {
     pub address: SocketAddr,
+    /// Where other servers connect to.
+    #[allow(dead_code, reason = "the example `resume` has a server and does not ask")]
+    pub servers: Option<SocketAddr>,
+    /// Where components do.
+    #[allow(dead_code, reason = "the example `resume` has a server and does not ask")]
+    pub components: Option<SocketAddr>,
     /// Where the metrics are, if they were asked for.
     #[allow(dead_code, reason = "the example `resume` has a server and does not ask")]
     pub metrics: Option<SocketAddr>,
@@ -100,8 +112,9 @@ pub struct Running {
 
 impl Server {
     pub async fn start(options: &Options, trace: Option<Trace>) -> Result<Running, Box<dyn Error + Send + Sync>> {
-        let listener = TcpListener::bind(&options.listen).await?;
-        let address = listener.local_addr()?;
+        let (clients, address) = bind(&options.listen).await?;
+        let servers = bind_if(options.listen_servers.as_ref()).await?;
+        let components = bind_if(options.listen_components.as_ref()).await?;
         let watched = match &options.metrics {
             Some(address) => Some((TcpListener::bind(address).await?, Metrics::new())),
             None => None,
@@ -120,6 +133,8 @@ impl Server {
             sm: options.sm == Switch::On,
             csi: options.csi == Switch::On,
             places: Places::new(options.connections_max),
+            peers: Peers::new(options)?,
+            patience: options.resume_timeout.0.unwrap_or_default(),
             store: MemoryStore::new(&config),
             accounts,
             config,
@@ -134,16 +149,34 @@ impl Server {
             tokio::spawn(metrics::serve(listener, metrics, server.clone()));
         }
         tokio::spawn(server.clone().sweep());
-        tokio::spawn(server.listen(listener));
-        Ok(Running { address, metrics, stop, alive })
+        links::server::connect(&server, &options.links);
+        let running = Running {
+            address,
+            servers: servers.as_ref().map(|(_, address)| *address),
+            components: components.as_ref().map(|(_, address)| *address),
+            metrics,
+            stop,
+            alive,
+        };
+        if let Some((listener, _)) = servers {
+            tokio::spawn(server.clone().listen(listener, links::server::serve));
+        }
+        if let Some((listener, _)) = components {
+            tokio::spawn(server.clone().listen(listener, links::component::serve));
+        }
+        tokio::spawn(server.listen(clients, login::serve));
+        Ok(running)
     }
 
-    async fn listen(self: Arc<Self>, listener: TcpListener) {
+    async fn listen<F>(self: Arc<Self>, listener: TcpListener, serve: fn(TcpStream, Arc<Self>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let mut stopping = self.stopping.clone();
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok((tcp, _)) => drop(tokio::spawn(login::serve(tcp, self.clone()))),
+                    Ok((tcp, _)) => drop(tokio::spawn(serve(tcp, self.clone()))),
                     Err(_) => tokio::time::sleep(Duration::from_millis(100)).await, // out of descriptors
                 },
                 () = stopping.wait() => return self.router.stop(),
@@ -171,6 +204,19 @@ impl Server {
         if let Some(trace) = &self.trace {
             trace(&Traced { client, from_client, nonza });
         }
+    }
+}
+
+async fn bind(address: &str) -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+async fn bind_if(address: Option<&String>) -> io::Result<Option<(TcpListener, SocketAddr)>> {
+    match address {
+        Some(address) => bind(address).await.map(Some),
+        None => Ok(None),
     }
 }
 

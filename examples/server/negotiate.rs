@@ -74,7 +74,7 @@ async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<Negotia
 
 async fn open(connection: &mut Connection, server: &Server) -> Result<(), ReadError> {
     match connection.reader.next().await? {
-        Incoming::Header => Ok(connection.send_header(server.domain.as_str()).await?),
+        Incoming::Header => Ok(connection.send_header(server.domain.as_str(), ns::JABBER_CLIENT).await.map(drop)?),
         _ => Err(ReadError::Gone(io::ErrorKind::InvalidData.into())),
     }
 }

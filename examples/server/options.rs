@@ -65,6 +65,23 @@ pub struct Options {
     #[arg(long, default_value = "20", value_name = "CONNECTIONS")]
     pub connections_max: NonZeroUsize,
 
+    /// Another domain, whose server connects to this one; or, where an address is given, this server to that one. May be
+    /// given more than once
+    #[arg(long = "link", value_name = "DOMAIN:SECRET[@ADDRESS]")]
+    pub links: Vec<Peer>,
+
+    /// Where other servers connect to. The address is printed
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen_servers: Option<String>,
+
+    /// A component, which connects to this server. May be given more than once
+    #[arg(long = "component", value_name = "DOMAIN:SECRET", value_parser = Peer::component)]
+    pub components: Vec<Peer>,
+
+    /// Where components connect to. The address is printed
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen_components: Option<String>,
+
     /// Stanzas kept for each session until its client acknowledges them
     #[arg(long, default_value = "100", value_name = "STANZAS")]
     pub buffer_max: NonZeroU32,
@@ -161,6 +178,39 @@ pub enum Switch {
     Off,
 }
 
+/// Another domain.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub domain: DomainPart,
+    pub secret: String,
+    /// Where to connect to. None: it connects.
+    pub address: Option<String>,
+}
+
+impl FromStr for Peer {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s.rsplit_once('@') {
+            Some((peer, address)) => Ok(Self { address: Some(address.to_owned()), ..Self::component(peer)? }),
+            None => Self::component(s),
+        }
+    }
+}
+
+impl Peer {
+    fn component(s: &str) -> Result<Self, String> {
+        let (domain, secret) = s.split_once(':').ok_or("DOMAIN:SECRET is what it takes")?;
+        let domain = DomainPart::new(domain).map_err(|e| e.to_string())?.into_owned();
+        Ok(Self { domain, secret: secret.to_owned(), address: None })
+    }
+
+    /// Other servers authenticate as users do.
+    pub fn account(&self) -> Result<Account, String> {
+        format!("{}:{}", self.domain, self.secret).parse()
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct Freq(Option<AckFreq>);
 
@@ -177,7 +227,7 @@ impl FromStr for Freq {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Seconds(Option<Duration>);
+pub struct Seconds(pub Option<Duration>);
 
 impl FromStr for Seconds {
     type Err = &'static str;

@@ -18,6 +18,7 @@ use xmpp_sm::disposition::{Step, steps};
 use xmpp_sm::{Condition, EndReason, Receipt, Taker};
 
 use super::iq;
+use super::links::Links;
 use super::metrics::Metrics;
 use super::offline::{Offline, Storage};
 use super::options::Options;
@@ -108,6 +109,8 @@ pub struct Router {
     pub(super) storage: Mutex<Storage>,
     /// The lock is one that is not poisoned: a mistake costs the session that makes it, and not all others with it.
     pub(super) table: Mutex<Table>,
+    /// Other domains.
+    pub(super) links: Links,
 }
 
 pub(super) struct Table {
@@ -129,6 +132,7 @@ impl Router {
             metrics,
             storage: Mutex::new(Storage::new(options.private_max_bytes)),
             table: Mutex::new(table),
+            links: Links::default(),
         }
     }
 
@@ -193,6 +197,7 @@ impl Router {
 
     /// All sessions end, and those that begin from now on.
     pub fn stop(&self) {
+        self.links.stop();
         let mut table = self.table.lock();
         table.is_stopping = true;
         for entry in table.sessions.values().flatten() {
@@ -222,13 +227,14 @@ impl Router {
             return self.refuse((delivery, DefinedCondition::JidMalformed));
         };
         if *to.domain() != *self.domain {
-            return self.refuse((delivery, DefinedCondition::RemoteServerNotFound));
+            let sent = self.links.send(to.domain(), delivery);
+            return sent.unwrap_or_else(|delivery| self.refuse((delivery, DefinedCondition::RemoteServerNotFound)));
         }
         match stanza.name() {
             "presence" => self.presence(stanza, &delivery.settle(), &to, sender),
             "iq" if !to.is_full() => {
                 delivery.settle();
-                if let Some(answer) = iq::answer(stanza, &to.to_bare(), sender, self) {
+                if let Some(answer) = iq::answer(stanza, &to.to_bare(), &sender.to_bare(), self) {
                     self.answer(&answer);
                 }
             }
@@ -242,18 +248,23 @@ impl Router {
         }
     }
 
-    fn refuse(&self, (delivery, condition): Undelivered) {
+    pub(super) fn refuse(&self, (delivery, condition): Undelivered) {
         if let Some(answer) = delivery.settle().element().and_then(|stanza| bounce(&stanza, condition)) {
             self.answer(&answer);
         }
     }
 
-    /// Something of our own, for one session. Unless it is kept for its user it is of no use to another.
+    /// Something of our own, for one session, or for another domain. Unless it is kept for its user it is of no use to
+    /// another.
     pub(super) fn answer(&self, answer: &Element) {
-        let Some(to) = answer.attr("to").and_then(|to| FullJid::new(to).ok()) else { return };
+        let Some(to) = answer.attr("to").and_then(|to| Jid::new(to).ok()) else { return };
         let delivery = Delivery::own(Written::new(answer));
         // What cannot be delivered is not answered: it is an answer.
-        let _ = self.table.lock().deliver(delivery, &to.into(), true, SystemTime::now());
+        if *to.domain() != *self.domain {
+            let _ = self.links.send(to.domain(), delivery);
+        } else if to.is_full() {
+            let _ = self.table.lock().deliver(delivery, &to, true, SystemTime::now());
+        }
     }
 }
 
@@ -272,7 +283,13 @@ impl Table {
     }
 
     /// To the session that is named, or else where a stanza goes whose recipient is not there.
-    fn deliver(&mut self, delivery: Delivery, to: &Jid, known: bool, now: SystemTime) -> Result<(), Undelivered> {
+    pub(super) fn deliver(
+        &mut self,
+        delivery: Delivery,
+        to: &Jid,
+        known: bool,
+        now: SystemTime,
+    ) -> Result<(), Undelivered> {
         // What has waited for a user goes before it, to whichever session takes that.
         let waits = delivery.stanza.can_be_kept() && self.offline.has(&to.to_bare());
         if let Ok(full) = to.try_as_full()

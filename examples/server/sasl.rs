@@ -15,7 +15,7 @@ use sasl::impl_validator_using_provider;
 use sasl::secret::{Pbkdf2Sha1, Pbkdf2Sha256, Plain};
 use sasl::server::{Mechanism, Provider, ProviderError, Response, Validator, ValidatorError, mechanisms};
 use xmpp_parsers::ns;
-use xmpp_sm::Inline;
+use xmpp_sm::{Inbound, Inline, Unbound};
 
 use super::inline::Sasl2;
 use super::stream::{Connection, random};
@@ -83,6 +83,10 @@ pub async fn authenticate(
 ) -> Result<Option<Proved>, ReadError> {
     for _ in 0..ATTEMPTS {
         let element = connection.next_element().await?;
+        if let Some(failed) = Unbound::before_authentication(&Inbound::from_element(&element, ns::JABBER_CLIENT)) {
+            connection.send(failed.to_element()).await?; // an attempt at something else
+            continue;
+        }
         let profile = match offered.sasl2 && element.has_ns(ns::SASL2) {
             true => Profile::Sasl2,
             false => Profile::Rfc6120,

@@ -286,7 +286,7 @@ impl Host {
 }
 
 /// What the client is told about an end that comes from the rest of the server.
-fn last_error(reason: EndReason) -> Option<StreamError> {
+pub fn last_error(reason: EndReason) -> Option<StreamError> {
     match reason {
         EndReason::Replaced => Some(StreamError::Conflict),
         EndReason::Stopped => Some(StreamError::Other(StreamCondition::SystemShutdown)),

@@ -71,14 +71,16 @@ impl Connection {
         self.outbox.drain().await
     }
 
-    pub async fn send_header(&mut self, domain: &str) -> io::Result<()> {
+    /// Opens our stream for stanzas of this namespace. Returns its id.
+    pub async fn send_header(&mut self, domain: &str, ns: &str) -> io::Result<String> {
+        let id = format!("{:016x}", random());
         let header = format!(
-            "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
-             xmlns:stream='http://etherx.jabber.org/streams' from='{domain}' id='{:016x}' version='1.0'>",
-            random()
+            "<?xml version='1.0'?><stream:stream xmlns='{ns}' \
+             xmlns:stream='http://etherx.jabber.org/streams' from='{domain}' id='{id}' version='1.0'>",
         );
         self.outbox.push(header.as_bytes());
-        self.outbox.drain().await
+        self.outbox.drain().await?;
+        Ok(id)
     }
 
     /// Writes what is to be written, and waits for the answer. Dropping the future loses nothing.

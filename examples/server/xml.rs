@@ -126,6 +126,12 @@ impl<R: AsyncRead + Unpin> XmlReader<R> {
         tokio::io::copy(self.events.inner_mut(), &mut tokio::io::sink()).await.map(drop)
     }
 
+    /// The header of the stream that is being read, and the namespace of what has no prefix.
+    pub fn header(&mut self) -> Option<(&Element, &str)> {
+        let header = self.tree.top()?;
+        Some((header, header.prefixes.get(&None).map(String::as_str).unwrap_or_default()))
+    }
+
     /// The next piece of the stream. Dropping the future loses nothing: all state is in `self`.
     pub async fn next(&mut self) -> Result<Incoming, ReadError> {
         if self.events.inner().bytes.is_empty() {

@@ -1,6 +1,7 @@
 //! A client that is nothing but a socket, and looks for words in what it is sent.
 
 use std::io;
+use std::net::SocketAddr;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpSocket;
@@ -31,9 +32,13 @@ pub struct Client {
 
 impl Client {
     pub async fn connect(server: &Running) -> Self {
+        Self::connect_to(server.address).await
+    }
+
+    pub async fn connect_to(address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(RECEIVE_BUFFER).expect("a small buffer");
-        let io = socket.connect(server.address).await.expect("a connection");
+        let io = socket.connect(address).await.expect("a connection");
         Self { io: Box::new(io), unread: String::new(), features: String::new(), smid: None, h: 0 }
     }
 

@@ -20,8 +20,11 @@ mod errors;
 mod example_client;
 mod full;
 mod inline;
+mod links;
 mod metrics;
 mod presence;
+#[path = "../../examples/resume/proxy.rs"]
+mod proxy;
 mod reader;
 mod resuming;
 #[path = "../../examples/server/mod.rs"]

@@ -1,0 +1,271 @@
+//! A link's session: the loop of the documentation, for both sides. The one that connects has a client's session, which
+//! lives over all its connections; the one that is connected to has a server's, without a resource to bind.
+
+use std::future::{pending, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use jid::{DomainPart, Jid};
+use minidom::Element;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::sleep_until;
+use xmpp_parsers::ns;
+use xmpp_parsers::stanza_error::DefinedCondition;
+use xmpp_sm::{
+    Arrival, Config, EndReason, Event, Parting, Receipt, Registration, SessionEnded, SessionStore, SmId, StreamError,
+    Write, delay,
+};
+
+use super::super::Server;
+use super::super::options::Peer;
+use super::super::router::{Delivery, Handle, Mail};
+use super::super::session::{last_error, resume};
+use super::super::stanza::Written;
+use super::super::stream::{Connection, Input};
+use super::{accept, in_ns, server};
+
+pub type Session = xmpp_sm::Session<Written, Box<Connection>>;
+
+/// A link, whether there is a session or not.
+#[derive(Clone)]
+pub struct Link {
+    pub server: Arc<Server>,
+    pub domain: DomainPart,
+    pub config: Arc<Config>,
+    /// The namespace of its stanzas.
+    pub ns: &'static str,
+}
+
+/// What the session's task knows beside the session.
+struct Host {
+    link: Link,
+    /// Where to connect to, and what to say there.
+    peer: Option<Peer>,
+    id: u64,
+    /// The way to the session's mailbox.
+    handle: Handle,
+    /// What the store knows the session by.
+    registration: Option<Registration>,
+    /// Since when there is no connection, where it is ours to make one.
+    away_since: Option<Instant>,
+    /// The session has been given up.
+    is_given_up: bool,
+}
+
+impl Link {
+    /// Begins a session of a peer that has connected, once the one that it had is over. `first`: what it has said.
+    pub async fn begin(self, stream: xmpp_sm::Unbound, connection: Box<Connection>, first: Option<Element>) {
+        let (mut host, mailbox) = self.host(None).await;
+        let mut session = Box::new(stream.bind(connection));
+        if let Some(first) = first {
+            host.on_element(first, &mut session);
+        }
+        tokio::spawn(host.serve(session, mailbox));
+    }
+
+    /// Connects, for ever, and has one session after another: the next begins where this server has given one up, or the
+    /// other server.
+    pub async fn connect(self, peer: Peer) {
+        let session = self.client();
+        let (host, mailbox) = self.host(Some(peer)).await;
+        host.serve(session, mailbox).await;
+    }
+
+    fn client(&self) -> Box<Session> {
+        Box::new(Session::client(self.config.clone(), self.domain.as_str()))
+    }
+
+    async fn host(self, peer: Option<Peer>) -> (Host, UnboundedReceiver<Mail>) {
+        let (handle, mailbox) = unbounded_channel();
+        let id = self.server.next_id();
+        while let Some(former) = self.server.router.links.begin(&self.domain, id, &handle) {
+            former.closed().await;
+        }
+        let (registration, away_since) = (None, Some(Instant::now()));
+        (Host { link: self, peer, id, handle, registration, away_since, is_given_up: false }, mailbox)
+    }
+}
+
+impl Host {
+    async fn serve(mut self, mut session: Box<Session>, mut mailbox: UnboundedReceiver<Mail>) {
+        let (link, peer) = (self.link.clone(), self.peer.clone());
+        let mut log_in = Box::pin(server::log_in(&link, peer.as_ref()));
+        loop {
+            while let Some(event) = session.poll() {
+                match event {
+                    Event::Left { connection, parting } => self.part(connection, parting),
+                    Event::Online { .. } | Event::Resumed => self.away_since = None,
+                    Event::Refused(refused) => accept::go_on(link.clone(), refused),
+                    Event::Ended(ended) if self.peer.is_none() || ended.reason == EndReason::Stopped => {
+                        return self.over(*ended, mailbox);
+                    }
+                    Event::Ended(ended) => {
+                        self.is_given_up = false;
+                        *session = *link.client();
+                        let reason = ended.reason;
+                        left(*ended).filter(|stanza| super::last_step(stanza, reason).is_some()).for_each(|stanza| {
+                            self.refuse(Delivery::own(stanza), DefinedCondition::RemoteServerTimeout);
+                        });
+                    }
+                    _ => {}
+                }
+            }
+            let now = Instant::now();
+            while session.connection().is_some_and(|connection| connection.has_room())
+                && let Some((connection, item)) = session.next_write(now)
+            {
+                if let Write::Nonza(nonza) = &item {
+                    link.server.trace(link.domain.as_str(), false, nonza);
+                }
+                connection.push(item, link.server.domain.as_str());
+            }
+            let (reads, is_offline) = (session.wants_read(), session.connection().is_none());
+            let stalls = session.connection().and_then(|connection| connection.outbox.deadline());
+            let gives_up = self.gives_up(&session);
+            let deadline = session.deadline().into_iter().chain(stalls).chain(gives_up).min();
+            tokio::select! {
+                (offer, connection) = &mut log_in, if is_offline => {
+                    log_in.set(server::log_in(&link, peer.as_ref()));
+                    // The owner is the session's. If it is over, the connection is of no use.
+                    let _ = session.connect(link.domain.as_str(), offer, connection, Instant::now());
+                }
+                input = drive(session.connection_mut(), reads) => match input {
+                    Ok(Some(Input::Element(element))) => self.on_element(element, &mut session),
+                    Ok(Some(Input::Nonza(nonza))) => {
+                        link.server.trace(link.domain.as_str(), true, &nonza);
+                        let _ = session.handle(nonza.into(), Instant::now());
+                    }
+                    Ok(Some(Input::Closed)) => session.peer_closed(Instant::now()),
+                    Ok(Some(Input::Bad(condition))) => {
+                        session.close(EndReason::PeerFault, Some(StreamError::Other(condition)), Instant::now());
+                        session.peer_closed(Instant::now()); // what follows cannot be read
+                    }
+                    Ok(None) => {}
+                    Err(_) => session.lost(Instant::now()),
+                },
+                Some(mail) = mailbox.recv() => match mail {
+                    Mail::Deliver(delivery) => {
+                        if let Err(not) = session.send(delivery.settle(), Instant::now()) {
+                            self.refuse(Delivery::own(not.stanza), DefinedCondition::ResourceConstraint);
+                        }
+                    }
+                    Mail::Settled(receipt) => drop(session.settle(receipt, Instant::now())),
+                    Mail::Take(taker) => session.take(*taker, Instant::now()),
+                    Mail::End(reason) => session.close(reason, last_error(reason), Instant::now()),
+                    Mail::Kept => {} // what waits for a user
+                },
+                () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
+                    match Instant::now() {
+                        now if gives_up.is_some_and(|until| until <= now) => {
+                            self.is_given_up = true;
+                            session.close(EndReason::Expired, None, now);
+                        }
+                        now if stalls.is_some_and(|stalls| stalls <= now) => session.lost(now),
+                        now => session.timeout(now),
+                    }
+                }
+            }
+        }
+    }
+
+    /// A client's session does not expire by itself. When it is ours to say, what has waited for the other server goes back
+    /// once it has been away as long as a session waits here.
+    fn gives_up(&self, session: &Session) -> Option<Instant> {
+        let waits = session.waiting() + session.unacked() > 0 && !self.is_given_up && self.peer.is_some();
+        self.away_since.filter(|_| waits).map(|since| since + self.link.server.patience)
+    }
+
+    fn on_element(&mut self, element: Element, session: &mut Session) {
+        let (now, server) = (Instant::now(), &self.link.server);
+        let inbound = session.inbound(&element);
+        if let xmpp_sm::Inbound::Nonza(nonza) = &inbound {
+            server.trace(self.link.domain.as_str(), true, nonza);
+        }
+        match session.handle(inbound, now) {
+            Ok(Arrival::Stanza(receipt)) => self.on_stanza(&element, receipt, session),
+            Ok(Arrival::Enable(request)) => {
+                let smid = if request.is_resumable() { self.register(session.owner()) } else { None };
+                let _ = session.accept_enable(request, smid, now);
+            }
+            Ok(Arrival::Other) => {
+                session.close(EndReason::PeerFault, Some(StreamError::Other("unsupported-stanza-type")), now);
+            }
+            _ => {}
+        }
+    }
+
+    /// A stanza says who sent it and who is to have it, and nobody speaks for another domain:
+    /// <https://www.rfc-editor.org/rfc/rfc6120#section-8.1.2.2>.
+    fn on_stanza(&mut self, stanza: &Element, receipt: Receipt, session: &mut Session) {
+        let from = stanza.attr("from").and_then(|from| Jid::new(from).ok());
+        let wrong = match from {
+            Some(from) if stanza.attr("to").is_some() && *from.domain() == *self.link.domain => {
+                let stanza = in_ns(stanza, self.link.ns, ns::JABBER_CLIENT);
+                let delivery = Delivery::new(&stanza, receipt, self.handle.clone());
+                return self.link.server.router.arrive(&stanza, delivery, &from);
+            }
+            Some(_) if stanza.attr("to").is_some() => "invalid-from",
+            _ => "improper-addressing",
+        };
+        let _ = session.settle(receipt, Instant::now());
+        session.close(EndReason::PeerFault, Some(StreamError::Other(wrong)), Instant::now());
+    }
+
+    /// Makes the session known under a new SM-ID.
+    fn register(&mut self, owner: &str) -> Option<SmId> {
+        let smid = SmId::random().ok()?;
+        let registered = self.link.server.store.register(&smid, owner, self.handle.clone(), Instant::now()).ok()?;
+        if let Some(displaced) = registered.displaced {
+            let _ = displaced.handle.send(Mail::End(EndReason::Replaced));
+        }
+        self.registration = Some(registered.registration);
+        Some(smid)
+    }
+
+    /// The session has left a connection.
+    fn part(&mut self, connection: Box<Connection>, parting: Parting) {
+        self.away_since.get_or_insert_with(Instant::now);
+        if parting != Parting::Drop {
+            let server = self.link.server.clone(); // which does not stop before that
+            tokio::spawn(async move {
+                connection.part(parting).await;
+                drop(server);
+            });
+        }
+    }
+
+    fn refuse(&self, delivery: Delivery, condition: DefinedCondition) {
+        self.link.server.router.refuse((delivery, condition));
+    }
+
+    fn over(self, ended: SessionEnded<Written>, mailbox: UnboundedReceiver<Mail>) {
+        let (server, reason) = (&self.link.server, ended.reason);
+        if let Some(registration) = &self.registration {
+            let _ = match reason {
+                EndReason::Closed => server.store.remove(registration),
+                _ => server.store.retire(registration, ended.h, Instant::now()),
+            };
+        }
+        let (back, takers) = server.router.links.end((self.id, &self.link.domain), reason, left(ended), mailbox);
+        back.into_iter().for_each(|delivery| self.refuse(delivery, DefinedCondition::RemoteServerTimeout));
+        for taker in takers {
+            if let Some(refused) = resume(taker, server) {
+                accept::go_on(self.link.clone(), refused);
+            }
+        }
+    }
+}
+
+/// What the peer did not get, with the time since when it waits.
+fn left(ended: SessionEnded<Written>) -> impl Iterator<Item = Written> {
+    let (now, wall_clock) = (Instant::now(), SystemTime::now());
+    ended.stanzas.map(move |left| left.stanza.waiting_since(delay::wall_clock(left.queued, now, wall_clock)))
+}
+
+async fn drive(connection: Option<&mut Box<Connection>>, reads: bool) -> std::io::Result<Option<Input>> {
+    match connection {
+        Some(connection) => poll_fn(|context| pin!(connection.drive(reads)).poll(context)).await,
+        None => pending().await,
+    }
+}

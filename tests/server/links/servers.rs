@@ -1,0 +1,115 @@
+//! Two example servers that are linked, and lose their link.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use xmpp_sm::Nonza;
+
+use super::super::client::Client;
+use super::super::proxy::{self, Cut};
+use super::super::server::Running;
+use super::super::server::trace::Traced;
+use super::super::{all, message, numbers};
+use super::{cuts, goes_back, start};
+
+/// Messages each way, and how many of them are on their way at once: the link is cut while there are more to come.
+const MESSAGES: usize = 240;
+const AT_ONCE: usize = 8;
+
+/// Servers for `localhost` and `b.example`. The first is connected to, through a proxy that makes these cuts.
+struct Pair {
+    localhost: Running,
+    example: Running,
+    done: Arc<AtomicUsize>,
+    /// What `b.example` was told when it came back.
+    answers: Arc<Mutex<Vec<&'static str>>>,
+}
+
+async fn pair(cuts: Vec<Cut>, options: &[&str]) -> Pair {
+    let localhost = start(&[options, &["--link=b.example:secret"]].concat(), None).await;
+    let done = Arc::new(AtomicUsize::new(0));
+    let count = done.clone();
+    let to = localhost.servers.expect("an address for servers");
+    let proxy = proxy::start(to, cuts, move |_| _ = count.fetch_add(1, Ordering::Relaxed)).await.expect("a proxy");
+    let answers = Arc::new(Mutex::new(Vec::new()));
+    let told = answers.clone();
+    let trace = move |traced: &Traced<'_>| {
+        if traced.client == "localhost" {
+            told.lock().expect("no panic").extend(match traced.nonza {
+                Nonza::Enabled(_) => Some("enabled"),
+                Nonza::Resumed(_) => Some("resumed"),
+                Nonza::Failed(_) => Some("failed"),
+                _ => None,
+            });
+        }
+    };
+    let link = format!("--link=localhost:secret@{proxy}");
+    let example = start(&[options, &["--domain=b.example", &link]].concat(), Some(Arc::new(trace))).await;
+    Pair { localhost, example, done, answers }
+}
+
+/// A session of juliet's, at `b.example`.
+async fn juliet(server: &Running) -> Client {
+    let mut juliet = Client::login(server, "juliet").await;
+    juliet.bind("balcony").await;
+    juliet.send("<presence/>").await;
+    juliet.upto("<presence from='juliet@b.example/balcony'").await;
+    juliet
+}
+
+/// Waits until stanzas come through, from `b.example` and back.
+async fn linked(juliet: &mut Client) {
+    loop {
+        juliet.send("<iq type='get' id='link' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>").await;
+        juliet.upto(" id='link'").await;
+        if juliet.upto(">").await.contains("type='result'") {
+            break;
+        }
+    }
+}
+
+/// Everything up to the message of that number.
+async fn take(client: &mut Client, last: usize) -> Vec<usize> {
+    numbers(&client.upto(&format!("<body>{last}.</body>")).await)
+}
+
+#[tokio::test]
+async fn each_stanza_comes_once_and_in_order_whatever_becomes_of_the_link() {
+    let planned = cuts();
+    assert!(planned.len() >= 20);
+    let pair = pair(planned.clone(), &["--ack-freq=2"]).await;
+    let mut romeo = Client::simple(&pair.localhost, "romeo", "orchard").await;
+    let mut juliet = juliet(&pair.example).await;
+    linked(&mut juliet).await;
+    let (mut romeos, mut juliets) = (Vec::new(), Vec::new());
+    for first in (1..=MESSAGES).step_by(AT_ONCE) {
+        for number in first..first + AT_ONCE {
+            romeo.send(&message("juliet@b.example/balcony", format_args!("{number}."))).await;
+            juliet.send(&message("romeo@localhost/orchard", format_args!("{number}."))).await;
+        }
+        romeos.extend(take(&mut romeo, first + AT_ONCE - 1).await);
+        juliets.extend(take(&mut juliet, first + AT_ONCE - 1).await);
+    }
+    assert_eq!(juliets, all(MESSAGES));
+    assert_eq!(romeos, all(MESSAGES));
+    // Nothing follows, and nothing was refused.
+    linked(&mut juliet).await;
+    assert_eq!(numbers(&romeo.ping().await), [0; 0]);
+    assert_eq!(pair.done.load(Ordering::Relaxed), planned.len(), "cuts");
+    let answers = pair.answers.lock().expect("no panic").clone();
+    assert_eq!(answers.iter().filter(|answer| **answer == "enabled").count(), 1, "{answers:?}");
+    assert!(!answers.contains(&"failed"), "{answers:?}");
+    assert!(answers.iter().filter(|answer| **answer == "resumed").count() >= planned.len() - 6, "{answers:?}");
+}
+
+#[tokio::test]
+async fn what_has_waited_too_long_for_the_other_server_goes_back() {
+    let Pair { localhost, example, .. } = pair(Vec::new(), &["--resume-timeout=1"]).await;
+    let mut juliet = juliet(&example).await;
+    linked(&mut juliet).await;
+    localhost.stop().await;
+    goes_back(&mut juliet, "romeo@localhost").await;
+    // And so does what comes later, at once.
+    juliet.send(&message("romeo@localhost", "later")).await;
+    juliet.upto("remote-server-timeout").await;
+}
