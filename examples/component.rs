@@ -73,7 +73,7 @@ pub async fn run(options: &Options, stop: impl Future<Output = ()>) {
     loop {
         while let Some(event) = session.poll() {
             match event {
-                Event::Left { connection, parting } => drop(tokio::spawn(connection.part(parting))),
+                Event::Left { connection, parting, .. } => drop(tokio::spawn(connection.part(parting))),
                 Event::Ended(_) => return,
                 _ => {}
             }

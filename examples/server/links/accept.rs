@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
-use xmpp_sm::{Early, Inbound, Nonza, Parting, Refused, Unbound};
+use xmpp_sm::{Early, Inbound, Nonza, Parting, Refused, StreamCondition, Unbound};
 
 use super::super::session::resume;
 use super::super::stream::{Connection, error};
@@ -22,7 +22,7 @@ pub fn stream(link: &Link) -> Unbound {
 }
 
 /// The peer does not get the session that it asked for.
-pub fn go_on(link: Link, Refused { stream, mut connection, failed }: Refused<Box<Connection>>) {
+pub fn continue_login(link: Link, Refused { stream, mut connection, failed }: Refused<Box<Connection>>) {
     failed.iter().for_each(|failed| write(&link, &mut connection, failed));
     tokio::spawn(serve(link, stream, connection));
 }
@@ -37,7 +37,7 @@ pub async fn serve(link: Link, mut stream: Unbound, mut connection: Box<Connecti
                 Err(_) => return,
             },
             () = sleep(SILENCE) => return link.begin(stream, connection, None).await,
-            () = stopping.wait() => return away(connection, "system-shutdown").await,
+            () = stopping.wait() => return away(connection, StreamCondition::SystemShutdown).await,
         };
         let inbound = stream.inbound(&element);
         if let Inbound::Nonza(nonza) = &inbound {
@@ -54,13 +54,13 @@ pub async fn serve(link: Link, mut stream: Unbound, mut connection: Box<Connecti
             Ok(Early::Write(nonza)) => write(&link, &mut connection, &nonza),
             Ok(Early::Close(last)) => return connection.part(Parting::Say(last)).await,
             Ok(Early::Ignore) => {}
-            _ => return away(connection, "unsupported-stanza-type").await,
+            _ => return away(connection, StreamCondition::UnsupportedStanzaType).await,
         }
     }
 }
 
 /// The peer is sent away.
-pub async fn away(connection: Box<Connection>, condition: &'static str) {
+pub async fn away(connection: Box<Connection>, condition: StreamCondition) {
     connection.part(Parting::Say(error(condition))).await;
 }
 

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use xmpp_parsers::component::Handshake;
 use xmpp_parsers::ns;
-use xmpp_sm::{Inbound, Unbound};
+use xmpp_sm::{Inbound, StreamCondition, Unbound};
 
 use super::super::Server;
 use super::super::negotiate::TIME;
@@ -42,7 +42,11 @@ async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<(Domain
     let from = component.map_or(&server.domain, |component| &component.domain);
     let id = connection.send_header(from.as_str(), ns::COMPONENT_ACCEPT).await?;
     let Some(component) = component.filter(|_| header.ns == ns::COMPONENT_ACCEPT) else {
-        away(connection, if component.is_some() { "invalid-namespace" } else { "host-unknown" }).await;
+        away(
+            connection,
+            if component.is_some() { StreamCondition::InvalidNamespace } else { StreamCondition::HostUnknown },
+        )
+        .await;
         return Ok(None);
     };
     let handshake = Handshake::from_stream_id_and_password(id, &component.secret);
@@ -55,7 +59,7 @@ async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<(Domain
             connection.send(Handshake::new()).await?;
             return Ok(Some((component.domain.clone(), connection)));
         } else {
-            away(connection, "not-authorized").await;
+            away(connection, StreamCondition::NotAuthorized).await;
             return Ok(None);
         }
     }

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use xmpp_parsers::ns;
 use xmpp_parsers::sasl::{Auth, Nonza, Response};
-use xmpp_sm::{Inbound, Offer, Unbound};
+use xmpp_sm::{Inbound, Offer, StreamCondition, Unbound};
 
 use super::super::Server;
 use super::super::negotiate::{TIME, features};
@@ -81,13 +81,13 @@ async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<(Domain
         match Unbound::before_authentication(&Inbound::from_element(&element, JABBER_SERVER)) {
             Some(failed) => connection.send(failed.to_element()).await?,
             None => {
-                away(connection, "policy-violation").await; // a stream that goes one way has no session
+                away(connection, StreamCondition::PolicyViolation).await; // a stream that goes one way has no session
                 return Ok(None);
             }
         }
     }
     let Some(proved) = authenticate(&mut connection, &server.peers.servers, &offered).await? else {
-        away(connection, "not-authorized").await;
+        away(connection, StreamCondition::NotAuthorized).await;
         return Ok(None);
     };
     connection.reader.restart();
@@ -105,16 +105,16 @@ async fn open(
     connection: &mut Connection,
     server: &Server,
     from: Option<&DomainRef>,
-) -> Result<Result<(), &'static str>, ReadError> {
+) -> Result<Result<(), StreamCondition>, ReadError> {
     let header = header(connection).await?;
     connection.send_header(server.domain.as_str(), JABBER_SERVER).await?;
     let is = |given: &Option<String>, domain: &DomainRef| {
         given.as_deref().and_then(|given| DomainPart::new(given).ok()).is_some_and(|given| *given == *domain)
     };
     Ok(match header {
-        header if header.ns != JABBER_SERVER => Err("invalid-namespace"),
-        header if !is(&header.to, &server.domain) => Err("host-unknown"),
-        header if from.is_some_and(|from| !is(&header.from, from)) => Err("invalid-from"),
+        header if header.ns != JABBER_SERVER => Err(StreamCondition::InvalidNamespace),
+        header if !is(&header.to, &server.domain) => Err(StreamCondition::HostUnknown),
+        header if from.is_some_and(|from| !is(&header.from, from)) => Err(StreamCondition::InvalidFrom),
         _ => Ok(()),
     })
 }

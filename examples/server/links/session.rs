@@ -13,8 +13,8 @@ use tokio::time::sleep_until;
 use xmpp_parsers::ns;
 use xmpp_parsers::stanza_error::DefinedCondition;
 use xmpp_sm::{
-    Arrival, Config, EndReason, Event, Parting, Receipt, Registration, SessionEnded, SessionStore, SmId, StreamError,
-    Write, delay,
+    Arrival, Config, EndReason, Event, Parting, Receipt, Registration, SessionEnded, SessionStore, SmId,
+    StreamCondition, StreamError, Write, delay,
 };
 
 use super::super::Server;
@@ -94,9 +94,9 @@ impl Host {
         loop {
             while let Some(event) = session.poll() {
                 match event {
-                    Event::Left { connection, parting } => self.part(connection, parting),
+                    Event::Left { connection, parting, .. } => self.part(connection, parting),
                     Event::Online { .. } | Event::Resumed => self.away_since = None,
-                    Event::Refused(refused) => accept::go_on(link.clone(), refused),
+                    Event::Refused(refused) => accept::continue_login(link.clone(), refused),
                     Event::Ended(ended) if self.peer.is_none() || ended.reason == EndReason::Stopped => {
                         return self.over(*ended, mailbox);
                     }
@@ -185,11 +185,15 @@ impl Host {
         match session.handle(inbound, now) {
             Ok(Arrival::Stanza(receipt)) => self.on_stanza(&element, receipt, session),
             Ok(Arrival::Enable(request)) => {
-                let smid = if request.is_resumable() { self.register(session.owner()) } else { None };
+                let smid = if request.is_resumable() { self.register(session) } else { None };
                 let _ = session.accept_enable(request, smid, now);
             }
             Ok(Arrival::Other) => {
-                session.close(EndReason::PeerFault, Some(StreamError::Other("unsupported-stanza-type")), now);
+                session.close(
+                    EndReason::PeerFault,
+                    Some(StreamError::Other(StreamCondition::UnsupportedStanzaType)),
+                    now,
+                );
             }
             _ => {}
         }
@@ -205,17 +209,18 @@ impl Host {
                 let delivery = Delivery::new(&stanza, receipt, self.handle.clone());
                 return self.link.server.router.arrive(&stanza, delivery, &from);
             }
-            Some(_) if stanza.attr("to").is_some() => "invalid-from",
-            _ => "improper-addressing",
+            Some(_) if stanza.attr("to").is_some() => StreamCondition::InvalidFrom,
+            _ => StreamCondition::ImproperAddressing,
         };
         let _ = session.settle(receipt, Instant::now());
         session.close(EndReason::PeerFault, Some(StreamError::Other(wrong)), Instant::now());
     }
 
     /// Makes the session known under a new SM-ID.
-    fn register(&mut self, owner: &str) -> Option<SmId> {
+    fn register(&mut self, session: &Session) -> Option<SmId> {
         let smid = SmId::random().ok()?;
-        let registered = self.link.server.store.register(&smid, owner, self.handle.clone(), Instant::now()).ok()?;
+        let registered =
+            self.link.server.store.register(&smid, session.owner(), self.handle.clone(), Instant::now()).ok()?;
         if let Some(displaced) = registered.displaced {
             let _ = displaced.handle.send(Mail::End(EndReason::Replaced));
         }
@@ -251,7 +256,7 @@ impl Host {
         back.into_iter().for_each(|delivery| self.refuse(delivery, DefinedCondition::RemoteServerTimeout));
         for taker in takers {
             if let Some(refused) = resume(taker, server) {
-                accept::go_on(self.link.clone(), refused);
+                accept::continue_login(self.link.clone(), refused);
             }
         }
     }
