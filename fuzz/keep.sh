@@ -5,7 +5,7 @@
 #   fuzz/keep.sh [target...]
 set -eu
 cd "$(dirname "$0")"
-[ $# -gt 0 ] || set -- parse bytes stamp write receive operations session
+[ $# -gt 0 ] || set -- parse bytes stamp write receive operations session snapshot
 for target; do
     mkdir -p "corpus/$target" "target/found/$target"
     rm -rf "target/kept/$target"

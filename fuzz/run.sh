@@ -6,7 +6,7 @@
 set -eu
 cd "$(dirname "$0")"
 targets=${1:-all} seconds=${2:-30}
-[ "$targets" != all ] || targets='parse bytes stamp write receive operations session'
+[ "$targets" != all ] || targets='parse bytes stamp write receive operations session snapshot'
 
 # No sanitizer: there is no `unsafe` to watch, and without one any toolchain will do.
 cargo fetch --locked

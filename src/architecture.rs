@@ -18,6 +18,7 @@
 //!
 //! | room | what is in it |
 //! | --- | --- |
+//! | `snapshot` | a session without a connection as bytes, with the feature `snapshot` |
 //! | `session` | [`Session`](crate::Session): the way in, the way out, the backlog, evicted stanzas, take-overs, timers, closing; inline negotiation; its client's part |
 //! | `trace` | events for the crate `tracing`, one for each transition of a session; nothing without the feature |
 //! | `stream` | [`StreamMgmt`](crate::StreamMgmt): phases, what may come when, both roles' negotiation, stanzas in and out, when to ask for an acknowledgement, a stream that closes |

@@ -43,6 +43,8 @@ mod queue;
 mod receipts;
 mod session;
 mod smid;
+#[cfg(feature = "snapshot")]
+pub mod snapshot;
 mod stanza;
 mod stats;
 mod store;
@@ -58,9 +60,10 @@ pub use nonza::{Condition, Enable, Enabled, FEATURE, Failed, Kind, Location, NS,
 pub use queue::{Queued, Returned, Unacked, Undelivered, WrongH};
 pub use receipts::{NotOpen, OpenReceipt, Receipt, ReceiptError};
 pub use session::{
-    Arrival, Bound, Early, Event, Fate, Features, Inline, InlineOffer, InlineReply, InlineRequest, LeftWhy, Leftover,
-    Leftovers, MustBind, NotNow, NotSent, NotSentWhy, NotTaken, Offer, Parting, Refused, Replay, Session, SessionEnded,
-    Success, Taker, Twice, Unbound, Write, WrongAccount,
+    Arrival, Attempts, Bound, DoesNotFit, Early, Event, Fate, Features, Inline, InlineOffer, InlineReply,
+    InlineRequest, LeftWhy, Leftover, Leftovers, MustBind, NotAtRest, NotAtRestWhy, NotNow, NotSent, NotSentWhy,
+    NotTaken, Offer, Parting, Refused, Replay, Session, SessionEnded, SessionParts, Side, Success, Taker, Twice,
+    Unbound, Write, WrongAccount,
 };
 pub use smid::{InvalidText, RandomError, SmId};
 pub use stanza::{Measured, Stanza};

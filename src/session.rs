@@ -7,6 +7,7 @@ mod closing;
 mod event;
 mod evicted;
 mod inline;
+mod parts;
 mod receive;
 mod take;
 mod tally;
@@ -24,6 +25,7 @@ pub use client_inline::{InlineOffer, InlineReply, InlineRequest};
 pub use closing::{Fate, Leftover, Leftovers, SessionEnded};
 pub use event::{Arrival, Event, LeftWhy, NotNow, NotSent, NotSentWhy, Parting};
 pub use inline::{Bound, Features, Inline, Replay, Success, Twice};
+pub use parts::{Attempts, DoesNotFit, NotAtRest, NotAtRestWhy, SessionParts, Side};
 pub use take::{Refused, Taker};
 pub use unbound::{Early, NotTaken, Unbound};
 pub use write::Write;
@@ -69,6 +71,7 @@ use write::{Front, Unwritten};
 /// | another connection asks for the session | [`take`](Self::take) |
 /// | [`deadline`](Self::deadline) has come | [`timeout`](Self::timeout) |
 /// | the host ends the session | [`close`](Self::close) |
+/// | the host stops, and the session is to go on | [`lost`](Self::lost), then [`into_parts`](Self::into_parts) |
 ///
 /// Every `now` is the host's: a monotonic clock that does not go backwards between calls.
 ///

@@ -149,7 +149,12 @@ impl<S: Stanza> Backlog<S> {
 
     #[inline]
     pub(super) fn is_within(&self, config: &Config) -> bool {
-        self.len() <= count(config.backlog_max.get()) && self.bytes <= config.backlog_max_bytes.get()
+        Self::would_fit(self.len(), self.bytes, config)
+    }
+
+    /// Whether so many stanzas of so many bytes would be within its bounds.
+    pub(super) fn would_fit(stanzas: usize, bytes: usize, config: &Config) -> bool {
+        stanzas <= count(config.backlog_max.get()) && bytes <= config.backlog_max_bytes.get()
     }
 
     /// Whether one more stanza is within its number, and what is there within its bytes.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use thiserror::Error;
 
+use super::parts::Attempts;
 use super::tally::Away;
 use super::timers::after;
 use super::write::Front;
@@ -73,6 +74,15 @@ pub struct WrongAccount<C>(
 const UNANSWERED_MAX: u32 = 2;
 
 impl Client {
+    /// What is left of it without a stream.
+    pub(super) fn attempts(&self) -> Attempts {
+        Attempts { tries: self.tries, unanswered: self.unanswered, silent_at: self.silent_at }
+    }
+
+    pub(super) fn after(Attempts { tries, unanswered, silent_at }: Attempts) -> Self {
+        Self { tries, unanswered, silent_at, ..Self::default() }
+    }
+
     /// Whether stanzas may be sent on the present stream. Not before the reply to `<enable/>`, though a client could: if
     /// the connection were lost before it, they would have to be sent twice.
     pub(super) fn is_online(&self) -> bool {

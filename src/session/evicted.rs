@@ -63,8 +63,9 @@ impl<S: Stanza> Evicted<S> {
     /// The peer has acknowledged `h` of the stanzas of which `sent` were sent.
     pub(super) fn on_ack(&mut self, h: Counter, sent: Counter) {
         // Numbers go round. What is covered is as far behind the last stanza as `h` is, or farther.
-        let is_covered = |first: &Returned<S>| sent.since(first.number) >= sent.since(h);
-        while self.ring.front().is_some_and(is_covered)
+        let is_covered = |number: Counter| sent.since(number) >= sent.since(h);
+        self.lent.take_if(|(number, _)| is_covered(*number));
+        while self.ring.front().is_some_and(|first| is_covered(first.number))
             && let Some(covered) = self.ring.pop_front()
         {
             self.bytes = self.bytes.saturating_sub(Self::size(&covered));
@@ -77,5 +78,21 @@ impl<S: Stanza> Evicted<S> {
 
     pub(super) fn into_returned(self) -> VecDeque<Returned<S>> {
         self.ring
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_acknowledged_before_it_is_taken_back_is_not_kept() {
+        for (h, kept) in [(6, 1), (7, 0)] {
+            let mut evicted = Evicted::new();
+            evicted.lend(7.into(), Instant::now());
+            evicted.on_ack(h.into(), 7.into());
+            evicted.keep_lent("large", usize::MAX);
+            assert_eq!(evicted.into_returned().len(), kept, "h is {h}");
+        }
     }
 }

@@ -55,6 +55,7 @@ mod resumption {
 }
 mod session;
 mod sm_suite;
+mod snapshot;
 mod stale_h;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,6 +1,7 @@
 //! A client's `Session`, driven by hand on a virtual clock: over many connections, and from one session to the next.
 
 mod ending;
+mod parts;
 mod replies;
 mod resuming;
 mod stats;

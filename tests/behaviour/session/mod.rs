@@ -5,6 +5,7 @@ mod backlog;
 mod bad_input;
 mod closing;
 mod left;
+mod parts;
 mod push;
 mod stats;
 mod take;
