@@ -230,3 +230,19 @@ fn a_connection_that_is_lost_before_success_takes_it_along() {
     assert!(matches!(session.next_write(stage.now), Some((_, Write::Flush))));
     assert!(matches!(session.next_write(stage.now), Some((_, Write::Nonza(_)))), "nothing of the former stream");
 }
+
+/// The same, where the last `<a/>` has waited for a stanza that is being handled.
+#[test]
+fn an_acknowledgement_that_was_waited_for_is_no_last_word_without_success() {
+    let stage = Stage::new(Config::default());
+    let mut session = binding(&stage);
+    let Some(Event::Enable(request)) = session.poll() else { panic!() };
+    session.accept_enable(request, Some(SmId::new("x").unwrap()), stage.now).unwrap();
+    let stanza = xmpp_sm::Inbound::Stanza { bytes: 1 };
+    let Ok(xmpp_sm::Arrival::Stanza(open)) = session.handle(stanza, stage.now) else { panic!() };
+    session.peer_closed(stage.now);
+    assert!(session.poll().is_none());
+    session.settle(open, stage.now).unwrap();
+    let Some(Event::Left { parting: Parting::Say(last), .. }) = session.poll() else { panic!() };
+    assert_eq!((last.write, last.error), (None, None));
+}

@@ -351,3 +351,35 @@ fn a_stanza_that_makes_room_by_what_it_replaces_ends_the_grace() {
     session.settle(open, now).unwrap();
     assert_eq!((session.connection(), session.waiting()), (Some(&2), 1));
 }
+
+#[test]
+fn a_stanza_that_makes_room_in_place_of_one_that_waits_ends_the_grace() {
+    let bytes = std::num::NonZeroUsize::new(20).unwrap();
+    let mut host = Host::new(small(1, 10).backlog_max_bytes(bytes));
+    for stanza in ["<m1/>", "<m2/>", "<this-is-too-large/>"] {
+        host.send(stanza);
+        host.written();
+    }
+    host.wait(secs(4));
+    assert!(host.session.replace(|stanza| stanza == "<this-is-too-large/>", Bytes::from("<m3/>")).is_ok());
+    host.wait(secs(30));
+    assert_eq!((host.said(), host.session.waiting()), (vec![], 2));
+}
+
+/// A push service hears of each stanza, whatever it stands for.
+#[test]
+fn a_stanza_that_replaces_another_is_reported_too() {
+    let mut session: Session<Presence, u32> = Unbound::new(Arc::new(Config::default()), OWNER).bind(1);
+    let now = Instant::now();
+    let enable = Nonza::Enable(Enable { resume: true, max: None });
+    let Ok(Arrival::Enable(request)) = session.handle(enable.into(), now) else { panic!() };
+    session.accept_enable(request, SmId::new("sm-1").ok(), now).unwrap();
+    session.report_detached(true);
+    session.lost(now);
+    for change in ["a1", "a2"] {
+        session.send(Presence(change), now).unwrap();
+    }
+    assert_eq!(session.waiting(), 1);
+    let queued = std::iter::from_fn(|| session.poll()).filter(|event| matches!(event, Event::Queued));
+    assert_eq!(queued.count(), 2);
+}

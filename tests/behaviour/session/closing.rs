@@ -266,3 +266,18 @@ fn after_its_end_a_peer_is_not_read_and_is_asked_nothing() {
     host.settle(open);
     assert!(host.session.is_over());
 }
+
+#[test]
+fn an_evicted_stanza_that_is_acknowledged_while_the_stream_closes_does_not_come_back() {
+    let config = Config::default().buffer_max(n(1)).on_full(xmpp_sm::OnFull::EvictOldest).evicted_max_bytes(10_000);
+    let mut host = Host::new(config);
+    for stanza in ["<m1/>", "<m2/>", "<m3/>"] {
+        host.send(stanza);
+    }
+    host.written();
+    host.session.close(EndReason::Closed, None, host.now);
+    assert_eq!(host.written(), "<a h='0'/> close");
+    host.ack(1);
+    host.session.peer_closed(host.now);
+    assert_eq!(left(host.ended()), ["Evicted <m2/>", "Unacknowledged <m3/>"]);
+}

@@ -154,3 +154,36 @@ fn without_stream_management_nothing_is_counted() {
     host.lost();
     assert_eq!(host.stats(), Stats::default());
 }
+
+#[test]
+fn answers_are_counted_where_the_acknowledged_stanzas_come_back_too() {
+    let mut host = Host::new(Config::default());
+    host.session.return_acknowledged(true);
+    host.send("<a/>");
+    host.written();
+    host.pass(secs(3));
+    host.ack(1);
+    let stats = host.stats();
+    assert_eq!((stats.ack_answers, stats.ack_time_last), (1, secs(3)));
+}
+
+#[test]
+fn a_stanza_that_is_larger_than_the_buffer_has_left_it_too() {
+    let bytes = std::num::NonZeroUsize::new(10).unwrap();
+    let mut host = Host::new(Config::default().buffer_max_bytes(bytes).on_full(OnFull::EvictOldest));
+    host.send("<m1/>");
+    host.send("<larger-than-that/>");
+    host.written();
+    assert_eq!((host.stats().evicted, host.stats().unacked), (2, 0));
+}
+
+#[test]
+fn what_nobody_has_acknowledged_is_among_the_most_at_a_time() {
+    let mut host = Host::new(Config::default());
+    (0..3).for_each(|_| host.send("<a/>"));
+    host.written();
+    host.lost();
+    host.session.close(EndReason::Stopped, None, host.now);
+    assert_eq!(host.ended().stanzas.len(), 3);
+    assert_eq!(host.stats().unacked_max, 3);
+}

@@ -306,3 +306,15 @@ fn an_end_has_all_its_time_for_receipts_whoever_waited_before() {
     host.settle(open);
     assert_eq!(host.ended().h, counter(1));
 }
+
+/// A host that gives a receipt up by its number is done with it, as one that settles it.
+#[test]
+fn a_stanza_that_is_settled_without_its_receipt_holds_nobody_up() {
+    let mut host = Host::new(Config::default());
+    drop(host.receive());
+    host.lost();
+    host.take(2, 0);
+    assert_eq!(host.written(), "");
+    host.session.settle_without_receipt(counter(1), host.now).unwrap();
+    assert_eq!(host.written(), "| <resumed previd='sm-1' h='1'/> |");
+}

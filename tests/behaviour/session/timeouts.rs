@@ -190,3 +190,15 @@ fn a_session_does_not_expire_while_a_taker_waits_for_its_receipts() {
     assert_eq!(host.written(), "| <resumed previd='sm-1' h='1'/> |");
     assert_eq!(host.said(), [Said::Dropped(1), Said::Resumed]);
 }
+
+#[test]
+fn the_deadline_of_a_session_that_has_expired_and_waits_for_a_receipt_is_not_moved() {
+    let mut host = Host::new(Config::default().settle_timeout(secs(5)));
+    let _open = host.receive();
+    host.lost();
+    host.wait(secs(601));
+    assert!(host.session.is_detached(), "a stanza is still being handled");
+    assert!(!host.session.set_deadline(Some(host.now + DAY)));
+    host.wait(secs(5));
+    assert_eq!(host.ended().reason, EndReason::Expired);
+}
