@@ -202,3 +202,18 @@ fn the_deadline_of_a_session_that_has_expired_and_waits_for_a_receipt_is_not_mov
     host.wait(secs(5));
     assert_eq!(host.ended().reason, EndReason::Expired);
 }
+
+#[test]
+fn what_is_read_in_the_moment_gives_another_moment_and_no_more() {
+    let mut host = Host::new(Config::default());
+    host.send("<m1/>");
+    host.written();
+    host.pass(secs(60));
+    host.session.timeout(host.now);
+    let receipt = host.receive();
+    host.settle(receipt);
+    host.wait(Duration::from_millis(90));
+    assert_eq!(host.said(), []);
+    host.wait(Duration::from_millis(20));
+    assert_eq!(host.said(), [Said::Dropped(1)], "nothing else has come");
+}
