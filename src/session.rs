@@ -225,9 +225,6 @@ impl<S: Stanza, C> Session<S, C> {
         }
         if !self.backlog.is_within(&self.config) && self.client.is_none() {
             self.on_backlog_full(now);
-        } else if has_replaced {
-            // What it has replaced may have been larger.
-            self.backlog.full_until = None;
         }
         Ok(())
     }
@@ -300,10 +297,16 @@ impl<S: Stanza, C> Session<S, C> {
     /// # Errors
     ///
     /// [`Foreign`], with the request, if the session does not wait for it.
-    pub fn refuse_enable(&mut self, request: EnableRequest, why: Condition) -> Result<(), Foreign<EnableRequest>> {
+    pub fn refuse_enable(
+        &mut self,
+        request: EnableRequest,
+        why: Condition,
+        now: Instant,
+    ) -> Result<(), Foreign<EnableRequest>> {
         let State::Live(stream) = &mut self.state else { return Err(Foreign(request)) };
         let failed = stream.refuse_enable(request, why)?;
         self.reply_to_enable(failed);
+        self.tell_hearing(now);
         Ok(())
     }
 

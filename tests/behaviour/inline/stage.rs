@@ -182,7 +182,7 @@ impl InlineHost for Stage {
             let Event::Enable(request) = event else { panic!("{event:?}") };
             assert!(session.next_write(self.now).is_none(), "nothing is written before <success/> is complete");
             if self.is_full {
-                session.refuse_enable(request, Condition::InternalServerError).unwrap();
+                session.refuse_enable(request, Condition::InternalServerError, self.now).unwrap();
                 continue;
             }
             let smid = request.is_resumable().then(|| SmId::new("some-long-sm-id").unwrap());

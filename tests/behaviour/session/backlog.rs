@@ -383,3 +383,19 @@ fn a_stanza_that_replaces_another_is_reported_too() {
     let queued = std::iter::from_fn(|| session.poll()).filter(|event| matches!(event, Event::Queued));
     assert_eq!(queued.count(), 2);
 }
+
+/// While the request was out, this side did not read. It does again.
+#[test]
+fn the_grace_begins_on_a_stream_whose_enable_was_refused() {
+    let mut host = Host::bound(small(1, 2));
+    let receipt = host.receive();
+    let enable = Nonza::Enable(Enable { resume: true, max: None });
+    let Ok(Arrival::Enable(request)) = host.handle(enable) else { panic!() };
+    host.settle(receipt);
+    host.pass(secs(7));
+    host.session.refuse_enable(request, xmpp_sm::Condition::ResourceConstraint, host.now).unwrap();
+    for stanza in ["<m1/>", "<m2/>", "<m3/>"] {
+        host.send(stanza);
+    }
+    assert_eq!(host.session.deadline(), Some(host.now + secs(5)));
+}

@@ -45,7 +45,7 @@ fn an_enable_request_of_another_session_or_of_the_past_comes_back() {
     let enable = || Nonza::Enable(Enable { resume: true, max: None });
     let Ok(Arrival::Enable(request)) = one.handle(enable()) else { panic!() };
     let foreign = other.session.accept_enable(request, None, other.now).unwrap_err();
-    let foreign = other.session.refuse_enable(foreign.0, Condition::Forbidden).unwrap_err();
+    let foreign = other.session.refuse_enable(foreign.0, Condition::Forbidden, other.now).unwrap_err();
     assert_eq!(other.written(), "");
     // While it is out, nothing else is read.
     assert!(!one.session.wants_read());

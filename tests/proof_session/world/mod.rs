@@ -212,7 +212,7 @@ impl<'a> World<'a> {
             Act::Accept => self.accept(at),
             Act::Refuse => {
                 let request = self.hosts[at].enable.take().ok_or("no request")?;
-                let _ = self.hosts[at].session.refuse_enable(request, xmpp_sm::Condition::ResourceConstraint);
+                let _ = self.hosts[at].session.refuse_enable(request, xmpp_sm::Condition::ResourceConstraint, self.now);
                 Ok(())
             }
             Act::DropEnable => {
