@@ -193,7 +193,7 @@ impl<S: Stanza, C> Session<S, C> {
     /// Returns what the session has done so far, and what it holds.
     pub fn stats(&self, now: Instant) -> Stats {
         let (traffic, is_counted) = match &self.state {
-            State::Live(stream) => (Some(stream.traffic()), stream.is_enabled()),
+            State::Live(stream) => (Some(stream.traffic()), stream.is_recording()),
             State::Detached(session, _) => (Some(&session.traffic), true),
             State::Closing(closing) => (Some(closing.traffic()), true),
             State::Offline | State::Over => (None, false),

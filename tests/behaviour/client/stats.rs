@@ -51,3 +51,14 @@ fn it_counts_on_from_one_session_to_the_next() {
     let stats = client.session.stats(client.now);
     assert_eq!((stats.resumed, stats.resumed_after.as_secs(), stats.sent), (1, 30, 3));
 }
+
+#[test]
+fn what_has_happened_is_not_taken_back_while_the_session_is_asked_for() {
+    let mut client = Client::lost(&["<a/>", "<b/>"]);
+    let before = client.session.stats(client.now);
+    assert_eq!((before.sent, before.unacked), (2, 2));
+    client.connect(OFFER);
+    assert_eq!(client.written(), RESUME);
+    let stats = client.session.stats(client.now);
+    assert_eq!((stats.sent, stats.unacked, stats.unacked_bytes), (2, 2, before.unacked_bytes));
+}

@@ -74,8 +74,13 @@ impl World<'_> {
         let over = host.is_over();
         let full = host.waiting.0.len();
         let was_full = h == 0 && host.waiting.is_full(&options);
+        let had_room = host.session.has_room();
+        // It is told of before the session may end for it.
+        let is_queued = is_offline && host.session.is_detached() && !self.has_taker(h);
+        let host = &mut self.hosts[h];
         match host.session.send(item, now) {
             Ok(()) => {
+                self.seen[h].queued += u64::from(is_queued);
                 // What waits while there is no connection is replaced by what makes it obsolete.
                 let replaces = waiting.is_presence && is_offline;
                 if let Some(replaced) = replaces.then(|| host.waiting.replace()).flatten() {
@@ -94,7 +99,7 @@ impl World<'_> {
                     match not.why {
                         NotSentWhy::Over => over,
                         NotSentWhy::TooLarge => is_large,
-                        _ => is_full,
+                        _ => is_full && !had_room,
                     },
                     "{id} is not sent: {}",
                     not.why

@@ -3,6 +3,7 @@
 use minidom::Element;
 use xmpp_sm::{Arrival, Early, Inline, Lookup, Nonza, Record, Refusal, Replay, SessionStore, SmId, Unbound};
 
+use super::counts::{Seen, check_early};
 use super::host::{Host, Mail, Open, Reply};
 use super::ledger::{Checked, Fate, Got, Violation, ensure};
 use super::link::{Elem, End, Request};
@@ -39,6 +40,7 @@ impl World<'_> {
             self.links[l].leave(1);
             return Ok(());
         };
+        check_early(&inbound)?;
         if let (true, Elem::Nonza(nonza @ Nonza::Resume(_))) = (self.setting.inline, &elem) {
             return self.ask_inline(l, nonza);
         }
@@ -118,7 +120,9 @@ impl World<'_> {
         let h = self.hosts.len();
         let mut session = stream.bind(l);
         session.return_acknowledged(self.setting.returns);
+        session.report_detached(true);
         self.hosts.push(Host::new(session, 1));
+        self.seen.push(Seen::default());
         self.links[l].end[1] = End::Host(h);
         if self.setting.stream == Stream::Binds {
             for other in 1..h {

@@ -186,7 +186,21 @@ impl World<'_> {
             Event::Refused(refused) => {
                 let l = refused.connection;
                 ensure!(side == 1 && self.links[l].is_held_by(1, h), "connection {l} comes back from elsewhere");
+                self.seen[h].refused += 1;
                 self.refused(refused)?;
+                Ok(())
+            }
+            Event::Detached { unacked, waiting } => {
+                let is_twice = std::mem::replace(&mut self.seen[h].is_told, true);
+                ensure!(!is_twice || side == 0, "it is told twice that a session is detached");
+                // It may have ended since.
+                let session = &self.hosts[h].session;
+                let is_right = (unacked, waiting) == (session.unacked(), session.waiting());
+                ensure!(is_right || !session.is_detached(), "{unacked} are unacknowledged, and {waiting} wait");
+                Ok(())
+            }
+            Event::Queued => {
+                self.seen[h].queued_told += 1;
                 Ok(())
             }
             Event::Resumed => self.on_resumed(h),

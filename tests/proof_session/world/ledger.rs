@@ -94,15 +94,17 @@ impl Half {
         self.gone <= self.acked
     }
 
-    /// A stanza was written for the first time.
-    pub fn record(&mut self, id: u32, options: &Options) {
+    /// A stanza was written for the first time. Returns how many it has evicted.
+    pub fn record(&mut self, id: u32, options: &Options) -> usize {
         self.out.push(id);
+        let before = self.first_kept();
         if !options.buffer {
             self.gone = self.out.len();
         } else if options.evicts() {
             let most = usize::try_from(options.buffer_max).expect("it is small");
             self.gone = self.gone.max(self.out.len().saturating_sub(most));
         }
+        if options.buffer { self.first_kept() - before } else { 0 }
     }
 
     /// The session says that so many are handled: the receipts that this leaves out must have been waited for.

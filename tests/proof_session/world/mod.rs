@@ -4,6 +4,7 @@ mod acts;
 mod arrive;
 mod can;
 mod check;
+mod counts;
 mod drain;
 mod ended;
 pub mod event;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use xmpp_sm::{Config, EndReason, MemoryStore, Nonza, Session};
 
+use counts::Seen;
 use event::{Act, Event};
 use host::{Host, Mail};
 use ledger::{Checked, Fates, Life, Waiting, ensure};
@@ -38,6 +40,8 @@ pub struct World<'a> {
     pub now: Instant,
     pub configs: [Arc<Config>; 2],
     pub hosts: Vec<Host>,
+    /// What each of them has seen of its session.
+    pub seen: Vec<Seen>,
     pub links: Vec<Link>,
     pub lives: Vec<Life>,
     pub store: MemoryStore<usize>,
@@ -64,12 +68,14 @@ impl<'a> World<'a> {
         let configs = setting.options.map(|options| options.config());
         let mut client = Session::client(configs[0].clone(), OWNER);
         client.return_acknowledged(setting.returns);
+        client.report_detached(true);
         let mut world = Self {
             setting,
             now: *BEGIN,
             store: MemoryStore::new(&configs[1]),
             configs,
             hosts: vec![Host::new(client, 0)],
+            seen: vec![Seen::default()],
             links: Vec::new(),
             lives: Vec::new(),
             fates: Fates::default(),
@@ -129,6 +135,7 @@ impl<'a> World<'a> {
             self.check_verdict(at)?;
         }
         self.check()?;
+        self.check_counts()?;
         Ok(true)
     }
 

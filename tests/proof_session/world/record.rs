@@ -30,6 +30,7 @@ impl World<'_> {
                 ensure!(half.out[next] == id, "{id} is resent in place of {}", half.out[next]);
                 ensure!(late.is_some(), "{id} is resent without its time");
                 self.hosts[h].resend = Some((next + 1, end));
+                self.seen[h].resent += 1;
                 return Ok(());
             }
             self.hosts[h].resend = None;
@@ -37,7 +38,11 @@ impl World<'_> {
         let first = self.hosts[h].waiting.0.pop_front().map(|waiting| waiting.id);
         ensure!(first == Some(id), "{id} is written in place of {first:?}");
         match self.counting(h) {
-            Some(life) => life.half[side].record(id, &options),
+            Some(life) => {
+                let evicted = life.half[side].record(id, &options);
+                self.seen[h].sent += 1;
+                self.seen[h].evicted += evicted as u64;
+            }
             None => self.fates.set(id, Fate::Passed)?,
         }
         Ok(())
@@ -103,6 +108,7 @@ impl World<'_> {
                 let may_ask = !self.hosts[h].is_inactive || self.may_ask(h);
                 ensure!(may_ask, "an inactive peer is asked");
                 self.links[l].asks[side] += 1;
+                self.seen[h].asked += 1;
             }
             _ => {}
         }
@@ -126,6 +132,8 @@ impl World<'_> {
         let Some(covered) = self.counting(h).and_then(|life| life.half[side].acknowledge(handled)) else {
             return Ok(false);
         };
+        self.seen[h].acked += covered.len() as u64;
+        self.seen[h].answered += 1;
         for (id, is_kept) in covered {
             self.fates.set(id, Fate::Acknowledged)?;
             if is_kept && wanted {
@@ -151,6 +159,8 @@ impl World<'_> {
         let half = &self.lives[life].half[side];
         let host = &mut self.hosts[h];
         host.resend = Some((half.first_kept(), half.out.len()));
+        self.seen[h].resumed += 1;
+        self.seen[h].is_told = false;
         (host.detached_since, host.prolonged, host.is_inactive) = (None, None, false);
         (host.noticed, host.may_settle) = (None, false);
         Ok(())
