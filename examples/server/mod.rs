@@ -3,13 +3,14 @@
 //! A connection begins as a task that negotiates ([`negotiate`], [`sasl`], [`tls`]) and logs in ([`login`]). A client
 //! that binds a resource gets a [`session`], which is a task of its own and stays one, with a connection or without. A
 //! client that comes back has its new connection sent to the session. Sessions reach each other through the [`router`]
-//! alone. Other domains are linked by [`links`], each by a session.
+//! alone. Between two runs of the server they are [`state`]. Other domains are linked by [`links`], each by a session.
 
 pub mod metrics;
 pub mod options;
 pub mod router;
 pub mod sasl;
 pub mod stanza;
+pub mod state;
 pub mod trace;
 pub mod xml;
 
@@ -32,6 +33,7 @@ use std::error::Error;
 use std::hash::RandomState;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -53,6 +55,8 @@ use trace::{Trace, Traced};
 
 /// How long everybody gets to leave when the server stops.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// The same, where sessions are written down.
+const KEEPING: Duration = Duration::from_secs(60);
 /// How long the store waits to be swept if it does not know better.
 const SWEEP: Duration = Duration::from_secs(60);
 
@@ -79,6 +83,8 @@ pub struct Server {
     metrics: Option<Arc<Metrics>>,
     ids: AtomicU64,
     stopping: Stopping,
+    /// Where sessions are kept when it stops, if they are.
+    state_dir: Option<PathBuf>,
     /// Closed when the last task has let go of the server.
     _alive: mpsc::Sender<()>,
 }
@@ -88,6 +94,10 @@ pub struct Server {
 struct Stopping(watch::Receiver<bool>);
 
 impl Stopping {
+    fn has_come(&self) -> bool {
+        *self.0.borrow()
+    }
+
     async fn wait(&mut self) {
         // An error: nobody is left who could stop it in good order.
         let _ = self.0.wait_for(|stopping| *stopping).await;
@@ -106,6 +116,7 @@ pub struct Running {
     /// Where the metrics are, if they were asked for.
     #[allow(dead_code, reason = "the example `resume` has a server and does not ask")]
     pub metrics: Option<SocketAddr>,
+    farewell: Duration,
     stop: watch::Sender<bool>,
     alive: mpsc::Receiver<()>,
 }
@@ -142,11 +153,17 @@ impl Server {
             metrics,
             ids: AtomicU64::new(0),
             stopping: Stopping(stopping),
+            state_dir: options.state_dir.clone(),
             _alive,
         });
         let metrics = watched.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?;
         if let Some((listener, metrics)) = watched {
             tokio::spawn(metrics::serve(listener, metrics, server.clone()));
+        }
+        if let Some(dir) = &options.state_dir {
+            // Before anybody can ask for them.
+            state::restore(&server, dir)?;
+            tokio::spawn(state::keep(server.clone(), dir.clone()));
         }
         tokio::spawn(server.clone().sweep());
         links::server::connect(&server, &options.links);
@@ -155,6 +172,7 @@ impl Server {
             servers: servers.as_ref().map(|(_, address)| *address),
             components: components.as_ref().map(|(_, address)| *address),
             metrics,
+            farewell: if options.state_dir.is_some() { KEEPING } else { FAREWELL },
             stop,
             alive,
         };
@@ -179,7 +197,7 @@ impl Server {
                     Ok((tcp, _)) => drop(tokio::spawn(serve(tcp, self.clone()))),
                     Err(_) => tokio::time::sleep(Duration::from_millis(100)).await, // out of descriptors
                 },
-                () = stopping.wait() => return self.router.stop(),
+                () = stopping.wait() => return self.router.stop(self.state_dir.is_none()),
             }
         }
     }
@@ -224,6 +242,6 @@ impl Running {
     /// Tells all clients, and returns when they are gone.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
-        let _ = timeout(FAREWELL, self.alive.recv()).await;
+        let _ = timeout(self.farewell, self.alive.recv()).await;
     }
 }

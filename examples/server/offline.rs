@@ -44,6 +44,20 @@ impl Offline {
         self.users.get(user).is_some_and(|kept| !kept.stanzas.is_empty())
     }
 
+    /// Keeps what was kept before the server was started. Its bound held then.
+    pub fn restore(&mut self, user: &BareJid, stanzas: impl Iterator<Item = Written>) {
+        let kept = self.users.entry(user.clone()).or_default();
+        for stanza in stanzas {
+            kept.bytes = kept.bytes.saturating_add(stanza.cost());
+            kept.stanzas.push_back(stanza);
+        }
+    }
+
+    /// Takes out all that is kept, by user.
+    pub fn take_all(&mut self) -> impl Iterator<Item = (BareJid, VecDeque<Written>)> {
+        std::mem::take(&mut self.users).into_iter().map(|(user, kept)| (user, kept.stanzas))
+    }
+
     /// The oldest of what is kept for a user.
     pub fn next(&mut self, user: &BareJid) -> Option<Written> {
         let kept = self.users.get_mut(user)?;

@@ -14,7 +14,7 @@ use super::sasl::{Account, MECHANISMS};
 /// Stanzas of a client that may be on their way at once; more are not read until some are settled.
 pub const MAX_OPEN: u32 = 1000;
 
-/// A small XMPP server whose streams can be resumed. Everything is kept in memory.
+/// A small XMPP server whose streams can be resumed. Everything is kept in memory, and with `--state-dir` from one run to the next.
 #[derive(Clone, Debug, Parser)]
 pub struct Options {
     /// Where to listen; port 0 takes any that is free. The address is printed as `listening on ADDRESS:PORT`
@@ -143,6 +143,11 @@ pub struct Options {
     /// Where to show metrics for Prometheus, over HTTP. The address is printed as `metrics on ADDRESS:PORT`
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub metrics: Option<String>,
+
+    /// Where sessions are kept while the server is not running: it writes them down when it stops, and has them again when
+    /// it starts. The directory is made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
 
     /// Print the elements of stream management to standard error: who, which way (`<-` from the client), what
     #[arg(long)]

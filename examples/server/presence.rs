@@ -117,7 +117,7 @@ fn send(handle: &Handle, presence: &Written) {
     let _ = handle.send(Mail::Deliver(Box::new(Delivery::own(presence.clone()))));
 }
 
-fn priority(presence: &Element) -> i8 {
+pub fn priority(presence: &Element) -> i8 {
     let priority = presence.get_child("priority", ns::JABBER_CLIENT);
     priority.and_then(|child| child.text().trim().parse().ok()).unwrap_or_default()
 }

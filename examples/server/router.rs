@@ -5,7 +5,7 @@
 //! presence could overtake a newer one. What takes time, and what can fail, is done before or after: stanzas are
 //! read and written without the lock.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -22,9 +22,10 @@ use super::links::Links;
 use super::metrics::Metrics;
 use super::offline::{Offline, Storage};
 use super::options::Options;
-use super::presence::unavailable;
+use super::presence::{priority, unavailable};
 use super::sasl::Accounts;
 use super::stanza::{self, Written, bounce};
+use super::state::Known;
 use super::stream::Connection;
 
 /// The way to a session, which has the other end for its whole life.
@@ -40,8 +41,21 @@ pub enum Mail {
     Settled(Receipt),
     /// Its client is back, on another connection.
     Take(Box<Taker<Box<Connection>>>),
+    /// The server stops, and the session is going to be written down: it leaves its client, and drops this when all that its
+    /// client sent is settled.
+    Halt(mpsc::UnboundedSender<()>),
+    /// It gives itself up, as bytes.
+    Park(Parking),
     /// It has to end: its resource is bound by another stream, the store has made room, or the server stops.
     End(EndReason),
+}
+
+/// Where a session gives itself up.
+#[derive(Clone)]
+pub struct Parking {
+    pub out: mpsc::UnboundedSender<Vec<u8>>,
+    /// All sessions by their numbers.
+    pub jids: Arc<HashMap<u64, FullJid>>,
 }
 
 /// A stanza on its way inside of the server.
@@ -185,7 +199,7 @@ impl Router {
             match mail {
                 Mail::Deliver(delivery) => leave(delivery.late(now)),
                 Mail::Take(taker) => takers.push(*taker),
-                Mail::Kept | Mail::Settled(_) | Mail::End(_) => {}
+                Mail::Kept | Mail::Settled(_) | Mail::End(_) | Mail::Halt(_) | Mail::Park(_) => {}
             }
         }
         table.offline.put_back(&to.to_bare(), later);
@@ -195,13 +209,61 @@ impl Router {
         takers
     }
 
-    /// All sessions end, and those that begin from now on.
-    pub fn stop(&self) {
+    /// All sessions end, unless they are to be written down, and those that begin from now on.
+    pub fn stop(&self, ends_sessions: bool) {
         self.links.stop();
+        self.table.lock().is_stopping = true;
+        if ends_sessions {
+            self.tell_all(|| Mail::End(EndReason::Stopped));
+        }
+    }
+
+    pub fn tell_all(&self, mail: impl Fn() -> Mail) {
+        for entry in self.table.lock().sessions.values().flatten() {
+            let _ = entry.handle.send(mail());
+        }
+    }
+
+    /// Takes out all that waits for users who are not there.
+    pub fn take_kept(&self) -> Vec<(BareJid, VecDeque<Written>)> {
+        self.table.lock().offline.take_all().collect()
+    }
+
+    /// Keeps what has waited for a user before the server was started.
+    pub fn keep(&self, user: &BareJid, stanzas: impl Iterator<Item = Written>) {
+        self.table.lock().offline.restore(user, stanzas);
+    }
+
+    /// The sessions by their numbers.
+    pub fn jids(&self) -> HashMap<u64, FullJid> {
+        self.table.lock().sessions.values().flatten().map(|entry| (entry.id, entry.jid.clone())).collect()
+    }
+
+    /// What is to be written down of a session that is given up.
+    pub fn known(&self, id: u64, jid: &FullJid, jids: &HashMap<u64, FullJid>) -> Known {
         let mut table = self.table.lock();
-        table.is_stopping = true;
-        for entry in table.sessions.values().flatten() {
-            let _ = entry.handle.send(Mail::End(EndReason::Stopped));
+        let entry = table.entry(jid).filter(|entry| entry.id == id);
+        let (presence, directed) =
+            entry.map(|entry| (entry.presence.clone(), entry.directed.clone())).unwrap_or_default();
+        let directed = directed.iter().filter_map(|id| jids.get(id).cloned()).collect();
+        Known { jid: jid.clone(), directed, presence }
+    }
+
+    /// A session that was written down is here again, without a stream. Nobody has to be told.
+    pub fn restore(&self, id: u64, Known { jid, presence, .. }: &Known, handle: &Handle) {
+        let priority =
+            presence.as_ref().and_then(Written::element).map(|presence| priority(&presence)).unwrap_or_default();
+        let (jid, handle, presence, directed) = (jid.clone(), handle.clone(), presence.clone(), HashSet::new());
+        let entry = Entry { id, handle, connected: false, presence, priority, directed, jid };
+        self.table.lock().sessions.entry(entry.jid.to_bare()).or_default().push(entry);
+    }
+
+    /// To whom they have sent presence by name, once all are here.
+    pub fn restore_directed(&self, Known { jid, directed, .. }: &Known) {
+        let mut table = self.table.lock();
+        let ids = directed.iter().filter_map(|other| Some(table.entry(other)?.id)).collect();
+        if let Some(entry) = table.entry(jid) {
+            entry.directed = ids;
         }
     }
 

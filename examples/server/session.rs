@@ -8,19 +8,22 @@ use std::time::{Duration, Instant, SystemTime};
 use jid::FullJid;
 use minidom::Element;
 use tokio::sync::mpsc::error::SendError;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::sleep;
 use xmpp_parsers::ns;
+use xmpp_sm::snapshot::Snapshot;
 use xmpp_sm::{
-    Arrival, EnableRequest, EndReason, Event, Inbound, Lookup, Parting, Record, Refusal, Refused, Registration,
-    SessionEnded, SessionStore, SmId, StreamCondition, StreamError, Taker, Unbound, Write, delay,
+    Arrival, DoesNotFit, EnableRequest, EndReason, Event, Inbound, Lookup, Parting, Record, Refusal, Refused,
+    Registration, SessionEnded, SessionParts, SessionStore, Side, SmId, StreamCondition, StreamError, Taker, Unbound,
+    Write, delay,
 };
 
 use super::csi::{self, Csi};
 use super::inline::write_success;
 use super::metrics::Added;
-use super::router::{Delivery, Handle, Mail};
+use super::router::{Delivery, Handle, Mail, Parking};
 use super::stanza::Written;
+use super::state::{Known, complain};
 use super::stream::{Connection, Input};
 use super::xml::set;
 use super::{Server, login};
@@ -43,6 +46,10 @@ struct Host {
     csi: Csi,
     /// Something has waited for the user.
     has_kept: bool,
+    /// The server stops, and the session with it, to be written down.
+    is_halted: bool,
+    /// Somebody waits until it is at rest.
+    resting: Option<UnboundedSender<()>>,
     /// What the metrics have of it.
     added: Added,
 }
@@ -65,16 +72,7 @@ pub async fn bind(
         former.closed().await;
     }
     connection.outbox.push(result);
-    let mut host = Host {
-        server,
-        jid,
-        id,
-        handle,
-        registration: None,
-        csi: Csi::default(),
-        has_kept: false,
-        added: Added::default(),
-    };
+    let mut host = Host::new(server, jid, id, handle);
     let mut session = Box::new(stream.bind(connection));
     if let Some(active) = is_active {
         host.set_active(active, &mut session);
@@ -89,6 +87,9 @@ pub fn hand_over(taker: Taker<Box<Connection>>, server: &Arc<Server>) {
 
 /// Sends a connection to the session that it asks for. `Some`: there is none.
 pub fn resume(taker: Taker<Box<Connection>>, server: &Server) -> Option<Refused<Box<Connection>>> {
+    if server.state_dir.is_some() && server.stopping.has_come() {
+        return None; // the session is being written down: its client tries again, and has nobody to ask until then
+    }
     let found = server.store.lookup(taker.previd(), taker.owner(), Instant::now());
     Some(match found.map_or(Err(Refusal::NotFound), Lookup::session) {
         Err(refusal) => taker.refuse(refusal),
@@ -103,7 +104,46 @@ pub fn resume(taker: Taker<Box<Connection>>, server: &Server) -> Option<Refused<
     })
 }
 
+/// Sessions that were written down begin to live again. Returns how many cannot: what they hold waits for their users.
+pub fn restore(server: &Arc<Server>, sessions: Vec<(SessionParts<Written>, Known)>, now: Instant) -> usize {
+    let mut errors = 0;
+    let mut restored = Vec::new();
+    for (parts, known) in sessions {
+        let session = match Session::from_parts(server.config.clone(), parts, now) {
+            Ok(session) => session,
+            Err(no) => {
+                complain(format_args!("{}: {no}: what it holds waits for its user", known.jid));
+                errors += 1;
+                let DoesNotFit { parts: SessionParts { side, waiting, .. } } = no;
+                let unacked = match side {
+                    Side::Server(parts) => parts.unacked,
+                    Side::Client { .. } => Vec::new(),
+                };
+                let stanzas = unacked.into_iter().chain(waiting).map(|(stanza, _)| stanza.returned());
+                server.router.keep(&known.jid.to_bare(), stanzas.filter(Written::can_be_kept));
+                continue;
+            }
+        };
+        let (handle, mailbox) = unbounded_channel();
+        let mut host = Host::new(server.clone(), known.jid.clone(), server.next_id(), handle);
+        if let Some(smid) = session.smid() {
+            let registered = server.store.register(smid, session.owner(), host.handle.clone(), now);
+            host.registration = registered.ok().map(|registered| registered.registration);
+        }
+        server.router.restore(host.id, &known, &host.handle);
+        tokio::spawn(host.serve(Box::new(session), mailbox));
+        restored.push(known);
+    }
+    restored.iter().for_each(|known| server.router.restore_directed(known));
+    errors
+}
+
 impl Host {
+    fn new(server: Arc<Server>, jid: FullJid, id: u64, handle: Handle) -> Self {
+        let (registration, csi, added) = (None, Csi::default(), Added::default());
+        Self { server, jid, id, handle, registration, csi, has_kept: false, is_halted: false, resting: None, added }
+    }
+
     /// The life of a session, from bind to its end.
     async fn serve(mut self, mut session: Box<Session>, mut mailbox: UnboundedReceiver<Mail>) {
         let mut alarm = pin!(sleep(LONG));
@@ -144,6 +184,9 @@ impl Host {
                 }
             }
             self.measure(&session);
+            if session.is_detached() && session.open_receipts() == 0 {
+                self.resting = None;
+            }
             let reads = session.wants_read();
             let stalls = session.connection().and_then(|connection| connection.outbox.deadline());
             let deadline = session.deadline().into_iter().chain(stalls).min().map(Into::into);
@@ -171,8 +214,11 @@ impl Host {
                     Mail::Deliver(delivery) => self.send(delivery.settle(), &mut session),
                     Mail::Kept => self.has_kept = true,
                     Mail::Settled(receipt) => drop(session.settle(receipt, Instant::now())),
+                    Mail::Take(_) if self.is_halted => {} // its client tries again
                     Mail::Take(taker) => session.take(*taker, Instant::now()),
                     Mail::End(reason) => session.close(reason, last_error(reason), Instant::now()),
+                    Mail::Halt(resting) => self.halt(resting, &mut session),
+                    Mail::Park(parking) => return self.park(*session, mailbox, &parking),
                 },
                 () = ready(()), if takes_kept => match self.server.router.next_kept(self.id, &self.jid) {
                     Some(stanza) => self.send(stanza, &mut session),
@@ -260,6 +306,54 @@ impl Host {
                 connection.part(parting).await;
                 drop(server);
             });
+        }
+    }
+
+    /// The server stops. A client that can resume is told by the end of its connection and by nothing else: after an error,
+    /// or the end of the stream, there are clients that do not.
+    fn halt(&mut self, resting: UnboundedSender<()>, session: &mut Session) {
+        (self.is_halted, self.resting) = (true, Some(resting));
+        match session.smid() {
+            Some(_) => session.lost(Instant::now()),
+            None => session.close(EndReason::Stopped, last_error(EndReason::Stopped), Instant::now()),
+        }
+    }
+
+    /// The session gives itself up, to be written down. If it cannot, it ends.
+    fn park(mut self, mut session: Session, mut mailbox: UnboundedReceiver<Mail>, parking: &Parking) {
+        let now = Instant::now();
+        mailbox.close();
+        loop {
+            // Also the connection of a client that has waited for it.
+            session.lost(now);
+            while let Some(event) = session.poll() {
+                match event {
+                    Event::Left { connection, parting, .. } => self.part(connection, parting),
+                    Event::Ended(ended) => return self.over(*ended, mailbox),
+                    _ => {}
+                }
+            }
+            if let Some(stanza) = self.csi.next() {
+                drop(session.send(stanza, now));
+            } else if let Ok(mail) = mailbox.try_recv() {
+                match mail {
+                    Mail::Deliver(delivery) => self.send(delivery.settle(), &mut session),
+                    Mail::Settled(receipt) => drop(session.settle(receipt, now)),
+                    _ => {}
+                }
+            } else if let Some(open) = session.oldest_open() {
+                // It has had its time.
+                let _ = session.settle_without_receipt(open.number, now);
+            } else {
+                break;
+            }
+        }
+        match session.into_parts() {
+            Ok(session) => {
+                let host = self.server.router.known(self.id, &self.jid, &parking.jids).to_bytes();
+                let _ = parking.out.send(Snapshot { session, host }.to_bytes(now, SystemTime::now()));
+            }
+            Err(not) => complain(format_args!("{}: {not}", self.jid)),
         }
     }
 

@@ -1,7 +1,8 @@
 //! Stanzas on their way, and small things done to them, whichever kind they are.
 
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use jid::{BareJid, Jid};
@@ -9,6 +10,7 @@ use minidom::Element;
 use xmpp_parsers::ns;
 use xmpp_parsers::stanza_error::{DefinedCondition, ErrorType, StanzaError};
 use xmpp_sm::disposition::{Facts, Step, steps};
+use xmpp_sm::snapshot::Portable;
 use xmpp_sm::{EndReason, Stanza, delay};
 
 use super::xml::{from_bytes, set, to_boxed};
@@ -55,6 +57,11 @@ impl Written {
         let takes_stamp = takes_stamp && !stanza.has_child("delay", delay::NS);
         let shared = Shared { bytes: to_boxed(stanza), facts: Facts::of(stanza), news, takes_stamp };
         Self { shared: Arc::new(shared), since: None, returns: 0 }
+    }
+
+    /// The stanza that was written so.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        from_bytes(bytes).ok().map(|stanza| Self::new(&stanza))
     }
 
     pub fn bytes(&self) -> &[u8] {
@@ -134,6 +141,23 @@ impl Stanza for Written {
 
     fn replaces(&self, older: &Self) -> bool {
         self.is_news_after(older)
+    }
+}
+
+/// Since when it has waited, in milliseconds since 1970, or zero; how often it came back; and then itself.
+impl Portable for Written {
+    fn to_bytes(&self) -> Cow<'_, [u8]> {
+        let since = self.since.and_then(|since| since.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        let since = u64::try_from(since.as_millis()).unwrap_or(u64::MAX).to_be_bytes();
+        [&since, &[self.returns][..], self.bytes()].concat().into()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (since, rest) = bytes.split_first_chunk()?;
+        let (returns, stanza) = rest.split_first()?;
+        let since = Duration::from_millis(u64::from_be_bytes(*since));
+        let since = if since.is_zero() { None } else { UNIX_EPOCH.checked_add(since) };
+        Some(Self { since, returns: *returns, ..Self::read(stanza)? })
     }
 }
 

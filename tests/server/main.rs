@@ -26,6 +26,7 @@ mod presence;
 #[path = "../../examples/resume/proxy.rs"]
 mod proxy;
 mod reader;
+mod restart;
 mod resuming;
 #[path = "../../examples/server/mod.rs"]
 mod server;
