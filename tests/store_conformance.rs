@@ -573,3 +573,14 @@ fn it_is_counted_what_was_done() {
 fn store_that_refuses() -> MemoryStore<u64> {
     store().per_owner(count(1)).at_cap(AtCap::Refuse)
 }
+
+#[test]
+fn a_bound_on_all_sessions_counts_those_that_are_there() {
+    let store = store();
+    let first = register(&store, 1, JULIET);
+    let store = store.in_all(count(2)).at_cap(AtCap::Refuse);
+    register(&store, 2, ROMEO);
+    assert_eq!(store.register(&id(3), &MERCUTIO.into(), 3, Instant::now()), Err(StoreError::Full));
+    store.remove(&first).unwrap();
+    register(&store, 3, MERCUTIO);
+}

@@ -1,9 +1,12 @@
 //! Receipts that are settled late, twice, or with another session. That one cannot be given away twice is a
 //! matter of types.
 
+use std::sync::Arc;
+
 use xmpp_sm::{Action, Detached, Disconnected, EndReason, Nonza, NotOpen, Receipt, ReceiptError};
 
 use crate::support::at_work::{NOW, Stream, action, config, enabled_client, enabled_server};
+use crate::support::raw::enabled;
 use crate::support::state_of;
 
 fn deliver(stream: &mut Stream) -> Receipt {
@@ -161,4 +164,12 @@ fn of_a_stanza_that_was_not_counted_it_settles_nothing() {
     let before = state_of(&stream);
     assert_eq!(stream.record_handled(receipt), Ok(None));
     assert_eq!(state_of(&stream), before);
+}
+
+#[test]
+fn a_copy_of_the_options_gives_its_sessions_other_receipts() {
+    let options = xmpp_sm::Config::default();
+    let [mut one, mut other] = [options.clone(), options].map(|options| enabled(&Arc::new(options), *NOW));
+    let (receipt, _open) = (deliver(&mut one), deliver(&mut other));
+    assert!(matches!(other.record_handled(receipt), Err(ReceiptError::Foreign(_))));
 }

@@ -174,3 +174,17 @@ fn an_inactive_client_gets_its_acknowledgements() {
     assert!(host.session.handle(Inbound::Nonza(Nonza::AckRequest), host.now).is_ok());
     assert_eq!(host.written(), "<a h='1'/>");
 }
+
+/// The peer is busy, its buffer half full, and the next request due in a moment: it goes out all the same.
+#[test]
+fn a_request_for_room_that_was_due_is_made() {
+    let mut host = Host::new(Config::default().buffer_max(n(4)));
+    host.send("<a/>");
+    host.send("<b/>");
+    assert_eq!(host.written(), "<a/> <r/> <b/> <r/>");
+    host.ack(0);
+    host.ack(0);
+    host.active(false);
+    host.wait(secs(1));
+    assert_eq!(host.written(), "<r/>");
+}

@@ -217,3 +217,19 @@ fn what_is_read_in_the_moment_gives_another_moment_and_no_more() {
     host.wait(Duration::from_millis(20));
     assert_eq!(host.said(), [Said::Dropped(1)], "nothing else has come");
 }
+
+#[test]
+fn each_request_about_the_same_stanza_is_to_be_answered() {
+    let mut host = Host::new(Config::default());
+    host.send("<m1/>");
+    host.send("<m2/>");
+    host.written();
+    host.session.request_ack(host.now);
+    assert_eq!(host.written(), "<r/>");
+    // Two of the three are answered, and m2 is not handled.
+    host.ack(1);
+    host.ack(1);
+    assert_eq!(host.session.deadline(), Some(host.now + secs(60)));
+    host.ack(1);
+    assert_eq!(host.session.deadline(), Some(host.now + secs(30)), "all are");
+}

@@ -102,3 +102,14 @@ fn no_error_says_what_the_peer_wrote() {
     let taken = action(&mut stream, &format!("<resume previd='{secret}' h='0'/>"));
     assert!(!format!("{taken:?}").contains(secret));
 }
+
+#[test]
+fn each_character_that_an_attribute_cannot_hold_is_escaped_by_itself() {
+    for c in ['&', '<', '>', '\'', '"', '\t', '\n', '\r'] {
+        let previd = SmId::new(&format!("a{c}b")).unwrap();
+        let resume = Nonza::Resume(xmpp_sm::Resume { previd, h: 0.into() });
+        let text = resume.to_string();
+        assert!(!text.contains(&format!("a{c}b")), "{text}");
+        assert_eq!(Nonza::from_element(&text.parse().unwrap()), Some(Ok(resume)), "{text}");
+    }
+}
