@@ -2,9 +2,9 @@
 //!
 //! A server [should treat](https://xmpp.org/extensions/xep-0198.html#acking) an unacknowledged stanza "in the same way
 //! that it would treat a stanza sent to an unavailable resource, by either returning an error to the sender, delivery to an
-//! alternate resource, or committing the stanza to offline storage". [`steps`] says which of them suits a stanza, in
-//! the order in which a host tries them: the first one that it can take is the last one that it takes. The host
-//! decides; nothing here is done by the crate.
+//! alternate resource, or committing the stanza to offline storage". [`steps`] says which of them suit a stanza. The
+//! host tries them in that order and stops at the first one that is possible. The host decides; nothing here is done by
+//! the crate.
 //!
 //! ```
 //! use xmpp_sm::disposition::{Facts, IqKind, Kind, Step, steps};
@@ -92,16 +92,16 @@ const STANZA_IDS: &str = "urn:xmpp:sid:0";
 #[non_exhaustive]
 pub enum Step {
     /// Give it to the session that has bound the same resource: it has the address that the stanza was sent to. Not
-    /// possible: it has not sent its initial presence, and what is written now would be kept nowhere.
+    /// possible before that session has sent its initial presence, for what is written until then is kept nowhere.
     Successor,
     /// Give it to another available resource of the same user, to the one that a message to the bare JID would reach.
-    /// Not possible: there is none of a priority that is not negative. If such a resource got this very stanza when it
-    /// was sent (a message to the bare JID that went to all), this is done already; that it got a carbon copy is not
-    /// enough.
+    /// Not possible if every other resource has a negative priority, or there is none. If such a resource got this very
+    /// stanza when it was sent (a message to the bare JID that went to all), this is done already. A carbon copy of it is
+    /// not enough.
     Elsewhere,
     /// Keep it until the user is back, [stamped](crate::delay) with the time at which it was
-    /// [queued](crate::Leftover::queued). Not possible: the user's storage is full, or there is none; or the step
-    /// [`Elsewhere`](Self::Elsewhere) is not advised, and another resource would get at once what is stored.
+    /// [queued](crate::Leftover::queued). Not possible if the user's storage is full, or there is none. Nor is it where
+    /// [`Elsewhere`](Self::Elsewhere) is not advised and another resource would get at once what is stored.
     Store,
     /// Return an error with this condition to its sender. Not possible for what the server has sent of its own accord:
     /// that is dropped.

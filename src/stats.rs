@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::counter::Counter;
 
-/// What a session has done and what it holds, as plain data. It is counted always; [`Session::stats`](crate::Session::stats) returns
-/// it, after the end, too.
+/// What a session has done and what it holds, as plain data. It is counted always.
+/// [`Session::stats`](crate::Session::stats) returns it, also after the end.
 ///
 /// | question | where to look |
 /// | --- | --- |
@@ -50,7 +50,7 @@ pub struct Stats {
     /// That of all answers together. Divided by [`ack_answers`](Self::ack_answers) it is the mean.
     pub ack_time_sum: Duration,
 
-    /// How many stanzas of the peer were handled.
+    /// How many stanzas of the peer were handled; after the end it is that of [`SessionEnded`](crate::SessionEnded::h).
     pub h: Counter,
     /// Delivered stanzas that the host has not settled.
     pub open_receipts: usize,

@@ -176,9 +176,9 @@ pub struct Registered<Handle> {
     pub registration: Registration,
     /// The session of the same owner that had to make room for it. It cannot be found any more.
     ///
-    /// The host ends it, with [`EndReason::Replaced`](crate::EndReason::Replaced) and if it has not been registered again,
-    /// and then [retires](SessionStore::retire) it as any other session: until then its client is told `NotFound`,
-    /// afterwards its last `h`.
+    /// The host ends it with [`EndReason::Replaced`](crate::EndReason::Replaced), unless it has been registered again since,
+    /// and [retires](SessionStore::retire) it as it does any other session. Until it is retired its client is told
+    /// `NotFound`, afterwards its last `h`.
     pub displaced: Option<Record<Handle>>,
 }
 

@@ -129,10 +129,10 @@ pub trait Connection: Send + Sized + 'static {
 pub trait Host: Clone + Send + 'static {
     type Connection: Connection;
     /// Sends a stanza on its way. When somebody has taken responsibility for it (the recipient's session, another
-    /// server's queue, the disk), the receipt comes back as [`Mail::Settled`].
+    /// server's queue, the disk), the receipt comes back as [`Mail::Settled`] to the session that it is from.
     fn route(&self, stanza: Element, receipt: Receipt);
-    /// Makes a session of this owner known under a new SM-ID, with the way to its mailbox. Each session has a `Host` of
-    /// its own, which knows its mailbox.
+    /// Makes a session of this owner known under a new SM-ID, with the way to its mailbox, and keeps the [`Registration`]
+    /// for `over`. Each session has a `Host` of its own, which knows its mailbox; that of a login knows none.
     fn register(&self, owner: &Arc<str>) -> Option<SmId>;
     /// The session of that SM-ID and owner, with the way to its mailbox.
     fn look_up(&self, smid: &SmId, owner: &str) -> Result<Record<UnboundedSender<Mail<Self::Connection>>>, Refusal>;

@@ -96,12 +96,16 @@ impl InlineReply {
 }
 
 impl<S: Stanza, C> Session<S, C> {
-    /// A client is about to authenticate by SASL2 on a new connection: returns what to put into `<authenticate/>`, by what
-    /// the server `offer`s. Nothing of it: the server is asked after authentication, as without SASL2, by
-    /// [`connect_inline`](Self::connect_inline), too.
+    /// A client is about to authenticate by SASL2 on a new connection, whose server makes this `offer`. Returns what to put
+    /// into `<authenticate/>`. What the server does not offer is left out; [`connect_inline`](Self::connect_inline) asks for
+    /// it after authentication.
+    ///
+    /// Where the server has no SASL2, do not call this: authenticate, and call [`connect`](Self::connect).
     ///
     /// An earlier connection [leaves](crate::Event::Left). Each call is a try: after ten in a row that came to nothing, the
     /// session [is given up](Self::client). So call it when the connection is there, not before.
+    ///
+    /// See the [example](crate::inline#a-client) of the module.
     pub fn inline(&mut self, offer: InlineOffer, now: Instant) -> InlineRequest {
         self.leave_for_another(now);
         let may_resume = self.count_connection(|client, config| client.may_try(config));
@@ -129,15 +133,17 @@ impl<S: Stanza, C> Session<S, C> {
         engine.enable().ok()
     }
 
-    /// A new connection on which the client has authenticated as `owner` by SASL2, and what came of its `request`. The
-    /// session goes on, or a new one begins, or what is left to ask for is asked for, as after [`connect`](Self::connect).
+    /// A new connection on which the client has authenticated as `owner` by SASL2, and the `reply` to its `request`. The
+    /// session goes on over it, or a new session begins. What `<success/>` does not answer is asked for now, as after
+    /// [`connect`](Self::connect).
     ///
-    /// `offer`: by the stream features that follow `<success/>`; anything where [none do](InlineReply::is_resumed).
+    /// `offer` says what the stream features after `<success/>` offer. Where the session is
+    /// [resumed](InlineReply::is_resumed), no features follow, and any `offer` will do.
     ///
     /// # Errors
     ///
-    /// [`WrongAccount`], with the connection: a session is not offered to another account; or another connection was made
-    /// since [`inline`](Self::inline). Nothing has changed.
+    /// [`WrongAccount`], with the connection: a session is not offered to another account; or the session is over; or
+    /// another connection was made since [`inline`](Self::inline). Nothing has changed.
     pub fn connect_inline(
         &mut self,
         owner: &str,

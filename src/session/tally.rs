@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Event, Refused, Session, State};
-use crate::counter::count;
+use crate::counter::{Counter, count};
 use crate::detached::Ended;
 use crate::nonza::Nonza;
 use crate::receipts::Tag;
@@ -24,6 +24,8 @@ pub(super) struct Tally {
     /// Of sessions that a client had before this one.
     sent_before: u64,
     acked_before: u64,
+    /// Of the last session that is over.
+    h_before: Counter,
     unacked_max: u32,
     resent: u32,
     evicted: u32,
@@ -89,6 +91,7 @@ impl Tally {
     fn on_ended<S>(&mut self, ended: &Ended<S>) {
         self.sent_before = self.sent_before.saturating_add(u64::from(ended.sent.get()));
         self.acked_before = self.acked_before.saturating_add(u64::from(ended.acked.get()));
+        self.h_before = ended.h;
         self.unacked_max = self.unacked_max.max(ended.sent.since(ended.acked));
     }
 }
@@ -225,7 +228,7 @@ impl<S: Stanza, C> Session<S, C> {
             ack_time_last: Duration::from_nanos(tally.ack_time.last),
             ack_time_max: Duration::from_nanos(tally.ack_time.max),
             ack_time_sum: Duration::from_nanos(tally.ack_time.sum),
-            h: traffic.map(|traffic| traffic.receipts.h()).unwrap_or_default(),
+            h: traffic.map_or(tally.h_before, |traffic| traffic.receipts.h()),
             open_receipts: self.open_receipts(),
             oldest_open: self.oldest_open().map(|open| now.saturating_duration_since(open.since)),
             receipts_given_up: tally.receipts_given_up.into(),

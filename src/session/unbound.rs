@@ -21,25 +21,54 @@ use crate::stream::{Action, Foreign, Inbound, Refusal, ResumeRequest, StreamMgmt
 /// A server's stream that is authenticated and has no session: the peer may bind a resource, or ask for its former
 /// session. Binding and resuming consume it.
 ///
+/// A login, from the stream features to the session:
+///
 /// ```
+/// use std::collections::VecDeque;
 /// use std::sync::Arc;
 /// use std::time::Instant;
-/// use xmpp_sm::{Config, Early, Refusal, Unbound};
+/// use minidom::Element;
+/// use xmpp_sm::{Config, Early, Refusal, Session, Unbound};
 ///
-/// let now = Instant::now();
-/// let mut stream = Unbound::new(Arc::new(Config::default()), "juliet@example.com");
+/// struct Connection {
+///     input: VecDeque<Element>,
+///     output: Vec<String>,
+/// }
+///
+/// /// `None`: the connection is lost or closed, or it has moved to the session that the client asked for.
+/// fn log_in(mut stream: Unbound, mut connection: Connection, now: Instant) -> Option<Session<String, Connection>> {
+///     while let Some(element) = connection.input.pop_front() {
+///         match stream.handle(stream.inbound(&element), now).ok()? {
+///             Early::Stanza => return Some(stream.bind(connection)), // a request to bind, which the host reads and answers
+///             Early::Resume(request) => {
+///                 let taker = stream.take(request, connection).ok()?;
+///                 // Here it goes to the session that the store knows. This store knows none of that SM-ID and owner:
+///                 let refused = taker.refuse(Refusal::NotFound);
+///                 (stream, connection) = (refused.stream, refused.connection);
+///                 connection.output.extend(refused.failed.map(|failed| failed.to_string()));
+///             }
+///             Early::Write(nonza) => connection.output.push(nonza.to_string()),
+///             Early::Close(_) => return None, // write it, and `</stream:stream>`
+///             _ => {} // for the host, or for nobody
+///         }
+///     }
+///     None
+/// }
+///
+/// let stream = Unbound::new(Arc::new(Config::default()), "juliet@example.com");
 /// assert!(stream.has_feature(), "and <sm/> goes into the stream features");
-/// let element: minidom::Element = "<resume xmlns='urn:xmpp:sm:3' previd='x' h='0'/>".parse()?;
-/// let Early::Resume(request) = stream.handle(stream.inbound(&element), now)? else {
-///     unreachable!()
-/// };
-/// // ... the store knows no session of that SM-ID and owner ...
-/// let failed = stream.refuse(request, Refusal::NotFound)?;
-/// assert!(failed.is_some_and(|failed| failed.to_string().contains("<item-not-found ")));
-/// let session = stream.bind::<String, ()>(());
-/// # let _ = session;
+/// let input = VecDeque::from([
+///     "<resume xmlns='urn:xmpp:sm:3' previd='x' h='0'/>".parse()?,
+///     "<iq xmlns='jabber:client' type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>".parse()?,
+/// ]);
+/// let session = log_in(stream, Connection { input, output: Vec::new() }, Instant::now()).ok_or("no session")?;
+/// let written = session.connection().map(|connection| connection.output.concat()).unwrap_or_default();
+/// assert!(written.starts_with("<failed ") && written.contains("<item-not-found "));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// A login that answers each [`Early::Resume`] at once, as this one does, needs no timer: [`deadline`](Self::deadline) is
+/// about requests that it has dropped, and [`NotNow`] about those that it has not answered yet.
 #[must_use = "the peer waits to be bound, or for its session"]
 pub struct Unbound {
     /// In a box: an [`Event`](super::Event) holds one, and is seldom about one.

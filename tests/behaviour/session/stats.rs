@@ -122,6 +122,8 @@ fn what_the_host_owes_and_what_it_has_dropped() {
     let stats = host.stats();
     assert_eq!((stats.receipts_given_up, stats.open_receipts, stats.h), (1, 0, 2.into()));
     assert_eq!((stats.oldest_open, stats.resumed_after), (None, secs(5)));
+    host.session.peer_closed(host.now);
+    assert_eq!((host.ended().h, host.stats().h), (2.into(), 2.into()), "after the end, too");
 
     let mut host = Host::bound(Config::default().request_timeout(secs(5)));
     let Ok(Arrival::Enable(_dropped)) = host.handle(Nonza::Enable(Enable { resume: true, max: None })) else {
