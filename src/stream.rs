@@ -57,6 +57,20 @@ use requests::Requests;
 ///
 /// Every `now` is the host's: a monotonic clock that does not go backwards between calls.
 ///
+/// # Without `Session`
+///
+/// A host that drives the engine has to do itself what [`Session`](crate::Session) does:
+///
+/// - keep the unacknowledged stanzas across connections: [`disconnect`](Self::disconnect) returns a
+///   [`Detached`](crate::Detached), and [`accept_resume`](Self::accept_resume) takes it;
+/// - write [`unacked`](Self::unacked) after a resumption, past [`record_sent`](Self::record_sent);
+/// - hold back a backlog while [`has_room`](Self::has_room) is false;
+/// - keep what was [`evicted`](crate::Sent::evicted), and not pass it on while the session lives;
+/// - settle open receipts before a session is resumed, closed or ended;
+/// - say whether it [reads](Self::hearing), and read what has arrived before
+///   [`handle_timeout`](Self::handle_timeout);
+/// - close well: [`finish`](Self::finish), then [`Closing`](crate::Closing).
+///
 /// # Example
 ///
 /// One stanza in each direction, as a server sees it:

@@ -153,6 +153,17 @@ impl Unbound {
 
     /// A stream on which no resource is bound: another server's, whose `owner` is its domain, or a component's.
     /// The peer may ask for its former session; with anything else a session [begins](Early::Begin).
+    ///
+    /// - A session has two directions, and so has its stream: between servers that is
+    ///   [XEP-0288](https://xmpp.org/extensions/xep-0288.html). Without it each server has a session of its own to the other.
+    /// - The session of the side that is connected to expires by itself and hands back what it holds. The other side's
+    ///   lives [until it is closed](crate::Session::client): a host closes it when its stanzas have waited long enough, and
+    ///   returns them.
+    /// - What is handed back goes [to its senders](crate::disposition), or to the session that takes the place of this
+    ///   one: which user of the other domain could get it instead is known there alone.
+    /// - [`Early::Begin`] comes with the peer's first element. A peer that does not know of stream management may have
+    ///   nothing to say before it is spoken to: after some seconds of silence [`bind`](Self::bind) begins without it. To
+    ///   components it is not even advertised, for [XEP-0114](https://xmpp.org/extensions/xep-0114.html) has no features.
     pub fn without_bind(config: Arc<Config>, owner: impl Into<Arc<str>>) -> Self {
         Self::of_kind(config, owner.into(), Kind::WithoutBind)
     }
