@@ -236,10 +236,10 @@ impl<S: Stanza> Queue<S> {
         Some(Queued { stanza: &entry.stanza, queued: entry.queued, number })
     }
 
-    /// The stanza that was pushed last.
+    /// The stanza that was pushed last, and since when it has waited.
     #[inline]
-    pub(crate) fn newest(&self) -> Option<&S> {
-        self.ring.back().map(|entry| &entry.stanza)
+    pub(crate) fn newest(&self) -> Option<(&S, Instant)> {
+        self.ring.back().map(|entry| (&entry.stanza, entry.queued))
     }
 
     fn place(&self, number: Counter) -> Option<usize> {

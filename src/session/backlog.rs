@@ -81,18 +81,17 @@ impl<S: Stanza> Backlog<S> {
         Some(waiting)
     }
 
-    /// Leaves the stanza that is next where it is while it is written, and returns since when it has waited.
-    pub(super) fn lend(&mut self, config: &Config) -> Option<Instant> {
-        let first = self.ring.front()?;
-        let (queued, bytes) = (first.queued, first.stanza.bytes());
+    /// Leaves the stanza that is next where it is while it is written. Returns whether there is one.
+    pub(super) fn lend(&mut self, config: &Config) -> bool {
+        let Some(bytes) = self.ring.front().map(|first| first.stanza.bytes()) else { return false };
         self.is_lent = true;
         self.removed(bytes, config);
-        Some(queued)
+        true
     }
 
-    /// The stanza that is being written.
-    pub(super) fn lent(&self) -> Option<&S> {
-        self.ring.front().filter(|_| self.is_lent).map(|lent| &lent.stanza)
+    /// The stanza that is being written, and when it was given to the session.
+    pub(super) fn lent(&self) -> Option<(&S, Instant)> {
+        self.ring.front().filter(|_| self.is_lent).map(|lent| (&lent.stanza, lent.queued))
     }
 
     /// Takes out what was lent: it is written.

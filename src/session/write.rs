@@ -123,6 +123,18 @@ impl Unwritten {
     }
 }
 
+impl<'a, S> Write<'a, S> {
+    /// A stanza that is written for the first time, and was given to the session at `queued`.
+    #[inline(always)]
+    fn stanza((stanza, queued): (&'a S, Instant), now: Instant) -> Self {
+        let is_late = queued != now && now.saturating_duration_since(queued) >= LATE;
+        Self::Stanza { stanza, late: is_late.then_some(queued) }
+    }
+}
+
+/// What has waited for so long goes out with its time.
+const LATE: Duration = Duration::from_secs(1);
+
 impl<S> From<Front> for Write<'_, S> {
     fn from(front: Front) -> Self {
         match front {
@@ -135,9 +147,6 @@ impl<S> From<Front> for Write<'_, S> {
     }
 }
 
-/// What has waited for so long goes out with its time.
-const LATE: Duration = Duration::from_secs(1);
-
 /// What is written next.
 enum Next {
     Front(Front),
@@ -145,13 +154,9 @@ enum Next {
     AckRequest,
     Resent,
     /// What was recorded last.
-    New {
-        late: Option<Instant>,
-    },
+    New,
     /// One that is not kept once it is written.
-    Lent {
-        late: Option<Instant>,
-    },
+    Lent,
 }
 
 impl<S: Stanza, C> Session<S, C> {
@@ -164,11 +169,34 @@ impl<S: Stanza, C> Session<S, C> {
         if self.connection.is_none() || self.backlog.is_empty() && self.unwritten.is_empty() {
             return None;
         }
-        let next = match self.send_at_once(now) {
-            Some(new) => new,
-            None => self.choose(now)?,
+        self.write(now)
+    }
+
+    #[inline(never)]
+    fn write(&mut self, now: Instant) -> Option<(&mut C, Write<'_, S>)> {
+        if self.send_at_once(now) {
+            let State::Live(stream) = &self.state else { return None };
+            return Some((self.connection.as_mut()?, Write::stanza(stream.newest()?, now)));
+        }
+        self.write_otherwise(now)
+    }
+
+    /// The fast path: a new stanza, and nothing else is to be written.
+    #[inline(always)]
+    fn send_at_once(&mut self, now: Instant) -> bool {
+        let is_new = self.unwritten.is_empty() && self.ending.is_none() && self.is_open();
+        let State::Live(stream) = &mut self.state else { return false };
+        let Some(bytes) = self.backlog.next_bytes().filter(|bytes| is_new && stream.is_calm(*bytes)) else {
+            return false;
         };
-        let write = match next {
+        let Some(Waiting { stanza, queued }) = self.backlog.pop(&self.config) else { return false };
+        self.unwritten.request = stream.record_calm(stanza, bytes, queued, now).is_some();
+        true
+    }
+
+    #[inline(never)]
+    fn write_otherwise(&mut self, now: Instant) -> Option<(&mut C, Write<'_, S>)> {
+        let write = match self.choose(now)? {
             Next::Front(front) => front.into(),
             Next::Ack(ack) => Write::Nonza(ack),
             Next::AckRequest => {
@@ -184,24 +212,13 @@ impl<S: Stanza, C> Session<S, C> {
                 unwritten.request |= unwritten.resend.is_none() && mem::take(&mut unwritten.request_resent);
                 Write::Stanza { stanza: queued.stanza, late: Some(queued.queued) }
             }
-            Next::New { late } => {
+            Next::New => {
                 let State::Live(stream) = &self.state else { return None };
-                Write::Stanza { stanza: stream.newest()?, late }
+                Write::stanza(stream.newest()?, now)
             }
-            Next::Lent { late } => Write::Stanza { stanza: self.backlog.lent()?, late },
+            Next::Lent => Write::stanza(self.backlog.lent()?, now),
         };
         Some((self.connection.as_mut()?, write))
-    }
-
-    /// The fast path: a new stanza, and nothing else is to be written.
-    #[inline(always)]
-    fn send_at_once(&mut self, now: Instant) -> Option<Next> {
-        let is_new = self.unwritten.is_empty() && self.ending.is_none() && self.is_open();
-        let State::Live(stream) = &mut self.state else { return None };
-        let bytes = self.backlog.next_bytes().filter(|bytes| is_new && stream.is_calm(*bytes))?;
-        let Waiting { stanza, queued } = self.backlog.pop(&self.config)?;
-        self.unwritten.request = stream.record_calm(stanza, bytes, queued, now).is_some();
-        Some(Next::New { late: late(queued, now) })
     }
 
     #[inline(never)]
@@ -256,22 +273,22 @@ impl<S: Stanza, C> Session<S, C> {
         }
         let State::Live(stream) = &mut self.state else { return None };
         if !stream.is_recording() {
-            return Some(Next::Lent { late: late(self.backlog.lend(&self.config)?, now) });
+            return self.backlog.lend(&self.config).then_some(Next::Lent);
         }
         if !stream.takes(bytes) {
             return stream.request_room(now).map(|_| Next::AckRequest);
         }
         if !stream.keeps() {
             self.unwritten.request = stream.record_unkept(now).write.is_some();
-            return Some(Next::Lent { late: late(self.backlog.lend(&self.config)?, now) });
+            return self.backlog.lend(&self.config).then_some(Next::Lent);
         }
         let Waiting { stanza, queued } = self.backlog.pop(&self.config)?;
         match stream.record_queued(stanza, queued, now) {
             Ok(sent) => {
                 self.unwritten.request = sent.write.is_some();
                 match sent.evicted {
-                    Some(evicted) => Some(self.on_evicted(*evicted, sent.number, late(queued, now))),
-                    None => Some(Next::New { late: late(queued, now) }),
+                    Some(evicted) => Some(self.on_evicted(*evicted, sent.number)),
+                    None => Some(Next::New),
                 }
             }
             // It is larger than the whole buffer.
@@ -301,16 +318,16 @@ impl<S: Stanza, C> Session<S, C> {
 
     /// Stanzas have left the buffer; the one that is written next, too, if it is larger than the whole buffer.
     #[cold]
-    fn on_evicted(&mut self, mut evicted: Undelivered<S>, number: Option<Counter>, late: Option<Instant>) -> Next {
+    fn on_evicted(&mut self, mut evicted: Undelivered<S>, number: Option<Counter>) -> Next {
         self.count_evicted(evicted.len());
         let kept = self.evicted.get_or_insert_with(|| Box::new(Evicted::new()));
         let newest = evicted.take_newest(number);
         kept.keep(evicted, self.config.evicted_max_bytes);
-        let Some(Returned { stanza, queued, number }) = newest else { return Next::New { late } };
+        let Some(Returned { stanza, queued, number }) = newest else { return Next::New };
         kept.lend(number, queued);
         self.backlog.push_back_first(stanza, queued);
         self.backlog.lend(&self.config);
-        Next::Lent { late }
+        Next::Lent
     }
 
     /// The backlog is over its bounds.
@@ -334,10 +351,4 @@ impl<S: Stanza, C> Session<S, C> {
         // The first stanza over the bounds starts the time, and no other.
         self.backlog.full_until = self.backlog.full_until.or_else(|| clock.checked_add(grace));
     }
-}
-
-/// The time that belongs into a stamp, of what has waited for long.
-#[inline(always)]
-fn late(queued: Instant, now: Instant) -> Option<Instant> {
-    (queued != now && now.saturating_duration_since(queued) >= LATE).then_some(queued)
 }

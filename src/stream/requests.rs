@@ -31,6 +31,9 @@ enum State {
     Awaiting(Awaited),
     /// An `<r/>` is due at this time.
     DueAt(Instant),
+    /// Stanzas have gone out since this time without an `<r/>`, which is due after `ack_idle`. The deadline is made when
+    /// it is asked for: most such stanzas are followed by an `<r/>` or an `<a/>` soon.
+    Unasked(Instant),
 }
 
 /// The unanswered `<r/>`.
@@ -76,7 +79,7 @@ impl<S: Stanza> StreamMgmt<S> {
 
     /// Something waits for room: an `<r/>`, unless one is on its way or due.
     pub(crate) fn request_room(&mut self, now: Instant) -> Option<Nonza> {
-        if !self.is_enabled() || self.requests.state != State::Idle {
+        if !self.is_enabled() || !self.is_idle() {
             return None;
         }
         if !self.is_all_asked() {
@@ -92,7 +95,7 @@ impl<S: Stanza> StreamMgmt<S> {
     pub(crate) fn asked_at(&self) -> Option<Instant> {
         match self.requests.state {
             State::Awaiting(awaited) => Some(awaited.since),
-            State::Idle | State::DueAt(_) => None,
+            State::Idle | State::DueAt(_) | State::Unasked(_) => None,
         }
     }
 
@@ -112,6 +115,7 @@ impl<S: Stanza> StreamMgmt<S> {
                     State::Awaiting(Awaited { since: later(since), oldest, latest: later(latest), beside })
                 }
                 State::DueAt(at) => State::DueAt(later(at)),
+                State::Unasked(since) => State::Unasked(later(since)),
             };
         }
     }
@@ -124,9 +128,8 @@ impl<S: Stanza> StreamMgmt<S> {
     #[must_use = "the peer gets it only if it is written"]
     pub fn set_active(&mut self, active: bool, now: Instant) -> Option<Nonza> {
         self.requests.inactive = !active;
-        let state = self.requests.state;
         if !active {
-            if matches!(state, State::DueAt(_)) && !self.is_pressed() {
+            if self.due().is_some() && !self.is_pressed() {
                 self.requests.state = State::Idle;
             }
             return None;
@@ -134,11 +137,12 @@ impl<S: Stanza> StreamMgmt<S> {
         if !self.is_enabled() || !self.config.request_acks || self.traffic.queue.outstanding() == 0 {
             return None;
         }
-        let is_held_back = self.is_in_rhythm() || state == State::Idle;
+        let is_idle = self.is_idle();
+        let is_held_back = self.is_in_rhythm() || is_idle;
         if is_held_back && !self.is_all_asked() {
             return Some(self.ask(now));
         }
-        if state == State::Idle {
+        if is_idle {
             // The peer was asked about all of it, has not handled it, and is asked again after a time.
             self.start_idle(now);
         }
@@ -164,9 +168,8 @@ impl<S: Stanza> StreamMgmt<S> {
             return None;
         }
         let request = match self.requests.state {
-            State::Idle => None,
             State::Awaiting(awaited) => self.after_ack_timeout(awaited.since),
-            State::DueAt(at) => Some(at),
+            _ => self.due(),
         };
         [request, self.requests.full_until].into_iter().flatten().min()
     }
@@ -193,7 +196,7 @@ impl<S: Stanza> StreamMgmt<S> {
         if let Some(error) = self.expired(now) {
             return Err(error);
         }
-        let is_due = matches!(self.requests.state, State::DueAt(at) if at <= now);
+        let is_due = self.due().is_some_and(|due| due <= now);
         Ok(is_due.then(|| self.ask(now)))
     }
 
@@ -251,15 +254,14 @@ impl<S: Stanza> StreamMgmt<S> {
                 Some(awaited) => return self.requests.state = State::Awaiting(awaited),
                 None => None,
             },
-            State::DueAt(at) => Some(at),
-            State::Idle => None,
+            _ => self.due(),
         };
         // The peer has answered all that it was asked, and not for all that it was sent: it is busy, and alive.
         let due = match self.is_pressed() {
             _ if !self.config.request_acks => None,
             true if self.is_behind() => now.checked_add(BUSY),
             true => Some(now),
-            false => self.after_idle(now),
+            false => self.after_idle(now).filter(|_| !self.requests.inactive),
         };
         // An `<a/>` that was not asked for does not put off the next `<r/>`.
         let due = due.into_iter().chain(due_before).min();
@@ -301,8 +303,22 @@ impl<S: Stanza> StreamMgmt<S> {
         })
     }
 
-    fn after_idle(&self, now: Instant) -> Option<Instant> {
-        self.config.ack_idle.filter(|_| !self.requests.inactive).and_then(|idle| now.checked_add(idle))
+    /// When an `<r/>` is due while none is unanswered.
+    fn due(&self) -> Option<Instant> {
+        match self.requests.state {
+            State::Idle | State::Awaiting(_) => None,
+            State::DueAt(at) => Some(at),
+            State::Unasked(since) => self.after_idle(since),
+        }
+    }
+
+    /// Whether no `<r/>` is unanswered, and none is due later.
+    fn is_idle(&self) -> bool {
+        !matches!(self.requests.state, State::Awaiting(_)) && self.due().is_none()
+    }
+
+    fn after_idle(&self, since: Instant) -> Option<Instant> {
+        self.config.ack_idle.and_then(|idle| since.checked_add(idle))
     }
 
     /// Whether the peer has not acknowledged all that it was asked about.
@@ -370,10 +386,10 @@ impl<S: Stanza> StreamMgmt<S> {
         }
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn start_idle(&mut self, now: Instant) {
-        let now = self.requests.clock(now);
-        self.requests.state = self.after_idle(now).map_or(State::Idle, State::DueAt);
+        let is_asked_later = self.config.ack_idle.is_some() && !self.requests.inactive;
+        self.requests.state = if is_asked_later { State::Unasked(self.requests.clock(now)) } else { State::Idle };
     }
 
     /// An `<r/>` is due at once.

@@ -202,9 +202,9 @@ impl<S: Stanza> StreamMgmt<S> {
         }
     }
 
-    /// The stanza that was recorded last.
+    /// The stanza that was recorded last, and since when it has waited.
     #[inline]
-    pub(crate) fn newest(&self) -> Option<&S> {
+    pub(crate) fn newest(&self) -> Option<(&S, Instant)> {
         self.traffic.queue.newest()
     }
 
@@ -273,7 +273,7 @@ impl<S: Stanza> StreamMgmt<S> {
         self.traffic.queue.check(h).map_err(|why| Error::WrongH { element: Kind::Ack, why })
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn acknowledge(&mut self, checked: Checked, now: Instant) -> u32 {
         let count = self.traffic.queue.acknowledge(checked);
         self.on_acknowledged(now);
