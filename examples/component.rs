@@ -84,8 +84,7 @@ pub async fn run(options: &Options, stop: impl Future<Output = ()>) {
             connection.push(item);
         }
         let (is_offline, deadline) = (session.connection().is_none(), session.deadline());
-        // What is read is answered.
-        let reads = session.wants_read() && (session.has_room() || is_stopping);
+        let reads = session.wants_read() && (session.has_room() || is_stopping); // what is read is answered
         tokio::select! {
             connection = &mut login, if is_offline && !is_stopping => {
                 login.set(log_in(options));
@@ -124,23 +123,19 @@ fn on_element(element: &Element, session: &mut Session) {
 /// It is written as a child of the stream, where a name without a prefix is of the stream's namespace: `to_bytes` knows that
 /// as `jabber:client`.
 fn answer(stanza: &Element) -> Option<Element> {
-    let kind = stanza.attr("type");
-    let mut answer = Element::bare(stanza.name(), ns::JABBER_CLIENT);
-    match (stanza.name(), kind) {
-        ("message", kind) if kind != Some("error") => {
-            let body = stanza.get_child("body", ns::COMPONENT_ACCEPT)?.text();
-            answer.append_child(Element::builder("body", ns::JABBER_CLIENT).append(body).build());
-            set(&mut answer, "type", kind);
-        }
-        ("iq", Some("get" | "set")) => {
+    let body = stanza.get_child("body", ns::COMPONENT_ACCEPT).filter(|_| stanza.name() == "message");
+    let child = match stanza.attr("type") {
+        Some("get" | "set") => {
             let condition = Element::bare("service-unavailable", ns::XMPP_STANZAS);
-            let mut error = Element::builder("error", ns::JABBER_CLIENT).append(condition).build();
-            set(&mut error, "type", "cancel");
-            answer.append_child(error);
-            set(&mut answer, "type", "error");
+            Element::builder("error", ns::JABBER_CLIENT)
+                .attr(rxml::xml_ncname!("type").into(), "cancel")
+                .append(condition)
         }
-        _ => return None,
-    }
+        Some("error") => return None,
+        _ => Element::builder("body", ns::JABBER_CLIENT).append(body?.text()),
+    };
+    let mut answer = Element::builder(stanza.name(), ns::JABBER_CLIENT).append(child.build()).build();
+    set(&mut answer, "type", if body.is_some() { stanza.attr("type") } else { Some("error") });
     set(&mut answer, "id", stanza.attr("id"));
     set(&mut answer, "from", stanza.attr("to"));
     set(&mut answer, "to", stanza.attr("from"));

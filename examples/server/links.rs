@@ -6,6 +6,7 @@ pub mod component;
 pub mod server;
 
 mod accept;
+mod ending;
 mod session;
 
 use std::collections::HashMap;
@@ -18,7 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedReceiver;
 use xmpp_parsers::ns;
 use xmpp_parsers::stanza_error::DefinedCondition;
-use xmpp_sm::disposition::{Step, steps};
+use xmpp_sm::disposition::Step;
 use xmpp_sm::{Config, EndReason, Taker};
 
 use super::iq;
@@ -124,7 +125,7 @@ impl Links {
             table.open.remove(domain);
         }
         for stanza in left {
-            match last_step(&stanza, reason) {
+            match ending::step(&stanza, reason) {
                 Some(Step::Bounce(_)) => back.push(Delivery::own(stanza)),
                 Some(_) => on.push(Delivery::own(stanza.returned())),
                 None => {}
@@ -166,16 +167,6 @@ impl Links {
             Ok(()) => Ok(()),
         }
     }
-}
-
-/// What becomes of a stanza that a link has left. For users of another domain nothing is stored here, and who else could
-/// get it is known there: it goes over the link that takes this one's place, or back. `None`: nowhere.
-fn last_step(stanza: &Written, reason: EndReason) -> Option<Step> {
-    let is_replaced = reason == EndReason::Replaced;
-    steps(&stanza.facts()?, reason).find(|step| match step {
-        Step::Successor | Step::Elsewhere => is_replaced,
-        step => matches!(step, Step::Bounce(_)),
-    })
 }
 
 impl Router {

@@ -4,7 +4,7 @@
 use std::future::{pending, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use jid::{DomainPart, Jid};
 use minidom::Element;
@@ -13,14 +13,14 @@ use tokio::time::sleep_until;
 use xmpp_parsers::ns;
 use xmpp_parsers::stanza_error::DefinedCondition;
 use xmpp_sm::{
-    Arrival, Config, EndReason, Event, Parting, Receipt, Registration, SessionEnded, SessionStore, SmId,
-    StreamCondition, StreamError, Write, delay,
+    Arrival, Config, EndReason, Event, Inbound, Parting, Receipt, Registration, SessionStore, SmId, StreamCondition,
+    StreamError, Write,
 };
 
 use super::super::Server;
 use super::super::options::Peer;
 use super::super::router::{Delivery, Handle, Mail};
-use super::super::session::{last_error, resume};
+use super::super::session::last_error;
 use super::super::stanza::Written;
 use super::super::stream::{Connection, Input};
 use super::{accept, in_ns, server};
@@ -38,19 +38,19 @@ pub struct Link {
 }
 
 /// What the session's task knows beside the session.
-struct Host {
-    link: Link,
+pub struct Host {
+    pub link: Link,
     /// Where to connect to, and what to say there.
-    peer: Option<Peer>,
-    id: u64,
+    pub peer: Option<Peer>,
+    pub id: u64,
     /// The way to the session's mailbox.
     handle: Handle,
     /// What the store knows the session by.
-    registration: Option<Registration>,
+    pub registration: Option<Registration>,
     /// Since when there is no connection, where it is ours to make one.
-    away_since: Option<Instant>,
+    pub away_since: Option<Instant>,
     /// The session has been given up.
-    is_given_up: bool,
+    pub is_given_up: bool,
 }
 
 impl Link {
@@ -59,7 +59,7 @@ impl Link {
         let (mut host, mailbox) = self.host(None).await;
         let mut session = Box::new(stream.bind(connection));
         if let Some(first) = first {
-            host.on_element(first, &mut session);
+            host.on_element(&first, session.inbound(&first), &mut session);
         }
         tokio::spawn(host.serve(session, mailbox));
     }
@@ -103,10 +103,7 @@ impl Host {
                     Event::Ended(ended) => {
                         self.is_given_up = false;
                         *session = *link.client();
-                        let reason = ended.reason;
-                        left(*ended).filter(|stanza| super::last_step(stanza, reason).is_some()).for_each(|stanza| {
-                            self.refuse(Delivery::own(stanza), DefinedCondition::RemoteServerTimeout);
-                        });
+                        self.hand_back(*ended);
                     }
                     _ => {}
                 }
@@ -131,7 +128,13 @@ impl Host {
                     let _ = session.connect(link.domain.as_str(), offer, connection, Instant::now());
                 }
                 input = drive(session.connection_mut(), reads) => match input {
-                    Ok(Some(Input::Element(element))) => self.on_element(element, &mut session),
+                    Ok(Some(Input::Element(element))) => {
+                        let inbound = session.inbound(&element);
+                        if let Inbound::Nonza(nonza) = &inbound {
+                            link.server.trace(link.domain.as_str(), true, nonza);
+                        }
+                        self.on_element(&element, inbound, &mut session);
+                    }
                     Ok(Some(Input::Nonza(nonza))) => {
                         link.server.trace(link.domain.as_str(), true, &nonza);
                         let _ = session.handle(nonza.into(), Instant::now());
@@ -169,21 +172,10 @@ impl Host {
         }
     }
 
-    /// A client's session does not expire by itself. When it is ours to say, what has waited for the other server goes back
-    /// once it has been away as long as a session waits here.
-    fn gives_up(&self, session: &Session) -> Option<Instant> {
-        let waits = session.waiting() + session.unacked() > 0 && !self.is_given_up && self.peer.is_some();
-        self.away_since.filter(|_| waits).map(|since| since + self.link.server.patience)
-    }
-
-    fn on_element(&mut self, element: Element, session: &mut Session) {
-        let (now, server) = (Instant::now(), &self.link.server);
-        let inbound = session.inbound(&element);
-        if let xmpp_sm::Inbound::Nonza(nonza) = &inbound {
-            server.trace(self.link.domain.as_str(), true, nonza);
-        }
+    fn on_element(&mut self, element: &Element, inbound: Inbound, session: &mut Session) {
+        let now = Instant::now();
         match session.handle(inbound, now) {
-            Ok(Arrival::Stanza(receipt)) => self.on_stanza(&element, receipt, session),
+            Ok(Arrival::Stanza(receipt)) => self.on_stanza(element, receipt, session),
             Ok(Arrival::Enable(request)) => {
                 let smid = if request.is_resumable() { self.register(session) } else { None };
                 let _ = session.accept_enable(request, smid, now);
@@ -239,33 +231,6 @@ impl Host {
             });
         }
     }
-
-    fn refuse(&self, delivery: Delivery, condition: DefinedCondition) {
-        self.link.server.router.refuse((delivery, condition));
-    }
-
-    fn over(self, ended: SessionEnded<Written>, mailbox: UnboundedReceiver<Mail>) {
-        let (server, reason) = (&self.link.server, ended.reason);
-        if let Some(registration) = &self.registration {
-            let _ = match reason {
-                EndReason::Closed => server.store.remove(registration),
-                _ => server.store.retire(registration, ended.h, Instant::now()),
-            };
-        }
-        let (back, takers) = server.router.links.end((self.id, &self.link.domain), reason, left(ended), mailbox);
-        back.into_iter().for_each(|delivery| self.refuse(delivery, DefinedCondition::RemoteServerTimeout));
-        for taker in takers {
-            if let Some(refused) = resume(taker, server) {
-                accept::continue_login(self.link.clone(), refused);
-            }
-        }
-    }
-}
-
-/// What the peer did not get, with the time since when it waits.
-fn left(ended: SessionEnded<Written>) -> impl Iterator<Item = Written> {
-    let (now, wall_clock) = (Instant::now(), SystemTime::now());
-    ended.stanzas.map(move |left| left.stanza.waiting_since(delay::wall_clock(left.queued, now, wall_clock)))
 }
 
 async fn drive(connection: Option<&mut Box<Connection>>, reads: bool) -> std::io::Result<Option<Input>> {

@@ -1,6 +1,11 @@
 //! Peers that are not who they say, or say what they may not.
 
+use clap::Parser;
+
+use super::super::OPTIONS;
 use super::super::client::Client;
+use super::super::server::Server;
+use super::super::server::options::Options;
 use super::sessions::component;
 use super::{BIDI, authenticated, header, opened, plain, sessions, started};
 
@@ -157,4 +162,20 @@ async fn what_is_not_for_this_server_is_not_passed_on() {
     peer.upto("<service-unavailable ").await;
     other.send("<iq type='get' id='x' from='c.example' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>").await;
     assert!(!other.upto(" id='x'").await.contains("<message"));
+}
+
+/// One domain is one thing.
+#[tokio::test]
+async fn a_domain_that_is_two_things_is_an_error_at_the_start() {
+    for twice in [
+        ["--link=x.example:a", "--link=x.example:b@127.0.0.1:1"],
+        ["--link=x.example:a", "--component=x.example:a"],
+        ["--domain=x.example", "--component=x.example:a"],
+    ] {
+        let options = Options::parse_from(OPTIONS.into_iter().chain(twice));
+        assert!(Server::start(&options, None).await.is_err(), "{twice:?}");
+    }
+    for wrong in ["--link=x.example", "--link=:@", "--component=x"] {
+        assert!(Options::try_parse_from(OPTIONS.into_iter().chain([wrong])).is_err(), "{wrong}");
+    }
 }

@@ -2,11 +2,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
+use tokio::time::sleep;
 use xmpp_sm::Nonza;
 
 use super::super::client::Client;
-use super::super::proxy::{self, Cut};
+use super::super::proxy::{self, Cut, Way};
 use super::super::server::Running;
 use super::super::server::trace::Traced;
 use super::super::{all, message, numbers};
@@ -68,9 +70,11 @@ async fn linked(juliet: &mut Client) {
     }
 }
 
-/// Everything up to the message of that number.
+/// Everything up to the message of that number, in the namespace that a client knows.
 async fn take(client: &mut Client, last: usize) -> Vec<usize> {
-    numbers(&client.upto(&format!("<body>{last}.</body>")).await)
+    let received = client.upto(&format!("<body>{last}.</body>")).await;
+    assert!(!received.contains("jabber:"), "{received}");
+    numbers(&received)
 }
 
 #[tokio::test]
@@ -100,6 +104,27 @@ async fn each_stanza_comes_once_and_in_order_whatever_becomes_of_the_link() {
     assert_eq!(answers.iter().filter(|answer| **answer == "enabled").count(), 1, "{answers:?}");
     assert!(!answers.contains(&"failed"), "{answers:?}");
     assert!(answers.iter().filter(|answer| **answer == "resumed").count() >= planned.len() - 6, "{answers:?}");
+}
+
+/// How long the link was away is counted from the last time that it was lost.
+#[tokio::test]
+async fn a_link_that_is_resumed_is_not_given_up_later() {
+    const TIMEOUT: Duration = Duration::from_secs(3);
+    let cut = Cut { way: Way::ToServer, what: "<message", nth: 1, keep: 30 };
+    let pair = pair(vec![cut], &["--resume-timeout=3"]).await;
+    let mut romeo = Client::simple(&pair.localhost, "romeo", "orchard").await;
+    let mut juliet = juliet(&pair.example).await;
+    linked(&mut juliet).await;
+    let start = Instant::now();
+    for number in 1.. {
+        juliet.send(&message("romeo@localhost/orchard", format_args!("{number}."))).await;
+        assert_eq!(take(&mut romeo, number).await, [number]);
+        if start.elapsed() > TIMEOUT + TIMEOUT / 10 {
+            break;
+        }
+        sleep(TIMEOUT / 10).await;
+    }
+    assert_eq!(*pair.answers.lock().expect("no panic"), ["enabled", "resumed"]);
 }
 
 #[tokio::test]

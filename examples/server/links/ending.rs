@@ -1,0 +1,69 @@
+//! What a link's session leaves, and when the side that connects gives one up.
+
+use std::time::{Instant, SystemTime};
+
+use tokio::sync::mpsc::UnboundedReceiver;
+use xmpp_parsers::stanza_error::DefinedCondition;
+use xmpp_sm::disposition::{Step, steps};
+use xmpp_sm::{EndReason, SessionEnded, SessionStore, delay};
+
+use super::super::router::{Delivery, Mail};
+use super::super::session::resume;
+use super::super::stanza::Written;
+use super::accept;
+use super::session::{Host, Session};
+
+/// What becomes of a stanza that a link has left. For users of another domain nothing is stored here, and who else could
+/// get it is known there: it goes over the link that takes this one's place, or back. `None`: nowhere.
+pub fn step(stanza: &Written, reason: EndReason) -> Option<Step> {
+    let is_replaced = reason == EndReason::Replaced;
+    steps(&stanza.facts()?, reason).find(|step| match step {
+        Step::Successor | Step::Elsewhere => is_replaced,
+        step => matches!(step, Step::Bounce(_)),
+    })
+}
+
+impl Host {
+    /// A client's session does not expire by itself. When it is ours to say, what has waited for the other server goes back
+    /// once it has been away as long as a session waits here.
+    pub fn gives_up(&self, session: &Session) -> Option<Instant> {
+        let waits = session.waiting() + session.unacked() > 0 && !self.is_given_up && self.peer.is_some();
+        self.away_since.filter(|_| waits).map(|since| since + self.link.server.patience)
+    }
+
+    /// A session of the side that connects is over, and the link goes on with the next.
+    pub fn hand_back(&self, ended: SessionEnded<Written>) {
+        let reason = ended.reason;
+        for stanza in left(ended).filter(|stanza| step(stanza, reason).is_some()) {
+            self.refuse(Delivery::own(stanza), DefinedCondition::RemoteServerTimeout);
+        }
+    }
+
+    /// The link is over.
+    pub fn over(self, ended: SessionEnded<Written>, mailbox: UnboundedReceiver<Mail>) {
+        let (server, reason) = (&self.link.server, ended.reason);
+        if let Some(registration) = &self.registration {
+            let _ = match reason {
+                EndReason::Closed => server.store.remove(registration),
+                _ => server.store.retire(registration, ended.h, Instant::now()),
+            };
+        }
+        let (back, takers) = server.router.links.end((self.id, &self.link.domain), reason, left(ended), mailbox);
+        back.into_iter().for_each(|delivery| self.refuse(delivery, DefinedCondition::RemoteServerTimeout));
+        for taker in takers {
+            if let Some(refused) = resume(taker, server) {
+                accept::continue_login(self.link.clone(), refused);
+            }
+        }
+    }
+
+    pub fn refuse(&self, delivery: Delivery, condition: DefinedCondition) {
+        self.link.server.router.refuse((delivery, condition));
+    }
+}
+
+/// What the peer did not get, with the time since when it waits.
+fn left(ended: SessionEnded<Written>) -> impl Iterator<Item = Written> {
+    let (now, wall_clock) = (Instant::now(), SystemTime::now());
+    ended.stanzas.map(move |left| left.stanza.waiting_since(delay::wall_clock(left.queued, now, wall_clock)))
+}
