@@ -2,9 +2,9 @@
 //! another process, on another machine, in another version of its server.
 //!
 //! A server that is told to stop has each session [lose](crate::Session::lost) its connection, takes it apart with
-//! [`into_parts`](crate::Session::into_parts), and keeps the bytes; the next process reads them, puts the session together with
-//! [`from_parts`](crate::Session::from_parts), and registers its SM-ID with the store. Its client resumes as if nothing had
-//! been. `examples/server --state-dir` does that.
+//! [`into_parts`](crate::Session::into_parts), and keeps the bytes; the next process reads them, puts the session
+//! together with [`from_parts`](crate::Session::from_parts), and registers its SM-ID with the store. Its client
+//! resumes as if nothing had been. `examples/server --state-dir` does that.
 //!
 //! The bytes hold SM-IDs and what people wrote to each other: they are as secret as these are. Who can write them can
 //! hand out sessions. The checksum finds damage, not malice.
@@ -81,10 +81,11 @@
 //! h      = uint .size 4
 //! ```
 //!
-//! Arrays, maps and strings have a definite length. A key that a reader does not know is skipped, and so is what follows
-//! in an array that may grow. What a later version adds and an earlier one may ignore leaves field 0 as it is; what it must not
-//! ignore raises it, and earlier readers refuse the whole with [`SnapshotError::Newer`]. Nothing is lost by that, for the
-//! bytes are still there. The tests keep a snapshot of every version ever written, and read it.
+//! Arrays, maps and strings have a definite length. A key that a reader does not know is skipped, and so is what
+//! follows in an array that may grow. What a later version adds and an earlier one may ignore leaves field 0 as it
+//! is; what it must not ignore raises it, and earlier readers refuse the whole with [`SnapshotError::Newer`]. Nothing
+//! is lost by that, for the bytes are still there. The tests keep a snapshot of every version ever written, and read
+//! it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -141,7 +142,8 @@ impl<S> fmt::Debug for Snapshot<S> {
     }
 }
 
-/// A stanza that can be written down. Bytes and strings can; a type of the host's own writes what it wants to find again.
+/// A stanza that can be written down. Bytes and strings can; a type of the host's own writes what it wants to find
+/// again.
 ///
 /// See the [example](crate::snapshot#example) of the module.
 pub trait Portable: Sized {
@@ -185,8 +187,8 @@ impl<T: Portable> Portable for Arc<T> {
 
 /// How much a reader takes. What is more is refused before anything is allocated for it.
 ///
-/// They bound damage and malice, and are no options of a session: what [`Config`](crate::Config) allows has to be within
-/// them, or what is written cannot be read.
+/// They bound damage and malice, and are no options of a session: what [`Config`](crate::Config) allows has to be
+/// within them, or what is written cannot be read.
 ///
 /// ```
 /// use xmpp_sm::snapshot::Limits;

@@ -14,7 +14,8 @@ use super::sasl::{Account, MECHANISMS};
 /// Stanzas of a client that may be on their way at once; more are not read until some are settled.
 pub const MAX_OPEN: u32 = 1000;
 
-/// A small XMPP server whose streams can be resumed. Everything is kept in memory, and with `--state-dir` from one run to the next.
+/// A small XMPP server whose streams can be resumed. Everything is kept in memory, and with `--state-dir` from one
+/// run to the next.
 #[derive(Clone, Debug, Parser)]
 pub struct Options {
     /// Where to listen; port 0 takes any that is free. The address is printed as `listening on ADDRESS:PORT`
@@ -144,8 +145,8 @@ pub struct Options {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub metrics: Option<String>,
 
-    /// Where sessions are kept while the server is not running: it writes them down when it stops, and has them again when
-    /// it starts. The directory is made if it is not there
+    /// Where sessions are kept while the server is not running: it writes them down when it stops, and has them again
+    /// when it starts. The directory is made if it is not there
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 

@@ -41,8 +41,8 @@ pub enum Mail {
     Settled(Receipt),
     /// Its client is back, on another connection.
     Take(Box<Taker<Box<Connection>>>),
-    /// The server stops, and the session is going to be written down: it leaves its client, and drops this when all that its
-    /// client sent is settled.
+    /// The server stops, and the session is going to be written down: it leaves its client, and drops this when all
+    /// that its client sent is settled.
     Halt(mpsc::UnboundedSender<()>),
     /// It gives itself up, as bytes.
     Park(Parking),

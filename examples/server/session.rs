@@ -104,7 +104,8 @@ pub fn resume(taker: Taker<Box<Connection>>, server: &Server) -> Option<Refused<
     })
 }
 
-/// Sessions that were written down begin to live again. Returns how many cannot: what they hold waits for their users.
+/// Sessions that were written down begin to live again. Returns how many cannot: what they hold waits for their
+/// users.
 pub fn restore(server: &Arc<Server>, sessions: Vec<(SessionParts<Written>, Known)>, now: Instant) -> usize {
     let mut errors = 0;
     let mut restored = Vec::new();
@@ -309,8 +310,8 @@ impl Host {
         }
     }
 
-    /// The server stops. A client that can resume is told by the end of its connection and by nothing else: after an error,
-    /// or the end of the stream, there are clients that do not.
+    /// The server stops. A client that can resume is told by the end of its connection and by nothing else: after an
+    /// error, or the end of the stream, there are clients that do not.
     fn halt(&mut self, resting: UnboundedSender<()>, session: &mut Session) {
         (self.is_halted, self.resting) = (true, Some(resting));
         match session.smid() {

@@ -1,9 +1,9 @@
-//! Sessions while no process has them: `--state-dir`. When the server stops they are written down, and when it starts they
-//! are there, with what is left of their time.
+//! Sessions while no process has them: `--state-dir`. When the server stops they are written down, and when it starts
+//! they are there, with what is left of their time.
 //!
-//! The file is a row of snapshots, each after its length: one for each session, and one for each user for whom something
-//! waits. It is written whole under another name first, so that a crash in the middle leaves the former one or none. Once
-//! its sessions live again it is gone: they would be there twice after the next start.
+//! The file is a row of snapshots, each after its length: one for each session, and one for each user for whom
+//! something waits. It is written whole under another name first, so that a crash in the middle leaves the former one
+//! or none. Once its sessions live again it is gone: they would be there twice after the next start.
 
 use std::error::Error;
 use std::fmt;
@@ -67,8 +67,8 @@ pub async fn keep(server: Arc<Server>, dir: PathBuf) {
     }
 }
 
-/// Has the sessions leave their clients, and gives each as bytes, once what its client sent is settled; and then what waits
-/// for users who have none.
+/// Has the sessions leave their clients, and gives each as bytes, once what its client sent is settled; and then what
+/// waits for users who have none.
 async fn collect(server: &Server) -> Vec<Vec<u8>> {
     let (resting, mut all_rest) = unbounded_channel();
     server.router.tell_all(|| Mail::Halt(resting.clone()));

@@ -17,10 +17,9 @@ use crate::detached::{Detached, Parts, TooMuch};
 use crate::stanza::Stanza;
 use crate::stats::Detach;
 
-/// All that a [`Session`] without a connection is: to be written down (a `Snapshot`, with the feature `snapshot`), or to go
-/// on elsewhere. What stays behind is what its host has set
-/// ([`report_detached`](Session::report_detached), [`return_acknowledged`](Session::return_acknowledged)), and its
-/// [statistics](Session::stats), which begin anew.
+/// All that a [`Session`] without a connection is: to be written down (a `Snapshot`, with the feature `snapshot`), or
+/// to go on elsewhere. What stays behind is what its host has set ([`report_detached`](Session::report_detached),
+/// [`return_acknowledged`](Session::return_acknowledged)), and its [statistics](Session::stats), which begin anew.
 ///
 /// Returned by [`Session::into_parts`], and given to [`Session::from_parts`].
 #[derive(Clone, PartialEq, Eq)]
@@ -213,15 +212,15 @@ impl<S: Stanza, C> Session<S, C> {
         }
     }
 
-    /// Puts a session together. It has no connection: a server's waits to be [taken](Self::take), once the host has registered
-    /// its SM-ID with the store; a client's is [connected](Self::connect).
+    /// Puts a session together. It has no connection: a server's waits to be [taken](Self::take), once the host has
+    /// registered its SM-ID with the store; a client's is [connected](Self::connect).
     ///
     /// A deadline that has passed meanwhile is [due](Self::deadline) at once.
     ///
     /// # Errors
     ///
-    /// [`DoesNotFit`], with the parts: what is unacknowledged is more than the [buffer](Config::buffer_max) takes, or what waits
-    /// in a server's is more than its [backlog](Config::backlog_max) does.
+    /// [`DoesNotFit`], with the parts: what is unacknowledged is more than the [buffer](Config::buffer_max) takes, or
+    /// what waits in a server's is more than its [backlog](Config::backlog_max) does.
     #[expect(clippy::result_large_err, reason = "it is the session that comes back")]
     pub fn from_parts(config: Arc<Config>, parts: SessionParts<S>, now: Instant) -> Result<Self, DoesNotFit<S>> {
         let bytes = parts.waiting.iter().fold(0_usize, |sum, (stanza, _)| sum.saturating_add(stanza.bytes()));

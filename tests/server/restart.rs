@@ -176,7 +176,8 @@ fn damage(dir: &Path, how: impl FnOnce(&mut Vec<u8>)) {
 async fn damage_does_not_take_the_others_with_it() {
     let sessions: Vec<_> = (0..3).map(|number| session(number, 3)).collect();
     let second = 4 + sessions[0].len() + 4;
-    let damages: [(fn(&mut Vec<u8>, usize), _); 3] = [
+    type Damage = fn(&mut Vec<u8>, usize);
+    let damages: [(Damage, _); 3] = [
         (|bytes, _| bytes.truncate(bytes.len() - 1), [true, true, false]),
         (|bytes, second| bytes[second + 50] ^= 1, [true, false, true]),
         // A length without end.
