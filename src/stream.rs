@@ -29,6 +29,7 @@ use crate::queue::{Queued, Unacked};
 use crate::receipts::{OpenReceipt, Receipt, Tag};
 use crate::smid::SmId;
 use crate::stanza::Stanza;
+use closing::Discard;
 use requests::Requests;
 
 /// Stream management on one stream, of a server or a client. A connection handler feeds it and obeys.
@@ -299,7 +300,7 @@ impl<S: Stanza> StreamMgmt<S> {
                 _ => {}
             }
         }
-        self.handle_otherwise(inbound, now)
+        self.handle_otherwise(inbound, now, &mut Discard)
     }
 
     /// Whether stream management is on.

@@ -51,19 +51,14 @@ impl<S: Stanza, C> Session<S, C> {
             self.handle_last(&inbound, now);
             return Ok(Arrival::Handled);
         };
-        let returns_acknowledged = self.tally.as_ref().is_some_and(|tally| tally.returns_acknowledged);
+        let are_wanted = self.tally.as_ref().is_some_and(|tally| tally.returns_acknowledged);
         match inbound {
-            Inbound::Nonza(Nonza::Ack(h)) if !returns_acknowledged => {
-                let asked = stream.asked_at();
+            Inbound::Nonza(Nonza::Ack(h)) if !are_wanted => {
                 // There is nothing in it to drop, and to find that out costs a call.
                 mem::forget(inbound);
+                let asked = stream.asked_at();
                 match stream.take_ack(h, now) {
-                    Ok(acked) => {
-                        if let Some(asked) = asked {
-                            self.count_answer(asked, acked, now);
-                        }
-                        self.on_acknowledged(acked);
-                    }
+                    Ok(acked) => self.on_acknowledged(acked, asked, now),
                     Err(error) => self.on_error(error, now),
                 }
                 return Ok(Arrival::Handled);
@@ -74,25 +69,15 @@ impl<S: Stanza, C> Session<S, C> {
             }
             _ => {}
         }
-        let asked = stream.asked_at().filter(|_| returns_acknowledged);
-        let result = if returns_acknowledged {
-            stream.handle_into(inbound, now, &mut Acknowledged { into: &mut self.events, are_wanted: true })
-        } else {
-            stream.handle(inbound, now)
-        };
-        match result {
+        let asked = stream.asked_at();
+        match stream.handle_into(inbound, now, &mut Acknowledged { into: &mut self.events, are_wanted }) {
             Ok(Action::Deliver(receipt)) => {
                 if !stream.reads() {
                     self.tell_hearing(now);
                 }
                 return Ok(Arrival::Stanza(receipt));
             }
-            Ok(Action::Acknowledged(acked)) => {
-                if let Some(asked) = asked {
-                    self.count_answer(asked, acked, now);
-                }
-                self.on_acknowledged(acked);
-            }
+            Ok(Action::Acknowledged(acked)) => self.on_acknowledged(acked, asked, now),
             Ok(Action::Write(Nonza::Ack(_))) => self.unwritten.owe_ack(),
             Ok(action) => return Ok(self.on_action(action, now)),
             Err(error) => self.on_error(error, now),
@@ -100,8 +85,12 @@ impl<S: Stanza, C> Session<S, C> {
         Ok(Arrival::Handled)
     }
 
+    /// An `<a/>` has come. The oldest `<r/>` that was unanswered went out at `asked`.
     #[inline(always)]
-    fn on_acknowledged(&mut self, acked: Acked) {
+    fn on_acknowledged(&mut self, acked: Acked, asked: Option<Instant>, now: Instant) {
+        if let Some(asked) = asked {
+            self.count_answer(asked, acked, now);
+        }
         if let (Some(evicted), State::Live(stream)) = (&mut self.evicted, &self.state) {
             evicted.on_ack(acked.h, stream.sent());
         }
@@ -117,7 +106,7 @@ impl<S: Stanza, C> Session<S, C> {
             Action::Other => return Arrival::Other,
             Action::Enable(request) => return Arrival::Enable(request),
             Action::Write(nonza) => self.unwritten.push(Front::Nonza(nonza)),
-            Action::Acknowledged(acked) => self.on_acknowledged(acked),
+            Action::Acknowledged(acked) => self.on_acknowledged(acked, None, now),
             // Only where no resource is bound does the engine let it come so far, and the session has begun.
             Action::Resume(request) => {
                 if let State::Live(stream) = &mut self.state {
@@ -152,7 +141,7 @@ impl<S: Stanza, C> Session<S, C> {
         let are_wanted = self.returns_acknowledged();
         let acknowledged = &mut Acknowledged { into: &mut self.events, are_wanted };
         let covered = match &mut self.state {
-            State::Live(stream) => stream.take_last(*h, now, acknowledged).then(|| stream.sent()),
+            State::Live(stream) => stream.take_ack_into(*h, now, acknowledged).ok().map(|_| stream.sent()),
             State::Closing(closing) => {
                 closing.handle_into(inbound, acknowledged);
                 (closing.acked() == *h).then(|| closing.sent())

@@ -2,17 +2,22 @@
 
 use std::time::Instant;
 
-use super::closing::Discard;
 use super::{Action, Inbound, Phase, Role, StreamMgmt};
 use crate::error::Error;
 use crate::nonza::{Failed, Kind, Nonza};
+use crate::queue::Returned;
 use crate::receipts::Receipt;
 use crate::stanza::Stanza;
 
 impl<S: Stanza> StreamMgmt<S> {
     /// Takes whatever is not on the fast path.
     #[inline(never)]
-    pub(super) fn handle_otherwise(&mut self, inbound: Inbound, now: Instant) -> Result<Action<S>, Error> {
+    pub(super) fn handle_otherwise(
+        &mut self,
+        inbound: Inbound,
+        now: Instant,
+        into: &mut impl Extend<Returned<S>>,
+    ) -> Result<Action<S>, Error> {
         if matches!(self.phase, Phase::EnablePending(_) | Phase::ResumePending(_)) {
             return Err(Error::RequestPending);
         }
@@ -33,10 +38,10 @@ impl<S: Stanza> StreamMgmt<S> {
                 self.admit(Kind::Enabled)?;
                 Ok(self.on_enabled(enabled, now))
             }
-            Inbound::Nonza(Nonza::Resumed(resumed)) => self.on_resumed(&resumed, now, &mut Discard),
+            Inbound::Nonza(Nonza::Resumed(resumed)) => self.on_resumed(&resumed, now, into),
             Inbound::Nonza(Nonza::Failed(failed)) => {
                 self.admit(Kind::Failed)?;
-                Ok(self.on_failed(failed, &mut Discard))
+                Ok(self.on_failed(failed, into))
             }
             Inbound::Malformed(error) => {
                 if let Some(kind) = error.element() {
@@ -44,7 +49,7 @@ impl<S: Stanza> StreamMgmt<S> {
                 }
                 match error.element() {
                     // Whatever else it says, the reply is no.
-                    Some(Kind::Failed) => Ok(self.on_failed(Failed::default(), &mut Discard)),
+                    Some(Kind::Failed) => Ok(self.on_failed(Failed::default(), into)),
                     _ => Err(error.into()),
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Action, Phase, StreamMgmt};
+use super::{Action, Inbound, Phase, StreamMgmt};
 use crate::config::OnFull;
 use crate::counter::{Counter, count};
 use crate::detached::{NotRecorded, NotRecordedWhy};
@@ -226,23 +226,13 @@ impl<S: Stanza> StreamMgmt<S> {
     /// As [`handle`](Self::handle).
     pub fn handle_into(
         &mut self,
-        inbound: super::Inbound,
+        inbound: Inbound,
         now: Instant,
         into: &mut impl Extend<Returned<S>>,
     ) -> Result<Action<S>, Error> {
         match inbound {
-            super::Inbound::Nonza(Nonza::Ack(h)) if self.is_enabled() => {
-                let checked = self.check_ack(h)?;
-                let count = self.traffic.queue.acknowledge_into(checked, into);
-                self.on_acknowledged(now);
-                Ok(Action::Acknowledged(Acked { h, count }))
-            }
-            super::Inbound::Nonza(Nonza::Resumed(resumed)) if matches!(self.phase, Phase::Resuming(_)) => {
-                self.on_resumed(&resumed, now, into)
-            }
-            super::Inbound::Nonza(Nonza::Failed(failed)) if matches!(self.phase, Phase::Resuming(_)) => {
-                Ok(self.on_failed(failed, into))
-            }
+            _ if !self.is_enabled() => self.handle_otherwise(inbound, now, into),
+            Inbound::Nonza(Nonza::Ack(h)) => self.take_ack_into(h, now, into).map(Action::Acknowledged),
             inbound => self.handle(inbound, now),
         }
     }
@@ -250,34 +240,32 @@ impl<S: Stanza> StreamMgmt<S> {
     /// Takes an `<a/>`.
     #[inline(always)]
     pub(crate) fn take_ack(&mut self, h: Counter, now: Instant) -> Result<Acked, Error> {
-        if !self.is_enabled() {
-            return Err(Error::NotEnabled(Kind::Ack));
-        }
         let checked = self.check_ack(h)?;
-        Ok(Acked { h, count: self.acknowledge(checked, now) })
+        let count = self.traffic.queue.acknowledge(checked);
+        self.on_acknowledged(now);
+        Ok(Acked { h, count })
     }
 
-    /// Takes an `<a/>` on a stream that is about to close, and returns whether it can be right.
-    pub(crate) fn take_last(&mut self, h: Counter, now: Instant, into: &mut impl Extend<Returned<S>>) -> bool {
-        let checked = self.traffic.queue.check(h).ok().filter(|_| self.is_enabled());
-        let is_right = checked.is_some();
-        if let Some(checked) = checked {
-            self.traffic.queue.acknowledge_into(checked, into);
-            self.on_acknowledged(now);
-        }
-        is_right
+    /// The same, with the acknowledged stanzas given to `into`.
+    #[inline(never)]
+    pub(crate) fn take_ack_into(
+        &mut self,
+        h: Counter,
+        now: Instant,
+        into: &mut impl Extend<Returned<S>>,
+    ) -> Result<Acked, Error> {
+        let checked = self.check_ack(h)?;
+        let count = self.traffic.queue.acknowledge_into(checked, into);
+        self.on_acknowledged(now);
+        Ok(Acked { h, count })
     }
 
     #[inline(always)]
     fn check_ack(&self, h: Counter) -> Result<Checked, Error> {
+        if !self.is_enabled() {
+            return Err(Error::NotEnabled(Kind::Ack));
+        }
         self.traffic.queue.check(h).map_err(|why| Error::WrongH { element: Kind::Ack, why })
-    }
-
-    #[inline(always)]
-    fn acknowledge(&mut self, checked: Checked, now: Instant) -> u32 {
-        let count = self.traffic.queue.acknowledge(checked);
-        self.on_acknowledged(now);
-        count
     }
 
     #[inline(always)]
