@@ -36,7 +36,7 @@ use jid::FullJid;
 use proxy::{Cut, Done, Way};
 use server::Server;
 use server::options::Options;
-use server::trace::Traced;
+use server::trace::{Traced, What};
 use talks::{Inline, Talks};
 
 /// Messages each way.
@@ -65,8 +65,12 @@ async fn main() -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
 async fn run<C: Talks>() -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
     let log = Log(Instant::now());
     let trace = move |traced: &Traced<'_>| {
-        let way = if traced.from_client { "-> server" } else { "<- server" };
-        log.line(traced.client, way, &traced.nonza.to_string().replace(" xmlns='urn:xmpp:sm:3'", ""));
+        let (way, nonza) = match traced.what {
+            What::From(nonza) => ("-> server", nonza),
+            What::To(nonza) => ("<- server", nonza),
+            _ => return,
+        };
+        log.line(traced.client, way, &nonza.to_string().replace(" xmlns='urn:xmpp:sm:3'", ""));
     };
     let options = ["server", "--listen=127.0.0.1:0", "--user=romeo:secret", "--user=juliet:secret", "--ack-freq=3"];
     let server = Server::start(&Options::parse_from(options), Some(Arc::new(trace))).await?;

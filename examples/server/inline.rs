@@ -14,6 +14,7 @@ use super::host_inline::{InlineHost, inline_features, success};
 use super::negotiate::features;
 use super::session;
 use super::stream::{Connection, random};
+use super::trace::What;
 use super::xml::to_bytes;
 
 /// A `<tag/>` of more bytes is not taken over.
@@ -54,7 +55,7 @@ pub fn authentication(server: &Server) -> Element {
 /// Writes `<success/>`, and the features that follow it.
 pub fn write_success(server: &Server, connection: &mut Connection, jid: &str, sm: Success) {
     let nonzas = [sm.resume.as_ref(), sm.bound.as_ref().and_then(|bound| bound.enable.as_ref())];
-    nonzas.into_iter().flatten().for_each(|nonza: &Nonza| server.trace(jid, false, nonza));
+    nonzas.into_iter().flatten().for_each(|nonza: &Nonza| server.trace(jid, What::To(nonza)));
     let follows = sm.features;
     let data = connection.sasl2.take().and_then(|sasl2| sasl2.data);
     connection.outbox.push(&to_bytes(&success(jid, data.as_deref(), sm)));

@@ -18,6 +18,7 @@ use super::negotiate::{TIME, features, negotiate};
 use super::session;
 use super::stanza::{kind, reply};
 use super::stream::{Connection, error, random};
+use super::trace::What;
 use super::xml::to_bytes;
 
 /// Serves a client from its first byte until it has a session.
@@ -37,7 +38,7 @@ pub async fn serve(tcp: TcpStream, server: Arc<Server>) {
         return connection.part(Parting::Say(error(StreamCondition::ResourceConstraint))).await;
     }
     let asks = connection.sasl2.as_mut().map(|sasl2| std::mem::take(&mut sasl2.asks)).unwrap_or_default();
-    asks.iter().for_each(|nonza| server.trace(user.as_str(), true, nonza));
+    asks.iter().for_each(|nonza| server.trace(user.as_str(), What::From(nonza)));
     connection.login_until = Instant::now() + TIME;
     let stream = match inline {
         Some(inline) => stream.with_inline(inline, Replay::Impossible), // no early data is taken
@@ -87,7 +88,7 @@ impl Login {
             };
             let inbound = Inbound::from_element(&element, ns::JABBER_CLIENT);
             if let Inbound::Nonza(nonza) = &inbound {
-                self.server.trace(self.stream.owner(), true, nonza);
+                self.server.trace(self.stream.owner(), What::From(nonza));
             }
             match self.stream.handle(inbound, Instant::now()) {
                 Ok(Early::Stanza) => return self.bind(&element).await,
@@ -116,7 +117,7 @@ impl Login {
     }
 
     fn write(&mut self, nonza: &Nonza) {
-        self.server.trace(self.stream.owner(), false, nonza);
+        self.server.trace(self.stream.owner(), What::To(nonza));
         nonza.write_to(self.connection.outbox.buffer());
     }
 

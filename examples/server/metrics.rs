@@ -1,6 +1,6 @@
 //! What an operator sees of the server, for Prometheus: the crate's own statistics, added up over all sessions.
 //!
-//! A session's task adds what is new after each turn. Only with `--metrics` does it ask for its statistics at all.
+//! A session's task adds what is new when somebody looks, when it leaves a connection, and at its end.
 
 use std::io;
 use std::sync::Arc;
@@ -21,6 +21,8 @@ use xmpp_sm::{Detach, EndReason, Stats, StoreStats};
 
 use super::Server;
 
+/// How long the sessions are waited for. One that is busy for longer is told as it was.
+const MEASURING: Duration = Duration::from_secs(1);
 /// How long a request may take, and how large it may be.
 const TIME: Duration = Duration::from_secs(5);
 const MAX_BYTES: u64 = 8 * 1024;
@@ -214,6 +216,7 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, server: Arc<Ser
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((tcp, _)) => {
+                    let _ = timeout(MEASURING, server.router.measure().recv()).await;
                     let text = metrics.text(server.store.stats());
                     drop(tokio::spawn(timeout(TIME, answer(tcp, text))));
                 }

@@ -43,7 +43,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
-use xmpp_sm::{Config, MemoryStore, Nonza, SessionStore};
+use xmpp_sm::{Config, MemoryStore, SessionStore};
 
 use links::Peers;
 use metrics::Metrics;
@@ -51,7 +51,7 @@ use options::{Options, Switch};
 use places::Places;
 use router::{Handle, Router};
 use sasl::{Accounts, Offered};
-use trace::{Trace, Traced};
+use trace::{Trace, Traced, What};
 
 /// How long everybody gets to leave when the server stops.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -218,9 +218,9 @@ impl Server {
         self.ids.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn trace(&self, client: &str, from_client: bool, nonza: &Nonza) {
+    fn trace(&self, client: &str, what: What<'_>) {
         if let Some(trace) = &self.trace {
-            trace(&Traced { client, from_client, nonza });
+            trace(&Traced { client, what });
         }
     }
 }

@@ -150,7 +150,8 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 
-    /// Print the elements of stream management to standard error: who, which way (`<-` from the client), what
+    /// Print to standard error the elements of stream management (`<-` from the client), and when a push service would wake
+    /// a client's device: its session is detached, or something was queued for it meanwhile
     #[arg(long)]
     pub trace: bool,
 }

@@ -6,6 +6,7 @@
 //! read and written without the lock.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -46,6 +47,8 @@ pub enum Mail {
     Halt(mpsc::UnboundedSender<()>),
     /// It gives itself up, as bytes.
     Park(Parking),
+    /// Somebody looks at the metrics, and waits until this is dropped.
+    Measure(mpsc::Sender<Infallible>),
     /// It has to end: its resource is bound by another stream, the store has made room, or the server stops.
     End(EndReason),
 }
@@ -199,7 +202,7 @@ impl Router {
             match mail {
                 Mail::Deliver(delivery) => leave(delivery.late(now)),
                 Mail::Take(taker) => takers.push(*taker),
-                Mail::Kept | Mail::Settled(_) | Mail::End(_) | Mail::Halt(_) | Mail::Park(_) => {}
+                Mail::Kept | Mail::Settled(_) | Mail::Measure(_) | Mail::End(_) | Mail::Halt(_) | Mail::Park(_) => {}
             }
         }
         table.offline.put_back(&to.to_bare(), later);
@@ -265,6 +268,13 @@ impl Router {
         if let Some(entry) = table.entry(jid) {
             entry.directed = ids;
         }
+    }
+
+    /// Has all sessions add what is new to the metrics. What is returned ends when they have.
+    pub fn measure(&self) -> mpsc::Receiver<Infallible> {
+        let (measured, all) = mpsc::channel(1);
+        self.tell_all(|| Mail::Measure(measured.clone()));
+        all
     }
 
     pub fn set_connected(&self, id: u64, jid: &FullJid, connected: bool) {

@@ -25,6 +25,7 @@ use super::router::{Delivery, Handle, Mail, Parking};
 use super::stanza::Written;
 use super::state::{Known, complain};
 use super::stream::{Connection, Input};
+use super::trace::What;
 use super::xml::set;
 use super::{Server, login};
 
@@ -148,6 +149,9 @@ impl Host {
     /// The life of a session, from bind to its end.
     async fn serve(mut self, mut session: Box<Session>, mut mailbox: UnboundedReceiver<Mail>) {
         let mut alarm = pin!(sleep(LONG));
+        if self.server.trace.is_some() {
+            session.report_detached(true);
+        }
         loop {
             while !session.is_over()
                 && let Some(stanza) = self.csi.next()
@@ -156,7 +160,12 @@ impl Host {
             }
             while let Some(event) = session.poll() {
                 match event {
-                    Event::Left { connection, parting, .. } => self.part(connection, parting),
+                    Event::Left { connection, parting, .. } => {
+                        self.measure(&session); // why it was left is known of the last time only
+                        self.part(connection, parting);
+                    }
+                    Event::Detached { unacked, waiting } => self.trace(What::Detached { unacked, waiting }),
+                    Event::Queued => self.trace(What::Queued { waiting: session.waiting() }),
                     Event::Resumed => self.server.router.set_connected(self.id, &self.jid, true),
                     Event::Enable(request) => self.enable(request, &mut session),
                     Event::Refused(refused) => login::continue_login(refused, self.server.clone()),
@@ -178,13 +187,12 @@ impl Host {
                     Write::Success(success) => write_success(&self.server, connection, self.jid.as_str(), *success),
                     item => {
                         if let Write::Nonza(nonza) = &item {
-                            self.server.trace(self.jid.as_str(), false, nonza);
+                            self.trace(What::To(nonza));
                         }
                         connection.push(item, self.server.domain.as_str());
                     }
                 }
             }
-            self.measure(&session);
             if session.is_detached() && session.open_receipts() == 0 {
                 self.resting = None;
             }
@@ -199,7 +207,7 @@ impl Host {
                 input = drive(session.connection_mut(), reads) => match input {
                     Ok(Some(Input::Element(element))) => self.on_element(element, &mut session),
                     Ok(Some(Input::Nonza(nonza))) => {
-                        self.server.trace(self.jid.as_str(), true, &nonza);
+                        self.trace(What::From(&nonza));
                         let _ = session.handle(nonza.into(), Instant::now());
                     }
                     Ok(Some(Input::Closed)) => session.peer_closed(Instant::now()),
@@ -217,6 +225,7 @@ impl Host {
                     Mail::Settled(receipt) => drop(session.settle(receipt, Instant::now())),
                     Mail::Take(_) if self.is_halted => {} // its client tries again
                     Mail::Take(taker) => session.take(*taker, Instant::now()),
+                    Mail::Measure(_measured) => self.measure(&session),
                     Mail::End(reason) => session.close(reason, last_error(reason), Instant::now()),
                     Mail::Halt(resting) => self.halt(resting, &mut session),
                     Mail::Park(parking) => return self.park(*session, mailbox, &parking),
@@ -231,6 +240,10 @@ impl Host {
                 },
             }
         }
+    }
+
+    fn trace(&self, what: What<'_>) {
+        self.server.trace(self.jid.as_str(), what);
     }
 
     /// Adds what is new to the metrics, if somebody wants them.
@@ -251,7 +264,7 @@ impl Host {
         let now = Instant::now();
         let inbound = Inbound::from_element(&element, ns::JABBER_CLIENT);
         if let Inbound::Nonza(nonza) = &inbound {
-            self.server.trace(self.jid.as_str(), true, nonza);
+            self.trace(What::From(nonza));
         }
         match session.handle(inbound, now) {
             Ok(Arrival::Stanza(receipt)) => {

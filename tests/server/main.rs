@@ -25,6 +25,7 @@ mod metrics;
 mod presence;
 #[path = "../../examples/resume/proxy.rs"]
 mod proxy;
+mod push;
 mod reader;
 mod restart;
 mod resuming;

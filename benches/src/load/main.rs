@@ -19,11 +19,12 @@ use client::Client;
 use server::Server;
 
 /// The servers' options, the first without stream management.
-const SERVERS: [(&str, &[&str]); 4] = [
-    ("off", &["--sm=off"]),
-    ("on, `ack_freq` 1", &["--ack-freq=1"]),
-    ("on, `ack_freq` 50", &["--ack-freq=50"]),
-    ("on, self-clocked", &["--ack-freq=self-clocked"]),
+const SERVERS: [(&str, &[&str]); 5] = [
+    ("off", &["--csi=off", "--sm=off"]),
+    ("on, `ack_freq` 1", &["--csi=off", "--ack-freq=1"]),
+    ("the same with CSI and metrics", &["--ack-freq=1", "--metrics=127.0.0.1:0"]),
+    ("on, `ack_freq` 50", &["--csi=off", "--ack-freq=50"]),
+    ("on, self-clocked", &["--csi=off", "--ack-freq=self-clocked"]),
 ];
 const PAIRS: usize = 8;
 

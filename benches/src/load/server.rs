@@ -3,11 +3,13 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 pub struct Server {
     process: Child,
+    /// Where it prints: if nobody reads there, it ends.
+    _stdout: BufReader<ChildStdout>,
     pub address: SocketAddr,
 }
 
@@ -21,9 +23,10 @@ impl Server {
             .spawn()
             .expect("a server");
         let mut line = String::new();
-        BufReader::new(process.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+        let mut stdout = BufReader::new(process.stdout.take().expect("a pipe"));
+        stdout.read_line(&mut line).expect("a line");
         let address = line.trim().strip_prefix("listening on ").expect("an address");
-        Self { address: address.parse().expect("an address"), process }
+        Self { address: address.parse().expect("an address"), _stdout: stdout, process }
     }
 
     /// Lets it end in good order.

@@ -7,6 +7,7 @@ use xmpp_sm::{Early, Inbound, Nonza, Parting, Refused, StreamCondition, Unbound}
 
 use super::super::session::resume;
 use super::super::stream::{Connection, error};
+use super::super::trace::What;
 use super::session::Link;
 
 /// How long a peer may keep silent. After that it has no former session, and gets what is for it: a component need not
@@ -41,7 +42,7 @@ pub async fn serve(link: Link, mut stream: Unbound, mut connection: Box<Connecti
         };
         let inbound = stream.inbound(&element);
         if let Inbound::Nonza(nonza) = &inbound {
-            link.server.trace(link.domain.as_str(), true, nonza);
+            link.server.trace(link.domain.as_str(), What::From(nonza));
         }
         match stream.handle(inbound, Instant::now()) {
             Ok(Early::Begin | Early::Stanza) => return link.begin(stream, connection, Some(element)).await,
@@ -65,6 +66,6 @@ pub async fn away(connection: Box<Connection>, condition: StreamCondition) {
 }
 
 fn write(link: &Link, connection: &mut Connection, nonza: &Nonza) {
-    link.server.trace(link.domain.as_str(), false, nonza);
+    link.server.trace(link.domain.as_str(), What::To(nonza));
     nonza.write_to(connection.outbox.buffer());
 }

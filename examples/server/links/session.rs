@@ -23,6 +23,7 @@ use super::super::router::{Delivery, Handle, Mail};
 use super::super::session::last_error;
 use super::super::stanza::Written;
 use super::super::stream::{Connection, Input};
+use super::super::trace::What;
 use super::{accept, in_ns, server};
 
 pub type Session = xmpp_sm::Session<Written, Box<Connection>>;
@@ -113,7 +114,7 @@ impl Host {
                 && let Some((connection, item)) = session.next_write(now)
             {
                 if let Write::Nonza(nonza) = &item {
-                    link.server.trace(link.domain.as_str(), false, nonza);
+                    link.server.trace(link.domain.as_str(), What::To(nonza));
                 }
                 connection.push(item, link.server.domain.as_str());
             }
@@ -131,12 +132,12 @@ impl Host {
                     Ok(Some(Input::Element(element))) => {
                         let inbound = session.inbound(&element);
                         if let Inbound::Nonza(nonza) = &inbound {
-                            link.server.trace(link.domain.as_str(), true, nonza);
+                            link.server.trace(link.domain.as_str(), What::From(nonza));
                         }
                         self.on_element(&element, inbound, &mut session);
                     }
                     Ok(Some(Input::Nonza(nonza))) => {
-                        link.server.trace(link.domain.as_str(), true, &nonza);
+                        link.server.trace(link.domain.as_str(), What::From(&nonza));
                         let _ = session.handle(nonza.into(), Instant::now());
                     }
                     Ok(Some(Input::Closed)) => session.peer_closed(Instant::now()),
@@ -156,7 +157,7 @@ impl Host {
                     Mail::Settled(receipt) => drop(session.settle(receipt, Instant::now())),
                     Mail::Take(taker) => session.take(*taker, Instant::now()),
                     Mail::End(reason) => session.close(reason, last_error(reason), Instant::now()),
-                    Mail::Kept | Mail::Halt(_) | Mail::Park(_) => {} // a user's
+                    Mail::Kept | Mail::Measure(_) | Mail::Halt(_) | Mail::Park(_) => {} // a user's
                 },
                 () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
                     match Instant::now() {

@@ -10,7 +10,7 @@ use xmpp_sm::Nonza;
 use super::super::client::Client;
 use super::super::proxy::{self, Cut, Way};
 use super::super::server::Running;
-use super::super::server::trace::Traced;
+use super::super::server::trace::{Traced, What};
 use super::super::{all, message, numbers};
 use super::{cuts, goes_back, start};
 
@@ -37,10 +37,10 @@ async fn pair(cuts: Vec<Cut>, options: &[&str]) -> Pair {
     let told = answers.clone();
     let trace = move |traced: &Traced<'_>| {
         if traced.client == "localhost" {
-            told.lock().expect("no panic").extend(match traced.nonza {
-                Nonza::Enabled(_) => Some("enabled"),
-                Nonza::Resumed(_) => Some("resumed"),
-                Nonza::Failed(_) => Some("failed"),
+            told.lock().expect("no panic").extend(match traced.what {
+                What::From(Nonza::Enabled(_)) | What::To(Nonza::Enabled(_)) => Some("enabled"),
+                What::From(Nonza::Resumed(_)) | What::To(Nonza::Resumed(_)) => Some("resumed"),
+                What::From(Nonza::Failed(_)) | What::To(Nonza::Failed(_)) => Some("failed"),
                 _ => None,
             });
         }
