@@ -69,7 +69,7 @@ impl World<'_> {
             Act::Login => self.hosts.len() < 4,
             Act::Rival => self.can_rival(),
             Act::Tick => self.next_deadline().is_some() && !self.is_any_due(),
-            Act::Sleep => self.sleeps < 1,
+            Act::Sleep => self.sleeps < self.setting.sleeps,
             Act::Deliver | Act::Lookup | Act::DropRequest | Act::RefuseResume | Act::Late | Act::Cut | Act::Clog => {
                 self.links.len() * 2 > at && self.can_at_end(act, at / 2, at % 2)
             }

@@ -94,6 +94,10 @@ impl<'a> World<'a> {
             while world.advance()? {}
             world.links[0].is_clogged[1] = setting.starts_clogged;
         }
+        for event in setting.begins.split_whitespace() {
+            let done = world.apply(event.parse()?)?;
+            ensure!(done, "a world cannot begin with {event}");
+        }
         Ok(world)
     }
 

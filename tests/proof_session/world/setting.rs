@@ -104,11 +104,15 @@ pub struct Setting {
     pub starts_online: bool,
     /// Whether the server's first connection takes nothing from then on.
     pub starts_clogged: bool,
+    /// What happens before the schedules begin.
+    pub begins: &'static str,
     /// What may happen beside connecting, delivering and timeouts, as words.
     pub acts: &'static str,
     /// The most stanzas of each side, and connections.
     pub sends: [u32; 2],
     pub connects: usize,
+    /// How often the clock may jump ahead.
+    pub sleeps: u32,
     /// Whether what comes to a session of the server waits in its mailbox.
     pub mailboxes: bool,
     /// Whether the store answers late.
@@ -131,9 +135,11 @@ impl Setting {
             offers: [true; 2],
             starts_online: true,
             starts_clogged: false,
+            begins: "",
             acts,
             sends: [2; 2],
             connects: 3,
+            sleeps: 1,
             mailboxes: false,
             late: false,
             room: usize::MAX,

@@ -121,6 +121,10 @@ impl Setting {
                 w.options = [Options { ack: Some(AckFreq::SelfClocked), ..plain }; 2];
             }),
             world("a host that sleeps", 4, "send sleep cut").with(|w| w.sends = [1, 2]),
+            world("a host that sleeps before its verdict", 4, "send sleep cut").with(|w| {
+                w.sends = [0, 2];
+                w.begins = "send:1 deliver:0 settle:0 deliver:0 tick:0 timeout:1";
+            }),
             world("stale h", 4, "send sleep cut").with(|w| {
                 w.options = [Options { stale_h: true, ..plain }; 2];
                 w.sends = [2, 1];
@@ -181,6 +185,7 @@ impl Setting {
         setting.starts_online = false;
         setting.sends = [60, 60];
         setting.connects = 40;
+        setting.sleeps = 3;
         (setting.mailboxes, setting.late) = (knobs.turn(2) == 0, knobs.turn(3) == 0);
         setting.room = knobs.pick(&[1, 3, usize::MAX]);
         setting.returns = knobs.turn(2) == 0;
