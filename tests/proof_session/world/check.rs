@@ -97,7 +97,9 @@ impl World<'_> {
         ensure!(is_prolonged, "it waits until {:?}, and was prolonged to {until:?}", session.deadline());
         ensure!(!self.has_taker(h) || has_deadline, "a connection waits without end");
         ensure!(!host.is_ending || has_deadline || side == 0 && session.connection().is_none(), "an end without end");
-        if let Some(since) = host.full_since.filter(|_| !host.is_ending && !host.may_settle && !host.is_deaf()) {
+        // One that closes has come to that, and may not have had room to say so.
+        let is_at_end = host.is_ending || host.may_settle || session.h().is_none();
+        if let Some(since) = host.full_since.filter(|_| !is_at_end && !host.is_deaf()) {
             let latest = (since + GRACE).max(self.now + MOMENT);
             let is_in_time = session.deadline().is_some_and(|deadline| deadline <= latest);
             ensure!(is_in_time, "it is full for longer than its grace");

@@ -83,7 +83,8 @@ impl World<'_> {
                 Ok(())
             }
             Out::Error(conflict) => {
-                self.hosts[h].has_judged = true;
+                // There may be no room for `</stream:stream>` yet.
+                (self.hosts[h].has_judged, self.hosts[h].is_ending) = (true, true);
                 self.links[l].push(side, Elem::Error { conflict });
                 Ok(())
             }
