@@ -48,6 +48,8 @@ pub mod snapshot;
 mod stanza;
 mod stats;
 mod store;
+#[cfg(feature = "store-tests")]
+pub mod store_tests;
 mod stream;
 mod stream_error;
 mod trace;
@@ -68,7 +70,10 @@ pub use session::{
 pub use smid::{InvalidText, RandomError, SmId};
 pub use stanza::{Measured, Stanza};
 pub use stats::{Detach, Stats, StoreStats};
-pub use store::{AtCap, Epoch, Lookup, MemoryStore, Record, Registered, Registration, SessionStore, StoreError, Swept};
+pub use store::{
+    AsyncSessionStore, AtCap, Epoch, Lookup, MemoryStore, Record, Registered, Registration, SessionStore, StoreError,
+    Sweep, Swept,
+};
 pub use stream::{
     Acked, Action, CannotEnable, Closing, Disconnected, EnableRequest, Foreign, Inbound, NotResumed, NotResumedWhy,
     Refusal, ResumeRequest, Resumption, Sent, StreamMgmt,

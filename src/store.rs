@@ -1,12 +1,14 @@
 //! The contract of the tables that outlive every stream: which session has which SM-ID, and the last `h`
 //! of those that are gone.
 
+mod asynchronous;
 mod memory;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use asynchronous::AsyncSessionStore;
 pub use memory::{AtCap, MemoryStore, StoreError};
 
 use crate::counter::Counter;
@@ -14,8 +16,9 @@ use crate::smid::SmId;
 
 /// The smid table and the stale-h table of a host.
 ///
-/// The host calls it, never [`StreamMgmt`](crate::StreamMgmt): a host whose store is in another process
-/// awaits it between a token and its `accept_*`.
+/// The host calls it, never [`StreamMgmt`](crate::StreamMgmt). This is the face of a store in the host's own process, which
+/// answers at once; a store in another process has the same two tables behind an [`AsyncSessionStore`], and every
+/// `SessionStore` is one.
 ///
 /// # Contract
 ///
@@ -27,18 +30,19 @@ use crate::smid::SmId;
 /// - An answer never tells a stranger that an SM-ID exists: what is not the `owner`'s is
 ///   [`NotFound`](Lookup::NotFound), as what never was, and takes as long to look up.
 /// - Every [`register`](Self::register) gives a new [`Epoch`], higher than those that its owner got before. A store that
-///   is built again gives epochs that the one before it has not given.
+///   is built again gives its owners epochs that the one before it has not given them.
 /// - `retire` and `remove` act only on the record of the [`Registration`] that they are given, and are no errors
 ///   otherwise: a session that dies late does not take its successor's record with it, nor does a host that has looked up
 ///   a session and found it dead.
 /// - A stale `h` is answered as often as it is asked for, and never when it is older than the store's
-///   limit, swept or not. Its age counts from `retire`. It may be lost at any time (a cap, a restart): the
+///   limit, whether a [`Sweep`] has dropped it or not. Its age counts from `retire`. It may be lost at any time (a cap, a restart): the
 ///   answer is then `NotFound`. A registration may be lost only with the session itself.
-/// - `now` is the host's monotonic clock.
+/// - `now` is the host's monotonic clock. A store that several hosts share goes by a clock of its own.
 ///
 /// The trait can be made into an object, `dyn SessionStore<Handle = ..., Error = ...>`.
 ///
-/// [`MemoryStore`] is the reference; `tests/store_conformance.rs` checks any store against this.
+/// [`MemoryStore`] is the reference. The module `store_tests`, behind the feature `store-tests`, checks any store against
+/// this.
 pub trait SessionStore: Send + Sync {
     /// How the host reaches the task that has a session: a channel, a node and a number.
     type Handle;
@@ -83,13 +87,18 @@ pub trait SessionStore: Send + Sync {
     ///
     /// The store failed.
     fn remove(&self, registration: &Registration) -> Result<(), Self::Error>;
+}
 
+/// A store that does not forget by itself: the host makes it. One whose engine drops what is too old has no such trait.
+///
+/// See [`MemoryStore::sweep`].
+pub trait Sweep {
     /// Drops stale records that are too old to be answered: a bounded number of them in one call, so that
     /// the other calls do not wait. The host calls it again at once while [`Swept::more`] says so.
     fn sweep(&self, now: Instant) -> Swept;
 
     /// Returns when the host shall call [`sweep`](Self::sweep) next: at a time that has passed, if the last
-    /// one left work behind. `None`: there is nothing to sweep. A [`retire`](Self::retire) may change the
+    /// one left work behind. `None`: there is nothing to sweep. A [`retire`](SessionStore::retire) may change the
     /// answer.
     fn next_sweep(&self) -> Option<Instant>;
 }
@@ -137,7 +146,7 @@ impl fmt::Debug for Registration {
     }
 }
 
-/// The number of a registration: no two of a store are the same, and those of an owner only go up.
+/// The number of a registration: no two of an owner are the same, and they only go up.
 ///
 /// See the example of [`MemoryStore`](crate::MemoryStore).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -196,9 +205,9 @@ pub enum Lookup<Handle> {
     NotFound,
 }
 
-/// What one call of [`sweep`](SessionStore::sweep) did.
+/// What one call of [`sweep`](Sweep::sweep) did.
 ///
-/// See the example of [`MemoryStore`](crate::MemoryStore).
+/// See [`MemoryStore::sweep`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use = "there may be more to sweep at once"]
 pub struct Swept {

@@ -9,12 +9,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::count::counted;
-use support::store::{GERIATRIC, JULIET, Known, MakeStore, ROMEO, SECOND, known, off, on, smid, stale};
+use xmpp_sm::store_tests::MakeStore;
 use xmpp_sm::{
     AtCap, Config, Counter, Epoch, Lookup, MemoryStore, Record, Registration, SessionStore, SmId, StaleH, StoreError,
+    Sweep,
 };
 
+const JULIET: &str = "juliet@example.com";
+const ROMEO: &str = "romeo@example.net";
 const MERCUTIO: &str = "mercutio@example.com";
+const GERIATRIC: Duration = Duration::from_secs(3600);
+const SECOND: Duration = Duration::from_secs(1);
 
 struct InMemory;
 
@@ -29,9 +34,71 @@ impl MakeStore for InMemory {
     fn handle(&self, number: u64) -> u64 {
         number
     }
+
+    fn sweeper<'a>(&self, store: &'a MemoryStore<u64>) -> Option<&'a dyn Sweep> {
+        Some(store)
+    }
 }
 
-support::store::conformance!(InMemory);
+xmpp_sm::store_conformance!(InMemory);
+
+fn on() -> StaleH {
+    StaleH { enabled: true, repeat_after: Some(Duration::from_secs(1800)), geriatric: GERIATRIC }
+}
+
+fn off() -> StaleH {
+    StaleH { enabled: false, ..on() }
+}
+
+fn smid(text: &str) -> SmId {
+    SmId::new(text).unwrap()
+}
+
+/// What a lookup has found, without the registration.
+#[derive(Debug, PartialEq)]
+enum Known {
+    Session(u64),
+    StaleH(u32),
+    Nothing,
+}
+
+fn stale(h: u32) -> Known {
+    Known::StaleH(h)
+}
+
+fn known(store: &MemoryStore<u64>, smid: &SmId, owner: &str, now: Instant) -> Known {
+    match store.lookup(smid, owner, now).unwrap() {
+        Lookup::Session(record) => Known::Session(record.handle),
+        Lookup::StaleH(h) => Known::StaleH(h.get()),
+        Lookup::NotFound => Known::Nothing,
+    }
+}
+
+#[test]
+fn it_is_used_through_a_reference_to_the_trait() {
+    let store = store();
+    let shared: &(dyn SessionStore<Handle = u64, Error = StoreError> + Send + Sync) = &store;
+    let registered = shared.register(&id(1), &JULIET.into(), 1, Instant::now()).unwrap();
+    assert!(matches!(shared.lookup(&id(1), JULIET, Instant::now()), Ok(Lookup::Session(_))));
+    shared.remove(&registered.registration).unwrap();
+    assert!(matches!(shared.lookup(&id(1), JULIET, Instant::now()), Ok(Lookup::NotFound)));
+}
+
+/// Of whatever owners: they are spread over shards, each of which counts for itself.
+#[test]
+fn no_two_registrations_have_the_same_epoch() {
+    let store = store();
+    let epochs = thread::scope(|scope| {
+        let crowd = ["a", "b", "c", "d"].map(|owner| {
+            let (store, owner) = (&store, owner.into());
+            let one = move |_| store.register(&id(1), &owner, 0, Instant::now()).unwrap().registration.epoch();
+            scope.spawn(move || (0..20_000).map(one).collect::<Vec<_>>())
+        });
+        crowd.map(|thread| thread.join().unwrap()).concat()
+    });
+    let mut seen = std::collections::HashSet::new();
+    assert!(epochs.into_iter().all(|epoch| seen.insert(epoch)), "two at once got the same");
+}
 
 fn count(n: usize) -> NonZeroUsize {
     NonZeroUsize::new(n).unwrap()

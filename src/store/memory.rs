@@ -15,7 +15,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use thiserror::Error;
 
-use super::{Epoch, Lookup, Record, Registered, Registration, SessionStore, Swept};
+use super::{Epoch, Lookup, Record, Registered, Registration, SessionStore, Sweep, Swept};
 use crate::config::{Config, StaleH};
 use crate::counter::Counter;
 use crate::smid::SmId;
@@ -201,6 +201,28 @@ impl<Handle> MemoryStore<Handle> {
         })
     }
 
+    /// Drops stale records that are too old to be answered, a thousand at most, and says whether there are more:
+    /// [`Sweep::sweep`], which a host of a `MemoryStore` need not import.
+    ///
+    /// ```
+    /// use std::time::Instant;
+    /// use xmpp_sm::{Config, MemoryStore};
+    ///
+    /// let now = Instant::now();
+    /// let store = MemoryStore::<u64>::new(&Config::default());
+    /// if store.next_sweep().is_some_and(|due| due <= now) {
+    ///     while store.sweep(now).more {}
+    /// }
+    /// ```
+    pub fn sweep(&self, now: Instant) -> Swept {
+        Sweep::sweep(self, now)
+    }
+
+    /// Returns when to sweep next; `None`: there is nothing to sweep. [`Sweep::next_sweep`] says more.
+    pub fn next_sweep(&self) -> Option<Instant> {
+        Sweep::next_sweep(self)
+    }
+
     fn shard(&self, owner: &str) -> &Mutex<Shard<Handle>> {
         // Poor names cost waiting, nothing else: the tables inside have hashers with random keys.
         let (words, rest) = owner.as_bytes().as_chunks();
@@ -341,7 +363,9 @@ impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
         }
         Ok(())
     }
+}
 
+impl<Handle> Sweep for MemoryStore<Handle> {
     fn sweep(&self, now: Instant) -> Swept {
         let _alone = self.sweeping.lock();
         let now = {

@@ -1,6 +1,5 @@
 //! What tests of the library share: two peers and the wire between them (`net`), one stream by itself (`raw`), streams
-//! in the middle of their work and what they refuse (`at_work`), a count of allocations (`count`), and the conformance
-//! suite of stores (`store`).
+//! in the middle of their work and what they refuse (`at_work`), and a count of allocations (`count`).
 
 // Each test binary uses a part of this.
 #![allow(dead_code, unused_imports)]
@@ -9,7 +8,6 @@ pub mod at_work;
 pub mod count;
 pub mod net;
 pub mod raw;
-pub mod store;
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;

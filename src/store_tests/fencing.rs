@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use xmpp_sm::{Epoch, Lookup, Registration, SessionStore, SmId};
+use crate::{Epoch, Registration, SmId};
 
 use super::{Checked, JULIET, Known, MakeStore, ROMEO, SECOND, on, smid, stale};
 
@@ -28,9 +28,9 @@ pub fn every_registration_has_an_epoch_of_its_own<M: MakeStore>(make: &M) {
     }
     let at_once = thread::scope(|scope| {
         let store = &store;
-        let crowd = ["a", "b", "c", "d"].map(|owner| {
-            let one = move |_| store.register(&smid(owner), owner, 0).epoch();
-            scope.spawn(move || (0..20_000).map(one).collect::<Vec<_>>())
+        let crowd = ["a", "b", "c", "d"].map(|id| {
+            let one = move |_| store.register(&smid(id), JULIET, 0).epoch();
+            scope.spawn(move || (0..M::ROUNDS).map(one).collect::<Vec<_>>())
         });
         crowd.map(|thread| thread.join().unwrap()).concat()
     });
@@ -68,16 +68,11 @@ pub fn a_dead_session_that_was_found_goes_and_a_later_one_stays<M: MakeStore>(ma
     let store = Checked::new(make, on());
     let id = smid("a");
     store.register(&id, JULIET, 1);
-    let found = || {
-        let found = store.store.lookup(&id, JULIET, store.start).unwrap();
-        let Lookup::Session(record) = found else { panic!("it is registered") };
-        record.registration
-    };
-    let dead = found();
+    let dead = store.found(&id, JULIET).registration;
     store.register(&id, JULIET, 2);
     store.remove(&dead);
     assert_eq!(store.lookup(&id, JULIET, SECOND), store.session(2));
-    store.remove(&found());
+    store.remove(&store.found(&id, JULIET).registration);
     assert_eq!(store.lookup(&id, JULIET, SECOND), Known::Nothing);
 }
 
@@ -174,7 +169,7 @@ pub fn nobody_sees_a_session_half_retired<M: MakeStore>(make: &M) {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
-            for n in 1..2000 {
+            for n in 1..M::ROUNDS {
                 let registration = store.register(&id, JULIET, n.into());
                 store.retire(&registration, n, Duration::ZERO);
             }
@@ -185,7 +180,7 @@ pub fn nobody_sees_a_session_half_retired<M: MakeStore>(make: &M) {
             assert_ne!(seen, Known::Nothing);
         }
     });
-    assert_eq!(store.lookup(&id, JULIET, SECOND), stale(1999));
+    assert_eq!(store.lookup(&id, JULIET, SECOND), stale(M::ROUNDS - 1));
 }
 
 /// As after a race of connections for one session: each ends what it registered, and one was last.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use xmpp_sm::{Lookup, Record, Registration, SessionStore, SmId};
+use crate::{Record, Registration, SmId};
 
 use super::{Checked, GERIATRIC, JULIET, Known, MakeStore, ROMEO, SECOND, off, on, smid, stale};
 
@@ -22,11 +22,10 @@ pub fn a_session_is_found_with_its_registration<M: MakeStore>(make: &M) {
     for (id, handle) in ids.iter().zip(1..) {
         let registration = store.register(id, JULIET, handle);
         assert_eq!((&**registration.owner(), registration.smid()), (JULIET, id));
-        let found = store.store.lookup(id, JULIET, store.start).unwrap();
-        assert_eq!(found, Lookup::Session(Record { registration, handle: make.handle(handle) }));
+        assert_eq!(store.found(id, JULIET), Record { registration, handle: make.handle(handle) });
     }
-    let Ok(Lookup::Session(record)) = store.store.lookup(&ids[0], JULIET, store.start) else { panic!("it lives") };
-    store.retire(&record.registration, 7, SECOND);
+    let registration = store.found(&ids[0], JULIET).registration;
+    store.retire(&registration, 7, SECOND);
     assert_eq!(store.lookup(&ids[0], JULIET, SECOND), stale(7));
     assert_eq!(store.lookup(&ids[1], JULIET, SECOND), store.session(2));
 }
@@ -138,15 +137,4 @@ pub fn sessions_of_one_owner_are_told_apart<M: MakeStore>(make: &M) {
         let expected = if n % 2 == 0 { stale(n) } else { store.session(n.into()) };
         assert_eq!(store.lookup(&smid(&format!("id{n}")), JULIET, SECOND), expected);
     }
-}
-
-pub fn it_is_used_through_a_reference_to_the_trait<M: MakeStore>(make: &M) {
-    let store = Checked::new(make, on());
-    let shared: &(dyn SessionStore<Handle = M::Handle, Error = <M::Store as SessionStore>::Error> + Send + Sync) =
-        &store.store;
-    let id = smid("a");
-    let registered = shared.register(&id, &JULIET.into(), make.handle(1), store.start).unwrap();
-    assert!(matches!(shared.lookup(&id, JULIET, store.start), Ok(Lookup::Session(_))));
-    shared.remove(&registered.registration).unwrap();
-    assert!(matches!(shared.lookup(&id, JULIET, store.start), Ok(Lookup::NotFound)));
 }
