@@ -74,6 +74,8 @@ pub use store::{
     AsyncSessionStore, AtCap, Epoch, Lookup, MemoryStore, Record, Registered, Registration, SessionStore, StoreError,
     Sweep, Swept,
 };
+#[cfg(feature = "redis")]
+pub use store::{RedisStore, RedisStoreError};
 pub use stream::{
     Acked, Action, CannotEnable, Closing, Disconnected, EnableRequest, Foreign, Inbound, NotResumed, NotResumedWhy,
     Refusal, ResumeRequest, Resumption, Sent, StreamMgmt,

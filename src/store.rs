@@ -3,11 +3,15 @@
 
 mod asynchronous;
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisStore, RedisStoreError};
 pub use asynchronous::AsyncSessionStore;
 pub use memory::{AtCap, MemoryStore, StoreError};
 

@@ -52,8 +52,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use crate::config::StaleH;
 use crate::counter::Counter;
-use crate::{AsyncSessionStore, Lookup, Record, Registration, SmId, StaleH, Sweep, Swept};
+use crate::smid::SmId;
+use crate::store::{AsyncSessionStore, Lookup, Record, Registration, Sweep, Swept};
 
 /// How the suite gets a store to check.
 ///

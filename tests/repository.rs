@@ -78,9 +78,14 @@ fn imports_run_downwards_only() {
         let room = path["src/".len()..].split(['/', '.']).next().expect("a name");
         let Some(here) = place(room) else { continue };
         for used in code(&read(&file)).split("crate::").skip(1) {
-            let used: String = used.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect();
-            let there = place(&used).unwrap_or_else(|| panic!("{path} uses crate::{used}, which is no room"));
-            assert!(here <= there, "{path} uses {used}, which stands above it");
+            let (name, rest) =
+                used.split_at(used.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(used.len()));
+            // A macro that calls itself.
+            if rest.starts_with('!') {
+                continue;
+            }
+            let there = place(name).unwrap_or_else(|| panic!("{path} uses crate::{name}, which is no room"));
+            assert!(here <= there, "{path} uses {name}, which stands above it");
             imports += usize::from(here != there);
         }
     }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::{Record, Registration, SmId};
+use crate::smid::SmId;
+use crate::store::{Record, Registration};
 
 use super::{Checked, GERIATRIC, JULIET, Known, MakeStore, ROMEO, SECOND, off, on, smid, stale};
 

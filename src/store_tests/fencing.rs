@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::{Epoch, Registration, SmId};
+use crate::smid::SmId;
+use crate::store::{Epoch, Registration};
 
 use super::{Checked, JULIET, Known, MakeStore, ROMEO, SECOND, on, smid, stale};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::StaleH;
+use crate::config::StaleH;
 
 use super::{Checked, GERIATRIC, JULIET, Known, MakeStore, REPEAT_AFTER, SECOND, off, on, smid, stale};
 

@@ -6,6 +6,7 @@
 
 pub mod at_work;
 pub mod count;
+pub mod faulty;
 pub mod net;
 pub mod raw;
 

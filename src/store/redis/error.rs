@@ -1,0 +1,65 @@
+//! What can go wrong with an engine.
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+use thiserror::Error;
+
+/// Why a call of a [`RedisStore`](crate::RedisStore) has no answer.
+///
+/// None of them says that a session is absent: a `<resume/>` is refused with
+/// [`internal-server-error`](crate::Condition::InternalServerError) or
+/// [`resource-constraint`](crate::Condition::ResourceConstraint), and the client asks again.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RedisStoreError {
+    /// The owner has as many sessions as it may have.
+    #[error("too many sessions of one owner")]
+    OwnerFull,
+    /// Others have registered sessions of this owner all the while.
+    #[error("others registered sessions of the owner all the while")]
+    Contended,
+    /// Something that the store has not written is under the owner's key. It is left as it is.
+    #[error("the owner's key holds foreign data")]
+    Foreign,
+    /// The engine has no memory left and may evict nothing: `maxmemory`, `noeviction`.
+    #[error("the engine has no memory left")]
+    NoMemory,
+    /// The engine is a replica that takes no writes.
+    #[error("the engine is a read-only replica")]
+    ReadOnly,
+    /// The engine wants a password, another password, or other rights.
+    #[error("the engine denies access")]
+    Denied(#[source] RedisError),
+    /// There was no answer in time.
+    #[error("the engine did not answer in time")]
+    TimedOut,
+    /// The connection was lost or cannot be made, or the engine is not ready.
+    #[error("the engine cannot be reached")]
+    Unavailable(#[source] RedisError),
+    /// The engine said something else.
+    #[error("the engine failed")]
+    Other(#[source] RedisError),
+}
+
+impl RedisStoreError {
+    /// Returns whether the call may have been carried out, or may yet be. `false`: it has changed nothing, and will not.
+    pub fn may_have_happened(&self) -> bool {
+        matches!(self, Self::TimedOut | Self::Unavailable(_) | Self::Other(_))
+    }
+}
+
+impl From<RedisError> for RedisStoreError {
+    fn from(error: RedisError) -> Self {
+        match (error.kind(), error.code()) {
+            _ if error.is_timeout() => Self::TimedOut,
+            (ErrorKind::Server(ServerErrorKind::ReadOnly), _) => Self::ReadOnly,
+            (_, Some("OOM")) => Self::NoMemory,
+            (_, Some("WRONGTYPE" | "FOREIGN")) => Self::Foreign,
+            (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => Self::Denied(error),
+            (_, Some("LOADING" | "CLUSTERDOWN" | "MASTERDOWN" | "TRYAGAIN" | "BUSY")) => Self::Unavailable(error),
+            _ if error.is_io_error() || error.is_cluster_error() || error.is_connection_dropped() => {
+                Self::Unavailable(error)
+            }
+            _ => Self::Other(error),
+        }
+    }
+}

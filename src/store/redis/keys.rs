@@ -1,0 +1,68 @@
+//! The names of keys.
+
+/// One key for each owner: a prefix, and the owner as the hash tag.
+#[derive(Debug)]
+pub(super) struct Keys {
+    /// With the brace that opens the tag.
+    start: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self { start: format!("{}:{{", escape(prefix)) }
+    }
+
+    pub(super) fn of(&self, owner: &str) -> Vec<u8> {
+        format!("{}{}}}", self.start, escape(owner)).into_bytes()
+    }
+
+    /// Whose key it is. `None`: it is none of ours.
+    pub(super) fn owner(&self, key: &[u8]) -> Option<String> {
+        let key = std::str::from_utf8(key).ok()?;
+        let owner = unescape(key.strip_prefix(&self.start)?.strip_suffix('}')?);
+        (self.of(&owner) == key.as_bytes()).then_some(owner)
+    }
+
+    /// What matches all of them, for `SCAN`.
+    pub(super) fn pattern(&self) -> String {
+        let mut pattern = String::new();
+        for letter in self.start.chars() {
+            if matches!(letter, '*' | '?' | '[' | ']' | '\\' | '^') {
+                pattern.push('\\');
+            }
+            pattern.push(letter);
+        }
+        pattern.push_str("*}");
+        pattern
+    }
+}
+
+/// A brace would end the tag, and an owner that begins with one would have none.
+fn escape(text: &str) -> String {
+    text.replace('%', "%25").replace('{', "%7B").replace('}', "%7D")
+}
+
+fn unescape(text: &str) -> String {
+    text.replace("%7D", "}").replace("%7B", "{").replace("%25", "%")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_comes_back_from_its_key_and_is_its_hash_tag() {
+        for prefix in ["xmpp-sm", "a{b}c", "*?[x]\\", ""] {
+            let keys = Keys::new(prefix);
+            for owner in ["juliet@example.com", "}", "{}", "%7D", "%", "a}b{c%25@example.com", "", "ü@example.com"] {
+                let key = keys.of(owner);
+                assert_eq!(keys.owner(&key).as_deref(), Some(owner), "{prefix}");
+                let key = std::str::from_utf8(&key).unwrap();
+                // https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
+                let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).unwrap();
+                assert_eq!(tag, (&*escape(owner), ""), "{prefix}");
+            }
+            assert_eq!(keys.owner(b"other:{juliet@example.com}"), None);
+        }
+    }
+}

@@ -1,0 +1,11 @@
+
+local id, epoch, h = ARGV[1], ARGV[2], ARGV[3]
+local most_stale, stale_life = tonumber(ARGV[4]), tonumber(ARGV[5])
+local record = records[id]
+if record and record.epoch == epoch and record.kind ~= 'H' then
+  -- This comes first: it needs no memory, and what has begun to write goes on where there is none.
+  drop(id)
+  if stale_life >= 0 then put(id, 'H', epoch, now + stale_life, h) end
+  settle(most_stale)
+end
+return {text(now)}

@@ -1,0 +1,146 @@
+//! A store that fails: before it has done its work, after it, or later than it was waited for.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use xmpp_sm::{AsyncSessionStore, Counter, Lookup, Registered, Registration, SmId};
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    /// It does its work at once.
+    None,
+    /// It does its work late, and answers later.
+    Slow,
+    /// It fails, and has done nothing.
+    Before,
+    /// It fails, and has done its work.
+    After,
+}
+
+/// A store with one fault after the other, over and over.
+pub struct Faulty<S> {
+    inner: S,
+    faults: &'static [Fault],
+    calls: AtomicUsize,
+}
+
+/// Nobody knows whether it was done.
+#[derive(Debug, PartialEq)]
+pub enum Failed<E> {
+    Unknown,
+    Store(E),
+}
+
+impl<S> Faulty<S> {
+    pub fn new(inner: S, faults: &'static [Fault]) -> Self {
+        Self { inner, faults, calls: AtomicUsize::new(0) }
+    }
+
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
+
+    /// How many calls there were.
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    async fn call<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, Failed<E>> {
+        let fault = self.faults[self.calls.fetch_add(1, Ordering::Relaxed) % self.faults.len()];
+        if fault == Fault::Before {
+            return Err(Failed::Unknown);
+        }
+        let turns = if fault == Fault::Slow { 3 } else { 0 };
+        Turns(turns).await;
+        let done = work.await;
+        Turns(turns).await;
+        if fault == Fault::After { Err(Failed::Unknown) } else { done.map_err(Failed::Store) }
+    }
+}
+
+/// Ready after so many turns.
+struct Turns(u32);
+
+impl Future for Turns {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(left) = self.0.checked_sub(1) else { return Poll::Ready(()) };
+        self.0 = left;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<S: AsyncSessionStore<Handle: Sync>> AsyncSessionStore for Faulty<S> {
+    type Handle = S::Handle;
+    type Error = Failed<S::Error>;
+
+    async fn register(
+        &self,
+        smid: &SmId,
+        owner: &Arc<str>,
+        handle: S::Handle,
+        now: Instant,
+    ) -> Result<Registered<S::Handle>, Failed<S::Error>> {
+        self.call(self.inner.register(smid, owner, handle, now)).await
+    }
+
+    async fn lookup(&self, smid: &SmId, owner: &str, now: Instant) -> Result<Lookup<S::Handle>, Failed<S::Error>> {
+        self.call(self.inner.lookup(smid, owner, now)).await
+    }
+
+    async fn retire(&self, registration: &Registration, h: Counter, now: Instant) -> Result<(), Failed<S::Error>> {
+        self.call(self.inner.retire(registration, h, now)).await
+    }
+
+    async fn remove(&self, registration: &Registration) -> Result<(), Failed<S::Error>> {
+        self.call(self.inner.remove(registration)).await
+    }
+}
+
+/// A host that makes each call again until it is known to be done.
+pub struct Persistent<S>(pub Faulty<S>);
+
+macro_rules! until_known {
+    ($call:expr) => {
+        loop {
+            match $call.await {
+                Err(Failed::Unknown) => {}
+                Err(Failed::Store(error)) => break Err(error),
+                Ok(done) => break Ok(done),
+            }
+        }
+    };
+}
+
+impl<S: AsyncSessionStore<Handle: Clone + Sync>> AsyncSessionStore for Persistent<S> {
+    type Handle = S::Handle;
+    type Error = S::Error;
+
+    async fn register(
+        &self,
+        smid: &SmId,
+        owner: &Arc<str>,
+        handle: S::Handle,
+        now: Instant,
+    ) -> Result<Registered<S::Handle>, S::Error> {
+        until_known!(self.0.register(smid, owner, handle.clone(), now))
+    }
+
+    async fn lookup(&self, smid: &SmId, owner: &str, now: Instant) -> Result<Lookup<S::Handle>, S::Error> {
+        until_known!(self.0.lookup(smid, owner, now))
+    }
+
+    async fn retire(&self, registration: &Registration, h: Counter, now: Instant) -> Result<(), S::Error> {
+        until_known!(self.0.retire(registration, h, now))
+    }
+
+    async fn remove(&self, registration: &Registration) -> Result<(), S::Error> {
+        until_known!(self.0.remove(registration))
+    }
+}
