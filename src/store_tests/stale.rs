@@ -112,7 +112,7 @@ pub fn a_session_registered_again_has_no_stale_h<M: MakeStore>(make: &M) {
     let registration = store.register(&id, JULIET, 3);
     store.retire(&registration, 8, GERIATRIC);
     assert_eq!(store.lookup(&id, JULIET, GERIATRIC + oldest::<M>()), stale(8));
-    assert_eq!(store.sweep(2 * GERIATRIC), 0);
+    assert_eq!(store.sweep(GERIATRIC + oldest::<M>()), 0);
     assert_eq!(store.lookup(&id, JULIET, GERIATRIC + oldest::<M>()), stale(8));
 }
 
