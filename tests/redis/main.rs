@@ -278,7 +278,7 @@ async fn a_password_that_is_missing_or_wrong_and_a_right_that_is_missing_are_den
     assert!(matches!(error, RedisStoreError::Denied(_)) && !error.may_have_happened(), "{error:?}");
     let () = redis.tell("CONFIG SET requirepass secret");
     // Whoever is in stays in; whoever comes is asked.
-    let error = match redis.try_connect().await {
+    let error = match redis.connect_within(PATIENCE).await {
         Err(error) => error.into(),
         Ok(connection) => self::store(connection).find(1, JULIET).await.unwrap_err(),
     };
@@ -289,7 +289,7 @@ async fn a_password_that_is_missing_or_wrong_and_a_right_that_is_missing_are_den
 #[tokio::test]
 async fn an_engine_that_is_silent_or_away_is_no_absent_session() {
     let mut redis = Redis::with_append_only_file();
-    let store = store(redis.connect().await);
+    let store = store(redis.connect_within(PATIENCE).await.unwrap());
     let registration = store.added(1, JULIET, "a").await;
     store.added(2, JULIET, "b").await;
     // Its script is there, or what is paused would ask for it.
@@ -343,6 +343,20 @@ async fn an_engine_that_has_lost_everything_gives_higher_epochs() {
         store.remove(&old).await.unwrap();
     }
     assert_eq!(store.found(1, JULIET).await, "s:b");
+}
+
+/// Or it is another engine, whose clock is behind.
+#[tokio::test]
+async fn a_clock_that_was_set_back_gives_higher_epochs_all_the_same() {
+    let redis = Redis::start();
+    let store = store(redis.connect().await);
+    let mut last = store.added(1, JULIET, "a").await.epoch().get() + 600_000_000;
+    let _: i64 = redis.tell(&format!("EVAL return(redis.call('HSET',KEYS[1],'',ARGV[1])) 1 {KEY} {last}"));
+    for n in 0..10 {
+        let registration = store.added(n % 2, JULIET, "b").await;
+        assert!(registration.epoch().get() > last);
+        last = registration.epoch().get();
+    }
 }
 
 /// The connection is made again by itself.

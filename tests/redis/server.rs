@@ -8,7 +8,7 @@ use std::{fs, thread};
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 
-/// How long the store waits for an answer.
+/// How long a store waits for an answer where the engine gives none.
 pub const PATIENCE: Duration = Duration::from_millis(500);
 
 pub struct Redis {
@@ -61,13 +61,13 @@ impl Redis {
     }
 
     pub async fn connect(&self) -> ConnectionManager {
-        self.try_connect().await.unwrap()
+        self.connect_within(Duration::from_secs(30)).await.unwrap()
     }
 
-    pub async fn try_connect(&self) -> redis::RedisResult<ConnectionManager> {
+    pub async fn connect_within(&self, patience: Duration) -> redis::RedisResult<ConnectionManager> {
         let times = ConnectionManagerConfig::new()
-            .set_response_timeout(Some(PATIENCE))
-            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(patience))
+            .set_connection_timeout(Some(patience))
             .set_number_of_retries(1)
             .set_min_delay(Duration::from_millis(10));
         ConnectionManager::new_with_config(self.client(), times).await
