@@ -43,7 +43,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
-use xmpp_sm::{Config, MemoryStore, SessionStore};
+use xmpp_sm::{Config, MemoryStore};
 
 use links::Peers;
 use metrics::Metrics;
