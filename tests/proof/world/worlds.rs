@@ -82,6 +82,8 @@ impl Setting {
         let unbuffered = Options { buffer: false, ..asking(every(1)) };
         worlds.push(nothing("no buffer", Options { buffer: false, ..quiet }, unbuffered));
         worlds.push(Self { pauses: true, ..Self::new("hosts pause", deaf, self_clocked, wrap) });
+        let pauses = Self { pauses: true, ..Self::new("a host has asked, and pauses", deaf, self_clocked, wrap) };
+        worlds.push(pauses.after("r:c listen:c"));
         worlds.push(Self { mute: true, pauses: true, ..Self::new("hosts pause without a word", deaf, deaf, wrap) });
         let evicts = full(OnFull::EvictOldest);
         let evicted = "send:s send:s deliver:c:0 deliver:c:0 handle:c:0 handle:c:0 a:c";
