@@ -98,7 +98,9 @@ fn main() {
             let map = HashMap::from([(id(0), (Arc::<str>::from(OWNER), 7_u64))]);
             let id = id(0);
             measured(|| {
-                black_box(map.get(black_box(&id)).filter(|(of, _)| **of == *black_box(OWNER)).map(|(_, handle)| *handle));
+                black_box(
+                    map.get(black_box(&id)).filter(|(of, _)| **of == *black_box(OWNER)).map(|(_, handle)| *handle),
+                );
             });
         }
         Some("register-and-remove-first") => register_and_remove(false),

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use loom::sync::{Arc, Condvar, Mutex};
 use xmpp_sm::{
-    Action, Config, Counter, Detached, Disconnected, Inbound, Lookup, MemoryStore, Nonza, Parts, Refusal,
-    Registration, Resume, SessionStore, SmId, StaleH, StreamMgmt,
+    Action, Config, Counter, Detached, Disconnected, Inbound, Lookup, MemoryStore, Nonza, Parts, Refusal, Registration,
+    Resume, SessionStore, SmId, StaleH, StreamMgmt,
 };
 
 /// How long the session waits, detached.
@@ -179,7 +179,8 @@ impl Task {
             Ok(detached) => {
                 drop(stream.accept_resume(request, detached, now).expect("nothing is wrong with it"));
                 self.session = Session::On(stream);
-                let registered = self.host.store.register(&smid(), &JULIET.into(), self.me, now).expect("there is no cap");
+                let registered =
+                    self.host.store.register(&smid(), &JULIET.into(), self.me, now).expect("there is no cap");
                 self.registration = Some(registered.registration);
             }
             Err(why) => drop(stream.refuse_resume(request, why).expect("its own request")),
@@ -320,7 +321,9 @@ fn play(scene: Scene) {
     let left = host.boxes.iter().filter(|mail| !mail.mail.lock().expect("nobody panicked").is_empty()).count();
     assert_eq!(left, 0, "mail that nobody has read");
     match found {
-        Lookup::Session(record) => assert_eq!(owners, [record.handle], "who has the session and where the store says it is"),
+        Lookup::Session(record) => {
+            assert_eq!(owners, [record.handle], "who has the session and where the store says it is")
+        }
         Lookup::StaleH(h) => assert!(scene.expires && h == Counter::ZERO && owners.is_empty(), "{owners:?}"),
         Lookup::NotFound => panic!("the store has forgotten the session"),
     }
