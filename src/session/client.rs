@@ -139,7 +139,7 @@ impl<S: Stanza, C> Session<S, C> {
             return Err(WrongAccount(connection));
         }
         self.leave_for_another(now);
-        let _ = self.count_connection(|_, _| true);
+        self.count_connection();
         self.set_offer(offer, after(now, self.config.settle_timeout));
         self.connection = Some(connection);
         self.advance(now);
@@ -156,13 +156,11 @@ impl<S: Stanza, C> Session<S, C> {
         }
     }
 
-    /// Tokens of earlier connections are worth nothing from here on. Returns what `of` says.
-    pub(super) fn count_connection(&mut self, of: impl FnOnce(&Client, &Config) -> bool) -> bool {
-        let config = &self.config;
-        self.client.as_mut().is_some_and(|client| {
+    /// Tokens of earlier connections are worth nothing from here on.
+    pub(super) fn count_connection(&mut self) {
+        if let Some(client) = &mut self.client {
             client.connection = client.connection.wrapping_add(1);
-            of(client, config)
-        })
+        }
     }
 
     pub(super) fn connection_number(&self) -> u64 {
@@ -291,9 +289,7 @@ impl<S: Stanza, C> Session<S, C> {
         if let Some(client) = &mut self.client {
             client.is_bound = true;
         }
-        if let (Some(evicted), State::Live(stream)) = (&mut self.evicted, &self.state) {
-            evicted.on_ack(stream.acked(), stream.sent());
-        }
+        self.forget_acked_evicted();
         self.count_resumed(now);
         self.events.push_back(Event::Resumed);
         self.start_resending(request_after);

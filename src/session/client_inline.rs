@@ -108,7 +108,8 @@ impl<S: Stanza, C> Session<S, C> {
     /// See the [example](crate::inline#a-client) of the module.
     pub fn inline(&mut self, offer: InlineOffer, now: Instant) -> InlineRequest {
         self.leave_for_another(now);
-        let may_resume = self.count_connection(|client, config| client.may_try(config));
+        self.count_connection();
+        let may_resume = self.client.as_ref().is_some_and(|client| client.may_try(&self.config));
         let (resume, begins) = match &self.state {
             State::Offline => (None, true),
             State::Detached(..) if !may_resume => (None, true),

@@ -47,11 +47,11 @@ impl<S: Stanza, C> Session<S, C> {
         if let Some(verdict) = &mut self.verdict {
             verdict.heard();
         }
+        let are_wanted = self.returns_acknowledged();
         let (State::Live(stream), None) = (&mut self.state, &self.ending) else {
-            self.handle_last(&inbound, now);
+            self.handle_last(&inbound, are_wanted, now);
             return Ok(Arrival::Handled);
         };
-        let are_wanted = self.tally.as_ref().is_some_and(|tally| tally.returns_acknowledged);
         match inbound {
             Inbound::Nonza(Nonza::Ack(h)) if !are_wanted => {
                 // There is nothing in it to drop, and to find that out costs a call.
@@ -71,15 +71,7 @@ impl<S: Stanza, C> Session<S, C> {
         }
         let asked = stream.asked_at();
         match stream.handle_into(inbound, now, &mut Acknowledged { into: &mut self.events, are_wanted }) {
-            Ok(Action::Deliver(receipt)) => {
-                if !stream.reads() {
-                    self.tell_hearing(now);
-                }
-                return Ok(Arrival::Stanza(receipt));
-            }
-            Ok(Action::Acknowledged(acked)) => self.on_acknowledged(acked, asked, now),
-            Ok(Action::Write(Nonza::Ack(_))) => self.unwritten.owe_ack(),
-            Ok(action) => return Ok(self.on_action(action, now)),
+            Ok(action) => return Ok(self.on_action(action, asked, now)),
             Err(error) => self.on_error(error, now),
         }
         Ok(Arrival::Handled)
@@ -91,22 +83,33 @@ impl<S: Stanza, C> Session<S, C> {
         if let Some(asked) = asked {
             self.count_answer(asked, acked, now);
         }
-        if let (Some(evicted), State::Live(stream)) = (&mut self.evicted, &self.state) {
-            evicted.on_ack(acked.h, stream.sent());
-        }
+        self.forget_acked_evicted();
         if let Some(client) = &mut self.client {
             client.silent_at = None;
         }
     }
 
+    /// The peer has handled stanzas, which may have left the buffer before.
+    #[inline(always)]
+    pub(super) fn forget_acked_evicted(&mut self) {
+        if let (Some(evicted), State::Live(stream)) = (&mut self.evicted, &self.state) {
+            evicted.on_ack(stream.acked(), stream.sent());
+        }
+    }
+
+    /// Does what the engine says. The oldest `<r/>` that was unanswered went out at `asked`.
     #[inline(never)]
-    fn on_action(&mut self, action: Action<S>, now: Instant) -> Arrival {
+    fn on_action(&mut self, action: Action<S>, asked: Option<Instant>, now: Instant) -> Arrival {
         match action {
-            Action::Deliver(receipt) => return Arrival::Stanza(receipt),
+            Action::Deliver(receipt) => {
+                self.tell_hearing(now);
+                return Arrival::Stanza(receipt);
+            }
             Action::Other => return Arrival::Other,
             Action::Enable(request) => return Arrival::Enable(request),
+            Action::Write(Nonza::Ack(_)) => self.unwritten.owe_ack(),
             Action::Write(nonza) => self.unwritten.push(Front::Nonza(nonza)),
-            Action::Acknowledged(acked) => self.on_acknowledged(acked, None, now),
+            Action::Acknowledged(acked) => self.on_acknowledged(acked, asked, now),
             // Only where no resource is bound does the engine let it come so far, and the session has begun.
             Action::Resume(request) => {
                 if let State::Live(stream) = &mut self.state {
@@ -133,12 +136,11 @@ impl<S: Stanza, C> Session<S, C> {
     }
 
     /// While the session ends, acknowledgements count, and nothing else does: the last `<a/>` leaves out what comes now.
-    fn handle_last(&mut self, inbound: &Inbound, now: Instant) {
+    fn handle_last(&mut self, inbound: &Inbound, are_wanted: bool, now: Instant) {
         if let (Inbound::StreamError { conflict: true }, Some(_)) = (inbound, &self.client) {
             self.events.push_back(Event::Conflict);
         }
         let Inbound::Nonza(Nonza::Ack(h)) = inbound else { return };
-        let are_wanted = self.returns_acknowledged();
         let acknowledged = &mut Acknowledged { into: &mut self.events, are_wanted };
         let covered = match &mut self.state {
             State::Live(stream) => stream.take_ack_into(*h, now, acknowledged).ok().map(|_| stream.sent()),
