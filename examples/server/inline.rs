@@ -44,10 +44,9 @@ impl Sasl2 {
 
 /// What stands among the features before authentication.
 pub fn authentication(server: &Server) -> Element {
-    let mechanism = |name: &String| Element::builder("mechanism", ns::SASL2).append(name.as_str()).build();
     let others: &[&str] = if server.csi { &[csi::NS] } else { &[] };
     Element::builder("authentication", ns::SASL2)
-        .append_all(server.offered.mechanisms.iter().map(mechanism))
+        .append_all(server.offered.elements(ns::SASL2))
         .append(inline_features(server.sm.then_some(&server.config), others))
         .build()
 }

@@ -11,7 +11,6 @@ mod session;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use jid::{DomainPart, DomainRef, Jid};
 use minidom::{Element, Node};
@@ -22,7 +21,6 @@ use xmpp_parsers::stanza_error::DefinedCondition;
 use xmpp_sm::disposition::Step;
 use xmpp_sm::{Config, EndReason, Taker};
 
-use super::iq;
 use super::options::{Options, Peer};
 use super::router::{Delivery, Handle, Mail, Router};
 use super::sasl::Accounts;
@@ -186,17 +184,7 @@ impl Router {
                     self.answer(&stanza::reply(stanza, "subscribed"));
                 }
             }
-            ("iq", _) if !to.is_full() => {
-                delivery.settle();
-                if let Some(answer) = iq::answer(stanza, &to.to_bare(), &from.to_bare(), self) {
-                    self.answer(&answer);
-                }
-            }
-            _ => {
-                let known = self.accounts.contains(&to.to_bare());
-                let delivered = self.table.lock().deliver(delivery, &to, known, SystemTime::now());
-                delivered.unwrap_or_else(|undelivered| self.refuse(undelivered));
-            }
+            _ => self.to_user(stanza, delivery, &to, &from.to_bare()),
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::sleep_until;
 use xmpp_parsers::bind::{BindQuery, BindResponse};
 use xmpp_parsers::ns;
-use xmpp_sm::{Early, Inbound, LastWords, Nonza, Parting, Refused, Replay, StreamCondition, Unbound};
+use xmpp_sm::{Early, Inbound, Nonza, Parting, Refused, Replay, StreamCondition, Unbound};
 
 use super::Server;
 use super::csi;
@@ -17,7 +17,7 @@ use super::host_inline::inline;
 use super::negotiate::{TIME, features, negotiate};
 use super::session;
 use super::stanza::{kind, reply};
-use super::stream::{Connection, error, random};
+use super::stream::{Connection, random};
 use super::trace::What;
 use super::xml::to_bytes;
 
@@ -35,7 +35,7 @@ pub async fn serve(tcp: TcpStream, server: Arc<Server>) {
     };
     connection.place = server.places.take(&user);
     if connection.place.is_none() {
-        return connection.part(Parting::Say(error(StreamCondition::ResourceConstraint))).await;
+        return connection.send_away(StreamCondition::ResourceConstraint).await;
     }
     let asks = connection.sasl2.as_mut().map(|sasl2| std::mem::take(&mut sasl2.asks)).unwrap_or_default();
     asks.iter().for_each(|nonza| server.trace(user.as_str(), What::From(nonza)));
@@ -83,8 +83,8 @@ impl Login {
                     Ok(element) => element,
                     Err(_) => return,
                 },
-                () = sleep_until(until) => return self.away(error(StreamCondition::ConnectionTimeout)).await,
-                () = stopping.wait() => return self.away(error(StreamCondition::SystemShutdown)).await,
+                () = sleep_until(until) => return self.connection.send_away(StreamCondition::ConnectionTimeout).await,
+                () = stopping.wait() => return self.connection.send_away(StreamCondition::SystemShutdown).await,
             };
             let inbound = Inbound::from_element(&element, ns::JABBER_CLIENT);
             if let Inbound::Nonza(nonza) = &inbound {
@@ -99,17 +99,17 @@ impl Login {
                     return;
                 }
                 Ok(Early::Write(nonza)) => self.write(&nonza),
-                Ok(Early::Close(last)) => return self.away(last).await,
+                Ok(Early::Close(last)) => return self.connection.part(Parting::Say(last)).await,
                 Ok(Early::Ignore) => {}
                 _ if csi::is_active(&element).is_some() => {} // each stream begins active, and nothing waits yet
-                _ => return self.away(error(StreamCondition::UnsupportedStanzaType)).await,
+                _ => return self.connection.send_away(StreamCondition::UnsupportedStanzaType).await,
             }
         }
     }
 
     async fn bind(self, iq: &Element) {
         let Some(jid) = asked_for(iq, self.stream.owner()) else {
-            return self.away(error(StreamCondition::NotAuthorized)).await;
+            return self.connection.send_away(StreamCondition::NotAuthorized).await;
         };
         let mut result = reply(iq, "result");
         result.append_child(BindResponse { jid: jid.clone() }.into());
@@ -117,12 +117,7 @@ impl Login {
     }
 
     fn write(&mut self, nonza: &Nonza) {
-        self.server.trace(self.stream.owner(), What::To(nonza));
-        nonza.write_to(self.connection.outbox.buffer());
-    }
-
-    async fn away(self, last: LastWords) {
-        self.connection.part(Parting::Say(last)).await;
+        self.server.write(self.stream.owner(), &mut self.connection, nonza);
     }
 }
 

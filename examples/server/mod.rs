@@ -43,7 +43,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
-use xmpp_sm::{Config, MemoryStore};
+use xmpp_sm::{Config, MemoryStore, Nonza};
 
 use links::Peers;
 use metrics::Metrics;
@@ -51,6 +51,7 @@ use options::{Options, Switch};
 use places::Places;
 use router::{Handle, Router};
 use sasl::{Accounts, Offered};
+use stream::Connection;
 use trace::{Trace, Traced, What};
 
 /// How long everybody gets to leave when the server stops.
@@ -126,11 +127,8 @@ impl Server {
         let (clients, address) = bind(&options.listen).await?;
         let servers = bind_if(options.listen_servers.as_ref()).await?;
         let components = bind_if(options.listen_components.as_ref()).await?;
-        let watched = match &options.metrics {
-            Some(address) => Some((TcpListener::bind(address).await?, Metrics::new())),
-            None => None,
-        };
-        let metrics = watched.as_ref().map(|(_, metrics)| metrics.clone());
+        let watchers = bind_if(options.metrics.as_ref()).await?;
+        let metrics = watchers.is_some().then(Metrics::new);
         let accounts = Arc::new(Accounts::new(options.users.iter().cloned()));
         let config = Arc::new(options.config());
         let (stop, stopping) = watch::channel(false);
@@ -156,10 +154,6 @@ impl Server {
             state_dir: options.state_dir.clone(),
             _alive,
         });
-        let metrics = watched.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?;
-        if let Some((listener, metrics)) = watched {
-            tokio::spawn(metrics::serve(listener, metrics, server.clone()));
-        }
         if let Some(dir) = &options.state_dir {
             // Before anybody can ask for them.
             state::restore(&server, dir)?;
@@ -171,11 +165,15 @@ impl Server {
             address,
             servers: servers.as_ref().map(|(_, address)| *address),
             components: components.as_ref().map(|(_, address)| *address),
-            metrics,
+            metrics: watchers.as_ref().map(|(_, address)| *address),
             farewell: if options.state_dir.is_some() { KEEPING } else { FAREWELL },
             stop,
             alive,
         };
+        tokio::spawn(server.clone().stop_in_time());
+        if let Some((listener, _)) = watchers {
+            tokio::spawn(server.clone().listen(listener, metrics::serve));
+        }
         if let Some((listener, _)) = servers {
             tokio::spawn(server.clone().listen(listener, links::server::serve));
         }
@@ -197,9 +195,15 @@ impl Server {
                     Ok((tcp, _)) => drop(tokio::spawn(serve(tcp, self.clone()))),
                     Err(_) => tokio::time::sleep(Duration::from_millis(100)).await, // out of descriptors
                 },
-                () = stopping.wait() => return self.router.stop(self.state_dir.is_none()),
+                () = stopping.wait() => return,
             }
         }
+    }
+
+    /// Has all sessions end, and those that begin from then on.
+    async fn stop_in_time(self: Arc<Self>) {
+        self.stopping.clone().wait().await;
+        self.router.stop(self.state_dir.is_none());
     }
 
     /// The store keeps no clock: its host sweeps out what is too old.
@@ -216,6 +220,12 @@ impl Server {
 
     fn next_id(&self) -> u64 {
         self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Has an element of stream management written outside of a session.
+    fn write(&self, client: &str, connection: &mut Connection, nonza: &Nonza) {
+        self.trace(client, What::To(nonza));
+        nonza.write_to(connection.outbox.buffer());
     }
 
     fn trace(&self, client: &str, what: What<'_>) {

@@ -11,11 +11,11 @@ use xmpp_parsers::bind::BindFeature;
 use xmpp_parsers::ns;
 use xmpp_parsers::sm::StreamManagement;
 use xmpp_parsers::starttls::{Proceed, Request, StartTls};
-use xmpp_sm::{Inline, Parting, StreamCondition};
+use xmpp_sm::{Inline, StreamCondition};
 
 use super::Server;
 use super::sasl::{self, Proved};
-use super::stream::{Connection, error};
+use super::stream::Connection;
 use super::xml::{Incoming, ReadError};
 use super::{csi, inline};
 
@@ -27,7 +27,6 @@ pub type Negotiated = (Box<Connection>, BareJid, Option<Inline>);
 
 /// `None`: the client did not say who it is.
 pub async fn negotiate(tcp: TcpStream, server: &Server) -> Option<Negotiated> {
-    tcp.set_nodelay(true).ok()?;
     match timeout(TIME, authenticated(tcp, server)).await {
         Ok(Ok(done)) => done,
         Ok(Err(_)) | Err(_) => None,
@@ -35,26 +34,24 @@ pub async fn negotiate(tcp: TcpStream, server: &Server) -> Option<Negotiated> {
 }
 
 async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<Negotiated>, ReadError> {
-    let mut connection = Box::new(Connection::new(Box::new(tcp)));
+    let mut connection = Connection::over(tcp)?;
     open(&mut connection, server).await?;
     if let Some(tls) = &server.tls {
         let starttls = StartTls { required: true };
         connection.send(Element::builder("features", ns::STREAM).append(starttls).build()).await?;
         if Request::try_from(connection.next_element().await?).is_err() {
-            connection.part(Parting::Say(error(StreamCondition::PolicyViolation))).await; // TLS comes first
+            connection.send_away(StreamCondition::PolicyViolation).await; // TLS comes first
             return Ok(None);
         }
         connection.send(Proceed).await?;
         connection = Box::new(Connection::new(Box::new(tls.accept(connection.into_inner()).await?)));
         open(&mut connection, server).await?;
     }
-    let mechanism = |name: &String| Element::builder("mechanism", ns::SASL).append(name.as_str()).build();
-    let mechanisms =
-        Element::builder("mechanisms", ns::SASL).append_all(server.offered.mechanisms.iter().map(mechanism));
+    let mechanisms = Element::builder("mechanisms", ns::SASL).append_all(server.offered.elements(ns::SASL));
     let sasl2 = server.offered.sasl2.then(|| inline::authentication(server));
     connection.send(Element::builder("features", ns::STREAM).append(mechanisms).append_all(sasl2).build()).await?;
     let Some(proved) = sasl::authenticate(&mut connection, &server.accounts, &server.offered).await? else {
-        connection.part(Parting::Say(error(StreamCondition::NotAuthorized))).await; // that was one attempt too many
+        connection.send_away(StreamCondition::NotAuthorized).await; // that was one attempt too many
         return Ok(None);
     };
     let Proved { name, sasl2 } = proved;

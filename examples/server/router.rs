@@ -304,20 +304,22 @@ impl Router {
         }
         match stanza.name() {
             "presence" => self.presence(stanza, &delivery.settle(), &to, sender),
-            "iq" if !to.is_full() => {
-                delivery.settle();
-                if let Some(answer) = iq::answer(stanza, &to.to_bare(), &sender.to_bare(), self) {
-                    self.answer(&answer);
-                }
-            }
-            _ => {
-                let known = self.accounts.contains(&to.to_bare());
-                let delivered = self.table.lock().deliver(delivery, &to, known, SystemTime::now());
-                if let Err(undelivered) = delivered {
-                    self.refuse(undelivered);
-                }
-            }
+            _ => self.to_user(stanza, delivery, &to, &sender.to_bare()),
         }
+    }
+
+    /// A message or an iq for a user of this server, or for the server itself.
+    pub(super) fn to_user(&self, stanza: &Element, delivery: Delivery, to: &Jid, from: &BareJid) {
+        if stanza.name() == "iq" && !to.is_full() {
+            delivery.settle();
+            if let Some(answer) = iq::answer(stanza, &to.to_bare(), from, self) {
+                self.answer(&answer);
+            }
+            return;
+        }
+        let known = self.accounts.contains(&to.to_bare());
+        let delivered = self.table.lock().deliver(delivery, to, known, SystemTime::now());
+        delivered.unwrap_or_else(|undelivered| self.refuse(undelivered));
     }
 
     pub(super) fn refuse(&self, (delivery, condition): Undelivered) {

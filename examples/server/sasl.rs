@@ -113,6 +113,13 @@ pub struct Offered {
     pub sasl2: bool,
 }
 
+impl Offered {
+    /// What says so, in this namespace.
+    pub fn elements(&self, ns: &'static str) -> impl Iterator<Item = Element> {
+        self.mechanisms.iter().map(move |name| Element::builder("mechanism", ns).append(name.as_str()).build())
+    }
+}
+
 /// The elements around SASL: those of RFC 6120, or SASL2 (XEP-0388).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Profile {

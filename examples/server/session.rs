@@ -14,8 +14,8 @@ use xmpp_parsers::ns;
 use xmpp_sm::snapshot::Snapshot;
 use xmpp_sm::{
     Arrival, DoesNotFit, EnableRequest, EndReason, Event, Inbound, Lookup, Parting, Record, Refusal, Refused,
-    Registration, SessionEnded, SessionParts, SessionStore, Side, SmId, StreamCondition, StreamError, Taker, Unbound,
-    Write, delay,
+    Registered, Registration, SessionEnded, SessionParts, SessionStore, Side, SmId, StreamCondition, StreamError,
+    Taker, Unbound, Write, delay,
 };
 
 use super::csi::{self, Csi};
@@ -294,33 +294,18 @@ impl Host {
     }
 
     fn enable(&mut self, request: EnableRequest, session: &mut Session) {
-        let smid = if request.is_resumable() { self.register(session.owner()) } else { None };
-        let _ = session.accept_enable(request, smid, Instant::now());
-    }
-
-    /// Makes the session known under a new SM-ID.
-    fn register(&mut self, owner: &Arc<str>) -> Option<SmId> {
-        let smid = SmId::random().ok()?;
-        let registered = self.server.store.register(&smid, owner, self.handle.clone(), Instant::now()).ok()?;
-        if let Some(displaced) = registered.displaced {
-            // A session is registered once, and has its mailbox for itself.
-            let _ = displaced.handle.send(Mail::End(EndReason::Replaced));
+        if request.is_resumable() {
+            self.registration = register(&self.server, session.owner(), &self.handle);
         }
-        self.registration = Some(registered.registration);
-        Some(smid)
+        let smid = self.registration.as_ref().map(|registration| registration.smid().clone());
+        let _ = session.accept_enable(request, smid, Instant::now());
     }
 
     /// The session has left a connection.
     fn part(&mut self, connection: Box<Connection>, parting: Parting) {
         self.csi.restart();
         self.server.router.set_connected(self.id, &self.jid, false);
-        if parting != Parting::Drop {
-            let server = self.server.clone(); // which does not stop before that
-            tokio::spawn(async move {
-                connection.part(parting).await;
-                drop(server);
-            });
-        }
+        part(self.server.clone(), connection, parting);
     }
 
     /// The server stops. A client that can resume is told by the end of its connection and by nothing else: after an
@@ -374,22 +359,54 @@ impl Host {
     /// The session is over. What its client did not get goes where it would have gone without it: first what the session
     /// had, then what waits in the mailbox.
     fn over(self, ended: SessionEnded<Written>, mailbox: UnboundedReceiver<Mail>) {
-        let (store, now, wall_clock) = (&self.server.store, Instant::now(), SystemTime::now());
-        if let Some(registration) = self.registration {
-            // A store in this process does not fail; one that did would let the record grow old by itself.
-            let _ = match ended.reason {
-                EndReason::Closed => store.remove(&registration),
-                _ => store.retire(&registration, ended.h, now),
-            };
-        }
+        forget(&self.server, self.registration.as_ref(), &ended);
         if let Some(metrics) = &self.server.metrics {
             metrics.end(ended.reason);
         }
-        let left = ended.stanzas.map(|left| left.stanza.waiting_since(delay::wall_clock(left.queued, now, wall_clock)));
-        let left = left.chain(self.csi.into_held());
-        for taker in self.server.router.end((self.id, &self.jid), ended.reason, left, mailbox) {
+        let reason = ended.reason;
+        let left = left(ended).chain(self.csi.into_held());
+        for taker in self.server.router.end((self.id, &self.jid), reason, left, mailbox) {
             hand_over(taker, &self.server);
         }
+    }
+}
+
+/// Makes a session known under a new SM-ID.
+pub fn register(server: &Server, owner: &Arc<str>, handle: &Handle) -> Option<Registration> {
+    let smid = SmId::random().ok()?;
+    let Registered { registration, displaced } =
+        server.store.register(&smid, owner, handle.clone(), Instant::now()).ok()?;
+    if let Some(displaced) = displaced {
+        // A session is registered once, and has its mailbox for itself.
+        let _ = displaced.handle.send(Mail::End(EndReason::Replaced));
+    }
+    Some(registration)
+}
+
+/// A session that was registered is over.
+pub fn forget(server: &Server, registration: Option<&Registration>, ended: &SessionEnded<Written>) {
+    if let Some(registration) = registration {
+        // A store in this process does not fail; one that did would let the record grow old by itself.
+        let _ = match ended.reason {
+            EndReason::Closed => server.store.remove(registration),
+            _ => server.store.retire(registration, ended.h, Instant::now()),
+        };
+    }
+}
+
+/// What the peer of a session did not get, with the time since when it waits.
+pub fn left(ended: SessionEnded<Written>) -> impl Iterator<Item = Written> {
+    let (now, wall_clock) = (Instant::now(), SystemTime::now());
+    ended.stanzas.map(move |left| left.stanza.waiting_since(delay::wall_clock(left.queued, now, wall_clock)))
+}
+
+/// A session has left this connection, which takes its time.
+pub fn part(server: Arc<Server>, connection: Box<Connection>, parting: Parting) {
+    if parting != Parting::Drop {
+        tokio::spawn(async move {
+            connection.part(parting).await;
+            drop(server); // which does not stop before that
+        });
     }
 }
 
@@ -402,7 +419,8 @@ pub fn last_error(reason: EndReason) -> Option<StreamError> {
     }
 }
 
-async fn drive(connection: Option<&mut Box<Connection>>, reads: bool) -> std::io::Result<Option<Input>> {
+/// [`Connection::drive`], where there may be none.
+pub async fn drive(connection: Option<&mut Box<Connection>>, reads: bool) -> std::io::Result<Option<Input>> {
     match connection {
         // What it knows is in the connection. Made anew each time, it takes no memory while the session waits.
         Some(connection) => poll_fn(|context| pin!(connection.drive(reads)).poll(context)).await,

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use minidom::Element;
 use rand::TryRng;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use xmpp_sm::{EndReason, LastWords, Nonza, Parting, StreamCondition, StreamError, Write, delay};
 
@@ -59,6 +60,11 @@ impl Connection {
             place: None,
             sasl2: None,
         }
+    }
+
+    pub fn over(tcp: TcpStream) -> io::Result<Box<Self>> {
+        tcp.set_nodelay(true)?;
+        Ok(Box::new(Self::new(Box::new(tcp))))
     }
 
     pub fn into_inner(self) -> Box<dyn Io> {
@@ -157,6 +163,12 @@ impl Connection {
         // A client that is gone, or does not listen, gets no more.
         let _ = timeout(LINGER, farewell).await;
     }
+
+    /// The other side has no session, and is sent away.
+    pub async fn send_away(self: Box<Self>, condition: StreamCondition) {
+        let error = Some(StreamError::Other(condition));
+        self.part(Parting::Say(LastWords { write: None, error, reason: EndReason::PeerFault })).await;
+    }
 }
 
 const CLOSE: &[u8] = b"</stream:stream>";
@@ -236,11 +248,6 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
         }
         Ok(())
     }
-}
-
-/// A client that has no session is sent away.
-pub fn error(condition: StreamCondition) -> LastWords {
-    LastWords { write: None, error: Some(StreamError::Other(condition)), reason: EndReason::PeerFault }
 }
 
 /// A number that nobody can guess.

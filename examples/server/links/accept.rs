@@ -6,7 +6,7 @@ use tokio::time::sleep;
 use xmpp_sm::{Early, Inbound, Nonza, Parting, Refused, StreamCondition, Unbound};
 
 use super::super::session::resume;
-use super::super::stream::{Connection, error};
+use super::super::stream::Connection;
 use super::super::trace::What;
 use super::session::Link;
 
@@ -38,7 +38,7 @@ pub async fn serve(link: Link, mut stream: Unbound, mut connection: Box<Connecti
                 Err(_) => return,
             },
             () = sleep(SILENCE) => return link.begin(stream, connection, None).await,
-            () = stopping.wait() => return away(connection, StreamCondition::SystemShutdown).await,
+            () = stopping.wait() => return connection.send_away(StreamCondition::SystemShutdown).await,
         };
         let inbound = stream.inbound(&element);
         if let Inbound::Nonza(nonza) = &inbound {
@@ -55,17 +55,11 @@ pub async fn serve(link: Link, mut stream: Unbound, mut connection: Box<Connecti
             Ok(Early::Write(nonza)) => write(&link, &mut connection, &nonza),
             Ok(Early::Close(last)) => return connection.part(Parting::Say(last)).await,
             Ok(Early::Ignore) => {}
-            _ => return away(connection, StreamCondition::UnsupportedStanzaType).await,
+            _ => return connection.send_away(StreamCondition::UnsupportedStanzaType).await,
         }
     }
 }
 
-/// The peer is sent away.
-pub async fn away(connection: Box<Connection>, condition: StreamCondition) {
-    connection.part(Parting::Say(error(condition))).await;
-}
-
 fn write(link: &Link, connection: &mut Connection, nonza: &Nonza) {
-    link.server.trace(link.domain.as_str(), What::To(nonza));
-    nonza.write_to(connection.outbox.buffer());
+    link.server.write(link.domain.as_str(), connection, nonza);
 }

@@ -14,7 +14,7 @@ use super::super::Server;
 use super::super::negotiate::TIME;
 use super::super::stream::Connection;
 use super::super::xml::ReadError;
-use super::accept::{self, away};
+use super::accept;
 use super::header;
 use super::session::Link;
 
@@ -33,8 +33,7 @@ pub async fn serve(tcp: TcpStream, server: Arc<Server>) {
 
 /// `None`: it did not prove who it is.
 async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<(DomainPart, Box<Connection>)>, ReadError> {
-    tcp.set_nodelay(true)?;
-    let mut connection = Box::new(Connection::new(Box::new(tcp)));
+    let mut connection = Connection::over(tcp)?;
     let header = header(&mut connection).await?;
     let to = header.to.as_deref().and_then(|to| DomainPart::new(to).ok());
     let component = server.peers.components.iter().find(|component| to.as_deref() == Some(&*component.domain));
@@ -42,11 +41,9 @@ async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<(Domain
     let from = component.map_or(&server.domain, |component| &component.domain);
     let id = connection.send_header(from.as_str(), ns::COMPONENT_ACCEPT).await?;
     let Some(component) = component.filter(|_| header.ns == ns::COMPONENT_ACCEPT) else {
-        away(
-            connection,
-            if component.is_some() { StreamCondition::InvalidNamespace } else { StreamCondition::HostUnknown },
-        )
-        .await;
+        let is_known = component.is_some();
+        let condition = if is_known { StreamCondition::InvalidNamespace } else { StreamCondition::HostUnknown };
+        connection.send_away(condition).await;
         return Ok(None);
     };
     let handshake = Handshake::from_stream_id_and_password(id, &component.secret);
@@ -59,7 +56,7 @@ async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<(Domain
             connection.send(Handshake::new()).await?;
             return Ok(Some((component.domain.clone(), connection)));
         } else {
-            away(connection, StreamCondition::NotAuthorized).await;
+            connection.send_away(StreamCondition::NotAuthorized).await;
             return Ok(None);
         }
     }

@@ -1,14 +1,14 @@
 //! What a link's session leaves, and when the side that connects gives one up.
 
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use xmpp_parsers::stanza_error::DefinedCondition;
 use xmpp_sm::disposition::{Step, steps};
-use xmpp_sm::{EndReason, SessionEnded, SessionStore, delay};
+use xmpp_sm::{EndReason, SessionEnded};
 
 use super::super::router::{Delivery, Mail};
-use super::super::session::resume;
+use super::super::session::{forget, left, resume};
 use super::super::stanza::Written;
 use super::accept;
 use super::session::{Host, Session};
@@ -42,12 +42,7 @@ impl Host {
     /// The link is over.
     pub fn over(self, ended: SessionEnded<Written>, mailbox: UnboundedReceiver<Mail>) {
         let (server, reason) = (&self.link.server, ended.reason);
-        if let Some(registration) = &self.registration {
-            let _ = match reason {
-                EndReason::Closed => server.store.remove(registration),
-                _ => server.store.retire(registration, ended.h, Instant::now()),
-            };
-        }
+        forget(server, self.registration.as_ref(), &ended);
         let (back, takers) = server.router.links.end((self.id, &self.link.domain), reason, left(ended), mailbox);
         back.into_iter().for_each(|delivery| self.refuse(delivery, DefinedCondition::RemoteServerTimeout));
         for taker in takers {
@@ -60,10 +55,4 @@ impl Host {
     pub fn refuse(&self, delivery: Delivery, condition: DefinedCondition) {
         self.link.server.router.refuse((delivery, condition));
     }
-}
-
-/// What the peer did not get, with the time since when it waits.
-fn left(ended: SessionEnded<Written>) -> impl Iterator<Item = Written> {
-    let (now, wall_clock) = (Instant::now(), SystemTime::now());
-    ended.stanzas.map(move |left| left.stanza.waiting_since(delay::wall_clock(left.queued, now, wall_clock)))
 }

@@ -23,7 +23,7 @@ use super::super::options::Peer;
 use super::super::sasl::{Offered, authenticate};
 use super::super::stream::Connection;
 use super::super::xml::{Incoming, ReadError};
-use super::accept::{self, away};
+use super::accept;
 use super::session::Link;
 use super::{JABBER_SERVER, header};
 
@@ -62,15 +62,13 @@ pub async fn serve(tcp: TcpStream, server: Arc<Server>) {
 
 /// `None`: it did not prove who it is.
 async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<(DomainPart, Box<Connection>)>, ReadError> {
-    tcp.set_nodelay(true)?;
-    let mut connection = Box::new(Connection::new(Box::new(tcp)));
+    let mut connection = Connection::over(tcp)?;
     if let Err(condition) = open(&mut connection, server, None).await? {
-        away(connection, condition).await;
+        connection.send_away(condition).await;
         return Ok(None);
     }
     let offered = Offered { mechanisms: server.offered.mechanisms.clone(), sasl2: false };
-    let mechanism = |name: &String| Element::builder("mechanism", ns::SASL).append(name.as_str()).build();
-    let mechanisms = Element::builder("mechanisms", ns::SASL).append_all(offered.mechanisms.iter().map(mechanism));
+    let mechanisms = Element::builder("mechanisms", ns::SASL).append_all(offered.elements(ns::SASL));
     let features = Element::builder("features", ns::STREAM).append(mechanisms);
     connection.send(features.append(Element::bare("bidi", BIDI_FEATURE)).build()).await?;
     loop {
@@ -81,20 +79,20 @@ async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<(Domain
         match Unbound::before_authentication(&Inbound::from_element(&element, JABBER_SERVER)) {
             Some(failed) => connection.send(failed.to_element()).await?,
             None => {
-                away(connection, StreamCondition::PolicyViolation).await; // a stream that goes one way has no session
+                connection.send_away(StreamCondition::PolicyViolation).await; // a stream that goes one way has no session
                 return Ok(None);
             }
         }
     }
     let Some(proved) = authenticate(&mut connection, &server.peers.servers, &offered).await? else {
-        away(connection, StreamCondition::NotAuthorized).await;
+        connection.send_away(StreamCondition::NotAuthorized).await;
         return Ok(None);
     };
     connection.reader.restart();
     // Of the domains that are linked one has that name.
     let domain = DomainPart::new(proved.name.as_str()).map_err(no)?.into_owned();
     if let Err(condition) = open(&mut connection, server, Some(&domain)).await? {
-        away(connection, condition).await;
+        connection.send_away(condition).await;
         return Ok(None);
     }
     Ok(Some((domain, connection)))
@@ -136,8 +134,7 @@ pub async fn log_in(link: &Link, peer: Option<&Peer>) -> (Offer, Box<Connection>
 
 async fn attempt(link: &Link, peer: &Peer, address: &str) -> Result<(Offer, Box<Connection>), ReadError> {
     let tcp = TcpStream::connect(address).await?;
-    tcp.set_nodelay(true)?;
-    let mut connection = Box::new(Connection::new(Box::new(tcp)));
+    let mut connection = Connection::over(tcp)?;
     begin(&mut connection, link).await?;
     connection.send(Element::bare("bidi", BIDI)).await?;
     prove(&mut connection, link, peer).await?;

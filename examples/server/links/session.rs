@@ -1,8 +1,6 @@
 //! A link's session: the loop of the documentation, for both sides. The one that connects has a client's session, which
 //! lives over all its connections; the one that is connected to has a server's, without a resource to bind.
 
-use std::future::{pending, poll_fn};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,14 +11,13 @@ use tokio::time::sleep_until;
 use xmpp_parsers::ns;
 use xmpp_parsers::stanza_error::DefinedCondition;
 use xmpp_sm::{
-    Arrival, Config, EndReason, Event, Inbound, Parting, Receipt, Registration, SessionStore, SmId, StreamCondition,
-    StreamError, Write,
+    Arrival, Config, EndReason, Event, Inbound, Parting, Receipt, Registration, StreamCondition, StreamError, Write,
 };
 
 use super::super::Server;
 use super::super::options::Peer;
 use super::super::router::{Delivery, Handle, Mail};
-use super::super::session::last_error;
+use super::super::session::{drive, last_error, part, register};
 use super::super::stanza::Written;
 use super::super::stream::{Connection, Input};
 use super::super::trace::What;
@@ -178,7 +175,10 @@ impl Host {
         match session.handle(inbound, now) {
             Ok(Arrival::Stanza(receipt)) => self.on_stanza(element, receipt, session),
             Ok(Arrival::Enable(request)) => {
-                let smid = if request.is_resumable() { self.register(session) } else { None };
+                if request.is_resumable() {
+                    self.registration = register(&self.link.server, session.owner(), &self.handle);
+                }
+                let smid = self.registration.as_ref().map(|registration| registration.smid().clone());
                 let _ = session.accept_enable(request, smid, now);
             }
             Ok(Arrival::Other) => {
@@ -209,34 +209,9 @@ impl Host {
         session.close(EndReason::PeerFault, Some(StreamError::Other(wrong)), Instant::now());
     }
 
-    /// Makes the session known under a new SM-ID.
-    fn register(&mut self, session: &Session) -> Option<SmId> {
-        let smid = SmId::random().ok()?;
-        let registered =
-            self.link.server.store.register(&smid, session.owner(), self.handle.clone(), Instant::now()).ok()?;
-        if let Some(displaced) = registered.displaced {
-            let _ = displaced.handle.send(Mail::End(EndReason::Replaced));
-        }
-        self.registration = Some(registered.registration);
-        Some(smid)
-    }
-
     /// The session has left a connection.
     fn part(&mut self, connection: Box<Connection>, parting: Parting) {
         self.away_since.get_or_insert_with(Instant::now);
-        if parting != Parting::Drop {
-            let server = self.link.server.clone(); // which does not stop before that
-            tokio::spawn(async move {
-                connection.part(parting).await;
-                drop(server);
-            });
-        }
-    }
-}
-
-async fn drive(connection: Option<&mut Box<Connection>>, reads: bool) -> std::io::Result<Option<Input>> {
-    match connection {
-        Some(connection) => poll_fn(|context| pin!(connection.drive(reads)).poll(context)).await,
-        None => pending().await,
+        part(self.link.server.clone(), connection, parting);
     }
 }
