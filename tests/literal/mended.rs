@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use minidom::Element;
 use xmpp_sm::{
-    Arrival, Config, Early, EndReason, Event, Inbound, Nonza, Offer, OnFull, Parting, Session, SessionEnded, SmId,
-    StaleH, Unbound, Write,
+    Arrival, Config, Early, EndReason, Event, Inbound, Nonza, Offer, OnFull, Parting, Receipt, Session, SessionEnded,
+    SmId, StaleH, Unbound, Write,
 };
 
 type Server = Session<&'static str, u32>;
@@ -49,6 +49,25 @@ fn server(config: &Arc<Config>, now: Instant) -> Server {
     session.accept_enable(request, Some(SmId::new("x").unwrap()), now).unwrap();
     writes(&mut session, now);
     session
+}
+
+/// A message of the client, which the host handles.
+fn message(session: &mut Server, now: Instant) -> Receipt {
+    match session.handle(inbound("<message xmlns='jabber:client'/>"), now) {
+        Ok(Arrival::Stanza(receipt)) => receipt,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The session has dropped its first connection and waits for its host. Gives what happens then: who asks for it is told
+/// an `h` of 1.
+fn dropped_then_settled(session: &mut Server, receipt: Receipt, now: Instant) -> Vec<Event<&'static str, u32>> {
+    let before = events(session);
+    assert!(matches!(before[..], [Event::Left { connection: 1, parting: Parting::Drop, .. }]), "{before:?}");
+    session.settle(receipt, now).unwrap();
+    let after = events(session);
+    assert!(failed(&after).is_some_and(|failed| failed.to_string().contains("h='1'")), "{after:?}");
+    after
 }
 
 fn take(session: &mut Server, config: &Arc<Config>, h: u32, connection: u32, now: Instant) {
@@ -99,18 +118,12 @@ fn a_session_that_cannot_be_resumed_tells_its_taker_the_last_h() {
     let evicting = config().buffer_max(std::num::NonZeroU32::MIN).on_full(OnFull::EvictOldest);
     let (config, start) = (Arc::new(evicting), now());
     let mut session = server(&config, start);
-    let Ok(Arrival::Stanza(receipt)) = session.handle(inbound("<message xmlns='jabber:client'/>"), start) else {
-        unreachable!()
-    };
+    let receipt = message(&mut session, start);
     session.send("one", start).unwrap();
     session.send("two", start).unwrap();
     writes(&mut session, start);
     take(&mut session, &config, 0, 2, start);
-    let events_now = events(&mut session);
-    assert!(matches!(events_now[..], [Event::Left { connection: 1, parting: Parting::Drop, .. }]), "{events_now:?}");
-    session.settle(receipt, start).unwrap();
-    let events = events(&mut session);
-    assert!(failed(&events).is_some_and(|failed| failed.to_string().contains("h='1'")), "{events:?}");
+    let events = dropped_then_settled(&mut session, receipt, start);
     let is_over = |ended: &SessionEnded<_>| ended.reason == EndReason::NotResumable && ended.h.get() == 1;
     assert!(matches!(&events[..], [Event::Refused(_), Event::Ended(ended)] if is_over(ended)), "{events:?}");
 }
@@ -119,16 +132,10 @@ fn a_session_that_cannot_be_resumed_tells_its_taker_the_last_h() {
 fn who_asks_for_a_session_that_ends_is_told_its_last_h() {
     let (config, start) = (Arc::new(config()), now());
     let mut session = server(&config, start);
-    let Ok(Arrival::Stanza(receipt)) = session.handle(inbound("<message xmlns='jabber:client'/>"), start) else {
-        unreachable!()
-    };
+    let receipt = message(&mut session, start);
     session.close(EndReason::Stopped, None, start);
     take(&mut session, &config, 0, 2, start);
-    let events_now = events(&mut session);
-    assert!(matches!(events_now[..], [Event::Left { connection: 1, parting: Parting::Drop, .. }]), "{events_now:?}");
-    session.settle(receipt, start).unwrap();
-    let events = events(&mut session);
-    assert!(failed(&events).is_some_and(|failed| failed.to_string().contains("h='1'")), "{events:?}");
+    let events = dropped_then_settled(&mut session, receipt, start);
     assert!(matches!(&events[..], [Event::Refused(_), Event::Ended(ended)] if ended.h.get() == 1), "{events:?}");
 }
 
@@ -136,9 +143,7 @@ fn who_asks_for_a_session_that_ends_is_told_its_last_h() {
 fn who_comes_too_late_is_told_an_h_that_covers_what_was_open() {
     let (config, start) = (Arc::new(config()), now());
     let mut session = server(&config, start);
-    let Ok(Arrival::Stanza(receipt)) = session.handle(inbound("<message xmlns='jabber:client'/>"), start) else {
-        unreachable!()
-    };
+    let receipt = message(&mut session, start);
     session.lost(start);
     let late = start + Duration::from_secs(601);
     take(&mut session, &config, 0, 2, late);

@@ -40,8 +40,7 @@ async fn a_session_expires_and_its_h_is_remembered() {
 #[tokio::test]
 async fn switched_off_its_h_is_not_remembered() {
     let server = start(&["--resume-timeout=1", "--stale-h=off"]).await;
-    let mut romeo = Client::session(&server, "romeo", "orchard").await;
-    let mut juliet = Client::session(&server, "juliet", "balcony").await;
+    let (mut romeo, mut juliet) = Client::both(&server).await;
     juliet.cut(&mut romeo).await;
     romeo.upto(" type='unavailable'/>").await;
     let (_, failed) = Client::resume(&server, "juliet", &juliet, 0).await;

@@ -76,8 +76,7 @@ async fn who_knows_already_is_not_told_again() {
 #[tokio::test]
 async fn presence_about_a_subscription_is_not_lost_with_a_session() {
     let server = start(&["--resume-timeout=1"]).await;
-    let mut romeo = Client::session(&server, "romeo", "orchard").await;
-    let mut juliet = Client::session(&server, "juliet", "balcony").await;
+    let (mut romeo, mut juliet) = Client::both(&server).await;
     romeo.send("<presence to='juliet@localhost' type='subscribe'/>").await;
     romeo.upto(" type='subscribed'/>").await;
     romeo.cut(&mut juliet).await;

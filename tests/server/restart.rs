@@ -50,8 +50,7 @@ impl Drop for Dir {
 async fn clients_resume_as_if_nothing_had_been() {
     let dir = Dir::new();
     let server = dir.start().await;
-    let mut romeo = Client::session(&server, "romeo", "orchard").await;
-    let mut juliet = Client::session(&server, "juliet", "balcony").await;
+    let (mut romeo, mut juliet) = Client::both(&server).await;
     romeo.upto("<presence from='juliet@localhost/balcony'").await;
     romeo.upto("/>").await;
     // 1 and 2 are handled, 3 and 4 are received, and the rest waits: first for her, and then for nobody.

@@ -16,8 +16,7 @@ use super::{OPTIONS, all, message, messages, numbers, start};
 #[tokio::test]
 async fn a_live_stream_is_taken_over() {
     let server = start(&[]).await;
-    let mut romeo = Client::session(&server, "romeo", "orchard").await;
-    let mut juliet = Client::session(&server, "juliet", "balcony").await;
+    let (mut romeo, mut juliet) = Client::both(&server).await;
     let h = juliet.h;
     romeo.send(&message("juliet@localhost", "before")).await;
     juliet.upto("before").await;
@@ -39,8 +38,7 @@ async fn a_live_stream_is_taken_over() {
 #[tokio::test]
 async fn a_wrong_h_and_a_wrong_user_leave_the_session_alone() {
     let server = start(&[]).await;
-    let mut romeo = Client::session(&server, "romeo", "orchard").await;
-    let mut juliet = Client::session(&server, "juliet", "balcony").await;
+    let (mut romeo, mut juliet) = Client::both(&server).await;
 
     let (mut again, failed) = Client::resume(&server, "juliet", &juliet, 99).await;
     assert!(failed.contains("<bad-request ") && !failed.contains(" h="), "{failed}");
@@ -63,8 +61,7 @@ async fn a_wrong_h_and_a_wrong_user_leave_the_session_alone() {
 #[tokio::test]
 async fn without_a_stream_a_session_takes_messages_and_says_when_they_came() {
     let server = start(&[]).await;
-    let mut romeo = Client::session(&server, "romeo", "orchard").await;
-    let mut juliet = Client::session(&server, "juliet", "balcony").await;
+    let (mut romeo, mut juliet) = Client::both(&server).await;
     juliet.cut(&mut romeo).await;
     romeo.send(&messages("juliet@localhost", 20)).await;
     romeo.ping().await;
@@ -81,8 +78,7 @@ async fn without_a_stream_a_session_takes_messages_and_says_when_they_came() {
 #[tokio::test]
 async fn of_many_that_resume_at_once_one_is_left() {
     let server = start(&[]).await;
-    let mut romeo = Client::session(&server, "romeo", "orchard").await;
-    let mut juliet = Client::session(&server, "juliet", "balcony").await;
+    let (mut romeo, mut juliet) = Client::both(&server).await;
     let h = juliet.h;
     romeo.send(&message("juliet@localhost", "before")).await;
     juliet.upto("before").await;
@@ -116,8 +112,7 @@ fn stamps(received: &str) -> Vec<&str> {
 #[tokio::test]
 async fn what_is_sent_again_is_not_younger_than_what_follows_it() {
     let server = start(&[]).await;
-    let mut romeo = Client::session(&server, "romeo", "orchard").await;
-    let mut juliet = Client::session(&server, "juliet", "balcony").await;
+    let (mut romeo, mut juliet) = Client::both(&server).await;
     let h = juliet.h;
     romeo.send(&message("juliet@localhost", "one")).await;
     assert!(!juliet.upto("</message>").await.contains("<delay "));

@@ -30,8 +30,7 @@ async fn the_server_answers() {
 #[tokio::test]
 async fn stanzas_go_from_client_to_client() {
     let server = start(&[]).await;
-    let mut romeo = Client::session(&server, "romeo", "orchard").await;
-    let mut juliet = Client::session(&server, "juliet", "balcony").await;
+    let (mut romeo, mut juliet) = Client::both(&server).await;
     let ask = |to| format!("<iq type='get' id='ask' to='{to}'><query xmlns='jabber:iq:version'/></iq>");
 
     romeo.send(&ask("juliet@localhost/balcony")).await;
