@@ -56,8 +56,8 @@ pub struct Config {
 
 /// When to ask the peer for an acknowledgement.
 ///
-/// Whichever is chosen, what was sent and not asked about is asked about after [`ack_idle`](Config::ack_idle), and nobody is
-/// asked while [inactive](crate::Session::set_active).
+/// With either, what was sent and not asked about is asked about after [`ack_idle`](Config::ack_idle), and an
+/// [inactive](crate::Session::set_active) peer is not asked.
 ///
 #[doc = include_str!("doc/requests.md")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 //! # What a peer says
 //!
 //! An error of the peer's is answered as mildly as is safe. What only asks for something is refused, and the stream goes
-//! on; a count that cannot be right ends it, for nobody can tell any more which stanzas have arrived.
+//! on; a count that cannot be right ends it, for then it is unknown which stanzas have arrived.
 //!
 //! | situation | what the crate does | tests |
 //! | --- | --- | --- |
@@ -53,10 +53,10 @@
 //!
 //! | situation | what the crate does | tests |
 //! | --- | --- | --- |
-//! | it is half full | The peer is asked, whatever the rhythm: nobody is blamed who was not asked. | `the_stanza_that_fills_half_of_the_buffer_asks`, `a_rhythm_slower_than_the_buffer_is_large_is_no_trap` |
+//! | it is half full | The peer is asked, whatever the rhythm is: a peer that was not asked is not blamed. | `the_stanza_that_fills_half_of_the_buffer_asks`, `a_rhythm_slower_than_the_buffer_is_large_is_no_trap` |
 //! | it is full | [`on_full`](crate::Config::on_full): the stream ends with `resource-constraint` after a grace, or at once; or it goes on, and its session cannot be resumed until the peer has acknowledged past what left. | `a_full_buffer_ends_the_stream_after_a_grace_of_5_s`, `a_full_buffer_ends_the_stream_at_once`, `a_full_buffer_keeps_the_stream_and_resumes_where_nothing_is_missing` |
 //! | the grace runs, and more is sent | The time stays as it was, and twice the bounds end it. | `p07_steady_traffic_does_not_put_the_end_off`, `p15_an_overflow_is_an_answer_and_loses_nothing` |
-//! | it fills up while nobody is connected | The stanza comes back at once, whatever the policy. | `a_detached_session_is_within_its_bounds` |
+//! | it fills up while there is no connection | The stanza comes back at once, under any policy. | `a_detached_session_is_within_its_bounds` |
 //! | many small stanzas, or one large one | Number and bytes are bounded. | `p19_bytes_are_bounded_whatever_the_number_of_stanzas`, `p19_a_stanza_that_can_never_fit_is_answered_like_the_others` |
 //! | it is off | Nothing is kept and nothing can be resumed; what an earlier stream kept stays. | `buffer_off_keeps_nothing_and_resumes_nothing`, `buffer_off_does_not_lose_what_a_resumed_session_kept` |
 //!
@@ -72,7 +72,7 @@
 //!
 //! | situation | what the crate does | tests |
 //! | --- | --- | --- |
-//! | a stream that closes | The last `<a/>` goes out; what the peer still acknowledges counts, whoever began. | `the_last_a_goes_out_before_the_stream_is_closed`, `what_the_peer_acknowledges_until_it_closes_does_not_come_back` |
+//! | a stream that closes | The last `<a/>` goes out; what the peer still acknowledges counts, whichever side began. | `the_last_a_goes_out_before_the_stream_is_closed`, `what_the_peer_acknowledges_until_it_closes_does_not_come_back` |
 //! | a session that ends | What is unacknowledged comes back to the host, oldest first, once, each with the time of its queueing. | `a_session_that_ends_hands_back_what_is_unacknowledged_once_and_in_order`, `p24_what_is_rerouted_along_a_chain_of_sessions_does_not_multiply` |
 //! | a delay stamp | It says when the stanza was queued, and is written when it goes out again: on messages and presences that have none, not on errors and headlines. | `a_delay_stamp_is_that_of_the_queueing_on_what_may_carry_one`, `a_delay_stamp_is_written_once` |
 //! | the last `h` of a session that is gone | It is remembered where [`stale_h`](crate::Config::stale_h) is on; told as often as it is asked for, since a reply may be lost; and never past its age, whether it was swept out or not. | `p12_an_expired_stale_h_is_not_answered_swept_or_not`, `no_h_is_told_of_a_session_that_was_closed_nor_where_it_is_switched_off` |

@@ -149,7 +149,7 @@ pub enum MessageKind {
 pub enum PresenceKind {
     /// `subscribe`, `subscribed`, `unsubscribe`, `unsubscribed`
     Subscription,
-    /// All others: what they say is said anew when the user is back.
+    /// All others: they are sent again when the user is back.
     Passing,
 }
 
@@ -262,7 +262,7 @@ impl Kind {
 }
 
 /// What to do with a stanza that a session has left, which ended for `reason`: the steps in the order to try them in.
-/// The last one is always possible, but for [`Step::Bounce`] where nobody is there to be told.
+/// The last one is always possible, except a [`Step::Bounce`] of a stanza that has no sender.
 ///
 /// See the [example](self) of the module.
 pub fn steps(facts: &Facts, reason: EndReason) -> impl Iterator<Item = Step> + use<> {

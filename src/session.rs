@@ -51,7 +51,7 @@ use write::{Front, Unwritten};
 /// A session, from bind to its end, with or without a connection. Its host owns it in one place (a task, a thread, an
 /// actor), feeds it what happens, and does what it returns.
 ///
-/// `S` is what the host keeps of a [`Stanza`]; `C` is the host's own connection, whatever that is. A connection comes and
+/// `S` is what the host keeps of a [`Stanza`]; `C` is the host's own type of connection. A connection comes and
 /// goes; the session, its mailbox and its place in the store stay.
 ///
 /// # The order of calls
@@ -230,8 +230,8 @@ impl<S: Stanza, C> Session<S, C> {
     }
 
     /// Settles a delivered stanza: the host has
-    /// [accepted responsibility](https://xmpp.org/extensions/xep-0198.html#acking) for it, and `h` covers it. In
-    /// whatever order, with or without a connection.
+    /// [accepted responsibility](https://xmpp.org/extensions/xep-0198.html#acking) for it, and `h` covers it. Stanzas may be
+    /// settled in any order, with or without a connection.
     ///
     /// # Errors
     ///

@@ -85,7 +85,7 @@ pub trait SessionStore: Send + Sync {
     fn retire(&self, registration: &Registration, h: Counter, now: Instant) -> Result<(), Self::Error>;
 
     /// Forgets the session and its `h`: it was closed in good order, and its client will not ask for it; or it is dead, and
-    /// nobody knows its `h`.
+    /// its `h` is unknown.
     ///
     /// # Errors
     ///
@@ -173,7 +173,7 @@ impl Epoch {
 /// See the example of [`MemoryStore`](crate::MemoryStore).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record<Handle> {
-    /// The registration, to be [removed](SessionStore::remove) if nobody is there any more.
+    /// The registration, to be [removed](SessionStore::remove) if the session is dead.
     pub registration: Registration,
     /// Where it is.
     pub handle: Handle,

@@ -85,7 +85,7 @@ pub trait MakeStore: Sync {
     /// The clock goes to `now`. For stores that have one of their own.
     fn pass_time(&self, _store: &Self::Store, _now: Instant) {}
 
-    /// Runs a future of the store to its end, in whatever thread it is called. Unless told otherwise, that thread sleeps
+    /// Runs a future of the store to its end, in the calling thread. Unless told otherwise, that thread sleeps
     /// until it is woken: futures that need a runtime are run on that.
     fn block_on<F: Future + Send>(&self, future: F) -> F::Output {
         block_on(future)

@@ -1,7 +1,6 @@
 //! Events for `tracing`: one for each transition of a session. Without the feature `tracing` all of it is empty.
 //!
-//! No SM-ID is in an event and nothing that people wrote: whoever knows an SM-ID and is in the position to log in may take
-//! the session.
+//! No SM-ID is in an event and nothing that people wrote: with an SM-ID and its owner's password a session can be taken.
 
 use std::time::Duration;
 

@@ -70,7 +70,7 @@ pub enum Event<S, C> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum LeftWhy {
-    /// The host has [said](crate::Session::lost) that it is lost, or has [connected](crate::Session::connect) anew.
+    /// The host has [said](crate::Session::lost) that it is lost, or has [connected](crate::Session::connect) again.
     #[error("the connection is lost")]
     Lost,
     /// The host has [closed](crate::Session::close) the session.

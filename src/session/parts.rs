@@ -19,7 +19,7 @@ use crate::stats::Detach;
 
 /// All that a [`Session`] without a connection is: to be written down (a `Snapshot`, with the feature `snapshot`), or
 /// to go on elsewhere. What stays behind is what its host has set ([`report_detached`](Session::report_detached),
-/// [`return_acknowledged`](Session::return_acknowledged)), and its [statistics](Session::stats), which begin anew.
+/// [`return_acknowledged`](Session::return_acknowledged)), and its [statistics](Session::stats), which start from zero.
 ///
 /// Returned by [`Session::into_parts`], and given to [`Session::from_parts`].
 #[derive(Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub enum Side<S> {
     },
 }
 
-/// What a client remembers of its attempts to resume, so that it does not begin to count anew: see [`Session::client`].
+/// What a client remembers of its attempts to resume, so that the count goes on: see [`Session::client`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
     /// How many times in a row `<resume/>` was written, and not replied to.

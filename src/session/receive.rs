@@ -163,7 +163,7 @@ impl<S: Stanza, C> Session<S, C> {
         self.start_ending(last, LeftWhy::PeerError { conflict }, now);
     }
 
-    /// The present connection is lost. Whatever of it is left unread or unwritten is worth nothing.
+    /// The present connection is lost. The host drops what is unread or unwritten on it.
     pub fn lost(&mut self, now: Instant) {
         if self.connection.is_none() {
             return;
@@ -175,7 +175,7 @@ impl<S: Stanza, C> Session<S, C> {
         self.detach(None, LeftWhy::Lost, now);
     }
 
-    /// Whatever has made the session end its stream comes first.
+    /// If the session ends its stream, the reason for that is told instead of this one.
     pub(super) fn drop_connection(&mut self, why: LeftWhy) {
         self.unwritten.take_front();
         let why = self.ending.as_ref().map_or(why, |ending| ending.why);

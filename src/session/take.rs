@@ -243,7 +243,7 @@ impl<S: Stanza, C> Session<S, C> {
         }
     }
 
-    /// Whatever was to be written or waited for belonged to a stream that is gone.
+    /// Forgets what was to be written or waited for: the stream that it belonged to is gone.
     pub(super) fn forget_stream(&mut self) {
         self.unwritten = Unwritten::default();
         self.verdict = None;

@@ -49,7 +49,7 @@ use crate::stream::{Action, Foreign, Inbound, Refusal, ResumeRequest, StreamMgmt
 ///             }
 ///             Early::Write(nonza) => connection.output.push(nonza.to_string()),
 ///             Early::Close(_) => return None, // write it, and `</stream:stream>`
-///             _ => {} // for the host, or for nobody
+///             _ => {} // for the host, or nothing at all
 ///         }
 ///     }
 ///     None

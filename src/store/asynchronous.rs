@@ -26,7 +26,7 @@ use crate::smid::SmId;
 ///     match store.lookup(smid, owner, Instant::now()).await {
 ///         Ok(Lookup::Session(record)) => Ok(record),
 ///         Ok(Lookup::StaleH(_) | Lookup::NotFound) => Err(Condition::ItemNotFound),
-///         // Nobody knows. The session may well live, and its client asks again.
+///         // Unknown. The session may live, and its client asks again.
 ///         Err(_) => Err(Condition::InternalServerError),
 ///     }
 /// }
@@ -50,8 +50,8 @@ use crate::smid::SmId;
 ///   `<resume/>` is refused so that it asks again:
 ///   [`internal-server-error`](crate::Condition::InternalServerError) or
 ///   [`resource-constraint`](crate::Condition::ResourceConstraint).
-/// - **Every call can be made again.** After an error, nobody knows whether the call was carried out, unless the error says
-///   it. To `retire` or `remove` again what is gone changes nothing. To `register` again gives another epoch, and the
+/// - **Every call can be made again.** After an error it is unknown whether the call was carried out, unless the error
+///   says it. To `retire` or `remove` again what is gone changes nothing. To `register` again gives another epoch, and the
 ///   session is found by that; [`displaced`](Registered::displaced) is told once, and may be lost with its answer: such
 ///   a session cannot be found, and ends by its own deadline.
 /// - **What is late does no harm.** A call whose caller has given up may be carried out afterwards. A `register` that

@@ -153,7 +153,7 @@ impl<Connection> RedisStore<Connection> {
 
 impl<Connection: ConnectionLike + Clone + Send + Sync> RedisStore<Connection> {
     /// Returns sessions whose handle begins with these bytes, such as `node-1/`: those that a node had which is dead. A
-    /// host [removes](AsyncSessionStore::remove) them, or leaves it to whoever asks for one of them.
+    /// host [removes](AsyncSessionStore::remove) them, or leaves it to the next client that asks for one of them.
     ///
     /// It looks through some hundred owners, beginning with the cursor 0, and returns the cursor to go on with; `None`:
     /// that was all. What is registered meanwhile may be missing, and a session may come twice. A cluster's nodes are
@@ -207,7 +207,7 @@ impl<Connection: ConnectionLike + Clone + Send + Sync> RedisStore<Connection> {
 }
 
 impl<Connection: ConnectionLike + Clone + Send + Sync> AsyncSessionStore for RedisStore<Connection> {
-    /// A node and a number, or whatever else tells the hosts where the session is.
+    /// What tells the hosts where the session is: a node and a number, for instance.
     type Handle = Bytes;
     type Error = RedisStoreError;
 

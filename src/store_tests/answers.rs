@@ -16,7 +16,7 @@ pub fn a_registered_session_is_found_by_its_owner<M: MakeStore>(make: &M) {
     assert_eq!(store.lookup(&id, JULIET, SECOND), store.session(1));
 }
 
-/// With the same that whoever registered it has got, and good for the same.
+/// The lookup gives the registration that `register` gave, and it ends the session just as well.
 pub fn a_session_is_found_with_its_registration<M: MakeStore>(make: &M) {
     let store = Checked::new(make, on());
     let ids = ["a", "b", "a"].map(smid);

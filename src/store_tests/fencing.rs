@@ -1,4 +1,4 @@
-//! Epochs: a registration is ended by who holds it, and by nobody else.
+//! Epochs: only who holds a registration can end it.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -197,7 +197,7 @@ pub fn next_sweep_leads_to_an_empty_table<M: MakeStore>(make: &M) {
     if store.sweeps() {
         assert_eq!(swept, 5);
     }
-    // And it begins anew with the next one.
+    // And it starts again with the next one.
     let registration = store.register(&smid("later"), JULIET, 9);
     let later = 50 * GERIATRIC;
     store.retire(&registration, 1, later);
