@@ -61,8 +61,8 @@ pub struct MemoryStore<Handle> {
     per_owner: NonZeroUsize,
     in_all: Option<InAll>,
     stale_bounds: Bounds,
-    /// Some kilobytes, too many for the stack.
-    shards: Box<[Mutex<Shard<Handle>>; SHARDS]>,
+    /// Each in a box: together they are too big for a small stack, which a new store would come from.
+    shards: [Box<Mutex<Shard<Handle>>>; SHARDS],
     /// The latest time of a sweep. No stale `h` that was too old then is answered, dropped yet or not: a sweep takes
     /// effect at one moment. Locked alone or after a shard.
     swept: Mutex<Option<Instant>>,
@@ -121,7 +121,7 @@ impl<Handle> MemoryStore<Handle> {
         // No two shards give the same: each goes on in steps of their number.
         let shards = std::array::from_fn(|_| {
             epoch = epoch.saturating_add(1);
-            Mutex::new(Shard::new(epoch))
+            Box::new(Mutex::new(Shard::new(epoch)))
         });
         Self {
             stale_h: config.stale_h,
@@ -129,7 +129,7 @@ impl<Handle> MemoryStore<Handle> {
             per_owner: ten,
             in_all: None,
             stale_bounds: Bounds { per_owner: ten.get(), bytes: (32 << 20) / SHARDS },
-            shards: Box::new(shards),
+            shards,
             swept: Mutex::default(),
             sweeping: Mutex::default(),
         }
@@ -230,7 +230,7 @@ impl<Handle> MemoryStore<Handle> {
         let hash = words.iter().fold(0, |hash, word| mix(hash, u64::from_le_bytes(*word)));
         let rest = rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
         let index = mix(hash, rest) >> (u64::BITS.saturating_sub(SHARD_BITS));
-        let [first, ..] = &*self.shards;
+        let [first, ..] = &self.shards;
         usize::try_from(index).ok().and_then(|index| self.shards.get(index)).unwrap_or(first)
     }
 
