@@ -427,7 +427,7 @@ mod tests {
             let mut counts = [0_u32; SHARDS];
             for i in 0..6400 {
                 let shard = store.shard(&make(i));
-                counts[store.shards.iter().position(|other| std::ptr::eq(other, shard)).unwrap()] += 1;
+                counts[store.shards.iter().position(|other| std::ptr::eq(&raw const **other, shard)).unwrap()] += 1;
             }
             assert!(counts.iter().all(|count| (50..200).contains(count)), "{}: {counts:?}", make(1));
         }
