@@ -19,11 +19,11 @@
 //! | room | what is in it |
 //! | --- | --- |
 //! | `store_tests` | the contract of the stores as tests that any store can run; nothing without the feature `store-tests` |
-//! | `snapshot` | a session without a connection as bytes, with the feature `snapshot` |
+//! | `snapshot` | a session as bytes, and the ledger of what of it is written down, with the feature `snapshot` |
 //! | `session` | [`Session`](crate::Session): the way in, the way out, the backlog, evicted stanzas, take-overs, timers, closing; inline negotiation; its client's part |
 //! | `trace` | events for the crate `tracing`, one for each transition of a session; nothing without the feature |
 //! | `stream` | [`StreamMgmt`](crate::StreamMgmt): phases, what may come when, both roles' negotiation, stanzas in and out, when to ask for an acknowledgement, a stream that closes |
-//! | `store` | [`SessionStore`](crate::SessionStore) and [`AsyncSessionStore`](crate::AsyncSessionStore), the contracts; [`MemoryStore`](crate::MemoryStore); `RedisStore` with the feature `redis` |
+//! | `store` | [`SessionStore`](crate::SessionStore) and [`AsyncSessionStore`](crate::AsyncSessionStore), [`Parking`](crate::Parking) and [`Journal`](crate::Journal), the contracts; [`MemoryStore`](crate::MemoryStore); `RedisStore` with the feature `redis` |
 //! | `disposition` | [what the specifications advise](crate::disposition) for the stanzas that a session leaves |
 //! | `error` | [`Error`](crate::Error), whose [`Fault`](crate::Fault) it is, and the [`Reaction`](crate::Reaction) to it |
 //! | `detached` | both directions of a session; [`Detached`](crate::Detached), a session without a stream; [`Ended`](crate::Ended), what it leaves |

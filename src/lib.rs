@@ -71,8 +71,8 @@ pub use smid::{InvalidText, RandomError, SmId};
 pub use stanza::{Measured, Stanza};
 pub use stats::{Detach, Stats, StoreStats};
 pub use store::{
-    AsyncSessionStore, AtCap, Epoch, Lookup, MemoryStore, Record, Registered, Registration, SessionStore, StoreError,
-    Sweep, Swept,
+    AsyncSessionStore, AtCap, Change, Claim, Claimed, Epoch, Fence, Journal, Lookup, MemoryStore, Parking, Record,
+    Registered, Registration, Revision, SessionStore, StoreError, Sweep, Swept,
 };
 #[cfg(feature = "redis")]
 pub use store::{RedisStore, RedisStoreError};

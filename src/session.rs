@@ -7,6 +7,8 @@ mod closing;
 mod event;
 mod evicted;
 mod inline;
+#[cfg(feature = "snapshot")]
+mod lasting;
 mod parts;
 mod receive;
 mod take;
@@ -25,6 +27,8 @@ pub use client_inline::{InlineOffer, InlineReply, InlineRequest};
 pub use closing::{Fate, Leftover, Leftovers, SessionEnded};
 pub use event::{Arrival, Event, LeftWhy, NotNow, NotSent, NotSentWhy, Parting};
 pub use inline::{Bound, Features, Inline, Replay, Success, Twice};
+#[cfg(feature = "snapshot")]
+pub(crate) use lasting::Lasting;
 pub use parts::{Attempts, DoesNotFit, NotAtRest, NotAtRestWhy, SessionParts, Side};
 pub use take::{Refused, Taker};
 pub use unbound::{Early, NotTaken, Unbound};
@@ -222,6 +226,9 @@ impl<S: Stanza, C> Session<S, C> {
         self.backlog.push(stanza, now);
         if is_away {
             self.tell_queued();
+            if has_replaced {
+                self.note_rewritten();
+            }
         }
         if !self.backlog.is_within(&self.config) && self.client.is_none() {
             self.on_backlog_full(now);
@@ -470,20 +477,18 @@ impl<S: Stanza, C> Session<S, C> {
         let number = |mut unacked: Unacked<'_, S>, is_it: &mut dyn FnMut(&S) -> bool| {
             unacked.find(|queued| is_it(queued.stanza)).map(|queued| queued.number)
         };
-        match &mut self.state {
-            State::Live(stream) => {
-                if let Some(number) = number(stream.unacked(), &mut is_it) {
-                    return stream.replace(number, stanza);
-                }
-            }
-            State::Detached(session, _) => {
-                if let Some(number) = number(session.unacked(), &mut is_it) {
-                    return session.replace(number, stanza);
-                }
-            }
-            State::Closing(_) | State::Offline | State::Over => {}
-        }
-        self.backlog.replace(is_it, stanza, &self.config)
+        let found = match &self.state {
+            State::Live(stream) => number(stream.unacked(), &mut is_it),
+            State::Detached(session, _) => number(session.unacked(), &mut is_it),
+            State::Closing(_) | State::Offline | State::Over => None,
+        };
+        let replaced = match (found, &mut self.state) {
+            (Some(number), State::Live(stream)) => stream.replace(number, stanza)?,
+            (Some(number), State::Detached(session, _)) => session.replace(number, stanza)?,
+            _ => self.backlog.replace(is_it, stanza, &self.config)?,
+        };
+        self.note_rewritten();
+        Ok(replaced)
     }
 }
 

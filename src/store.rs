@@ -3,6 +3,7 @@
 
 mod asynchronous;
 mod memory;
+mod parking;
 #[cfg(feature = "redis")]
 mod redis;
 
@@ -14,6 +15,7 @@ use std::time::Instant;
 pub use self::redis::{RedisStore, RedisStoreError};
 pub use asynchronous::AsyncSessionStore;
 pub use memory::{AtCap, MemoryStore, StoreError};
+pub use parking::{Change, Claim, Claimed, Fence, Journal, Parking, Revision};
 
 use crate::counter::Counter;
 use crate::smid::SmId;

@@ -418,6 +418,11 @@ impl<S: Stanza> StreamMgmt<S> {
         &self.traffic
     }
 
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn resumable(&self) -> Option<&Resumable> {
+        self.resumable.as_ref()
+    }
+
     /// The stream and its session are over for good. Settle open receipts first: [`Ended::h`] is final.
     pub fn end(self, reason: EndReason) -> Ended<S> {
         self.traffic.into_ended(reason, self.resumable.map(|resumable| resumable.smid))

@@ -35,6 +35,14 @@ impl<S> Backlog<S> {
     }
 }
 
+#[cfg(feature = "snapshot")]
+impl<S> Backlog<S> {
+    /// What waits, oldest first.
+    pub(super) fn waiting(&self) -> impl ExactSizeIterator<Item = (&S, Instant)> {
+        self.ring.iter().skip(self.is_lent.into()).map(|waiting| (&waiting.stanza, waiting.queued))
+    }
+}
+
 impl<S> fmt::Debug for Backlog<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { bytes, full_until, .. } = self;

@@ -21,6 +21,8 @@ pub(super) struct Tally {
     pub(super) reports_detached: bool,
     /// The newest stream that has asked for the session.
     pub(super) newest: Option<Tag>,
+    /// How many queued stanzas were replaced, or dropped for newer ones.
+    pub(super) rewritten: u32,
     /// Of sessions that a client had before this one.
     sent_before: u64,
     acked_before: u64,
@@ -97,6 +99,11 @@ impl Tally {
 }
 
 impl<S: Stanza, C> Session<S, C> {
+    /// A queued stanza was replaced, or dropped for a newer one.
+    pub(super) fn note_rewritten(&mut self) {
+        add(&mut tally(&mut self.tally).rewritten, 1);
+    }
+
     #[inline]
     pub(super) fn returns_acknowledged(&self) -> bool {
         self.tally.as_ref().is_some_and(|tally| tally.returns_acknowledged)

@@ -1,5 +1,6 @@
 //! The store of a host that keeps its sessions in one process.
 
+mod parking;
 mod sessions;
 mod shard;
 mod stale;
@@ -224,14 +225,18 @@ impl<Handle> MemoryStore<Handle> {
     }
 
     fn shard(&self, owner: &str) -> &Mutex<Shard<Handle>> {
+        let [first, ..] = &self.shards;
+        self.shards.get(Self::shard_index(owner)).unwrap_or(first)
+    }
+
+    fn shard_index(owner: &str) -> usize {
         // Poor names cost waiting, nothing else: the tables inside have hashers with random keys.
         let (words, rest) = owner.as_bytes().as_chunks();
         let mix = |hash: u64, word: u64| (hash.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let hash = words.iter().fold(0, |hash, word| mix(hash, u64::from_le_bytes(*word)));
         let rest = rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
         let index = mix(hash, rest) >> (u64::BITS.saturating_sub(SHARD_BITS));
-        let [first, ..] = &self.shards;
-        usize::try_from(index).ok().and_then(|index| self.shards.get(index)).unwrap_or(first)
+        usize::try_from(index).unwrap_or_default()
     }
 
     /// Counts one more session, if there may be one more.
@@ -273,7 +278,7 @@ impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
         let mut _former = None;
         let mut shard = self.shard(owner).lock();
         let epoch = shard.next_epoch();
-        let Shard { sessions, len, stale, stats, .. } = &mut *shard;
+        let Shard { sessions, len, stale, kept, stats, .. } = &mut *shard;
         let session = |handle| Session { smid: smid.clone(), epoch, handle };
         let mut displaced = None;
         match sessions.entry(owner.clone()) {
@@ -290,6 +295,7 @@ impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
                 let count = known.as_slice().len();
                 if let Some(at) = known.position(|session| session.smid == *smid) {
                     _former = known.replace(at, session(handle));
+                    _former.iter().for_each(|former| kept.drop(former.epoch));
                 } else if count < self.per_owner.get() && self.reserve() {
                     known.push(session(handle));
                     *len = len.saturating_add(1);
@@ -423,11 +429,9 @@ mod tests {
             |i| format!("somebody.with.a.long.name.{i}@a.server.with.a.long.name.example.com"),
         ];
         for make in makers {
-            let store = MemoryStore::<()>::new(&Config::default());
             let mut counts = [0_u32; SHARDS];
             for i in 0..6400 {
-                let shard = store.shard(&make(i));
-                counts[store.shards.iter().position(|other| std::ptr::eq(&raw const **other, shard)).unwrap()] += 1;
+                counts[MemoryStore::<()>::shard_index(&make(i))] += 1;
             }
             assert!(counts.iter().all(|count| (50..200).contains(count)), "{}: {counts:?}", make(1));
         }

@@ -39,6 +39,14 @@ impl<Handle> Sessions<Handle> {
         self.as_slice().iter().find(|session| session.smid == *smid)
     }
 
+    pub(super) fn find_mut(&mut self, smid: &SmId) -> Option<&mut Session<Handle>> {
+        let sessions = match self {
+            Self::One(session) => slice::from_mut(session),
+            Self::Many(sessions) => sessions,
+        };
+        sessions.iter_mut().find(|session| session.smid == *smid)
+    }
+
     /// Returns where the session that is meant stands.
     pub(super) fn position(&self, is_meant: impl Fn(&Session<Handle>) -> bool) -> Option<usize> {
         self.as_slice().iter().position(is_meant)

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use super::parking::Kept;
 use super::sessions::{Session, Sessions};
 use super::stale::StaleTable;
 use super::{Epoch, Registration};
@@ -16,6 +17,8 @@ pub(super) struct Shard<Handle> {
     /// How many sessions these are.
     pub(super) len: usize,
     pub(super) stale: StaleTable,
+    /// What is parked of the sessions.
+    pub(super) kept: Kept<Handle>,
     /// What was done; what there is, is counted when it is asked for.
     pub(super) stats: StoreStats,
     last_epoch: u64,
@@ -27,6 +30,7 @@ impl<Handle> Shard<Handle> {
             sessions: HashMap::new(),
             len: 0,
             stale: StaleTable::default(),
+            kept: Kept::default(),
             stats: StoreStats::default(),
             last_epoch,
         }
@@ -39,9 +43,10 @@ impl<Handle> Shard<Handle> {
         Epoch::new(self.last_epoch)
     }
 
-    /// Takes out a session, if it still is of this registration, and its owner with the last one.
+    /// Takes out a session, if it still is of this registration, and its owner with the last one. What is parked of it goes.
     pub(super) fn take(&mut self, registration: &Registration) -> Option<Session<Handle>> {
         let Registration { owner, smid, epoch } = registration;
+        self.kept.drop(*epoch);
         let Entry::Occupied(mut of_owner) = self.sessions.entry(owner.clone()) else { return None };
         let at = of_owner.get().position(|session| session.epoch == *epoch && session.smid == *smid)?;
         self.len = self.len.saturating_sub(1);

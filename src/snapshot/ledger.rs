@@ -1,0 +1,320 @@
+//! What of a session is written down, and what has to be before anything goes out.
+
+use std::time::{Instant, SystemTime};
+
+use super::Portable;
+use super::clocks::Clocks;
+use super::write::{self, Content, Expires, Known, write_changes};
+use crate::counter::{Counter, count};
+use crate::session::{Lasting, Session, SessionParts, Side, Write};
+use crate::stanza::Stanza;
+use crate::store::{Change, Fence, Journal, Registration, Revision};
+
+/// How long the sessions of a host live.
+///
+/// A host chooses one when it makes a [`Ledger`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Promise {
+    /// As long as their process.
+    #[default]
+    Memory,
+    /// One that has lost its stream is written down, with what is queued for it meanwhile: it outlives its process. One that has a
+    /// stream when its process is killed is lost; a process that is told to stop has each session lose its stream first.
+    Parked,
+    /// Each stanza is in the store before it is on the wire, and `h` before it is told: nothing is lost, even if the process is
+    /// killed. Stanzas of the peer that were handled, and whose `h` was not written down any more, come once more.
+    Durable,
+}
+
+/// What of one session is written down in a [`Journal`], as a [`Promise`] says. It is a host's way out in place of
+/// [`Session::next_write`], for nothing may go out before it is written down.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::{Instant, SystemTime};
+/// use xmpp_sm::snapshot::{Ledger, Limits, Promise, Snapshot};
+/// use xmpp_sm::{
+///     Arrival, AsyncSessionStore, Claim, Config, Enable, Fence, MemoryStore, Nonza, Parking, Session, SmId, Unbound,
+/// };
+///
+/// # futures::executor::block_on(async {
+/// let clocks = || (Instant::now(), SystemTime::now());
+/// let (now, by_the_wall) = clocks();
+/// let config = Arc::new(Config::default());
+/// let store = MemoryStore::new(&config);
+/// let mut session: Session<String, ()> = Unbound::new(config.clone(), "juliet@example.com").bind(());
+/// let enable = Nonza::Enable(Enable { resume: true, max: None });
+/// let Ok(Arrival::Enable(request)) = session.handle(enable.into(), now) else { unreachable!() };
+/// let smid = SmId::random()?;
+/// let registration = AsyncSessionStore::register(&store, &smid, session.owner(), "node-1", now).await?.registration;
+/// session.accept_enable(request, Some(smid), now)?;
+///
+/// // After each call, before anything is written:
+/// let mut ledger = Ledger::new(Promise::Durable);
+/// session.send("<message/>".to_owned(), now)?;
+/// assert!(ledger.next_write(&mut session, now).is_none()); // it is not written down
+/// if let Some(due) = ledger.due(&session, || b"balcony".to_vec(), now, by_the_wall) {
+///     assert_eq!(due.write(&store, &registration).await?, Fence::Held);
+///     ledger.wrote(due);
+/// }
+/// while let Some((_connection, _item)) = ledger.next_write(&mut session, now) {}
+///
+/// // The process is killed. The client comes to another.
+/// let Claim::Claimed(claimed) = store.claim(&registration, "node-2", now).await? else { unreachable!() };
+/// let limits = Limits::default();
+/// let read = Snapshot::from_journal(&claimed.snapshot, &claimed.journal, &config, &limits, clocks())?;
+/// let session: Session<String, ()> = Session::from_parts(config, read.session, now)?;
+/// let ledger = Ledger::claimed(Promise::Durable);
+/// assert_eq!((session.unacked(), &read.host[..]), (1, &b"balcony"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # What a host does
+///
+/// | when | what |
+/// | --- | --- |
+/// | after each call of the session, before it writes | [`due`](Self::due); [`Due::write`]; if the session is [held](Fence::Held), [`wrote`](Self::wrote) |
+/// | the store has failed | the same again, later. Until then nothing goes out, and the host reads no more |
+/// | the session is [lost](Fence::Lost) | another has claimed it: it [leaves its client](Session::lost), is [taken apart](Session::into_parts), and what is [not written down](Self::not_written) goes to where the session is now |
+/// | its own state has changed | [`host_changed`](Self::host_changed) |
+/// | the session is over | it is retired or removed, as ever: what is kept of it goes with its record |
+///
+/// With [`Promise::Memory`] nothing is ever due. A client's session is not written down.
+#[derive(Debug)]
+pub struct Ledger {
+    promise: Promise,
+    /// The last revision that was used.
+    used: Option<Revision>,
+    /// What was written under it. `None`: nothing is written down, or it is not known what.
+    written: Option<Mark>,
+    /// Whether the store may have something of the session.
+    has_kept: bool,
+    has_host_changed: bool,
+    /// The bytes of the snapshot, and of the changes since.
+    snapshot: usize,
+    changes: usize,
+}
+
+/// How far a session was when it was written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark {
+    h: Counter,
+    acked: Counter,
+    /// The number of the last stanza, were those that wait sent.
+    end: Counter,
+    rewritten: u32,
+    expires: Option<Option<Instant>>,
+}
+
+impl Mark {
+    fn of<S>(lasting: &Lasting<'_, S>) -> Self {
+        Self {
+            h: lasting.h,
+            acked: lasting.acked,
+            end: lasting.end(),
+            rewritten: lasting.rewritten,
+            expires: lasting.expires,
+        }
+    }
+
+    /// Whether what may go out at the one mark may at the other.
+    fn covers(&self, other: &Self) -> bool {
+        (self.h, self.end, self.rewritten) == (other.h, other.end, other.rewritten)
+    }
+
+    /// Whether changes alone lead from here to there.
+    fn leads_to(&self, other: &Self) -> bool {
+        (self.rewritten, self.expires) == (other.rewritten, other.expires)
+    }
+}
+
+impl Ledger {
+    /// A ledger of a session that is new.
+    pub fn new(promise: Promise) -> Self {
+        Self { promise, used: None, written: None, has_kept: false, has_host_changed: false, snapshot: 0, changes: 0 }
+    }
+
+    /// A ledger of a session that was [claimed](crate::Claimed): the store keeps what there was until something new is written.
+    pub fn claimed(promise: Promise) -> Self {
+        Self { has_kept: true, ..Self::new(promise) }
+    }
+
+    /// What the host keeps of the session has changed.
+    pub fn host_changed(&mut self) {
+        self.has_host_changed = true;
+    }
+
+    /// What has to be written down now. `None`: nothing. `host` returns the host's own state, if it is wanted. `now` and
+    /// `by_the_wall` are its clocks, read together.
+    pub fn due<S: Stanza + Portable, C>(
+        &mut self,
+        session: &Session<S, C>,
+        host: impl FnOnce() -> Vec<u8>,
+        now: Instant,
+        by_the_wall: SystemTime,
+    ) -> Option<Due> {
+        if self.promise == Promise::Memory || session.is_ending_or_over() {
+            return None;
+        }
+        let Some(lasting) = self.lasting(session) else {
+            return self.has_kept.then(|| self.next(None, What::Nothing));
+        };
+        let (mark, clocks) = (Mark::of(&lasting), Clocks::new(now, by_the_wall));
+        let revision = self.used;
+        if let (Some(written), Some(revision)) = (self.written, revision)
+            && written.leads_to(&mark)
+            && !self.has_host_changed
+            && !self.is_long()
+        {
+            if written == mark {
+                return None;
+            }
+            let new = count(mark.end.since(written.end));
+            let first = written.end.next();
+            let kept = count(mark.end.since(mark.acked));
+            let stanzas = lasting.stanzas().skip(kept.saturating_sub(new));
+            let stanzas: Vec<_> = stanzas.collect();
+            let change = write::file(|e| write_changes(e, (mark.h, mark.acked, first), stanzas.into_iter(), clocks));
+            return Some(Due { revision, what: What::Change(change), mark: Some(mark) });
+        }
+        let session = Known {
+            smid: lasting.smid.as_str(),
+            expires: lasting.expires.map_or(Expires::WhenRead, Expires::At),
+            resume_timeout: lasting.resume_timeout,
+            h: lasting.h,
+            acked: lasting.acked,
+            unacked: lasting.unacked.clone().map(|queued| (queued.stanza, queued.queued)),
+        };
+        let host = host();
+        let waiting = lasting.waiting();
+        let content = Content { owner: lasting.owner, attempts: None, session: Some(session), waiting, host: &host };
+        let snapshot = write::file(|e| content.encode(e, clocks));
+        Some(self.next(Some(mark), What::Snapshot(snapshot)))
+    }
+
+    /// Something that takes the place of all before.
+    fn next(&mut self, mark: Option<Mark>, what: What) -> Due {
+        let revision = self.used.map_or(Revision::FIRST, Revision::next);
+        // Until it is known to be written, it is not known what is: changes to what was before would be lost.
+        (self.used, self.written, self.has_kept) = (Some(revision), None, true);
+        Due { revision, what, mark }
+    }
+
+    /// It was written down, and the session is [held](Fence::Held).
+    pub fn wrote(&mut self, due: Due) {
+        let Due { revision, what, mark } = due;
+        if self.used != Some(revision) {
+            return;
+        }
+        self.written = mark;
+        match what {
+            What::Snapshot(bytes) => {
+                (self.snapshot, self.changes, self.has_host_changed) = (bytes.len(), 0, false);
+            }
+            What::Change(bytes) => self.changes = self.changes.saturating_add(bytes.len()),
+            What::Nothing => self.has_kept = false,
+        }
+    }
+
+    /// What [`Session::next_write`] returns, unless it has to be written down first: then `None`, and
+    /// [`due`](Self::due) has something.
+    #[inline]
+    pub fn next_write<'a, S: Stanza, C>(
+        &self,
+        session: &'a mut Session<S, C>,
+        now: Instant,
+    ) -> Option<(&'a mut C, Write<'a, S>)> {
+        if self.may_write(session) { session.next_write(now) } else { None }
+    }
+
+    #[inline]
+    fn may_write<S: Stanza, C>(&self, session: &Session<S, C>) -> bool {
+        if self.promise == Promise::Memory || session.is_ending_or_over() {
+            return true;
+        }
+        match self.lasting(session) {
+            None => !self.has_kept,
+            Some(lasting) => self.written.is_some_and(|written| written.covers(&Mark::of(&lasting))),
+        }
+    }
+
+    /// The session, if it is to be written down.
+    fn lasting<'a, S: Stanza, C>(&self, session: &'a Session<S, C>) -> Option<Lasting<'a, S>> {
+        session.lasting().filter(|lasting| self.promise == Promise::Durable || lasting.expires.is_some())
+    }
+
+    /// Whether a snapshot would be shorter to read than the changes since the last.
+    fn is_long(&self) -> bool {
+        self.changes > self.snapshot.saturating_mul(8).saturating_add(64 << 10)
+    }
+
+    /// Of a session that is [lost](Fence::Lost): the stanzas that are not written down, oldest first. The others are where
+    /// the session is. If the store has failed before, some of these may be there, too.
+    pub fn not_written<S>(&self, parts: SessionParts<S>) -> Vec<(S, Instant)> {
+        let SessionParts { side, waiting, .. } = parts;
+        let (acked, unacked) = match side {
+            Side::Server(parts) => (parts.acked, parts.unacked),
+            Side::Client { session, .. } => {
+                session.map_or((Counter::ZERO, Vec::new()), |parts| (parts.acked, parts.unacked))
+            }
+        };
+        let written = self.written.map_or(0, |written| count(written.end.since(acked)));
+        unacked.into_iter().chain(waiting).skip(written).collect()
+    }
+}
+
+/// Something that has to be written down. Returned by [`Ledger::due`].
+#[derive(Debug)]
+#[must_use = "nothing goes out before it is written"]
+pub struct Due {
+    revision: Revision,
+    what: What,
+    mark: Option<Mark>,
+}
+
+enum What {
+    Snapshot(Vec<u8>),
+    Change(Vec<u8>),
+    /// The session is to be kept no more.
+    Nothing,
+}
+
+/// Sizes: what people wrote to each other is not for logs.
+impl std::fmt::Debug for What {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Snapshot(bytes) => write!(f, "Snapshot({})", bytes.len()),
+            Self::Change(bytes) => write!(f, "Change({})", bytes.len()),
+            Self::Nothing => write!(f, "Nothing"),
+        }
+    }
+}
+
+impl Due {
+    /// Writes it down. A call that has failed may be made again; [`Ledger::due`] has what came meanwhile, too.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn write<J: Journal>(&self, store: &J, registration: &Registration) -> Result<Fence, J::Error> {
+        match &self.what {
+            What::Snapshot(bytes) => store.park(registration, self.revision, bytes).await,
+            What::Change(bytes) => {
+                let change = Change { registration, revision: self.revision, change: bytes };
+                store.append(&[change]).await
+            }
+            What::Nothing => store.unpark(registration, self.revision).await,
+        }
+    }
+
+    /// For hosts that [append](Journal::append) the changes of several sessions at once. `None`: it is no change, and
+    /// is [written](Self::write) by itself.
+    pub fn change<'a>(&'a self, registration: &'a Registration) -> Option<Change<'a>> {
+        match &self.what {
+            What::Change(change) => Some(Change { registration, revision: self.revision, change }),
+            What::Snapshot(_) | What::Nothing => None,
+        }
+    }
+}
