@@ -5,7 +5,8 @@ use std::path::Path;
 use tokio::process::Command;
 
 use crate::account::Kind;
-use crate::peers::{DOMAIN, Options, PASSWORD, Place, Server, USERS, ask_version};
+use crate::peers::{BY_CLIENTS, DOMAIN, Options, PASSWORD, Place, Server, USERS, ask_version};
+use crate::scenario::Scenario;
 
 pub struct Ejabberd;
 
@@ -30,6 +31,20 @@ impl Server for Ejabberd {
     /// and come after those that went to the new one at once.
     fn faults(&self) -> &'static [Kind] {
         &[Kind::Duplicated, Kind::Reordered, Kind::Miscounted]
+    }
+
+    fn scenarios(&self, by_our_client: bool) -> &'static [Scenario] {
+        const BY_OURS: [Scenario; 7] = [
+            Scenario::Cuts(0),
+            Scenario::Expired,
+            Scenario::TakeOver,
+            Scenario::Twice,
+            Scenario::Calm,
+            Scenario::Farewell,
+            Scenario::Max,
+        ];
+        // What a server does when its buffer is full is its own.
+        if by_our_client { &BY_OURS } else { &BY_CLIENTS[..3] }
     }
 
     fn prepare(&self, port: u16, options: &Options, place: &Place) -> Result<Command, String> {

@@ -38,10 +38,10 @@ use crate::scenario::Scenario;
 use crate::stage::Stage;
 use crate::table::Row;
 
-/// Runs real XMPP clients and servers against this crate's examples and accounts for every message.
+/// Runs real XMPP clients and servers against each other and this crate's examples, and accounts for every message.
 #[derive(Parser)]
 struct Args {
-    /// Peers to run; all of them when none is named.
+    /// Clients and servers to run, each client with each server; all that the table has when none is named.
     peers: Vec<String>,
     /// How often each session is cut.
     #[arg(long, default_value_t = 100)]
@@ -52,29 +52,37 @@ struct Args {
     /// Only this scenario.
     #[arg(long)]
     scenario: Option<String>,
-    /// Runs the clients against `prosody` or `ejabberd` instead of our server: is it the client, or is it us?
-    #[arg(long)]
-    against: Option<String>,
 }
 
-const CLIENTS: [&dyn Client; 5] = [
+const CLIENTS: [&dyn Client; 6] = [
     &slixmpp::Slixmpp,
     &xmpp_js::XmppJs { inline: false },
     &xmpp_js::XmppJs { inline: true },
     &tokio_xmpp::TokioXmpp,
     &libstrophe::Libstrophe,
+    &ExampleClient,
 ];
-const SERVERS: [&dyn Server; 2] = [&prosody::Prosody, &ejabberd::Ejabberd];
+const SERVERS: [&dyn Server; 3] = [&ExampleServer, &prosody::Prosody, &ejabberd::Ejabberd];
 
 /// One row of the table.
 struct Case {
-    peer: &'static str,
-    version: String,
     client: &'static dyn Client,
     server: &'static dyn Server,
+    /// Their versions.
+    versions: [String; 2],
     scenario: Scenario,
+}
+
+impl Case {
+    /// The side that is on trial: our client, or else the server.
+    fn tested(&self) -> Blame {
+        if self.client.is_ours() { Blame::Client } else { Blame::Server }
+    }
+
     /// The side that this crate plays, if it plays one.
-    ours: Option<Blame>,
+    fn ours(&self) -> Option<Blame> {
+        (self.client.is_ours() || self.server.is_ours()).then(|| self.tested())
+    }
 }
 
 #[tokio::main]
@@ -101,8 +109,13 @@ async fn run(args: &Args) -> Result<bool, String> {
     for dir in ["logs", "data"] {
         std::fs::create_dir_all(root().join(dir)).map_err(|e| e.to_string())?;
     }
-    ours::build(&["server", "client"])?;
     let (cases, missing) = cases(args)?;
+    for server in SERVERS.iter().filter(|server| cases.iter().any(|case| case.server.name() == server.name())) {
+        server.build()?;
+    }
+    if cases.iter().any(|case| case.client.is_ours()) {
+        ours::build("client")?;
+    }
     for line in &missing {
         println!("{line}");
     }
@@ -126,9 +139,18 @@ async fn run(args: &Args) -> Result<bool, String> {
 }
 
 async fn one(case: Case, place: &Place, mut rng: Rng) -> Row {
-    let Case { peer, version, client, server, scenario, ours } = case;
-    let known = [client.faults(), server.faults()].concat();
-    let mut row = Row { peer, version, scenario: scenario.name(), ours, known, account: None, failed: None };
+    let (tested, ours) = (case.tested(), case.ours());
+    let Case { client, server, versions: [of_client, of_server], scenario } = case;
+    let title = |name: &str, version: String| format!("{name} {version}").trim_end().to_owned();
+    let mut row = Row {
+        client: title(client.name(), of_client),
+        server: title(server.name(), of_server),
+        scenario: scenario.name(),
+        tested,
+        known: [client.faults(), server.faults()],
+        account: None,
+        failed: None,
+    };
     match Stage::set(client, server, place, scenario, ours).await {
         Ok(mut stage) => {
             let run = tokio::time::timeout(scenario.limit(), scenario.run(&mut stage, &mut rng, ours)).await;
@@ -145,45 +167,43 @@ fn place(case: &Case) -> Place {
     Place { name: format!("{}-{}-{}", case.client.name(), case.server.name(), case.scenario.name()) }
 }
 
-/// What is to be run, and a line for each peer that was asked for and is missing.
+/// What is to be run, and a line for each peer that is wanted and missing.
 fn cases(args: &Args) -> Result<(Vec<Case>, Vec<String>), String> {
-    let names: Vec<&str> = CLIENTS.iter().map(|c| c.name()).chain(SERVERS.iter().map(|s| s.name())).collect();
-    if let Some(unknown) = args.peers.iter().find(|peer| !names.contains(&peer.as_str())) {
-        return Err(format!("no such peer: {unknown}; there are {}", names.join(", ")));
+    let clients: Vec<&str> = CLIENTS.iter().map(|client| client.name()).collect();
+    let servers: Vec<&str> = SERVERS.iter().map(|server| server.name()).collect();
+    if let Some(unknown) = args.peers.iter().find(|peer| ![&clients[..], &servers].concat().contains(&peer.as_str())) {
+        return Err(format!("no such peer: {unknown}; there are {} and {}", clients.join(", "), servers.join(", ")));
     }
-    let asked = |name: &str| args.peers.is_empty() || args.peers.iter().any(|peer| peer == name);
-    let against = match &args.against {
-        Some(name) => Some(*SERVERS.iter().find(|s| s.name() == name).ok_or("no such server to run against")?),
-        None => None,
-    };
+    let is_named = |name: &str| args.peers.iter().any(|peer| peer == name);
+    let are_clients_named = clients.iter().any(|name| is_named(name));
+    let are_servers_named = servers.iter().any(|name| is_named(name));
     let (mut cases, mut missing) = (Vec::new(), Vec::new());
-    let mut add = |peer, version: Result<String, String>, client, server, ours, scenarios: &[Scenario]| match version {
-        Ok(version) => cases.extend(scenarios.iter().map(|scenario| Case {
-            peer,
-            version: version.clone(),
-            client,
-            server,
-            scenario: *scenario,
-            ours,
-        })),
-        Err(line) => missing.push(line),
-    };
-    let cuts = Scenario::Cuts(args.cuts);
-    for client in CLIENTS.into_iter().filter(|client| asked(client.name())) {
-        let scenarios = [cuts, Scenario::Expired, Scenario::TakeOver, Scenario::Full];
-        match against {
-            // What a server does when its buffer is full is its own.
-            Some(server) => add(client.name(), client.version(), client, server, None, &scenarios[..3]),
-            None => add(client.name(), client.version(), client, &ExampleServer, Some(Blame::Server), &scenarios),
+    let pairs = CLIENTS.into_iter().flat_map(|client| SERVERS.into_iter().map(move |server| (client, server)));
+    for (client, server) in pairs {
+        let scenarios = server.scenarios(client.is_ours());
+        let is_asked = (!are_clients_named || is_named(client.name()))
+            && if are_servers_named { is_named(server.name()) } else { server.is_in_table(client.is_ours()) };
+        // A client that logs in inside of SASL2 needs a server that has it.
+        if !is_asked || client.is_inline() && !server.is_inline() {
+            continue;
+        }
+        match (client.version(), server.version()) {
+            (Ok(client_version), Ok(server_version)) => {
+                let wanted = |scenario: &&Scenario| args.scenario.as_ref().is_none_or(|name| name == scenario.name());
+                cases.extend(scenarios.iter().filter(wanted).map(|scenario| Case {
+                    client,
+                    server,
+                    versions: [client_version.clone(), server_version.clone()],
+                    scenario: match scenario {
+                        Scenario::Cuts(_) => Scenario::Cuts(args.cuts),
+                        other => *other,
+                    },
+                }));
+            }
+            (client, server) => missing.extend([client, server].into_iter().filter_map(Result::err)),
         }
     }
-    for server in SERVERS.into_iter().filter(|server| against.is_none() && asked(server.name())) {
-        let mut scenarios = vec![cuts, Scenario::Expired, Scenario::TakeOver, Scenario::Twice];
-        scenarios.extend([Scenario::Calm, Scenario::Farewell]);
-        // Prosody does not heed `max`, and is deaf where ejabberd is not.
-        scenarios.push(if server.name() == "prosody" { Scenario::Deaf } else { Scenario::Max });
-        add(server.name(), server.version(), &ExampleClient, server, Some(Blame::Client), &scenarios);
-    }
-    cases.retain(|case| args.scenario.as_ref().is_none_or(|name| name == case.scenario.name()));
+    missing.sort();
+    missing.dedup();
     Ok((cases, missing))
 }

@@ -9,21 +9,38 @@ use tokio::process::Command;
 use crate::account::Kind;
 use crate::driver::{Driver, Login};
 use crate::journal::{End, Journal};
-use crate::peers::{Client, DOMAIN, Options, PASSWORD, Place, Server, USERS};
+use crate::peers::{BY_CLIENTS, Client, DOMAIN, Options, PASSWORD, Place, Server, USERS};
+use crate::scenario::Scenario;
 
 pub struct ExampleServer;
 
 impl Server for ExampleServer {
     fn name(&self) -> &'static str {
-        "xmpp-sm"
+        "server"
     }
 
     fn version(&self) -> Result<String, String> {
-        Ok(env!("CARGO_PKG_VERSION").into())
+        Ok(String::new())
     }
 
     fn faults(&self) -> &'static [Kind] {
         &[]
+    }
+
+    fn is_inline(&self) -> bool {
+        true
+    }
+
+    fn is_ours(&self) -> bool {
+        true
+    }
+
+    fn scenarios(&self, _: bool) -> &'static [Scenario] {
+        &BY_CLIENTS
+    }
+
+    fn build(&self) -> Result<(), String> {
+        build("server")
     }
 
     fn prepare(&self, port: u16, options: &Options, _: &Place) -> Result<Command, String> {
@@ -49,11 +66,15 @@ pub const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Client for ExampleClient {
     fn name(&self) -> &'static str {
-        "xmpp-sm"
+        "client"
     }
 
     fn version(&self) -> Result<String, String> {
-        Ok(env!("CARGO_PKG_VERSION").into())
+        Ok(String::new())
+    }
+
+    fn is_ours(&self) -> bool {
+        true
     }
 
     fn faults(&self) -> &'static [Kind] {
@@ -72,12 +93,14 @@ impl Client for ExampleClient {
 }
 
 /// `cargo test` builds the tests, but not the examples that they run.
-pub fn build(examples: &[&str]) -> Result<(), String> {
+pub fn build(example: &str) -> Result<(), String> {
+    cargo(&["--example", example])
+}
+
+/// `cargo build` with these arguments.
+pub fn cargo(args: &[&str]) -> Result<(), String> {
     let mut cargo = std::process::Command::new(env!("CARGO"));
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet"]);
-    for name in examples {
-        cargo.args(["--example", name]);
-    }
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet"]).args(args);
     // What cargo tells this test of its package is news to build scripts: dependencies would be compiled again.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -87,8 +110,8 @@ pub fn build(examples: &[&str]) -> Result<(), String> {
     }
     match cargo.status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("cargo build of the examples: {status}")),
-        Err(e) => Err(format!("cargo build of the examples: {e}")),
+        Ok(status) => Err(format!("cargo build {args:?}: {status}")),
+        Err(e) => Err(format!("cargo build {args:?}: {e}")),
     }
 }
 

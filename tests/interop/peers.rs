@@ -12,6 +12,10 @@ use crate::account::Kind;
 use crate::driver::{Driver, Login};
 use crate::journal::Journal;
 use crate::login::{Gate, authenticate};
+use crate::scenario::Scenario;
+
+/// What every server is tried with by the clients that others wrote.
+pub const BY_CLIENTS: [Scenario; 4] = [Scenario::Cuts(0), Scenario::Expired, Scenario::TakeOver, Scenario::Full];
 
 pub const DOMAIN: &str = "localhost";
 pub const PASSWORD: &str = "secret";
@@ -28,6 +32,10 @@ pub trait Client: Sync {
     fn is_inline(&self) -> bool {
         false
     }
+    /// Whether this crate is in it.
+    fn is_ours(&self) -> bool {
+        false
+    }
     fn start(&self, login: Login, journal: &Arc<Journal>, place: &Place) -> Result<Driver, String>;
 }
 
@@ -36,6 +44,24 @@ pub trait Server: Sync {
     fn version(&self) -> Result<String, String>;
     /// As those of a client.
     fn faults(&self) -> &'static [Kind];
+    /// Whether it offers SASL2 and Bind 2.
+    fn is_inline(&self) -> bool {
+        false
+    }
+    /// Whether this crate is in it.
+    fn is_ours(&self) -> bool {
+        false
+    }
+    /// What it is tried with: by our client, or by clients that others wrote.
+    fn scenarios(&self, by_our_client: bool) -> &'static [Scenario];
+    /// Whether it is tried if nobody asks for it by name: our servers by the clients of others, and theirs by our client.
+    fn is_in_table(&self, by_our_client: bool) -> bool {
+        self.is_ours() != by_our_client
+    }
+    /// Builds it, where it is part of this repository.
+    fn build(&self) -> Result<(), String> {
+        Ok(())
+    }
     /// Writes a configuration with both accounts into `place` and says how to start the server from it.
     fn prepare(&self, port: u16, options: &Options, place: &Place) -> Result<Command, String>;
 }

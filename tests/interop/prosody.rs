@@ -5,7 +5,8 @@ use std::path::Path;
 use tokio::process::Command;
 
 use crate::account::Kind;
-use crate::peers::{DOMAIN, Options, PASSWORD, Place, Server, USERS, ask_version};
+use crate::peers::{BY_CLIENTS, DOMAIN, Options, PASSWORD, Place, Server, USERS, ask_version};
+use crate::scenario::Scenario;
 
 pub struct Prosody;
 
@@ -28,6 +29,20 @@ impl Server for Prosody {
     /// delivers again, after what it sent to the next session.
     fn faults(&self) -> &'static [Kind] {
         &[Kind::Duplicated, Kind::Reordered, Kind::NotResumed]
+    }
+
+    fn scenarios(&self, by_our_client: bool) -> &'static [Scenario] {
+        const BY_OURS: [Scenario; 7] = [
+            Scenario::Cuts(0),
+            Scenario::Expired,
+            Scenario::TakeOver,
+            Scenario::Twice,
+            Scenario::Calm,
+            Scenario::Farewell,
+            Scenario::Deaf,
+        ];
+        // What a server does when its buffer is full is its own.
+        if by_our_client { &BY_OURS } else { &BY_CLIENTS[..3] }
     }
 
     fn prepare(&self, port: u16, options: &Options, place: &Place) -> Result<Command, String> {

@@ -9,13 +9,15 @@ use crate::peers::Place;
 const SHOWN: usize = 5;
 
 pub struct Row {
-    pub peer: &'static str,
-    pub version: String,
+    /// The client's name and version.
+    pub client: String,
+    /// The server's.
+    pub server: String,
     pub scenario: &'static str,
-    /// The side that this crate plays, if it plays one.
-    pub ours: Option<Blame>,
-    /// The peer's own faults that are known.
-    pub known: Vec<Kind>,
+    /// The side that is on trial, which the columns are about.
+    pub tested: Blame,
+    /// The faults of the client and of the server that are known. Ours have none.
+    pub known: [&'static [Kind]; 2],
     pub account: Option<Account>,
     /// Why the scenario did not come to its end.
     pub failed: Option<String>,
@@ -23,19 +25,13 @@ pub struct Row {
 
 impl Row {
     pub fn is_good(&self) -> bool {
-        let good = |finding: &Finding| !self.is_ours(finding) && !self.is_new(finding);
-        let clean = |account: &Account| account.findings.iter().all(good);
+        let clean = |account: &Account| !account.findings.iter().any(|finding| self.is_new(finding));
         self.failed.is_none() && self.account.as_ref().is_some_and(clean)
     }
 
     /// As a line of the table.
     pub fn line(&self) -> String {
-        let role = match self.ours {
-            Some(Blame::Client) => "client",
-            Some(_) => "server",
-            None => "none",
-        };
-        let mut line = format!("| {} | {} | {role} | {} |", self.peer, self.version, self.scenario);
+        let mut line = format!("| {} | {} | {} |", self.client, self.server, self.scenario);
         let Some(account) = &self.account else {
             return format!("{line} | | | | | | | **failed: {}** |", self.failed.as_deref().unwrap_or_default());
         };
@@ -54,14 +50,14 @@ impl Row {
         let (mut file, mut shown) = (String::new(), 0);
         for finding in &account.findings {
             let whose = match finding.blame {
-                _ if self.is_ours(finding) => "OURS",
-                _ if self.is_new(finding) => "THE PEER'S, and new",
                 Blame::Nobody => "nobody's",
-                _ => "the peer's",
+                Blame::Client => "the client's",
+                Blame::Server => "the server's",
             };
-            let line = format!("{whose}: {:?}: {}", finding.kind, finding.why);
+            let new = if self.is_new(finding) { "NEW, " } else { "" };
+            let line = format!("{new}{whose}: {:?}: {}", finding.kind, finding.why);
             let _ = writeln!(file, "{line}");
-            if self.is_ours(finding) || self.is_new(finding) || shown < SHOWN {
+            if self.is_new(finding) || shown < SHOWN {
                 println!("    {line}");
                 shown += 1;
             }
@@ -72,49 +68,46 @@ impl Row {
         }
     }
 
-    fn is_ours(&self, finding: &Finding) -> bool {
-        finding.blame != Blame::Nobody && self.ours.is_none_or(|ours| ours == finding.blame)
-    }
-
-    /// It is the peer's, and of a kind that was not seen before.
+    /// It is somebody's, and of a kind that is not known of that side.
     fn is_new(&self, finding: &Finding) -> bool {
-        finding.blame != Blame::Nobody && !self.is_ours(finding) && !self.known.contains(&finding.kind)
+        let [client, server] = self.known;
+        match finding.blame {
+            Blame::Client => !client.contains(&finding.kind),
+            Blame::Server => !server.contains(&finding.kind),
+            Blame::Nobody => false,
+        }
     }
 
     fn count(&self, account: &Account, kind: Kind) -> usize {
-        account.findings.iter().filter(|finding| finding.kind == kind && self.is_ours(finding)).count()
+        account.findings.iter().filter(|finding| finding.kind == kind && finding.blame == self.tested).count()
     }
 
-    /// What has no column of its own: the rest of ours, then the peer's, then nobody's.
+    /// What has no column of its own: the rest of the side on trial, then the other's, then nobody's.
     fn remarks(&self, account: &Account) -> String {
         let mut remarks = Vec::new();
         if let Some(why) = &self.failed {
             remarks.push(format!("**failed: {why}**"));
         }
-        let count = |kind, wanted: &dyn Fn(&Finding) -> bool| {
-            account.findings.iter().filter(|finding| finding.kind == kind && wanted(finding)).count()
-        };
-        for (kind, word, _) in &WORDS[3..] {
-            match count(*kind, &|finding| self.is_ours(finding)) {
-                0 => {}
-                n => remarks.push(format!("**ours: {n} {word}**")),
-            }
-        }
-        for (kind, word, _) in WORDS {
-            match count(kind, &|finding| finding.blame != Blame::Nobody && !self.is_ours(finding)) {
-                0 => {}
-                n if self.known.contains(&kind) => remarks.push(format!("{n} {word}")),
-                n => remarks.push(format!("**new: {n} {word}**")),
-            }
-        }
-        for (kind, _, word) in WORDS {
-            match count(kind, &|finding| finding.blame == Blame::Nobody) {
-                0 => {}
-                n => remarks.push(format!("({n} {word})")),
+        let other = if self.tested == Blame::Client { Blame::Server } else { Blame::Client };
+        for (blame, words) in [(self.tested, &WORDS[3..]), (other, &WORDS[..]), (Blame::Nobody, &WORDS[..])] {
+            for (kind, fault, effect) in words {
+                let of = |finding: &&Finding| finding.kind == *kind && finding.blame == blame;
+                let found: Vec<&Finding> = account.findings.iter().filter(of).collect();
+                let Some(first) = found.first() else { continue };
+                let n = found.len();
+                remarks.push(match blame {
+                    Blame::Nobody => format!("({n} {effect})"),
+                    _ if self.is_new(first) => format!("**{}: {n} {fault}**", side(blame)),
+                    _ => format!("{}: {n} {fault}", side(blame)),
+                });
             }
         }
         remarks.join(", ")
     }
+}
+
+fn side(blame: Blame) -> &'static str {
+    if blame == Blame::Client { "client" } else { "server" }
 }
 
 /// Each kind of finding as somebody's fault and as nobody's. The first three have columns.
@@ -131,10 +124,9 @@ const WORDS: [(Kind, &str, &str); 8] = [
 
 pub fn print(rows: &[Row]) {
     println!(
-        "| peer | version | our role | scenario | cuts | resumes | sent | delivered | lost | duplicated \
-         | out of order | the peer's own |"
+        "| client | server | scenario | cuts | resumes | sent | delivered | lost | duplicated | out of order | other |"
     );
-    println!("| --- | --- | --- | --- | --: | --: | --: | --: | --: | --: | --: | --- |");
+    println!("| --- | --- | --- | --: | --: | --: | --: | --: | --: | --: | --- |");
     for row in rows {
         println!("{}", row.line());
     }
