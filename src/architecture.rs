@@ -53,13 +53,14 @@
 //!     session/backlog.rs     push                        it waits, in order
 //!
 //! the host's connection has room
-//!   session/write.rs         next_write, write
+//!   session/write.rs         next_write
 //!     session/write.rs       send_at_once                the fast way: there is nothing but a new stanza, and room for it
 //!       stream/send.rs       is_calm
 //!       session/backlog.rs   pop
 //!       stream/send.rs       record_calm
 //!         queue.rs           push                        it is kept and numbered: from here on it cannot be lost
 //!         stream/requests.rs is_in_rhythm, note_request  does an <r/> follow it?
+//!     session/write.rs       takes_request               an <r/>, and nothing before it
 //!     session/write.rs       write_otherwise, choose, choose_new
 //!                                                        all else, in this order: replies, <r/>, <a/>, resent, new
 //!       stream/send.rs       takes, record_queued        a new stanza where the queue is not calm: is there room?

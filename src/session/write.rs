@@ -149,8 +149,8 @@ impl<S> From<Front> for Write<'_, S> {
 
 /// What is written next.
 enum Next {
-    Front(Front),
-    Ack(Nonza),
+    Front,
+    Ack,
     AckRequest,
     Resent,
     /// What was recorded last.
@@ -169,16 +169,17 @@ impl<S: Stanza, C> Session<S, C> {
         if self.connection.is_none() || self.backlog.is_empty() && self.unwritten.is_empty() {
             return None;
         }
-        self.write(now)
-    }
-
-    #[inline(never)]
-    fn write(&mut self, now: Instant) -> Option<(&mut C, Write<'_, S>)> {
+        // What is most frequent is put together in the caller: to hand it over in memory takes longer than the rest.
         if self.send_at_once(now) {
             let State::Live(stream) = &self.state else { return None };
             return Some((self.connection.as_mut()?, Write::stanza(stream.newest()?, now)));
         }
-        self.write_otherwise(now)
+        if self.takes_request() {
+            self.count_request();
+            return Some((self.connection.as_mut()?, Write::Nonza(Nonza::AckRequest)));
+        }
+        let (connection, write) = self.write_otherwise(now)?;
+        Some((connection, write))
     }
 
     /// The fast path: a new stanza, and nothing else is to be written.
@@ -190,15 +191,25 @@ impl<S: Stanza, C> Session<S, C> {
             return false;
         };
         let Some(Waiting { stanza, queued }) = self.backlog.pop(&self.config) else { return false };
-        self.unwritten.request = stream.record_calm(stanza, bytes, queued, now).is_some();
+        self.unwritten.request = stream.record_calm(stanza, bytes, queued, now);
         true
+    }
+
+    /// The same for an `<r/>`.
+    #[inline(always)]
+    fn takes_request(&mut self) -> bool {
+        self.unwritten.front.is_none() && matches!(self.state, State::Live(_)) && mem::take(&mut self.unwritten.request)
     }
 
     #[inline(never)]
     fn write_otherwise(&mut self, now: Instant) -> Option<(&mut C, Write<'_, S>)> {
         let write = match self.choose(now)? {
-            Next::Front(front) => front.into(),
-            Next::Ack(ack) => Write::Nonza(ack),
+            Next::Front => self.unwritten.pop()?.into(),
+            Next::Ack => {
+                let State::Live(stream) = &self.state else { return None };
+                self.unwritten.acks = self.unwritten.acks.saturating_sub(1);
+                Write::Nonza(Nonza::Ack(stream.h()))
+            }
             Next::AckRequest => {
                 self.count_request();
                 Write::Nonza(Nonza::AckRequest)
@@ -232,8 +243,7 @@ impl<S: Stanza, C> Session<S, C> {
             return Some(Next::AckRequest);
         }
         if unwritten.acks > 0 {
-            unwritten.acks = unwritten.acks.saturating_sub(1);
-            return Some(Next::Ack(Nonza::Ack(stream.h())));
+            return Some(Next::Ack);
         }
         if self.ending.is_some() {
             // What was not sent by now comes back.
@@ -262,7 +272,7 @@ impl<S: Stanza, C> Session<S, C> {
                 features.sm = stream.has_feature();
             }
         }
-        self.unwritten.pop().map(Next::Front)
+        Some(Next::Front)
     }
 
     fn choose_new(&mut self, now: Instant) -> Option<Next> {
@@ -296,7 +306,7 @@ impl<S: Stanza, C> Session<S, C> {
                 self.backlog.push_back_first(not.stanza, queued);
                 self.end_full(now);
                 // The last words may be said at once.
-                self.unwritten.pop().map(Next::Front)
+                Some(Next::Front)
             }
         }
     }

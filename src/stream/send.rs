@@ -74,7 +74,7 @@ impl<S: Stanza> StreamMgmt<S> {
             && let bytes = stanza.bytes()
             && self.is_calm(bytes)
         {
-            let write = self.record_calm(stanza, bytes, queued, now);
+            let write = self.record_calm(stanza, bytes, queued, now).then_some(Nonza::AckRequest);
             return Ok(Sent { number: Some(self.sent()), write, evicted: None });
         }
         self.record_otherwise(stanza, queued, now)
@@ -86,9 +86,10 @@ impl<S: Stanza> StreamMgmt<S> {
         self.phase == Phase::Enabled && self.traffic.queue.is_calm(bytes, &self.config)
     }
 
-    /// The fast path: `full_until` is set only while the queue is over its bounds, so only the rhythm can ask.
+    /// The fast path: `full_until` is set only while the queue is over its bounds, so only the rhythm can ask. Returns
+    /// whether an `<r/>` follows.
     #[inline(always)]
-    pub(crate) fn record_calm(&mut self, stanza: S, bytes: usize, queued: Instant, now: Instant) -> Option<Nonza> {
+    pub(crate) fn record_calm(&mut self, stanza: S, bytes: usize, queued: Instant, now: Instant) -> bool {
         self.traffic.queue.push(stanza, bytes, queued);
         let request = self.is_in_rhythm();
         if request {
@@ -96,7 +97,7 @@ impl<S: Stanza> StreamMgmt<S> {
         } else {
             self.note_unasked(now);
         }
-        request.then_some(Nonza::AckRequest)
+        request
     }
 
     #[inline(never)]
