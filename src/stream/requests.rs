@@ -36,7 +36,9 @@ enum State {
     Unasked(Instant),
 }
 
-/// The unanswered `<r/>`.
+/// The unanswered `<r/>`. Those up to the last that went out beside the rhythm are counted; those after it went out each
+/// with its stanza, so that it is known where, and when. There is no list, and so it is not known which of those before
+/// the last place beside the rhythm an `h` covers that does not cover that place: they are taken for answered then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Awaited {
     /// When the oldest went out.
@@ -45,17 +47,18 @@ pub(super) struct Awaited {
     oldest: Counter,
     /// When the last went out.
     latest: Instant,
-    /// `None`: all after the oldest went out in the rhythm, each with its stanza. Then it is known when each did.
-    beside: Option<Beside>,
+    /// How many stanzas had been sent at the last beside the rhythm, or at the first of all.
+    beside: Counter,
+    /// How many have gone out until then.
+    until: u32,
+    /// How many of these went out after the same stanza as the last.
+    at_last: u32,
 }
 
-/// What is known of unanswered `<r/>` of which some went out beside the rhythm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Beside {
-    /// How many there are.
-    all: u32,
-    /// How many of them went out after the last stanza that was asked about.
-    last: u32,
+impl Awaited {
+    fn first(at: Counter, now: Instant) -> Self {
+        Self { since: now, oldest: at, latest: now, beside: at, until: 1, at_last: 1 }
+    }
 }
 
 impl Requests {
@@ -72,6 +75,10 @@ const BUSY: Duration = Duration::from_secs(1);
 impl<S: Stanza> StreamMgmt<S> {
     /// An `<r/>` of the host's own accord. It has to be answered in
     /// [`ack_timeout`](crate::Config::ack_timeout) like the others. `None` where stream management is off.
+    ///
+    /// No list is kept of several that are unanswered: where an `<a/>` covers the oldest and not this one, those in between
+    /// may be taken for answered. A peer that is dead is never found to be so too early then, but may be only
+    /// `ack_timeout` after it is asked once more, [`ack_idle`](crate::Config::ack_idle) after that `<a/>` at the latest.
     #[must_use = "the peer gets it only if it is written"]
     pub fn request_ack(&mut self, now: Instant) -> Option<Nonza> {
         self.is_enabled().then(|| self.ask(now))
@@ -110,9 +117,10 @@ impl<S: Stanza> StreamMgmt<S> {
             self.requests.full_until = self.requests.full_until.map(later);
             self.requests.state = match self.requests.state {
                 State::Idle => State::Idle,
-                State::Awaiting(awaited @ Awaited { since, oldest, latest, .. }) => {
-                    let beside = Some(self.beside(awaited));
-                    State::Awaiting(Awaited { since: later(since), oldest, latest: later(latest), beside })
+                State::Awaiting(awaited) => {
+                    // It is not known any more when those in between went out on this clock.
+                    let awaited @ Awaited { since, latest, .. } = self.count_all(awaited);
+                    State::Awaiting(Awaited { since: later(since), latest: later(latest), ..awaited })
                 }
                 State::DueAt(at) => State::DueAt(later(at)),
                 State::Unasked(since) => State::Unasked(later(since)),
@@ -250,7 +258,7 @@ impl<S: Stanza> StreamMgmt<S> {
     fn on_part(&mut self, now: Instant) {
         let now = self.requests.clock(now);
         let due_before = match self.requests.state {
-            State::Awaiting(awaited) => match self.still_awaited(awaited, now) {
+            State::Awaiting(awaited) => match self.still_awaited(awaited) {
                 Some(awaited) => return self.requests.state = State::Awaiting(awaited),
                 None => None,
             },
@@ -269,38 +277,42 @@ impl<S: Stanza> StreamMgmt<S> {
     }
 
     /// What is unanswered still, now that the oldest is answered.
-    fn still_awaited(&self, Awaited { since, oldest, latest, beside }: Awaited, now: Instant) -> Option<Awaited> {
+    fn still_awaited(&self, awaited: Awaited) -> Option<Awaited> {
+        let Awaited { oldest, latest, beside, until, at_last, .. } = awaited;
         let asked = self.requests.asked;
         let behind = |at: Counter| self.sent().since(at);
-        if let Some(Beside { all, last }) = beside {
-            let covers = |at: Counter| behind(self.acked()) <= behind(at);
-            // Of those in between it is not known which are covered; the last ones are not.
-            let all = if covers(oldest) { last } else { all.saturating_sub(1) };
-            let oldest = if all <= last { asked } else { oldest };
-            let beside = Some(Beside { all, last: last.min(all) });
-            return (!covers(asked) && all > 0).then_some(Awaited { since: latest, oldest, latest, beside });
+        let covers = |at: Counter| behind(self.acked()) <= behind(at);
+        let until = match () {
+            () if covers(beside) => 0,
+            () if covers(oldest) => at_last.min(until.saturating_sub(1)),
+            () => until.saturating_sub(1),
+        };
+        if until > 0 {
+            let oldest = if until <= at_last { beside } else { oldest };
+            return Some(Awaited { since: latest, oldest, until, at_last: at_last.min(until), ..awaited });
         }
+        // Those after them went out in the rhythm.
         let AckFreq::Every(stanzas) = self.config.ack_freq else { return None };
-        let left = asked.since(oldest);
-        // An `h` behind the oldest `<r/>` covers none of them.
-        let covered = behind(oldest).saturating_sub(behind(self.acked()));
+        let left = asked.since(beside);
+        // An `h` behind all of them covers none.
+        let covered = behind(beside).saturating_sub(behind(self.acked()));
         let next = covered.checked_div(stanzas.get())?.saturating_add(1).saturating_mul(stanzas.get());
-        let next = (covered < left).then(|| oldest.advance(next.min(left)))?;
-        let queued = || self.traffic.queue.get(next).map(|queued| queued.queued).filter(|queued| *queued >= since);
-        let sent_at = if next == asked { Some(latest) } else { queued() };
-        Some(Awaited { since: sent_at.unwrap_or(now), oldest: next, latest, beside })
+        let next = (covered < left).then(|| beside.advance(next.min(left)))?;
+        // It went out when its stanza was queued, if that is kept, and before the last in any case.
+        let since = self.traffic.queue.get(next).map_or(latest, |queued| queued.queued.min(latest));
+        Some(Awaited { since, ..Awaited::first(next, latest) })
     }
 
-    /// How many are unanswered.
-    fn beside(&self, Awaited { oldest, beside, .. }: Awaited) -> Beside {
-        beside.unwrap_or_else(|| {
-            let left = self.requests.asked.since(oldest);
-            let after_oldest = match self.config.ack_freq {
-                AckFreq::Every(stanzas) => left.div_ceil(stanzas.get()),
-                AckFreq::SelfClocked => 0,
-            };
-            Beside { all: after_oldest.saturating_add(1), last: 1 }
-        })
+    /// The same, with all of them counted.
+    fn count_all(&self, awaited: Awaited) -> Awaited {
+        let after = self.requests.asked.since(awaited.beside);
+        let requests = match self.config.ack_freq {
+            _ if after == 0 => return awaited,
+            AckFreq::Every(stanzas) => after.div_ceil(stanzas.get()),
+            AckFreq::SelfClocked => 0,
+        };
+        let until = awaited.until.saturating_add(requests);
+        Awaited { beside: self.requests.asked, until, at_last: 1, ..awaited }
     }
 
     /// When an `<r/>` is due while none is unanswered.
@@ -366,13 +378,13 @@ impl<S: Stanza> StreamMgmt<S> {
     pub(super) fn note_request(&mut self, now: Instant, in_rhythm: bool) {
         let (now, asked) = (self.requests.clock(now), self.sent());
         let awaited = match self.requests.state {
-            State::Awaiting(awaited) if in_rhythm && awaited.beside.is_none() => Awaited { latest: now, ..awaited },
+            State::Awaiting(awaited) if in_rhythm => Awaited { latest: now, ..awaited },
             State::Awaiting(awaited) => {
-                let Beside { all, last } = self.beside(awaited);
-                let last = if asked == self.requests.asked { last.saturating_add(1) } else { 1 };
-                Awaited { latest: now, beside: Some(Beside { all: all.saturating_add(1), last }), ..awaited }
+                let awaited @ Awaited { beside, until, at_last, .. } = self.count_all(awaited);
+                let at_last = if asked == beside { at_last.saturating_add(1) } else { 1 };
+                Awaited { latest: now, beside: asked, until: until.saturating_add(1), at_last, ..awaited }
             }
-            _ => Awaited { since: now, oldest: asked, latest: now, beside: None },
+            _ => Awaited::first(asked, now),
         };
         self.requests.asked = asked;
         self.requests.state = State::Awaiting(awaited);

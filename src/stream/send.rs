@@ -133,10 +133,10 @@ impl<S: Stanza> StreamMgmt<S> {
     /// Counts a stanza that is not [kept](Self::keeps).
     pub(crate) fn record_unkept(&mut self, now: Instant) -> Sent<S> {
         let number = Some(self.traffic.queue.count());
-        Sent { number, write: self.request_after(false, false, now), evicted: None }
+        Sent { number, write: self.request_after(false, true, now), evicted: None }
     }
 
-    /// The `<r/>` after a stanza, which is kept and has not waited if `is_new`.
+    /// The `<r/>` after a stanza, which has not waited if `is_new`.
     fn request_after(&mut self, wanted: bool, is_new: bool, now: Instant) -> Option<Nonza> {
         if self.phase != Phase::Enabled {
             return None;

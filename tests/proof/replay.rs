@@ -24,6 +24,11 @@ const FOUND: &[(&str, &str)] = &[
         "random 0.88.0.0.0.57.0.0.0.0.89.0.3.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.137",
         "connect enable deliver:s:0 a:s send:c",
     ),
+    // What went out in the rhythm after the host's own was taken for answered with it.
+    (
+        "asks every stanza @ 4294967294",
+        "send:s r:s send:s deliver:c:0 handle:c:0 deliver:c:0 deliver:s:0 tick timeout:s:0",
+    ),
     // Here it was the ledger that was wrong: a session that nobody had ended was asked for when its h was too old.
     (
         "random 0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2",

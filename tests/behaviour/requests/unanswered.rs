@@ -85,6 +85,43 @@ fn with_the_hosts_own() {
     assert_eq!(stream.poll_timeout(), None);
 }
 
+/// A stanza in each of nine seconds, an `<r/>` after each third, the host's own in the same second as some stanzas; after
+/// these `h` in the twentieth second, how many seconds after the start something is due.
+fn due_with_own(own: &[u64], hs: &[u32]) -> (StreamMgmt<&'static str>, u64) {
+    let start = Instant::now();
+    let mut stream = enabled(&Arc::new(asking_every(3)), start);
+    for second in 1..=9 {
+        let _ = stream.record_sent("m", start + secs(second)).unwrap();
+        own.iter().filter(|own| **own == second).for_each(|_| drop(stream.request_ack(start + secs(second))));
+    }
+    for h in hs {
+        ack(&mut stream, *h, start + secs(20)).unwrap();
+    }
+    let due = stream.poll_timeout().unwrap().duration_since(start).as_secs();
+    (stream, due)
+}
+
+/// What goes out in the rhythm after the host's own is known one by one.
+#[test]
+fn with_the_hosts_own_beside_the_rhythm() {
+    let due = |hs: &[u32]| due_with_own(&[3], hs).1;
+    assert_eq!([due(&[]), due(&[3]), due(&[3, 3]), due(&[6]), due(&[4, 7])], [63, 66, 69, 69, 69]);
+    // It has answered one of two.
+    assert_eq!([due(&[2]), due(&[2, 2]), due(&[2, 2, 2])], [69, 66, 69]);
+    assert_eq!([due(&[3, 6, 6]), due(&[2, 2, 2, 2])], [50; 2]);
+}
+
+/// Those between the oldest and the host's own may be taken for answered. Then the peer is asked once more.
+#[test]
+fn with_the_hosts_own_after_some_in_the_rhythm() {
+    let (mut stream, due) = due_with_own(&[7], &[3, 4]);
+    let start = stream.poll_timeout().unwrap() - secs(due);
+    assert_eq!(due, 50);
+    assert_eq!(stream.handle_timeout(start + secs(50)), Ok(Some(Nonza::AckRequest)));
+    assert_eq!(stream.poll_timeout(), Some(start + secs(110)));
+    assert_eq!(stream.handle_timeout(start + secs(110)), Err(Error::AckTimeout));
+}
+
 /// The requests that are out, each with what had been sent by then and its time.
 #[derive(Default)]
 struct Model {

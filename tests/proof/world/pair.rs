@@ -316,7 +316,9 @@ impl Pair {
             let hears = end.stream.can_receive() && !end.pauses;
             if !cx.setting.mute && hears == end.clock.deaf_since.is_some() {
                 end.stream.hearing(hears, cx.now);
-                end.asking.disturbed |= hears && !end.asking.open.is_empty();
+                if hears {
+                    end.asking.heard();
+                }
                 end.clock.hearing(hears, cx.now);
             }
         }

@@ -160,11 +160,12 @@ impl End {
 
 impl Asking {
     fn print(&self, time: &impl Fn(Instant) -> i128, out: &mut impl Hasher) {
-        let Self { open, asked, ever, idle_since, pressed, answered_at, disturbed, over } = self;
-        for Ask { sent, at } in open {
-            (sent, time(*at)).hash(out);
+        let Self { open, asked, ever, idle_since, pressed, answered_at, again, disturbed, first, unclear, over } = self;
+        for Ask { sent, at, beside } in open {
+            (sent, time(*at), beside).hash(out);
         }
-        (open.len(), asked, ever, pressed, disturbed).hash(out);
+        let (again, first) = (*again && answered_at.is_some(), first * usize::from(!open.is_empty()));
+        (open.len(), asked, ever, pressed, again, disturbed, first, unclear).hash(out);
         [idle_since, answered_at, over].map(|at| at.map(time)).hash(out);
     }
 }

@@ -4,7 +4,8 @@
 //!   way at a time; from half of the buffer on, something unasked is never without an `<r/>` on its way;
 //! - whatever is unacknowledged is asked about within `ack_idle`, or the stream waits for an answer;
 //! - an `<a/>` answers the oldest `<r/>` and all that its `h` covers. What is unanswered is reported `ack_timeout` after
-//!   it went out, and nothing is reported that is answered;
+//!   it went out, and nothing is reported that is answered. Only if an `h` covers the oldest, and not the last that went
+//!   out beside the rhythm, those in between may be taken for answered, until the peer is asked once more;
 //! - a full buffer is held against a peer that was asked about it, and had its time since;
 //! - all these times stand still while the host does not read.
 
@@ -56,6 +57,8 @@ pub struct Ask {
     pub sent: usize,
     /// When it went out, on the stream's clock as all times here.
     pub at: Instant,
+    /// Whether it went out beside the rhythm, or it is not known whether it did.
+    pub beside: bool,
 }
 
 /// What was asked on one stream, and what was answered.
@@ -73,8 +76,15 @@ pub struct Asking {
     pub pressed: bool,
     /// When the last `<a/>` came that has answered one of several, or not all that was sent.
     pub answered_at: Option<Instant>,
-    /// One of the unanswered went out beside the rhythm, or the host has not read meanwhile.
+    /// Whether an `<r/>` has gone out since then.
+    pub again: bool,
+    /// One of the unanswered went out beside the rhythm, or the host has not read meanwhile: when the others went out is
+    /// not known.
     pub disturbed: bool,
+    /// How many stanzas had been sent at the first that was unanswered.
+    pub first: usize,
+    /// Some of the unanswered may be taken for answered, until all are.
+    pub unclear: bool,
     /// Since when the peer knows that its buffer is over its bounds.
     pub over: Option<Instant>,
 }
@@ -89,10 +99,17 @@ impl Asking {
     pub fn asks(&mut self, now: Instant, sent: usize, in_rhythm: bool) {
         self.disturbed = !self.open.is_empty() && (self.disturbed || !in_rhythm);
         if self.open.is_empty() {
-            self.answered_at = None;
+            (self.answered_at, self.first) = (None, sent);
         }
-        self.open.push_back(Ask { sent, at: now });
-        (self.asked, self.ever, self.idle_since, self.pressed) = (sent, true, None, false);
+        let beside = self.open.is_empty() || !in_rhythm;
+        self.open.push_back(Ask { sent, at: now, beside });
+        (self.asked, self.ever, self.again, self.idle_since, self.pressed) = (sent, true, true, None, false);
+    }
+
+    /// The host reads on.
+    pub fn heard(&mut self) {
+        self.disturbed |= !self.open.is_empty();
+        self.open.iter_mut().for_each(|ask| ask.beside = true);
     }
 
     /// Whether it is known when the oldest `<r/>` went out, from its stanza, or because it is the last.
@@ -104,8 +121,11 @@ impl Asking {
 
     /// An `<a/>` has come.
     fn answers(&mut self, acked: usize) {
+        let last_beside = self.open.iter().rfind(|ask| ask.beside).map_or(0, |ask| ask.sent);
         self.open.pop_front();
         while self.open.pop_front_if(|ask| ask.sent <= acked).is_some() {}
+        let in_between = acked >= self.first && self.open.front().is_some_and(|ask| ask.sent < last_beside);
+        self.unclear = !self.open.is_empty() && (self.unclear || in_between);
     }
 }
 
@@ -154,12 +174,13 @@ impl End {
         self.asking.disturbed |= !self.asking.is_timed(half);
         let left = half.acked < half.sent.len();
         self.asking.answered_at = left.then_some(self.clock.at(now));
+        self.asking.again = false;
         self.note(options, half, now);
     }
 
     /// Whether an `<r/>` went out with the last stanza as it must. Both are not noted yet.
     pub fn check_request(&self, options: &Options, half: &Half, went: bool) -> Checked {
-        let Asking { open, asked, disturbed, over, .. } = &self.asking;
+        let Asking { open, asked, unclear, over, .. } = &self.asking;
         let waits = !open.is_empty();
         let must = match options.ack.filter(|_| self.is_enabled()) {
             None => false,
@@ -173,23 +194,26 @@ impl End {
             }
         };
         ensure!(went || !must, "no <r/> goes out with a stanza, and one must");
-        // Which one a late <a/> has answered is not known of those that went out beside the rhythm.
-        ensure!(must || !went || *disturbed && options.ack.is_some(), "an <r/> goes out with a stanza for nothing");
+        ensure!(must || !went || *unclear && options.ack.is_some(), "an <r/> goes out with a stanza for nothing");
         Ok(())
     }
 
     /// When the peer's silence has lasted too long.
     fn dead(&self, options: &Options, half: &Half) -> Option<Range> {
-        let Asking { open, disturbed, answered_at, .. } = &self.asking;
+        let Asking { open, disturbed, answered_at, again, unclear, .. } = &self.asking;
         let (first, last, timeout) = (open.front()?, open.back()?, options.ack_timeout?);
         let earliest = first.at + timeout;
-        let Some(answered_at) = answered_at else { return Some(Range { earliest, latest: Some(earliest) }) };
-        if !disturbed && self.asking.is_timed(half) {
-            return Some(Range { earliest, latest: Some(earliest) });
-        }
-        // Then one may be taken for answered that is not, until the peer is asked once more.
-        let wait = options.ack_idle.filter(|_| options.ack.is_some()).map(|idle| idle.max(timeout));
-        Some(Range { earliest, latest: wait.map(|wait| last.at.max(*answered_at) + wait) })
+        let latest = match answered_at {
+            None => Some(earliest),
+            Some(_) if !disturbed && self.asking.is_timed(half) => Some(earliest),
+            Some(_) if *again => Some(last.at + timeout),
+            Some(answered_at) if !unclear => Some(*answered_at + timeout),
+            Some(answered_at) => {
+                let idle = options.ack_idle.filter(|_| options.ack.is_some());
+                idle.map(|idle| *answered_at + idle.max(timeout))
+            }
+        };
+        Some(Range { earliest, latest })
     }
 
     /// Since when the buffer has been full for too long.
@@ -272,12 +296,14 @@ impl End {
                 ensure!(first, "the buffer is called full; it is at {full:?}, and dead at {dead_for_sure:?}");
             }
             Ok(Some(Nonza::AckRequest)) => {
-                ensure!((dead_for_sure, full) == (None, None), "an <r/> goes out where the stream must end");
-                let Asking { open, idle_since, pressed, ever, disturbed, .. } = &self.asking;
+                let Asking { open, idle_since, pressed, ever, again, unclear, .. } = &self.asking;
+                let once_more = *unclear && !again;
+                ensure!(dead_for_sure.is_none() || once_more, "an <r/> goes out where the stream must end");
+                ensure!(full.is_none(), "an <r/> goes out where the buffer is full");
                 ensure!(options.ack.is_some() && half.acked < half.sent.len(), "an <r/> goes out for nothing");
-                ensure!(open.is_empty() || *disturbed, "an <r/> goes out while the peer is asked");
+                ensure!(open.is_empty() || *unclear, "an <r/> goes out while the peer is asked");
                 let waited = idle_since.zip(options.ack_idle).is_some_and(|(since, idle)| since + idle <= now);
-                ensure!(waited || *pressed || !ever || *disturbed, "an <r/> goes out before its time");
+                ensure!(waited || *pressed || !ever || *unclear, "an <r/> goes out before its time");
             }
             said => ensure!(false, "a timer that is due says {said:?}"),
         }

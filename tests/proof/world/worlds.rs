@@ -91,6 +91,8 @@ impl Setting {
         let seldom = Options { ack_idle: Some(Duration::from_secs(7)), ..asking(every(9)) };
         let asked = "send:c send:s tick send:s timeout:c:0 deliver:c:0 handle:c:0 deliver:c:0";
         worlds.push(Self::new("asked twice, answered once", seldom, asking(every(1)), wrap).after(asked));
+        let beside = "send:s r:s send:s deliver:c:0 handle:c:0 deliver:c:0";
+        worlds.push(Self::new("asked beside the rhythm", quiet, asking(every(1)), wrap).after(beside));
         worlds.extend(Self::timed());
         worlds.extend(Self::crowded());
         worlds
