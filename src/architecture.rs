@@ -19,6 +19,7 @@
 //! | room | what is in it |
 //! | --- | --- |
 //! | `store_tests` | the contract of the stores as tests that any store can run; nothing without the feature `store-tests` |
+//! | `typed` | reading and writing by the traits of the crate `xso`, and the page about it, with the feature `xso` |
 //! | `snapshot` | a session as bytes, and the ledger of what of it is written down, with the feature `snapshot` |
 //! | `session` | [`Session`](crate::Session): the way in, the way out, the backlog, evicted stanzas, take-overs, timers, closing; inline negotiation; its client's part |
 //! | `trace` | events for the crate `tracing`, one for each transition of a session; nothing without the feature |

@@ -53,6 +53,8 @@ pub mod store_tests;
 mod stream;
 mod stream_error;
 mod trace;
+#[cfg(feature = "xso")]
+pub mod typed;
 
 pub use config::{AckFreq, Config, OnFull, StaleH};
 pub use counter::Counter;

@@ -10,7 +10,7 @@ use crate::counter::Counter;
 use crate::nonza::{NS, conditions};
 
 const NS_STREAM: &str = "http://etherx.jabber.org/streams";
-const NS_STREAMS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
+pub(crate) const NS_STREAMS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
 
 /// A [stream error](https://www.rfc-editor.org/rfc/rfc6120#section-4.9), after which the stream is closed.
 ///

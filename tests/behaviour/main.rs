@@ -63,6 +63,7 @@ mod syntax {
     mod attributes;
     mod elements;
     mod sm_ids;
+    mod typed;
     mod values;
 }
 mod take_over {

@@ -1,5 +1,6 @@
 //! Connects and authenticates, and leaves the rest to the caller: for the clients that run in this process.
 
+use std::fmt::Debug;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -7,18 +8,22 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, BufStream, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_xmpp::connect::AsyncReadAndWrite;
 use tokio_xmpp::jid::Jid;
 use tokio_xmpp::parsers::stream_features::StreamFeatures;
-use tokio_xmpp::stanzastream::XmppStream;
-use tokio_xmpp::xmlstream::{StreamHeader, Timeouts, initiate_stream};
+use tokio_xmpp::xmlstream::{StreamHeader, Timeouts, XmlStream, initiate_stream};
+use xmpp_sm::typed::xso::FromXml;
 
 use crate::driver::Login;
 
-pub async fn authenticate(
+/// A stream of elements that are read as `T`.
+type Stream<T> = XmlStream<Box<dyn AsyncReadAndWrite + Send>, T>;
+
+pub async fn authenticate<T: FromXml + Debug>(
     login: &Login,
     timeouts: Timeouts,
     gate: &Gate,
-) -> Result<(StreamFeatures, XmppStream), String> {
+) -> Result<(StreamFeatures, Stream<T>), String> {
     let jid: Jid = login.jid.parse().map_err(|e| format!("{}: {e}", login.jid))?;
     let user = jid.node().ok_or("a JID without a user")?.as_str().to_owned();
     let header = || StreamHeader { to: Some(jid.domain().as_str().into()), from: None, id: None };

@@ -21,6 +21,7 @@ mod slixmpp;
 mod stage;
 mod table;
 mod tokio_xmpp;
+mod typed;
 mod wire;
 mod xmpp_js;
 
@@ -54,15 +55,16 @@ struct Args {
     scenario: Option<String>,
 }
 
-const CLIENTS: [&dyn Client; 6] = [
+const CLIENTS: [&dyn Client; 7] = [
     &slixmpp::Slixmpp,
     &xmpp_js::XmppJs { inline: false },
     &xmpp_js::XmppJs { inline: true },
     &tokio_xmpp::TokioXmpp,
     &libstrophe::Libstrophe,
     &ExampleClient,
+    &typed::TypedClient,
 ];
-const SERVERS: [&dyn Server; 3] = [&ExampleServer, &prosody::Prosody, &ejabberd::Ejabberd];
+const SERVERS: [&dyn Server; 4] = [&ExampleServer, &typed::TypedServer, &prosody::Prosody, &ejabberd::Ejabberd];
 
 /// One row of the table.
 struct Case {
@@ -113,7 +115,7 @@ async fn run(args: &Args) -> Result<bool, String> {
     for server in SERVERS.iter().filter(|server| cases.iter().any(|case| case.server.name() == server.name())) {
         server.build()?;
     }
-    if cases.iter().any(|case| case.client.is_ours()) {
+    if cases.iter().any(|case| case.client.name() == ExampleClient.name()) {
         ours::build("client")?;
     }
     for line in &missing {
@@ -184,7 +186,7 @@ fn cases(args: &Args) -> Result<(Vec<Case>, Vec<String>), String> {
         let is_asked = (!are_clients_named || is_named(client.name()))
             && if are_servers_named { is_named(server.name()) } else { server.is_in_table(client.is_ours()) };
         // A client that logs in inside of SASL2 needs a server that has it.
-        if !is_asked || client.is_inline() && !server.is_inline() {
+        if !is_asked || client.is_inline() && !server.is_inline() || !server.lets_in(client.name()) {
             continue;
         }
         match (client.version(), server.version()) {

@@ -116,7 +116,7 @@ pub fn cargo(args: &[&str]) -> Result<(), String> {
 }
 
 /// Beside this test: `target/debug/deps/interop-…` and `target/debug/examples/…`.
-fn example(name: &str) -> PathBuf {
+pub fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap_or_default();
     test.parent().and_then(Path::parent).unwrap_or(Path::new("target/debug")).join("examples").join(name)
 }

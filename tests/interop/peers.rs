@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use minidom::Element;
 use tokio::process::{Child, Command};
 use tokio_xmpp::xmlstream::Timeouts;
 
@@ -51,6 +52,10 @@ pub trait Server: Sync {
     /// Whether this crate is in it.
     fn is_ours(&self) -> bool {
         false
+    }
+    /// Whether this client can log in at all.
+    fn lets_in(&self, _client: &str) -> bool {
+        true
     }
     /// What it is tried with: by our client, or by clients that others wrote.
     fn scenarios(&self, by_our_client: bool) -> &'static [Scenario];
@@ -146,7 +151,7 @@ pub async fn start(server: &dyn Server, options: &Options, place: &Place) -> Res
 async fn lets_in(addr: SocketAddr, user: &str) -> bool {
     let jid = format!("{user}@{DOMAIN}");
     let login = Login { addr, jid, password: PASSWORD.to_owned(), partner: String::new(), max: None };
-    authenticate(&login, Timeouts::default(), &Gate::default()).await.is_ok()
+    authenticate::<Element>(&login, Timeouts::default(), &Gate::default()).await.is_ok()
 }
 
 fn free_port() -> std::io::Result<u16> {

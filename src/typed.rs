@@ -1,0 +1,338 @@
+//! # With xmpp-parsers and tokio-xmpp
+//!
+//! What a host needs whose stanzas are types that the crate [`xso`] 0.4 reads and writes: those of xmpp-parsers 0.23, for
+//! instance, on the `xmlstream` of tokio-xmpp 6. With the feature `xso`.
+//!
+//! | | |
+//! | --- | --- |
+//! | [`Received<T>`](Received) | what a stream reads: any element, sorted for stream management, and read as a `T` of the host's |
+//! | [`Measured<T>`](Measured) | what a session keeps: a `T` with its size, which [`Measured::of`] finds out |
+//! | [`Nonza`], [`StreamError`], [`Measured`] | `AsXml`: the host writes what [`Write`](crate::Write) holds as it is |
+//! | [`Nonza`] | `FromXml`, too, for hosts that put their own stream element together |
+//!
+//! # Reading
+//!
+//! The stream reads `Received<FallibleStreamElement>`, or `Received` of a type of the host's. Each one goes to the session:
+//! `session.handle(received.inbound("jabber:client"), now)`.
+//!
+//! - **No type of the host's reads `urn:xmpp:sm:3`.** The crate does, by [its own rules](Nonza::parse). `xmpp_parsers::sm`
+//!   (0.23) has others: it refuses `max='99999999999'`, `resume=' true '` and `<a h=' 0 '/>`, which are well made, and
+//!   `<failed/>` without `h`. What is malformed arrives as [`Inbound::Malformed`], and the session answers it.
+//! - **A stanza that the host's type cannot read counts.** [`Received::content`] is an error, and `handle` returns
+//!   [`Arrival::Stanza`](crate::Arrival::Stanza) as for any other stanza. The host answers an iq with `<bad-request/>`, and
+//!   settles the receipt. The peer counts this stanza: a host that does not is wrong about `h` from there on.
+//! - **An element that no type reads is not an error of the stream.** `content` is [`TypeMismatch`], and `handle` returns
+//!   [`Arrival::Other`](crate::Arrival::Other). Without `Received`, tokio-xmpp ends a stream on which such an element arrives.
+//!
+//! # Keeping
+//!
+//! `xmpp_parsers::stanza::Stanza` has no size, and cannot be cloned. `Arc<Measured<Stanza>>` has one and can, and is a
+//! [`Stanza`](crate::Stanza) of the crate's. [`Measured::of`] also finds out whether XML can carry the stanza. That comes
+//! before [`send`](crate::Session::send): the session counts what it gives out to be written, and a stanza that is then
+//! not written makes the two sides count differently. A stanza that was received can be written, and
+//! [is measured](Received::bytes) already.
+//!
+//! # Writing
+//!
+//! This is the `Connection` of [a server's loop](crate#a-servers-loop) and [a client's](crate#a-clients-loop), on tokio-xmpp. In the
+//! loop `Queued` stands for `Bytes`, and `Incoming` for `Element`; on `Input::Silence` it calls
+//! [`request_ack`](crate::Session::request_ack), whose answer shows that the peer is there. `examples/typed` has a server and a
+//! client around this very file.
+//!
+//! ```
+#![doc = include_str!("host/typed.rs")]
+//! ```
+//!
+//! # What else to know of tokio-xmpp 6
+//!
+//! - It writes `<mechanisms/>` among the stream features even where there are none. xmpp.js 0.14 then tries to authenticate
+//!   once more, and gives up: it cannot log in to a server that offers its features so.
+//! - It reads `<iq/>`, `<message/>` and `<presence/>` in `jabber:client` as stanzas, or, where xmpp-parsers is built with its
+//!   feature `component`, in `jabber:component:accept`, never both. A stanza in another namespace has no content, and counts
+//!   by the namespace that `inbound` is told.
+//! - `client_login` takes a stream of its own types. From `recv_features` after it on the stream reads `Received`.
+//!
+//! [`TypeMismatch`]: xso::error::Error::TypeMismatch
+
+use std::vec;
+
+use minidom::rxml::{AttrMap, Event, Namespace, NcName, QName};
+use minidom::{Element, Node};
+pub use xso;
+use xso::error::{Error, FromEventsError};
+use xso::fromxml::{FallibleBuilder, XmlNameMatcher};
+use xso::{AsXml, Context, FromEventsBuilder, FromXml, Item};
+
+use crate::nonza::{NS, NS_STANZAS, Nonza};
+use crate::stanza::Measured;
+use crate::stream::Inbound;
+use crate::stream_error::{NS_STREAMS, StreamError};
+
+/// An element that has arrived, any element: sorted for stream management, and read as a `T` of the host's.
+///
+/// To read it never fails, so that nothing remains uncounted: a stream that reads `Received<T>` reports no parse error.
+///
+/// ```
+/// use xmpp_parsers::stanza::Stanza;
+/// use xmpp_sm::typed::{Received, xso};
+/// use xmpp_sm::{Inbound, Nonza};
+///
+/// let read = |xml: &str| xso::from_bytes::<Received<Stanza>>(xml.as_bytes());
+///
+/// let enable = read("<enable xmlns='urn:xmpp:sm:3' resume=' true ' max='99999999999'/>")?;
+/// let Inbound::Nonza(Nonza::Enable(asked)) = enable.inbound("jabber:client") else { unreachable!() };
+/// assert!(asked.resume);
+///
+/// let message = read("<message xmlns='jabber:client'><body>ciao</body></message>")?;
+/// assert_eq!(message.inbound("jabber:client"), Inbound::Stanza { bytes: message.bytes() });
+/// assert!(matches!(message.content, Ok(Stanza::Message(_))));
+///
+/// // xmpp-parsers does not read it, and it counts.
+/// let iq = read("<iq xmlns='jabber:client' type='get' id='1'/>")?;
+/// assert!(matches!(iq.inbound("jabber:client"), Inbound::Stanza { .. }) && iq.content.is_err());
+/// # Ok::<(), xso::error::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Received<T> {
+    head: Head,
+    /// What `T` makes of it. An error: it is not well made, or not for `T`; nothing of stream management is.
+    pub content: Result<T, Error>,
+}
+
+impl<T> Received<T> {
+    /// Sorts the element, on a stream whose stanzas are in `stanza_ns`, for [`Session::handle`](crate::Session::handle) and
+    /// [`Unbound::handle`](crate::Unbound::handle).
+    pub fn inbound(&self, stanza_ns: &str) -> Inbound {
+        self.head.inbound(stanza_ns)
+    }
+
+    /// The size of the element: of its names, attributes and text, as that of [`Inbound::from_element`].
+    pub fn bytes(&self) -> usize {
+        self.head.bytes
+    }
+}
+
+/// What stream management has to know of an element, which is read piece by piece.
+#[derive(Debug)]
+struct Head {
+    ns: Namespace<'static>,
+    name: NcName,
+    /// Of an element of stream management only.
+    attrs: AttrMap,
+    /// The name of the condition in it.
+    child: Option<String>,
+    bytes: usize,
+    /// How many of its descendants are open.
+    depth: usize,
+}
+
+impl Head {
+    fn new((ns, name): QName, attrs: &AttrMap) -> Self {
+        let mut head = Self { ns, name, attrs: AttrMap::new(), child: None, bytes: 0, depth: 0 };
+        head.measure(head.name.len(), attrs);
+        head
+    }
+
+    fn measure(&mut self, name: usize, attrs: &AttrMap) {
+        let attrs = attrs.iter().map(|((_, name), value)| name.len().saturating_add(value.len()));
+        self.bytes = attrs.fold(self.bytes.saturating_add(name), usize::saturating_add);
+    }
+
+    /// The next piece. Returns whether it is the last one.
+    fn feed(&mut self, event: &Event) -> bool {
+        match event {
+            Event::StartElement(_, (ns, name), attrs) => {
+                let conditions = if self.ns == *NS { NS_STANZAS } else { NS_STREAMS };
+                if self.depth == 0 && self.child.is_none() && *ns == *conditions && *name != *"text" {
+                    self.child = Some(name.to_string());
+                }
+                self.measure(name.len(), attrs);
+                self.depth = self.depth.saturating_add(1);
+            }
+            Event::Text(_, text) => self.bytes = self.bytes.saturating_add(text.len()),
+            Event::EndElement(_) => match self.depth.checked_sub(1) {
+                Some(depth) => self.depth = depth,
+                None => return true,
+            },
+            Event::XmlDeclaration(..) => {}
+        }
+        false
+    }
+
+    fn inbound(&self, stanza_ns: &str) -> Inbound {
+        let plain = self.attrs.iter().filter(|((ns, _), _)| ns.is_none());
+        let attrs = plain.map(|((_, name), value)| (name.as_str(), value.as_str()));
+        Inbound::from_parts(&self.name, &self.ns, stanza_ns, attrs, self.child.as_deref(), self.bytes)
+    }
+}
+
+/// Reads a [`Received`].
+pub struct ReceivedBuilder<T: FromXml> {
+    head: Option<Head>,
+    content: Content<T>,
+}
+
+enum Content<T: FromXml> {
+    Reads(FallibleBuilder<T::Builder, Error>),
+    Is(Result<T, Error>),
+}
+
+impl<T: FromXml> FromXml for Received<T> {
+    type Builder = ReceivedBuilder<T>;
+
+    fn from_events(name: QName, attrs: AttrMap, ctx: &Context<'_>) -> Result<Self::Builder, FromEventsError> {
+        let mut head = Head::new(name.clone(), &attrs);
+        let content = if head.ns == *NS {
+            head.attrs = attrs;
+            Content::Is(Err(Error::TypeMismatch))
+        } else {
+            match Result::<T, Error>::from_events(name, attrs, ctx) {
+                Ok(builder) => Content::Reads(builder),
+                Err(FromEventsError::Mismatch { .. }) => Content::Is(Err(Error::TypeMismatch)),
+                Err(FromEventsError::Invalid(error)) => Content::Is(Err(error)),
+            }
+        };
+        Ok(ReceivedBuilder { head: Some(head), content })
+    }
+}
+
+impl<T: FromXml> FromEventsBuilder for ReceivedBuilder<T> {
+    type Output = Received<T>;
+
+    fn feed(&mut self, event: Event, ctx: &Context<'_>) -> Result<Option<Self::Output>, Error> {
+        let Some(head) = &mut self.head else { return Err(TOO_MUCH) };
+        let is_last = head.feed(&event);
+        if let Content::Reads(builder) = &mut self.content
+            && let Some(content) = builder.feed(event, ctx)?
+        {
+            self.content = Content::Is(content);
+        }
+        if !is_last {
+            return Ok(None);
+        }
+        let content = match std::mem::replace(&mut self.content, Content::Is(Err(TOO_MUCH))) {
+            Content::Is(content) => content,
+            Content::Reads(_) => Err(Error::Other("the element has ended, and its type waits for more")),
+        };
+        Ok(self.head.take().map(|head| Received { head, content }))
+    }
+}
+
+const TOO_MUCH: Error = Error::Other("the element has ended before");
+
+/// Reads a [`Nonza`].
+pub struct NonzaBuilder(Head);
+
+/// An element of stream management, by the rules of [`Nonza::parse`]. One that is malformed is a
+/// [`TextParseError`](Error::TextParseError) that holds the [`ParseError`](crate::ParseError); in a [`Received`] it is
+/// [`Inbound::Malformed`], without further ado.
+impl FromXml for Nonza {
+    type Builder = NonzaBuilder;
+
+    fn from_events(name: QName, attrs: AttrMap, _: &Context<'_>) -> Result<Self::Builder, FromEventsError> {
+        if name.0 != *NS {
+            return Err(FromEventsError::Mismatch { name, attrs });
+        }
+        Ok(NonzaBuilder(Head { attrs, ..Head::new(name, &AttrMap::new()) }))
+    }
+
+    fn xml_name_matcher() -> XmlNameMatcher<'static> {
+        XmlNameMatcher::InNamespace(NS)
+    }
+}
+
+impl FromEventsBuilder for NonzaBuilder {
+    type Output = Nonza;
+
+    fn feed(&mut self, event: Event, _: &Context<'_>) -> Result<Option<Nonza>, Error> {
+        if !self.0.feed(&event) {
+            return Ok(None);
+        }
+        match self.0.inbound("") {
+            Inbound::Nonza(nonza) => Ok(Some(nonza)),
+            Inbound::Malformed(error) => Err(Error::text_parse_error(error)),
+            _ => Err(Error::TypeMismatch),
+        }
+    }
+}
+
+/// The pieces of an element that the crate has made.
+type Items<'x> = vec::IntoIter<Result<Item<'x>, Error>>;
+
+fn items<'x>(element: &Element) -> Result<Items<'x>, Error> {
+    let mut items = Vec::new();
+    push(element, &mut items)?;
+    Ok(items.into_iter().map(Ok).collect::<Vec<_>>().into_iter())
+}
+
+fn push(element: &Element, items: &mut Vec<Item<'_>>) -> Result<(), Error> {
+    items.push(Item::ElementHeadStart(element.ns().into(), NcName::try_from(element.name())?.into()));
+    for ((ns, name), value) in element.attrs() {
+        items.push(Item::Attribute(ns.clone(), name.clone().into(), value.clone().into()));
+    }
+    items.push(Item::ElementHeadEnd);
+    for node in element.nodes() {
+        match node {
+            Node::Element(child) => push(child, items)?,
+            Node::Text(text) => items.push(Item::Text(text.clone().into())),
+        }
+    }
+    items.push(Item::ElementFoot);
+    Ok(())
+}
+
+/// As [`to_element`](Nonza::to_element).
+impl AsXml for Nonza {
+    type ItemIter<'x> = Items<'x>;
+
+    fn as_xml_iter(&self) -> Result<Items<'_>, Error> {
+        items(&self.to_element())
+    }
+}
+
+/// As [`to_element`](StreamError::to_element).
+impl AsXml for StreamError {
+    type ItemIter<'x> = Items<'x>;
+
+    fn as_xml_iter(&self) -> Result<Items<'_>, Error> {
+        items(&self.to_element())
+    }
+}
+
+impl<T: AsXml> Measured<T> {
+    /// Measures a value: its size is that of its text. With the feature `xso`; see the [page](crate::typed) about it.
+    ///
+    /// # Errors
+    ///
+    /// XML cannot carry it: U+0000 is in its text, for instance.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use xmpp_parsers::message::{Lang, Message};
+    /// use xmpp_parsers::stanza::Stanza;
+    /// use xmpp_sm::Measured;
+    ///
+    /// let message = |text: &str| Stanza::Message(Message::chat(None).with_body(Lang::default(), text.to_owned()));
+    ///
+    /// let queued: Arc<Measured<Stanza>> = Measured::of(message("ciao"))?.into();
+    /// assert_eq!(queued.bytes, "<message xmlns='jabber:client' type='chat'><body>ciao</body></message>".len());
+    /// assert!(Measured::of(message("\0")).is_err());
+    /// # Ok::<(), xmpp_sm::typed::xso::error::Error>(())
+    /// ```
+    pub fn of(value: T) -> Result<Self, Error> {
+        let bytes = xso::to_vec(&value)?.len();
+        Ok(Self { value, bytes })
+    }
+}
+
+/// The value itself.
+impl<T: AsXml> AsXml for Measured<T> {
+    type ItemIter<'x>
+        = T::ItemIter<'x>
+    where
+        T: 'x;
+
+    fn as_xml_iter(&self) -> Result<Self::ItemIter<'_>, Error> {
+        self.value.as_xml_iter()
+    }
+}

@@ -1,0 +1,166 @@
+//! Read and written by the traits of the crate `xso`: by the same rules as by any other way.
+
+use minidom::Element;
+use xmpp_parsers::stanza::Stanza;
+use xmpp_sm::typed::{Received, xso};
+use xmpp_sm::{
+    Condition, Counter, Enable, Enabled, Failed, Inbound, Kind, Measured, Nonza, ParseError, Resume, SmId, Stanza as _,
+    StreamCondition, StreamError,
+};
+
+const CLIENT: &str = "jabber:client";
+
+/// Any element that arrives, also those that a typed parser does not read.
+const ARRIVE: [&str; 27] = [
+    "<failed xmlns='urn:xmpp:sm:3'/>",
+    "<failed xmlns='urn:xmpp:sm:3' h='7'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>",
+    "<failed xmlns='urn:xmpp:sm:3'><text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>no</text><x xmlns='urn:x'>\
+     <bad-request xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></x>\
+     <unexpected-request xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>",
+    "<failed xmlns='urn:xmpp:sm:3' h='-1'/>",
+    "<enable xmlns='urn:xmpp:sm:3' resume=' true ' max='99999999999'/>",
+    "<enable xmlns='urn:xmpp:sm:3' resume='yes'/>",
+    "<enable xmlns='urn:xmpp:sm:3' max='0'>text<child/></enable>",
+    "<enabled xmlns='urn:xmpp:sm:3' id='&lt;&quot;&#10;' resume='1' max='43200.0'/>",
+    "<resume xmlns='urn:xmpp:sm:3' previd='x' h='+007'/>",
+    "<resume xmlns='urn:xmpp:sm:3' h='7'/>",
+    "<resumed xmlns='urn:xmpp:sm:3' previd='x' h='4294967296'/>",
+    "<a xmlns='urn:xmpp:sm:3' h=' 0 '/>",
+    "<a xmlns='urn:xmpp:sm:3' xmlns:x='urn:x' x:h='9'/>",
+    "<a xmlns='urn:xmpp:sm:3'/>",
+    "<r xmlns='urn:xmpp:sm:3'/>",
+    "<sm xmlns='urn:xmpp:sm:3'/>",
+    "<a xmlns='urn:xmpp:sm:2' h='1'/>",
+    "<message xmlns='jabber:client' to='juliet@example.com'><body>ciao</body>!</message>",
+    "<presence xmlns='jabber:client' type='nonsense'/>",
+    "<iq xmlns='jabber:client'/>",
+    "<iq xmlns='jabber:client' type='get' id='1'><a xmlns='urn:xmpp:sm:3'/><b/></iq>",
+    "<message xmlns='jabber:client' to='@'><deep><deeper>text</deeper></deep></message>",
+    "<message xmlns='jabber:server'/>",
+    "<x xmlns='jabber:client'/>",
+    "<error xmlns='http://etherx.jabber.org/streams'><conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></error>",
+    "<error xmlns='http://etherx.jabber.org/streams'><text xmlns='urn:ietf:params:xml:ns:xmpp-streams'>no</text>\
+     <reset xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></error>",
+    "<inactive xmlns='urn:xmpp:csi:0'/>",
+];
+
+fn read<T: xso::FromXml>(xml: &str) -> Received<T> {
+    xso::from_bytes(xml.as_bytes()).unwrap_or_else(|error| panic!("{xml}: {error}"))
+}
+
+#[test]
+fn whatever_arrives_is_sorted_as_an_element_is() {
+    for xml in ARRIVE {
+        let element: Element = xml.parse().unwrap();
+        for ns in [CLIENT, "jabber:server"] {
+            let expected = Inbound::from_element(&element, ns);
+            assert_eq!(read::<Stanza>(xml).inbound(ns), expected, "{xml}");
+            assert_eq!(read::<Element>(xml).inbound(ns), expected, "{xml}");
+        }
+    }
+}
+
+#[test]
+fn the_content_is_what_its_type_reads_and_nothing_of_stream_management() {
+    for xml in ARRIVE {
+        let element: Element = xml.parse().unwrap();
+        let is_nonza = element.has_ns(xmpp_sm::NS);
+        let any = read::<Element>(xml).content.ok();
+        assert_eq!(any, (!is_nonza).then(|| element.clone()), "{xml}");
+        let expected = xso::transform::<Stanza, _>(&element).map_err(|error| error.to_string());
+        assert_eq!(read::<Stanza>(xml).content.map_err(|error| error.to_string()), expected, "{xml}");
+    }
+}
+
+#[test]
+fn a_stanza_that_its_type_cannot_read_counts() {
+    let stanzas = ["<iq xmlns='jabber:client'/>", "<presence xmlns='jabber:client' type='nonsense'/>"];
+    for xml in stanzas {
+        let received = read::<Stanza>(xml);
+        assert!(matches!(received.inbound(CLIENT), Inbound::Stanza { .. }), "{xml}");
+        assert!(received.content.is_err(), "{xml}");
+    }
+}
+
+/// A stream element of a host's own.
+#[derive(Debug, PartialEq, xso::FromXml, xso::AsXml)]
+#[xml()]
+enum StreamElement {
+    #[xml(transparent)]
+    Stanza(Box<Stanza>),
+    #[xml(transparent)]
+    Nonza(Nonza),
+}
+
+#[test]
+fn a_nonza_stands_in_a_hosts_own_stream_element() {
+    for xml in ARRIVE {
+        let element: Element = xml.parse().unwrap();
+        let Some(expected) = Nonza::from_element(&element) else { continue };
+        match (xso::transform(&element), expected) {
+            (Ok(StreamElement::Nonza(nonza)), Ok(expected)) => assert_eq!(nonza, expected),
+            (Err(xso::error::Error::TextParseError(error)), Err(expected)) => {
+                assert_eq!(error.downcast_ref::<ParseError>(), Some(&expected));
+            }
+            other => panic!("{xml}: {other:?}"),
+        }
+    }
+    let message = "<message xmlns='jabber:client'/>".parse::<Element>().unwrap();
+    assert!(
+        matches!(xso::transform(&message), Ok(StreamElement::Stanza(stanza)) if matches!(*stanza, Stanza::Message(_)))
+    );
+}
+
+#[test]
+fn what_is_written_is_the_element() {
+    let (previd, h) = (SmId::new("a'b\"<>&\n").unwrap(), Counter::new(u32::MAX));
+    let max = std::num::NonZeroU32::new(600);
+    for nonza in [
+        Nonza::AckRequest,
+        Nonza::Ack(h),
+        Nonza::Enable(Enable { resume: true, max }),
+        Nonza::Enabled(Enabled { id: Some(previd.clone()), resume: true, max, location: None }),
+        Nonza::Resume(Resume { previd, h }),
+        Nonza::Failed(Failed::default()),
+        Nonza::Failed(Failed { h: Some(h), condition: Some(Condition::ItemNotFound) }),
+    ] {
+        let written = xso::to_vec(&nonza).unwrap();
+        assert_eq!(Element::from_reader(&written[..]).unwrap(), nonza.to_element());
+        assert_eq!(xso::transform::<Nonza, _>(&nonza).unwrap(), nonza);
+    }
+    for error in [
+        StreamError::Conflict,
+        StreamError::HandledCountTooHigh { h, send_count: Counter::new(1) },
+        StreamError::Other(StreamCondition::SystemShutdown),
+    ] {
+        let written = xso::to_vec(&error).unwrap();
+        assert_eq!(Element::from_reader(&written[..]).unwrap(), error.to_element());
+        let read = xso::transform::<xmpp_parsers::stream_error::StreamError, _>(&error).unwrap();
+        assert_eq!(read.texts.values().next().cloned(), error.text());
+    }
+}
+
+#[test]
+fn the_size_of_a_stanza_is_that_of_its_text() {
+    let element: Element = "<message xmlns='jabber:client' to='a@b'><body>ciao</body></message>".parse().unwrap();
+    let text = xso::to_vec(&element).unwrap();
+    let measured = Measured::of(xso::transform::<Stanza, _>(&element).unwrap()).unwrap();
+    assert_eq!(measured.bytes(), text.len());
+    assert_eq!(xso::to_vec(&measured).unwrap(), text);
+    assert_eq!(std::sync::Arc::new(measured).bytes(), text.len());
+}
+
+#[test]
+fn what_xml_cannot_carry_is_refused_when_it_is_measured() {
+    for text in ["\0", "\u{b}", "\u{ffff}"] {
+        let element = Element::builder("message", CLIENT).append(text).build();
+        assert!(Measured::of(element).is_err(), "{text:?}");
+    }
+}
+
+#[test]
+fn the_error_names_what_is_malformed() {
+    let error = xso::from_bytes::<Nonza>(b"<a xmlns='urn:xmpp:sm:3' h='1.5'/>").unwrap_err();
+    let xso::error::Error::TextParseError(error) = error else { panic!("{error}") };
+    assert_eq!(error.downcast_ref(), Some(&ParseError::Invalid { element: Kind::Ack, attribute: "h" }));
+}
