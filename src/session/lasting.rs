@@ -19,7 +19,7 @@ pub(crate) struct Lasting<'a, S> {
     pub(crate) expires: Option<Option<Instant>>,
     pub(crate) h: Counter,
     pub(crate) acked: Counter,
-    sent: Counter,
+    pub(crate) sent: Counter,
     pub(crate) unacked: Unacked<'a, S>,
     backlog: &'a Backlog<S>,
     /// How many stanzas have changed in place.

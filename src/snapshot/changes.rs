@@ -37,10 +37,6 @@ impl<S: Stanza> Snapshot<S> {
             return Err(MISSING);
         }
         waiting.extend(stanzas.into_iter().skip(count(next.since(first))));
-        let all = parts.unacked.len().saturating_add(waiting.len());
-        if all > count(limits.stanzas) {
-            return Err(SnapshotError::TooMany(u64::try_from(all).unwrap_or(u64::MAX)));
-        }
         if is_after(h, parts.h) {
             parts.h = h;
         }
@@ -54,6 +50,10 @@ impl<S: Stanza> Snapshot<S> {
             parts.unacked.drain(..of_unacked);
             waiting.drain(..of_waiting);
             parts.acked = acked;
+        }
+        let all = parts.unacked.len().saturating_add(waiting.len());
+        if all > count(limits.stanzas) {
+            return Err(SnapshotError::TooMany(u64::try_from(all).unwrap_or(u64::MAX)));
         }
         Ok(())
     }

@@ -2,9 +2,9 @@
 
 use std::time::{Instant, SystemTime};
 
-use super::Portable;
 use super::clocks::Clocks;
 use super::write::{self, Content, Expires, Known, write_changes};
+use super::{Portable, Snapshot};
 use crate::counter::{Counter, count};
 use crate::session::{Lasting, Session, SessionParts, Side, Write};
 use crate::stanza::Stanza;
@@ -23,6 +23,9 @@ pub enum Promise {
     Parked,
     /// Each stanza is in the store before it is on the wire, and `h` before it is told: nothing is lost, even if the process is
     /// killed. Stanzas of the peer that were handled, and whose `h` was not written down any more, come once more.
+    ///
+    /// It holds while the session is resumable: one that has [evicted](crate::OnFull::EvictOldest) stanzas is not written down
+    /// until they are acknowledged, and one that ends is not written down any more.
     Durable,
 }
 
@@ -63,8 +66,8 @@ pub enum Promise {
 /// let Claim::Claimed(claimed) = store.claim(&registration, "node-2", now).await? else { unreachable!() };
 /// let limits = Limits::default();
 /// let read = Snapshot::from_journal(&claimed.snapshot, &claimed.journal, &config, &limits, clocks())?;
+/// let ledger = Ledger::claimed(Promise::Durable, &read);
 /// let session: Session<String, ()> = Session::from_parts(config, read.session, now)?;
-/// let ledger = Ledger::claimed(Promise::Durable);
 /// assert_eq!((session.unacked(), &read.host[..]), (1, &b"balcony"[..]));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # })?;
@@ -79,9 +82,10 @@ pub enum Promise {
 /// | the store has failed | the same again, later. Until then nothing goes out, and the host reads no more |
 /// | the session is [lost](Fence::Lost) | another has claimed it: it [leaves its client](Session::lost), is [taken apart](Session::into_parts), and what is [not written down](Self::not_written) goes to where the session is now |
 /// | its own state has changed | [`host_changed`](Self::host_changed) |
-/// | the session is over | it is retired or removed, as ever: what is kept of it goes with its record |
+/// | it stops, or another host asks for the session | with [`Promise::Memory`], [`set_promise`](Self::set_promise): it is parked all the same; the session [loses](Session::lost) its stream; when nothing is due and [no receipt is open](Session::open_receipts), it is let go |
+/// | the session is over | what [`end`](Self::end) returns is written; if the session is held, its stanzas go where they go, and then it is retired or removed, as ever: what is kept of it goes with its record |
 ///
-/// With [`Promise::Memory`] nothing is ever due. A client's session is not written down.
+/// With [`Promise::Memory`] nothing is due but what was claimed: it is unparked. A client's session is not written down.
 #[derive(Debug)]
 pub struct Ledger {
     promise: Promise,
@@ -89,6 +93,8 @@ pub struct Ledger {
     used: Option<Revision>,
     /// What was written under it. `None`: nothing is written down, or it is not known what.
     written: Option<Mark>,
+    /// The number of the last stanza that the store has for certain, and how many were rewritten by then. `None`: it has none.
+    stored: Option<(Counter, u32)>,
     /// Whether the store may have something of the session.
     has_kept: bool,
     has_host_changed: bool,
@@ -119,11 +125,6 @@ impl Mark {
         }
     }
 
-    /// Whether what may go out at the one mark may at the other.
-    fn covers(&self, other: &Self) -> bool {
-        (self.h, self.end, self.rewritten) == (other.h, other.end, other.rewritten)
-    }
-
     /// Whether changes alone lead from here to there.
     fn leads_to(&self, other: &Self) -> bool {
         (self.rewritten, self.expires) == (other.rewritten, other.expires)
@@ -133,12 +134,41 @@ impl Mark {
 impl Ledger {
     /// A ledger of a session that is new.
     pub fn new(promise: Promise) -> Self {
-        Self { promise, used: None, written: None, has_kept: false, has_host_changed: false, snapshot: 0, changes: 0 }
+        Self {
+            promise,
+            used: None,
+            written: None,
+            stored: None,
+            has_kept: false,
+            has_host_changed: false,
+            snapshot: 0,
+            changes: 0,
+        }
     }
 
-    /// A ledger of a session that was [claimed](crate::Claimed): the store keeps what there was until something new is written.
-    pub fn claimed(promise: Promise) -> Self {
-        Self { has_kept: true, ..Self::new(promise) }
+    /// A ledger of a session that was [claimed](crate::Claimed) and read: the store keeps what there was until something new is
+    /// written.
+    pub fn claimed<S>(promise: Promise, read: &Snapshot<S>) -> Self {
+        let SessionParts { side, waiting, .. } = &read.session;
+        let stored = match side {
+            Side::Server(parts) => {
+                let stanzas = parts.unacked.len().saturating_add(waiting.len());
+                Some((parts.acked.advance(u32::try_from(stanzas).unwrap_or(u32::MAX)), 0))
+            }
+            Side::Client { .. } => None,
+        };
+        Self { has_kept: true, stored, ..Self::new(promise) }
+    }
+
+    /// How long the session is to live.
+    pub fn promise(&self) -> Promise {
+        self.promise
+    }
+
+    /// The session is to live as long as that says, from now on. A host whose sessions live in memory parks them all the same
+    /// when it is told to stop, or when a client has come to another host.
+    pub fn set_promise(&mut self, promise: Promise) {
+        self.promise = promise;
     }
 
     /// What the host keeps of the session has changed.
@@ -155,13 +185,19 @@ impl Ledger {
         now: Instant,
         by_the_wall: SystemTime,
     ) -> Option<Due> {
-        if self.promise == Promise::Memory || session.is_ending_or_over() {
+        if self.is_free(session) {
             return None;
         }
         let Some(lasting) = self.lasting(session) else {
             return self.has_kept.then(|| self.next(None, What::Nothing));
         };
         let (mark, clocks) = (Mark::of(&lasting), Clocks::new(now, by_the_wall));
+        if let Some((end, rewritten)) = &mut self.stored
+            && *rewritten != mark.rewritten
+        {
+            // What waits has other places now than in the store.
+            (*end, *rewritten) = (lasting.sent, mark.rewritten);
+        }
         let revision = self.used;
         if let (Some(written), Some(revision)) = (self.written, revision)
             && written.leads_to(&mark)
@@ -177,6 +213,8 @@ impl Ledger {
             let stanzas = lasting.stanzas().skip(kept.saturating_sub(new));
             let stanzas: Vec<_> = stanzas.collect();
             let change = write::file(|e| write_changes(e, (mark.h, mark.acked, first), stanzas.into_iter(), clocks));
+            // The store may have it even if it fails.
+            self.changes = self.changes.saturating_add(change.len());
             return Some(Due { revision, what: What::Change(change), mark: Some(mark) });
         }
         let session = Known {
@@ -191,6 +229,8 @@ impl Ledger {
         let waiting = lasting.waiting();
         let content = Content { owner: lasting.owner, attempts: None, session: Some(session), waiting, host: &host };
         let snapshot = write::file(|e| content.encode(e, clocks));
+        // What changes from now on is not in it. If it is not written, there will be another.
+        (self.snapshot, self.changes, self.has_host_changed) = (snapshot.len(), 0, false);
         Some(self.next(Some(mark), What::Snapshot(snapshot)))
     }
 
@@ -209,13 +249,26 @@ impl Ledger {
             return;
         }
         self.written = mark;
-        match what {
-            What::Snapshot(bytes) => {
-                (self.snapshot, self.changes, self.has_host_changed) = (bytes.len(), 0, false);
-            }
-            What::Change(bytes) => self.changes = self.changes.saturating_add(bytes.len()),
-            What::Nothing => self.has_kept = false,
+        self.stored = mark.map(|mark| (mark.end, mark.rewritten));
+        self.has_kept = !matches!(what, What::Nothing);
+    }
+
+    /// The session is over: what tells whether it is still this host's. It is written before the stanzas of the session go
+    /// elsewhere: if the session is [lost](Fence::Lost), they are another's. What is kept of it stays until it is retired or
+    /// removed, for its host may die before they have gone. `None`: nothing is kept.
+    pub fn end(&mut self, now: Instant, by_the_wall: SystemTime) -> Option<Due> {
+        if !self.has_kept {
+            return None;
         }
+        let (Some(mark), Some(revision)) = (self.written, self.used) else {
+            return Some(self.next(None, What::Nothing));
+        };
+        // It changes nothing.
+        let no_stanzas = std::iter::empty::<(&Vec<u8>, Instant)>();
+        let change = write::file(|e| {
+            write_changes(e, (mark.h, mark.acked, mark.end.next()), no_stanzas, Clocks::new(now, by_the_wall))
+        });
+        Some(Due { revision, what: What::Change(change), mark: Some(mark) })
     }
 
     /// What [`Session::next_write`] returns, unless it has to be written down first: then `None`, and
@@ -231,18 +284,27 @@ impl Ledger {
 
     #[inline]
     fn may_write<S: Stanza, C>(&self, session: &Session<S, C>) -> bool {
-        if self.promise == Promise::Memory || session.is_ending_or_over() {
-            return true;
-        }
-        match self.lasting(session) {
-            None => !self.has_kept,
-            Some(lasting) => self.written.is_some_and(|written| written.covers(&Mark::of(&lasting))),
-        }
+        self.is_free(session)
+            || match self.lasting(session) {
+                None => !self.has_kept,
+                // What is acknowledged, too: the one who reads this again has as much room in the buffer as this session.
+                Some(lasting) => self.written == Some(Mark::of(&lasting)),
+            }
+    }
+
+    /// Whether nothing is to be written down. What is said at an end is not waited for.
+    #[inline]
+    fn is_free<S: Stanza, C>(&self, session: &Session<S, C>) -> bool {
+        self.promise == Promise::Memory && !self.has_kept || session.is_ending_or_over()
     }
 
     /// The session, if it is to be written down.
     fn lasting<'a, S: Stanza, C>(&self, session: &'a Session<S, C>) -> Option<Lasting<'a, S>> {
-        session.lasting().filter(|lasting| self.promise == Promise::Durable || lasting.expires.is_some())
+        session.lasting().filter(|lasting| match self.promise {
+            Promise::Memory => false,
+            Promise::Parked => lasting.expires.is_some(),
+            Promise::Durable => true,
+        })
     }
 
     /// Whether a snapshot would be shorter to read than the changes since the last.
@@ -251,7 +313,8 @@ impl Ledger {
     }
 
     /// Of a session that is [lost](Fence::Lost): the stanzas that are not written down, oldest first. The others are where
-    /// the session is. If the store has failed before, some of these may be there, too.
+    /// the session is. Some of these may be there, too, if the store has failed before, or if some that waited were
+    /// [replaced](Session::replace) since.
     pub fn not_written<S>(&self, parts: SessionParts<S>) -> Vec<(S, Instant)> {
         let SessionParts { side, waiting, .. } = parts;
         let (acked, unacked) = match side {
@@ -260,8 +323,8 @@ impl Ledger {
                 session.map_or((Counter::ZERO, Vec::new()), |parts| (parts.acked, parts.unacked))
             }
         };
-        let written = self.written.map_or(0, |written| count(written.end.since(acked)));
-        unacked.into_iter().chain(waiting).skip(written).collect()
+        let stored = self.stored.map_or(0, |(end, _)| count(end.since(acked)));
+        unacked.into_iter().chain(waiting).skip(stored).collect()
     }
 }
 
