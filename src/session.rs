@@ -413,6 +413,17 @@ impl<S: Stanza, C> Session<S, C> {
         }
     }
 
+    /// What the peer may not have, oldest first: the unacknowledged stanzas, then those that wait to be sent. A push service
+    /// looks what to wake the device for.
+    pub fn pending(&self) -> impl Iterator<Item = &S> {
+        let unacked = match &self.state {
+            State::Live(stream) => Some(stream.unacked()),
+            State::Detached(session, _) => Some(session.unacked()),
+            State::Closing(_) | State::Offline | State::Over => None,
+        };
+        unacked.into_iter().flatten().map(|queued| queued.stanza).chain(self.backlog.stanzas())
+    }
+
     /// Whether one more stanza may be sent: the backlog is not full, and the session not ending. A client that takes
     /// stanzas from a queue of its own leaves them there until then.
     pub fn has_room(&self) -> bool {

@@ -33,6 +33,11 @@ impl<S> Backlog<S> {
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
+
+    /// Those that wait, oldest first.
+    pub(super) fn stanzas(&self) -> impl Iterator<Item = &S> {
+        self.ring.iter().skip(self.is_lent.into()).map(|waiting| &waiting.stanza)
+    }
 }
 
 #[cfg(feature = "snapshot")]

@@ -22,7 +22,7 @@ put_policy() {
     trap 'as_root rm -f "$policy"' EXIT
 }
 
-packages="prosody ejabberd libstrophe-dev gcc libc6-dev pkg-config python3 python3-venv"
+packages="prosody lua5.4 ejabberd libstrophe-dev gcc libc6-dev pkg-config python3 python3-venv"
 command -v npm >/dev/null || packages="$packages nodejs npm"
 missing=
 for package in $packages; do

@@ -64,7 +64,8 @@ const CLIENTS: [&dyn Client; 7] = [
     &ExampleClient,
     &typed::TypedClient,
 ];
-const SERVERS: [&dyn Server; 4] = [&ExampleServer, &typed::TypedServer, &prosody::Prosody, &ejabberd::Ejabberd];
+const SERVERS: [&dyn Server; 5] =
+    [&ExampleServer, &typed::TypedServer, &prosody::ProsodySm, &prosody::Prosody, &ejabberd::Ejabberd];
 
 /// One row of the table.
 struct Case {

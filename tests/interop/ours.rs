@@ -101,18 +101,29 @@ pub fn build(example: &str) -> Result<(), String> {
 pub fn cargo(args: &[&str]) -> Result<(), String> {
     let mut cargo = std::process::Command::new(env!("CARGO"));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet"]).args(args);
-    // What cargo tells this test of its package is news to build scripts: dependencies would be compiled again.
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-            cargo.env_remove(&name);
-        }
+    for name in told_by_cargo() {
+        cargo.env_remove(name);
     }
     match cargo.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("cargo build {args:?}: {status}")),
         Err(e) => Err(format!("cargo build {args:?}: {e}")),
     }
+}
+
+/// Has a program that calls cargo not know what cargo tells this test.
+pub fn clean(command: &mut Command) {
+    for name in told_by_cargo() {
+        command.env_remove(name);
+    }
+}
+
+/// What cargo tells this test of its package is news to build scripts: dependencies would be compiled again.
+fn told_by_cargo() -> impl Iterator<Item = std::ffi::OsString> {
+    std::env::vars_os().map(|(name, _)| name).filter(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    })
 }
 
 /// Beside this test: `target/debug/deps/interop-…` and `target/debug/examples/…`.

@@ -1,16 +1,16 @@
-//! Prosody, with a configuration and a data directory of its own.
+//! Prosody, with its own stream management or with this crate in the place of that: `examples/prosody`.
 
 use std::path::Path;
 
 use tokio::process::Command;
 
 use crate::account::Kind;
-use crate::peers::{BY_CLIENTS, DOMAIN, Options, PASSWORD, Place, Server, USERS, ask_version};
+use crate::ours;
+use crate::peers::{BY_CLIENTS, Options, PASSWORD, Place, Server, USERS, ask_version};
 use crate::scenario::Scenario;
 
+/// As it comes.
 pub struct Prosody;
-
-const MISSING: &str = "prosody is missing: apt-get install prosody (or tests/interop/install.sh)";
 
 impl Server for Prosody {
     fn name(&self) -> &'static str {
@@ -18,9 +18,7 @@ impl Server for Prosody {
     }
 
     fn version(&self) -> Result<String, String> {
-        let query = ["-W", "-f", "${Version}", "prosody"];
-        let version = ask_version(Path::new("dpkg-query"), &query, MISSING)?;
-        Ok(version.split('-').next().unwrap_or(&version).to_owned())
+        version()
     }
 
     /// It reads a session that is resumed with the XML parser of its first stream. Where that was cut inside a stanza, it
@@ -28,7 +26,7 @@ impl Server for Prosody {
     /// with its stream. What it was sent it has not handled, and what the client acknowledged it has not read, and
     /// delivers again, after what it sent to the next session.
     fn faults(&self) -> &'static [Kind] {
-        &[Kind::Duplicated, Kind::Reordered, Kind::NotResumed]
+        &[Kind::Duplicated, Kind::Reordered, Kind::NotResumed, Kind::Stuck]
     }
 
     fn scenarios(&self, by_our_client: bool) -> &'static [Scenario] {
@@ -41,45 +39,71 @@ impl Server for Prosody {
             Scenario::Farewell,
             Scenario::Deaf,
         ];
-        // What a server does when its buffer is full is its own.
+        // What a server does when its buffer is full is its own. It does not heed `max`, and is deaf where others are not.
         if by_our_client { &BY_OURS } else { &BY_CLIENTS[..3] }
     }
 
+    /// By the others, too, to be laid beside ours.
+    fn is_in_table(&self, _: bool) -> bool {
+        true
+    }
+
     fn prepare(&self, port: u16, options: &Options, place: &Place) -> Result<Command, String> {
-        let dir = place.fresh_dir("prosody")?;
-        let shown = dir.display();
-        let Options { resume_timeout, buffer_max, .. } = options;
-        let config = format!(
-            r#"run_as_root = true
-data_path = "{shown}"
-pidfile = "{shown}/prosody.pid"
-plugin_paths = {{ }}
-interfaces = {{ "127.0.0.1" }}
-c2s_ports = {{ {port} }}
-modules_enabled = {{ "roster"; "saslauth"; "disco"; "ping"; "private"; "smacks"; "offline" }}
-modules_disabled = {{ "s2s"; "tls" }}
-c2s_require_encryption = false
-allow_unencrypted_plain_auth = true
-authentication = "internal_plain"
-storage = "internal"
-smacks_hibernation_time = {resume_timeout}
-smacks_max_queue_size = {buffer_max}
-log = {{ debug = "*console" }}
-VirtualHost "{DOMAIN}"
-"#
-        );
-        write(&dir.join("prosody.cfg.lua"), &config)?;
-        let accounts = dir.join(DOMAIN).join("accounts");
-        std::fs::create_dir_all(&accounts).map_err(|e| e.to_string())?;
-        for user in USERS {
-            write(&accounts.join(format!("{user}.dat")), &format!("return {{ [\"password\"] = \"{PASSWORD}\"; }};\n"))?;
-        }
-        let mut command = Command::new("prosody");
-        command.arg("--config").arg(dir.join("prosody.cfg.lua")).arg("-F");
-        Ok(command)
+        prosody("stock", port, options, place)
     }
 }
 
-fn write(path: &Path, text: &str) -> Result<(), String> {
-    std::fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
+/// With this crate.
+pub struct ProsodySm;
+
+impl Server for ProsodySm {
+    fn name(&self) -> &'static str {
+        "prosody-sm"
+    }
+
+    fn version(&self) -> Result<String, String> {
+        version()
+    }
+
+    fn faults(&self) -> &'static [Kind] {
+        &[]
+    }
+
+    fn is_ours(&self) -> bool {
+        true
+    }
+
+    fn scenarios(&self, _: bool) -> &'static [Scenario] {
+        &BY_CLIENTS
+    }
+
+    fn build(&self) -> Result<(), String> {
+        ours::cargo(&["--release", "--locked", "--manifest-path", "examples/prosody/Cargo.toml"])
+    }
+
+    fn prepare(&self, port: u16, options: &Options, place: &Place) -> Result<Command, String> {
+        prosody("ours", port, options, place)
+    }
+}
+
+fn version() -> Result<String, String> {
+    const MISSING: &str = "prosody is missing: apt-get install prosody (or tests/interop/install.sh)";
+    let version = ask_version(Path::new("dpkg-query"), &["-W", "-f", "${Version}", "prosody"], MISSING)?;
+    Ok(version.split('-').next().unwrap_or(&version).to_owned())
+}
+
+fn prosody(smacks: &str, port: u16, options: &Options, place: &Place) -> Result<Command, String> {
+    let Options { resume_timeout, buffer_max, grace, .. } = options;
+    // Of what the scenario `full` sends, a few more wait for room than may: that starts the grace.
+    let backlog_max = 2 * buffer_max - 2;
+    let config = format!(
+        "smacks_hibernation_time = {resume_timeout}\nsmacks_max_queue_size = {buffer_max}\n\
+         smacks_max_waiting = {backlog_max}\nsmacks_full_grace = {grace}\n"
+    );
+    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/prosody/run.sh"));
+    command.arg(port.to_string()).arg(place.fresh_dir("prosody")?);
+    command.args(USERS.map(|user| format!("{user}:{PASSWORD}")));
+    command.env("SMACKS", smacks).env("PROSODY_CONFIG", config).env("PROSODY_LOG", "debug");
+    ours::clean(&mut command);
+    Ok(command)
 }

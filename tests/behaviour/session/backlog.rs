@@ -24,6 +24,29 @@ fn what_has_no_room_waits_in_order_and_goes_out_as_acknowledgements_come() {
 }
 
 #[test]
+fn what_the_peer_may_not_have_can_be_looked_at_in_order() {
+    let mut host = Host::new(small(2, 10));
+    for stanza in ["<m1/>", "<m2/>", "<m3/>"] {
+        host.send(stanza);
+    }
+    host.written();
+    let pending = |host: &Host| host.session.pending().map(|stanza| stanza.to_vec()).collect::<Vec<_>>();
+    assert_eq!(pending(&host), [b"<m1/>", b"<m2/>", b"<m3/>"]);
+    host.ack(1);
+    assert_eq!(pending(&host), [b"<m2/>", b"<m3/>"]);
+    host.lost();
+    host.send("<m4/>");
+    assert_eq!(pending(&host), [b"<m2/>", b"<m3/>", b"<m4/>"]);
+
+    // What is written and not kept is not pending.
+    let mut host = Host::new(Config::default().buffer(false));
+    host.send("<m1/>");
+    assert_eq!(pending(&host), [b"<m1/>"]);
+    host.written();
+    assert!(pending(&host).is_empty());
+}
+
+#[test]
 fn the_session_asks_for_room_itself() {
     let mut host = Host::new(small(2, 10).request_acks(false));
     for stanza in ["<m1/>", "<m2/>", "<m3/>"] {
