@@ -80,7 +80,7 @@ pub use store::{
 pub use store::{RedisStore, RedisStoreError};
 pub use stream::{
     Acked, Action, CannotEnable, Closing, Disconnected, EnableRequest, Foreign, Inbound, NotResumed, NotResumedWhy,
-    Refusal, ResumeRequest, Resumption, Sent, StreamMgmt,
+    Refusal, ResumeRequest, Resumption, Sent, StreamMgmt, ToInbound,
 };
 pub use stream_error::{StreamCondition, StreamError};
 

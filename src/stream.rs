@@ -12,11 +12,9 @@ mod server;
 use std::sync::Arc;
 use std::time::Instant;
 
-use minidom::Element;
-
 pub use client::CannotEnable;
 pub use closing::Closing;
-pub use inbound::Inbound;
+pub use inbound::{Inbound, ToInbound};
 pub use send::{Acked, Sent};
 pub use server::{EnableRequest, Foreign, NotResumed, NotResumedWhy, Refusal, ResumeRequest, Resumption};
 
@@ -268,8 +266,8 @@ impl<S: Stanza> StreamMgmt<S> {
     }
 
     /// Sorts an element by the [namespace](Config::stanza_ns) of this stream's stanzas, for [`handle`](Self::handle).
-    pub fn inbound(&self, element: &Element) -> Inbound {
-        Inbound::from_element(element, self.config.stanza_ns)
+    pub fn inbound(&self, element: &impl ToInbound) -> Inbound {
+        element.to_inbound(self.config.stanza_ns)
     }
 
     /// Takes an element that arrived, any element, and returns what to do about it.

@@ -12,8 +12,8 @@
 //!
 //! # Reading
 //!
-//! The stream reads `Received<FallibleStreamElement>`, or `Received` of a type of the host's. Each one goes to the session:
-//! `session.handle(received.inbound("jabber:client"), now)`.
+//! The stream reads `Received<FallibleStreamElement>`, or `Received` of a type of the host's. Each one goes to the session, as
+//! any other element: `session.handle(session.inbound(&received), now)`.
 //!
 //! - **No type of the host's reads `urn:xmpp:sm:3`.** The crate does, by [its own rules](Nonza::parse). `xmpp_parsers::sm`
 //!   (0.23) has others: it refuses `max='99999999999'`, `resume=' true '` and `<a h=' 0 '/>`, which are well made, and
@@ -36,8 +36,9 @@
 //!
 //! This is the `Connection` of [a server's loop](crate#a-servers-loop) and [a client's](crate#a-clients-loop), on tokio-xmpp. In the
 //! loop `Queued` stands for `Bytes`, and `Incoming` for `Element`; on `Input::Silence` it calls
-//! [`request_ack`](crate::Session::request_ack), whose answer shows that the peer is there. `examples/typed` has a server and a
-//! client around this very file.
+//! [`request_ack`](crate::Session::request_ack), whose answer shows that the peer is there; where stream management is off, it
+//! pings the peer. `examples/typed` has a server and a client around this very file; the client's stanzas have tokens, which tell
+//! when each is sent, acknowledged or lost.
 //!
 //! ```
 #![doc = include_str!("host/typed.rs")]
@@ -48,8 +49,8 @@
 //! - It writes `<mechanisms/>` among the stream features even where there are none. xmpp.js 0.14 then tries to authenticate
 //!   once more, and gives up: it cannot log in to a server that offers its features so.
 //! - It reads `<iq/>`, `<message/>` and `<presence/>` in `jabber:client` as stanzas, or, where xmpp-parsers is built with its
-//!   feature `component`, in `jabber:component:accept`, never both. A stanza in another namespace has no content, and counts
-//!   by the namespace that `inbound` is told.
+//!   feature `component`, in `jabber:component:accept`, never both. A stanza in another namespace has no content, and
+//!   counts as the session's [namespace](crate::Config::stanza_ns) says.
 //! - `client_login` takes a stream of its own types. From `recv_features` after it on the stream reads `Received`.
 //!
 //! [`TypeMismatch`]: xso::error::Error::TypeMismatch
@@ -65,7 +66,7 @@ use xso::{AsXml, Context, FromEventsBuilder, FromXml, Item};
 
 use crate::nonza::{NS, NS_STANZAS, Nonza};
 use crate::stanza::Measured;
-use crate::stream::Inbound;
+use crate::stream::{Inbound, ToInbound};
 use crate::stream_error::{NS_STREAMS, StreamError};
 
 /// An element that has arrived, any element: sorted for stream management, and read as a `T` of the host's.
@@ -75,21 +76,21 @@ use crate::stream_error::{NS_STREAMS, StreamError};
 /// ```
 /// use xmpp_parsers::stanza::Stanza;
 /// use xmpp_sm::typed::{Received, xso};
-/// use xmpp_sm::{Inbound, Nonza};
+/// use xmpp_sm::{Inbound, Nonza, ToInbound};
 ///
 /// let read = |xml: &str| xso::from_bytes::<Received<Stanza>>(xml.as_bytes());
 ///
 /// let enable = read("<enable xmlns='urn:xmpp:sm:3' resume=' true ' max='99999999999'/>")?;
-/// let Inbound::Nonza(Nonza::Enable(asked)) = enable.inbound("jabber:client") else { unreachable!() };
+/// let Inbound::Nonza(Nonza::Enable(asked)) = enable.to_inbound("jabber:client") else { unreachable!() };
 /// assert!(asked.resume);
 ///
 /// let message = read("<message xmlns='jabber:client'><body>ciao</body></message>")?;
-/// assert_eq!(message.inbound("jabber:client"), Inbound::Stanza { bytes: message.bytes() });
+/// assert_eq!(message.to_inbound("jabber:client"), Inbound::Stanza { bytes: message.bytes() });
 /// assert!(matches!(message.content, Ok(Stanza::Message(_))));
 ///
 /// // xmpp-parsers does not read it, and it counts.
 /// let iq = read("<iq xmlns='jabber:client' type='get' id='1'/>")?;
-/// assert!(matches!(iq.inbound("jabber:client"), Inbound::Stanza { .. }) && iq.content.is_err());
+/// assert!(matches!(iq.to_inbound("jabber:client"), Inbound::Stanza { .. }) && iq.content.is_err());
 /// # Ok::<(), xso::error::Error>(())
 /// ```
 #[derive(Debug)]
@@ -100,15 +101,15 @@ pub struct Received<T> {
 }
 
 impl<T> Received<T> {
-    /// Sorts the element, on a stream whose stanzas are in `stanza_ns`, for [`Session::handle`](crate::Session::handle) and
-    /// [`Unbound::handle`](crate::Unbound::handle).
-    pub fn inbound(&self, stanza_ns: &str) -> Inbound {
-        self.head.inbound(stanza_ns)
-    }
-
     /// The size of the element: of its names, attributes and text, as that of [`Inbound::from_element`].
     pub fn bytes(&self) -> usize {
         self.head.bytes
+    }
+}
+
+impl<T> ToInbound for Received<T> {
+    fn to_inbound(&self, stanza_ns: &str) -> Inbound {
+        self.head.to_inbound(stanza_ns)
     }
 }
 
@@ -158,8 +159,10 @@ impl Head {
         }
         false
     }
+}
 
-    fn inbound(&self, stanza_ns: &str) -> Inbound {
+impl ToInbound for Head {
+    fn to_inbound(&self, stanza_ns: &str) -> Inbound {
         let plain = self.attrs.iter().filter(|((ns, _), _)| ns.is_none());
         let attrs = plain.map(|((_, name), value)| (name.as_str(), value.as_str()));
         Inbound::from_parts(&self.name, &self.ns, stanza_ns, attrs, self.child.as_deref(), self.bytes)
@@ -248,7 +251,7 @@ impl FromEventsBuilder for NonzaBuilder {
         if !self.0.feed(&event) {
             return Ok(None);
         }
-        match self.0.inbound("") {
+        match self.0.to_inbound("") {
             Inbound::Nonza(nonza) => Ok(Some(nonza)),
             Inbound::Malformed(error) => Err(Error::text_parse_error(error)),
             _ => Err(Error::TypeMismatch),

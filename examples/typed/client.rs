@@ -14,7 +14,6 @@ use tokio::time::sleep_until;
 use tokio_xmpp::xmlstream::XmppStreamElement;
 use xmpp_parsers::bind::{BindQuery, BindResponse};
 use xmpp_parsers::iq::Iq;
-use xmpp_parsers::ns;
 use xmpp_parsers::stanza::Stanza;
 use xmpp_parsers::stream_features::StreamFeatures;
 use xmpp_sm::typed::xso::error::Error;
@@ -91,11 +90,7 @@ impl StanzaStream {
         Self { orders, heard }
     }
 
-    /// Sends a stanza.
-    ///
-    /// # Errors
-    ///
-    /// XML cannot carry it.
+    /// Sends a stanza. An error: XML cannot carry it.
     pub fn send(&self, stanza: Stanza) -> Result<Token, Error> {
         let (stage, token) = watch::channel(Stage::Queued);
         if let Err(closed) = self.orders.send(Tracked(Measured::of(stanza)?, stage)) {
@@ -109,10 +104,9 @@ impl StanzaStream {
     }
 
     /// Closes the stream, and waits until it is closed.
-    pub async fn close(self) {
-        let Self { orders, mut heard } = self;
-        drop(orders);
-        while heard.recv().await.is_some() {}
+    pub async fn close(mut self) {
+        drop(self.orders);
+        while self.heard.recv().await.is_some() {}
     }
 }
 
@@ -132,16 +126,16 @@ impl Client {
                 match event {
                     Event::Left { connection, parting, .. } => {
                         tokio::spawn(connection.part(parting));
-                        self.tell(Heard::Offline);
+                        drop(self.tell.send(Heard::Offline));
                     }
                     Event::Bind(token) => {
                         let iq = Iq::from_set("bind", BindQuery::new(Some(self.jid.resource().to_string())));
                         self.session.connection_mut().into_iter().for_each(|connection| connection.put(&iq, 256));
                         self.binding = Some(token);
                     }
-                    Event::Online { .. } => self.tell(Heard::Online(self.jid.clone())),
-                    Event::Resumed => self.tell(Heard::Resumed),
-                    Event::NotResumed(failed) => self.tell(Heard::NotResumed(failed.h)),
+                    Event::Online { .. } => drop(self.tell.send(Heard::Online(self.jid.clone()))),
+                    Event::Resumed => drop(self.tell.send(Heard::Resumed)),
+                    Event::NotResumed(failed) => drop(self.tell.send(Heard::NotResumed(failed.h))),
                     Event::Acknowledged(back) => back.stanza.reach(Stage::Acknowledged),
                     Event::Conflict => is_conflict = true,
                     Event::Ended(ended) => return ended.stanzas.for_each(|left| left.stanza.reach(Stage::Lost)),
@@ -174,9 +168,9 @@ impl Client {
                     Err(_) => self.session.lost(Instant::now()),
                 },
                 order = orders.recv(), if self.session.has_room() => match order {
-                    Some(stanza) => if let Err(not) = self.session.send(stanza, Instant::now()) {
-                        not.stanza.reach(Stage::Lost); // it is larger than the whole buffer
-                    },
+                    // One that is larger than the whole buffer is not taken.
+                    Some(stanza) =>
+                        self.session.send(stanza, Instant::now()).unwrap_or_else(|not| not.stanza.reach(Stage::Lost)),
                     None => self.session.close(EndReason::Closed, None, Instant::now()),
                 },
                 () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
@@ -188,7 +182,7 @@ impl Client {
 
     fn on_element(&mut self, element: Incoming) {
         let now = Instant::now();
-        let Ok(Arrival::Stanza(receipt)) = self.session.handle(element.inbound(ns::JABBER_CLIENT), now) else { return };
+        let Ok(Arrival::Stanza(receipt)) = self.session.handle(self.session.inbound(&element), now) else { return };
         match read(element) {
             Some(XmppStreamElement::Stanza(Stanza::Iq(Iq::Result { id, payload: Some(payload), .. })))
                 if id == "bind" =>
@@ -198,13 +192,9 @@ impl Client {
                     let _ = self.binding.take().map(|token| self.session.bound(token, now));
                 }
             }
-            Some(XmppStreamElement::Stanza(stanza)) => self.tell(Heard::Stanza(Box::new(stanza))),
+            Some(XmppStreamElement::Stanza(stanza)) => drop(self.tell.send(Heard::Stanza(Box::new(stanza)))),
             _ => {} // it cannot be read, and counts
         }
         let _ = self.session.settle(receipt, now);
-    }
-
-    fn tell(&self, heard: Heard) {
-        let _ = self.tell.send(heard);
     }
 }

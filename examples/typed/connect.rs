@@ -32,7 +32,8 @@ pub fn connect(server: SocketAddr, jid: FullJid, password: String) -> Connect {
     })
 }
 
-async fn log_in(server: SocketAddr, jid: &FullJid, password: &str) -> io::Result<(StreamFeatures, TypedStream)> {
+/// Connects and authenticates.
+pub async fn log_in(server: SocketAddr, jid: &FullJid, password: &str) -> io::Result<(StreamFeatures, TypedStream)> {
     let header = || StreamHeader { to: Some(jid.domain().as_str().into()), from: None, id: None };
     let tcp = TcpStream::connect(server).await?;
     tcp.set_nodelay(true)?;

@@ -116,7 +116,7 @@ pub async fn negotiate(mut stream: Unbound, mut connection: Connection, server: 
             Some(Input::Silence | Input::Closed) => return Ok(()),
             None => continue,
         };
-        match stream.handle(element.inbound(ns::JABBER_CLIENT), Instant::now()) {
+        match stream.handle(stream.inbound(&*element), Instant::now()) {
             Ok(Early::Stanza) => {
                 if let Some(XmppStreamElement::Stanza(Stanza::Iq(Iq::Set { id, payload, .. }))) = read(*element)
                     && let Some(jid) = asked_for(BindQuery::try_from(payload).ok(), stream.owner())

@@ -7,7 +7,6 @@ use jid::FullJid;
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::sleep_until;
-use xmpp_parsers::ns;
 use xmpp_sm::{
     Arrival, EnableRequest, EndReason, Event, Lookup, Record, Refusal, Refused, Registration, SessionEnded,
     SessionStore, SmId, StreamError, Taker,
@@ -107,7 +106,7 @@ impl Host {
 
     fn on_element(&mut self, element: Incoming, session: &mut Session) {
         let now = Instant::now();
-        match session.handle(element.inbound(ns::JABBER_CLIENT), now) {
+        match session.handle(session.inbound(&element), now) {
             Ok(Arrival::Stanza(receipt)) => {
                 // The recipient's mailbox is enough: what its session leaves, `over` sends elsewhere.
                 self.server.route(element, &self.jid);

@@ -4,8 +4,6 @@ use std::collections::VecDeque;
 use std::mem;
 use std::time::Instant;
 
-use minidom::Element;
-
 use super::write::Front;
 use super::{Arrival, Event, LeftWhy, NotNow, Parting, Session, State};
 use crate::detached::EndReason;
@@ -13,7 +11,7 @@ use crate::error::{Error, LastWords, Reaction};
 use crate::nonza::{Condition, Nonza};
 use crate::queue::Returned;
 use crate::stanza::Stanza;
-use crate::stream::{Acked, Action, Inbound, Refusal};
+use crate::stream::{Acked, Action, Inbound, Refusal, ToInbound};
 
 impl<S: Stanza, C> Session<S, C> {
     /// Whether the host reads on. While this is `false` it reads nothing from the present connection: too many stanzas
@@ -30,8 +28,8 @@ impl<S: Stanza, C> Session<S, C> {
     }
 
     /// Sorts an element by the [namespace](crate::Config::stanza_ns) of the stanzas, for [`handle`](Self::handle).
-    pub fn inbound(&self, element: &Element) -> Inbound {
-        Inbound::from_element(element, self.config.stanza_ns)
+    pub fn inbound(&self, element: &impl ToInbound) -> Inbound {
+        element.to_inbound(self.config.stanza_ns)
     }
 
     /// Takes an element that has arrived on the present connection, any element.

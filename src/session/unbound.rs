@@ -16,7 +16,7 @@ use crate::error::{LastWords, Reaction};
 use crate::nonza::{Condition, Nonza};
 use crate::receipts::Tag;
 use crate::stanza::Stanza;
-use crate::stream::{Action, Foreign, Inbound, Refusal, ResumeRequest, StreamMgmt};
+use crate::stream::{Action, Foreign, Inbound, Refusal, ResumeRequest, StreamMgmt, ToInbound};
 
 /// A server's stream that is authenticated and has no session: the peer may bind a resource, or ask for its former
 /// session. Binding and resuming consume it.
@@ -234,8 +234,8 @@ impl Unbound {
     }
 
     /// Sorts an element by the [namespace](Config::stanza_ns) of the stanzas, for [`handle`](Self::handle).
-    pub fn inbound(&self, element: &Element) -> Inbound {
-        Inbound::from_element(element, self.config.stanza_ns)
+    pub fn inbound(&self, element: &impl ToInbound) -> Inbound {
+        element.to_inbound(self.config.stanza_ns)
     }
 
     /// Takes an element that has arrived, any element.

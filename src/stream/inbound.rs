@@ -80,6 +80,21 @@ impl Inbound {
     }
 }
 
+/// An element that has arrived, as a host has it: what [`Session::inbound`](crate::Session::inbound) takes, and
+/// [`Unbound::inbound`](crate::Unbound::inbound). A host whose elements are of a type of its own says here how they are
+/// sorted.
+pub trait ToInbound {
+    /// Sorts the element, on a stream whose stanzas are in `stanza_ns`: see [`Inbound::from_element`] and
+    /// [`Inbound::from_parts`].
+    fn to_inbound(&self, stanza_ns: &str) -> Inbound;
+}
+
+impl ToInbound for Element {
+    fn to_inbound(&self, stanza_ns: &str) -> Inbound {
+        Inbound::from_element(self, stanza_ns)
+    }
+}
+
 const NS_STREAM: &str = "http://etherx.jabber.org/streams";
 const NS_STREAMS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
 

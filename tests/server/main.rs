@@ -35,6 +35,7 @@ mod storage;
 mod talking;
 mod tls;
 mod tokio_xmpp;
+mod typed;
 mod xml;
 
 use std::time::Duration;

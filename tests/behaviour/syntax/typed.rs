@@ -5,7 +5,7 @@ use xmpp_parsers::stanza::Stanza;
 use xmpp_sm::typed::{Received, xso};
 use xmpp_sm::{
     Condition, Counter, Enable, Enabled, Failed, Inbound, Kind, Measured, Nonza, ParseError, Resume, SmId, Stanza as _,
-    StreamCondition, StreamError,
+    StreamCondition, StreamError, ToInbound,
 };
 
 const CLIENT: &str = "jabber:client";
@@ -54,8 +54,8 @@ fn whatever_arrives_is_sorted_as_an_element_is() {
         let element: Element = xml.parse().unwrap();
         for ns in [CLIENT, "jabber:server"] {
             let expected = Inbound::from_element(&element, ns);
-            assert_eq!(read::<Stanza>(xml).inbound(ns), expected, "{xml}");
-            assert_eq!(read::<Element>(xml).inbound(ns), expected, "{xml}");
+            assert_eq!(read::<Stanza>(xml).to_inbound(ns), expected, "{xml}");
+            assert_eq!(read::<Element>(xml).to_inbound(ns), expected, "{xml}");
         }
     }
 }
@@ -77,7 +77,7 @@ fn a_stanza_that_its_type_cannot_read_counts() {
     let stanzas = ["<iq xmlns='jabber:client'/>", "<presence xmlns='jabber:client' type='nonsense'/>"];
     for xml in stanzas {
         let received = read::<Stanza>(xml);
-        assert!(matches!(received.inbound(CLIENT), Inbound::Stanza { .. }), "{xml}");
+        assert!(matches!(received.to_inbound(CLIENT), Inbound::Stanza { .. }), "{xml}");
         assert!(received.content.is_err(), "{xml}");
     }
 }

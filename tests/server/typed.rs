@@ -1,0 +1,246 @@
+//! The example on the types of xmpp-parsers: its client tells truly how far each stanza has come, wherever its connection is
+//! cut, and its server counts what its types cannot read.
+
+#[path = "../../examples/typed/mod.rs"]
+mod host;
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use clap::Parser;
+use futures::future::join_all;
+use futures::{SinkExt, StreamExt};
+use host::client::{Heard, Stage, StanzaStream, Token};
+use host::connect::{connect, log_in};
+use host::connection::{Incoming, TypedStream};
+use jid::{FullJid, Jid};
+use minidom::Element;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_xmpp::xmlstream::{FallibleStreamElement, XmppStreamElement};
+use xmpp_parsers::iq::Iq;
+use xmpp_parsers::message::{Lang, Message};
+use xmpp_parsers::presence::Presence;
+use xmpp_parsers::stanza::Stanza;
+use xmpp_parsers::stanza_error::DefinedCondition;
+use xmpp_sm::{Config, Counter, Inbound, Nonza, ToInbound};
+
+use super::proxy::{self, Cut, Way};
+use super::{TIME, all};
+
+const MESSAGES: usize = 20;
+
+#[derive(Parser)]
+struct Args {
+    #[command(flatten)]
+    server: host::Options,
+}
+
+async fn server() -> SocketAddr {
+    let options = ["typed", "--listen=127.0.0.1:0", "--user=romeo:secret", "--user=juliet:secret"];
+    host::start(&Args::parse_from(options).server).await.expect("a free port").0
+}
+
+fn chat(to: &Jid, number: usize) -> Stanza {
+    Stanza::Message(Message::chat(to.clone()).with_body(Lang::default(), number.to_string()))
+}
+
+/// One of two who talk.
+struct Talker {
+    jid: FullJid,
+    stream: StanzaStream,
+    received: Vec<usize>,
+    resumed: usize,
+    sessions: usize,
+}
+
+impl Talker {
+    fn new(jid: &str, server: SocketAddr) -> Self {
+        let jid: FullJid = jid.parse().expect("a full JID");
+        let stream =
+            StanzaStream::new(Config::default(), jid.clone(), connect(server, jid.clone(), "secret".to_owned()));
+        Self { jid, stream, received: Vec::new(), resumed: 0, sessions: 0 }
+    }
+
+    async fn hear(&mut self) {
+        match self.stream.next().await.expect("the stream goes on") {
+            Heard::Stanza(stanza) => {
+                let Stanza::Message(Message { bodies, .. }) = *stanza else { return };
+                self.received.extend(bodies.values().filter_map(|body| body.parse::<usize>().ok()));
+            }
+            Heard::Online(jid) => {
+                assert_eq!(jid, self.jid);
+                self.sessions += 1;
+                self.stream.send(Presence::available().into()).expect("XML can carry it");
+            }
+            Heard::Resumed => self.resumed += 1,
+            Heard::Offline => {}
+            Heard::NotResumed(h) => panic!("the session is gone, with {h:?} stanzas handled"),
+        }
+    }
+
+    /// Says one thing after the other has said one, until all is said and heard. Returns the tokens.
+    async fn talk(&mut self, to: &str) -> Vec<Token> {
+        let to: Jid = to.parse().expect("a JID");
+        while self.sessions == 0 {
+            self.hear().await;
+        }
+        let mut tokens = Vec::new();
+        for number in 1..=MESSAGES {
+            tokens.push(self.stream.send(chat(&to, number)).expect("XML can carry it"));
+            while self.received.len() < number {
+                self.hear().await;
+            }
+        }
+        tokens
+    }
+}
+
+async fn reaches(token: &mut Token, stage: Stage) {
+    token.wait_for(|reached| *reached == stage).await.unwrap_or_else(|_| panic!("it never was {stage:?}"));
+}
+
+async fn talk_through(cuts: &[Cut]) {
+    let server = server().await;
+    let (report, mut done) = mpsc::unbounded_channel();
+    let through = proxy::start(server, cuts.iter().copied(), move |made| report.send(made).unwrap_or_default());
+    let mut romeo = Talker::new("romeo@localhost/orchard", through.await.expect("a free port"));
+    let mut juliet = Talker::new("juliet@localhost/balcony", server);
+    let talk = async {
+        // To a bare JID and to a full one.
+        let (mut his, mut hers) = tokio::join!(romeo.talk("juliet@localhost"), juliet.talk("romeo@localhost/orchard"));
+        let all = join_all(his.iter_mut().chain(&mut hers).map(|token| reaches(token, Stage::Acknowledged)));
+        // Romeo may have to come back once more for it.
+        tokio::select! {
+            _ = all => {}
+            () = async { loop { romeo.hear().await } } => {}
+        }
+    };
+    let finished = timeout(TIME, talk).await;
+    assert_eq!((&romeo.received, &juliet.received), (&all(MESSAGES), &all(MESSAGES)), "{cuts:?}");
+    finished.expect("every token is acknowledged");
+    assert_eq!((romeo.sessions, juliet.sessions, juliet.resumed), (1, 1, 0), "{cuts:?}");
+    for cut in cuts {
+        assert_eq!(done.try_recv().map(|done| done.cut), Ok(*cut), "a cut was not made");
+    }
+    romeo.stream.close().await;
+    juliet.stream.close().await;
+}
+
+const BOTH: [Way; 2] = [Way::ToServer, Way::ToClient];
+
+#[tokio::test]
+async fn every_stanza_arrives_once_and_its_token_says_so() {
+    let cut = |way, what, nth, keep| Cut { way, what, nth, keep };
+    let each = BOTH.into_iter().flat_map(|way| {
+        [
+            cut(way, "<message", 7, 40),
+            cut(way, "</message>", 6, "</message>".len()),
+            cut(way, "<a xmlns", 3, 10),
+            cut(way, "<r xmlns", 4, "<r xmlns='urn:xmpp:sm:3'></r>".len()),
+        ]
+    });
+    join_all(each.map(|cut| async move { talk_through(&[cut]).await })).await;
+}
+
+#[tokio::test]
+async fn a_resume_that_is_cut_is_tried_again() {
+    let first = |way| Cut { way, what: "</message>", nth: 7, keep: 2 };
+    let pairs = [
+        [first(Way::ToServer), Cut { way: Way::ToClient, what: "<resumed", nth: 1, keep: 5 }],
+        [first(Way::ToClient), Cut { way: Way::ToServer, what: "<resume ", nth: 1, keep: 5 }],
+        [first(Way::ToClient), Cut { way: Way::ToClient, what: "<message", nth: 1, keep: 30 }],
+    ];
+    join_all(pairs.iter().map(|cuts| talk_through(cuts))).await;
+}
+
+#[tokio::test]
+async fn what_was_never_sent_is_lost_when_the_stream_is_closed() {
+    // Nobody listens there.
+    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    let romeo = Talker::new("romeo@localhost/orchard", nowhere);
+    let mut token = romeo.stream.send(chat(&"juliet@localhost".parse().unwrap(), 1)).unwrap();
+    assert_eq!(*token.borrow(), Stage::Queued);
+    timeout(TIME, romeo.stream.close()).await.expect("it is closed");
+    reaches(&mut token, Stage::Lost).await;
+}
+
+#[tokio::test]
+async fn what_xml_cannot_carry_is_refused_and_the_rest_arrives() {
+    let server = server().await;
+    let mut romeo = Talker::new("romeo@localhost/orchard", server);
+    let me: Jid = "romeo@localhost".parse().unwrap();
+    let talk = async {
+        romeo.hear().await;
+        let unwritable = Message::chat(me.clone()).with_body(Lang::default(), "\0".to_owned());
+        assert!(romeo.stream.send(Stanza::Message(unwritable)).is_err());
+        let mut token = romeo.stream.send(chat(&me, 1)).unwrap();
+        reaches(&mut token, Stage::Acknowledged).await;
+        romeo.hear().await;
+        assert_eq!(romeo.received, [1]);
+    };
+    timeout(TIME, talk).await.expect("it arrives");
+}
+
+/// A client that writes what it likes.
+struct Raw(TypedStream);
+
+impl Raw {
+    async fn log_in(server: SocketAddr) -> Self {
+        let jid = "juliet@localhost/raw".parse().unwrap();
+        Self(log_in(server, &jid, "secret").await.expect("she has an account").1)
+    }
+
+    async fn write(&mut self, xml: &str) {
+        let element: Element = xml.parse().expect(xml);
+        self.0.send(&element).await.expect("the server reads");
+    }
+
+    async fn read(&mut self) -> Incoming {
+        timeout(TIME, self.0.next()).await.expect("the server answers").expect("an element").expect("no error")
+    }
+
+    async fn nonza(&mut self) -> Nonza {
+        match self.read().await.to_inbound("jabber:client") {
+            Inbound::Nonza(nonza) => nonza,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn iq(&mut self) -> Iq {
+        match self.read().await.content {
+            Ok(FallibleStreamElement::Ok(XmppStreamElement::Stanza(Stanza::Iq(iq)))) => iq,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Its types read none of this: `enable` by xmpp-parsers neither.
+#[tokio::test]
+async fn what_its_types_cannot_read_counts() {
+    let mut raw = Raw::log_in(server().await).await;
+    raw.write("<iq xmlns='jabber:client' type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>")
+        .await;
+    assert_eq!(raw.iq().await.id(), "b");
+    raw.write("<enable xmlns='urn:xmpp:sm:3' resume=' true ' max='99999999999'/>").await;
+    let Nonza::Enabled(enabled) = raw.nonza().await else { panic!() };
+    assert!(enabled.resume && enabled.id.is_some(), "{enabled:?}");
+
+    raw.write("<presence xmlns='jabber:client' type='nonsense'/>").await;
+    raw.write("<inactive xmlns='urn:xmpp:csi:0'/>").await;
+    raw.write("<message xmlns='jabber:client' to='@'/>").await;
+    raw.write("<iq xmlns='jabber:client' type='get' id='1'/>").await;
+    let Iq::Error { id, error, .. } = raw.iq().await else { panic!() };
+    assert_eq!((&*id, error.defined_condition), ("1", DefinedCondition::BadRequest));
+    assert_eq!(raw.nonza().await, Nonza::AckRequest);
+    raw.write("<a xmlns='urn:xmpp:sm:3' h=' 1 '/>").await;
+    raw.write("<r xmlns='urn:xmpp:sm:3'/>").await;
+    assert_eq!(raw.nonza().await, Nonza::Ack(Counter::new(3)));
+
+    // What is malformed ends the stream, as it does for every host, with a last acknowledgement before it.
+    raw.write("<a xmlns='urn:xmpp:sm:3' h='-1'/>").await;
+    assert_eq!(raw.nonza().await, Nonza::Ack(Counter::new(3)));
+    let ended = raw.read().await;
+    assert_eq!(ended.to_inbound("jabber:client"), Inbound::StreamError { conflict: false });
+    let Ok(FallibleStreamElement::Ok(XmppStreamElement::StreamError(error))) = ended.content else { panic!() };
+    assert!(error.to_string().contains("policy-violation"), "{error}");
+}
