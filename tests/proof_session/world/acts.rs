@@ -17,6 +17,7 @@ impl World<'_> {
     pub fn connect(&mut self) -> Checked {
         let (l, now) = (self.links.len(), self.now);
         let stream_management = self.setting.offers[usize::from(self.connects > 0)];
+        let is_inline = self.setting.sasl2.is_some();
         let offer = Offer { stream_management, binds: self.setting.stream != Stream::WithoutBind };
         self.connects += 1;
         self.is_conflict = false;
@@ -24,7 +25,10 @@ impl World<'_> {
         let host = &mut self.hosts[0];
         (host.awaits, host.noticed, host.binding, host.peer_closed) = (None, None, None, false);
         host.is_offered = stream_management;
-        host.may_give_up = !stream_management || host.tries > 1 || host.is_rejected;
+        host.may_give_up = host.has_no_hope();
+        if is_inline {
+            return self.authenticate(l);
+        }
         host.session.connect(OWNER, offer, l, now).map_err(|wrong| wrong.to_string().into())
     }
 
@@ -220,10 +224,11 @@ impl World<'_> {
 
     /// The host does not look for the session.
     pub fn refuse_resume(&mut self, l: usize) -> Checked {
+        let is_inline = self.is_inline(l);
         let End::Unbound(stream, request) = &mut self.links[l].end[1] else { return Ok(()) };
         let Request::Held(asked) = std::mem::replace(request, Request::None) else { return Ok(()) };
         let failed = stream.refuse(asked, Refusal::NotFound).map_err(|_| "a stream does not know its request")?;
-        ensure!(failed.is_none() == self.setting.inline, "<failed/> belongs into <success/>, or it does not");
+        ensure!(failed.is_none() == is_inline, "<failed/> belongs into <success/>, or it does not");
         self.answer_refused(l, failed)
     }
 
@@ -233,7 +238,8 @@ impl World<'_> {
         match &self.links[l].end[side] {
             End::Host(h) if self.hosts[*h].session.connection() == Some(&l) => {
                 let h = *h;
-                self.hosts[h].may_give_up = !self.is_resumable(h);
+                // It may have given up already, and only wait for its receipts.
+                self.hosts[h].may_give_up = !self.is_resumable(h) || self.hosts[h].may_settle;
                 self.hosts[h].noticed = None;
                 self.links[l].wire[side].clear();
                 self.hosts[h].session.lost(now);
@@ -242,6 +248,7 @@ impl World<'_> {
                     self.hosts[h].is_ending = true;
                 }
             }
+            End::Login(_) => self.leave_login(l),
             _ => drop(self.links[l].leave(side)),
         }
     }

@@ -1,7 +1,6 @@
 //! What arrives at an end of a connection, and what its host does about it.
 
-use minidom::Element;
-use xmpp_sm::{Arrival, Early, Inline, Lookup, Nonza, Record, Refusal, Replay, SessionStore, SmId, Unbound};
+use xmpp_sm::{Arrival, Early, Failed, Lookup, Nonza, Record, Refusal, SessionStore, SmId, Unbound};
 
 use super::counts::{Seen, check_early};
 use super::host::{Host, Mail, Open, Reply};
@@ -20,6 +19,7 @@ impl World<'_> {
                     session.connection() == Some(&l) && session.wants_read()
                 }
                 End::Unbound(_, request) => matches!(request, Request::None),
+                End::Login(_) => true,
                 End::Mail | End::Mute | End::Gone => false,
             }
     }
@@ -28,6 +28,7 @@ impl World<'_> {
         let elem = self.links[l].wire[side].pop_front().ok_or("nothing is on its way")?;
         match &self.links[l].end[side] {
             End::Host(h) => self.give(*h, l, elem),
+            End::Login(_) => self.login_goes_on(l, elem),
             _ => self.give_early(l, elem),
         }
     }
@@ -35,6 +36,9 @@ impl World<'_> {
     /// The server's end has no session yet.
     fn give_early(&mut self, l: usize, elem: Elem) -> Checked {
         let now = self.now;
+        if let Elem::Authenticate(element) = &elem {
+            return self.authenticated(l, element, self.setting.replay);
+        }
         let Some(inbound) = elem.inbound() else {
             self.links[l].push(1, Elem::Close);
             self.links[l].leave(1);
@@ -70,47 +74,6 @@ impl World<'_> {
             }
             _ => Ok(()),
         }
-    }
-
-    /// The element came in `<authenticate/>`.
-    fn ask_inline(&mut self, l: usize, nonza: &Nonza) -> Checked {
-        let authenticate = Element::builder("authenticate", "urn:xmpp:sasl:2").append(nonza.to_element()).build();
-        let inline = Inline::from_authenticate(&authenticate).map_err(|error| error.to_string())?;
-        let end = std::mem::replace(&mut self.links[l].end[1], End::Gone);
-        let End::Unbound(stream, _) = end else { return Err("there is no stream that asks".into()) };
-        let mut stream = stream.with_inline(inline, Replay::Impossible);
-        let early = stream.poll(self.now);
-        let Some(Early::Resume(asked)) = early else {
-            self.links[l].end[1] = End::Unbound(stream, Request::None);
-            return self.write_success(l, early);
-        };
-        self.links[l].end[1] = End::Unbound(stream, Request::Held(asked));
-        if self.setting.late { Ok(()) } else { self.look_up(l) }
-    }
-
-    /// `<failed/>` is written, or it goes into `<success/>`.
-    pub fn answer_refused(&mut self, l: usize, failed: Option<Nonza>) -> Checked {
-        match failed {
-            Some(failed) => {
-                self.links[l].push(1, Elem::Nonza(failed));
-                Ok(())
-            }
-            None => {
-                let now = self.now;
-                let End::Unbound(stream, _) = &mut self.links[l].end[1] else { return Ok(()) };
-                let early = stream.poll(now);
-                self.write_success(l, early)
-            }
-        }
-    }
-
-    fn write_success(&mut self, l: usize, early: Option<Early>) -> Checked {
-        let Some(Early::Success(success)) = early else {
-            return Err(format!("in place of <success/>: {early:?}").into());
-        };
-        let failed = success.resume.ok_or("a refused session is not told of")?;
-        self.links[l].push(1, Elem::Nonza(failed));
-        Ok(())
     }
 
     /// A session begins on a connection; others on the same resource have to end.
@@ -220,7 +183,8 @@ impl World<'_> {
             Elem::Nonza(Nonza::Ack(handled)) if is_on || is_ending => {
                 if self.on_ack(h, handled.get())? {
                     let half = life.map(|life| &self.lives[life].half[side]);
-                    if half.is_some_and(|half| half.first_kept() == half.out.len()) {
+                    let is_full = self.hosts[h].waiting.is_over(&self.setting.options[side]);
+                    if half.is_some_and(|half| half.first_kept() == half.out.len()) && !is_full {
                         self.hosts[h].noticed = None;
                     }
                 } else if !is_ending {
@@ -238,22 +202,7 @@ impl World<'_> {
                 }
             }
             Elem::Nonza(Nonza::Resumed(_)) if side == 0 && !is_ending => self.resumed_arrives(h, l)?,
-            Elem::Nonza(Nonza::Failed(failed)) if side == 0 && !is_ending => match self.hosts[h].awaits.take() {
-                Some(Reply::Enable) => {
-                    let life = self.hosts[h].life.take().ok_or("<failed/> without <enable/>")?;
-                    let half = &self.lives[life].half[0];
-                    for id in half.out[half.acked..].iter().copied() {
-                        self.fates.set(id, Fate::Passed)?;
-                    }
-                }
-                Some(Reply::Resume) => {
-                    (self.hosts[h].may_give_up, self.hosts[h].is_refused) = (true, true);
-                    if let Some(handled) = failed.h {
-                        self.on_ack(h, handled.get())?;
-                    }
-                }
-                None => {}
-            },
+            Elem::Nonza(Nonza::Failed(failed)) if side == 0 && !is_ending => self.failed_arrives(h, failed)?,
             Elem::Nonza(Nonza::Enable(_)) if is_on && !is_ending => self.blame(h),
             Elem::Malformed if is_on && !is_ending => self.blame(h),
             Elem::Malformed => {}
@@ -271,7 +220,27 @@ impl World<'_> {
         Ok(())
     }
 
-    fn resumed_arrives(&mut self, h: usize, l: usize) -> Checked {
+    pub fn failed_arrives(&mut self, h: usize, failed: &Failed) -> Checked {
+        match self.hosts[h].awaits.take() {
+            Some(Reply::Enable) => {
+                let life = self.hosts[h].life.take().ok_or("<failed/> without <enable/>")?;
+                let half = &self.lives[life].half[0];
+                for id in half.out[half.acked..].iter().copied() {
+                    self.fates.set(id, Fate::Passed)?;
+                }
+            }
+            Some(Reply::Resume) => {
+                (self.hosts[h].may_give_up, self.hosts[h].is_refused) = (true, true);
+                if let Some(handled) = failed.h {
+                    self.on_ack(h, handled.get())?;
+                }
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    pub fn resumed_arrives(&mut self, h: usize, l: usize) -> Checked {
         if self.hosts[h].awaits.take() == Some(Reply::Resume) {
             (self.hosts[h].tries, self.hosts[h].is_rejected) = (0, false);
             let handled = self.links[l].h[1].ok_or("<resumed/> that was not written")?;

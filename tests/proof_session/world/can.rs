@@ -100,6 +100,7 @@ impl World<'_> {
         match &self.links[l].end[side] {
             End::Host(h) => self.hosts[*h].session.connection() == Some(&l),
             End::Unbound(_, request) => matches!(request, Request::None),
+            End::Login(_) => true,
             End::Mail | End::Mute | End::Gone => false,
         }
     }
@@ -148,7 +149,8 @@ impl World<'_> {
 
     pub fn can_connect(&self) -> bool {
         let client = &self.hosts[0];
-        !client.is_over() && !client.is_ending && client.session.connection().is_none()
+        let logs_in = self.links.iter().any(|link| matches!(link.end[0], End::Login(_)));
+        !client.is_over() && !client.is_ending && client.session.connection().is_none() && !logs_in
     }
 
     fn can_rival(&self) -> bool {

@@ -9,7 +9,7 @@ use super::link::End;
 use super::setting::{CLOSE, SETTLE};
 
 /// More steps than any world needs.
-const STEPS: usize = 600;
+const STEPS: usize = 2000;
 
 impl World<'_> {
     /// Brings the world to one of the three ends that there are.
@@ -158,6 +158,7 @@ impl World<'_> {
         for link in &mut self.links {
             link.is_clogged = [true; 2];
         }
+        self.is_stopping = true;
         self.drop_everything()?;
         for h in 0..self.hosts.len() {
             if !self.hosts[h].is_over() {

@@ -137,6 +137,11 @@ impl Host {
         self.session.is_over()
     }
 
+    /// Client: whether it makes no sense to ask for its session on a new connection.
+    pub fn has_no_hope(&self) -> bool {
+        !self.is_offered || self.tries > 1 || self.is_rejected
+    }
+
     /// Whether it has a connection and does not read.
     pub fn is_deaf(&self) -> bool {
         self.session.connection().is_some() && !self.session.wants_read()
@@ -204,6 +209,7 @@ impl World<'_> {
                 Ok(())
             }
             Event::Resumed => self.on_resumed(h),
+            Event::Enable(request) => self.asked_inline(h, request),
             Event::Acknowledged(returned) => {
                 let expected = self.hosts[h].acknowledged.pop_front();
                 let id = returned.stanza.id;

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use xmpp_sm::{Inbound, Nonza, ResumeRequest, Stanza, Unbound};
+use minidom::Element;
+use xmpp_sm::{Inbound, InlineRequest, Nonza, Offer, ResumeRequest, Stanza, Unbound};
 
 /// A stanza: its number, and what matters of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,10 +41,14 @@ pub enum Elem {
     /// The request to bind a resource, and the answer.
     Bind,
     Bound,
+    /// `<authenticate/>` of SASL2.
+    Authenticate(Element),
+    /// `<success/>`, and what the features after it offer, if they follow.
+    Success(Element, Option<Offer>),
 }
 
 impl Elem {
-    /// As a host gives it to its session. `None`: `</stream:stream>` is no element.
+    /// As a host gives it to its session. `None`: `</stream:stream>` is no element, and SASL is the host's.
     pub fn inbound(&self) -> Option<Inbound> {
         Some(match self {
             Self::Stanza(item) => Inbound::Stanza { bytes: item.bytes },
@@ -54,7 +59,7 @@ impl Elem {
             }
             Self::Error { conflict } => Inbound::StreamError { conflict: *conflict },
             Self::Bind | Self::Bound => Inbound::Stanza { bytes: 1 },
-            Self::Close => return None,
+            Self::Close | Self::Authenticate(_) | Self::Success(..) => return None,
         })
     }
 }
@@ -64,6 +69,8 @@ impl Elem {
 pub enum End {
     /// A session: it writes to it, or it waits in it.
     Host(usize),
+    /// A client that waits for `<success/>`.
+    Login(InlineRequest),
     /// A stream without a session; the host may have its request, or have dropped it.
     Unbound(Unbound, Request),
     /// It waits in a mailbox.
@@ -110,6 +117,10 @@ pub struct Link {
     pub is_fresh: [bool; 2],
     /// Whether an element that is wrong was put on it.
     pub is_forged: bool,
+    /// Whether the session was asked for in `<authenticate/>`, whether a resource was, and whether to enable was.
+    pub resumes_inline: bool,
+    pub binds_inline: bool,
+    pub enables_inline: bool,
 }
 
 impl Link {
@@ -130,6 +141,9 @@ impl Link {
             must_flush: [false; 2],
             is_fresh: [false; 2],
             is_forged: false,
+            resumes_inline: false,
+            binds_inline: false,
+            enables_inline: false,
         }
     }
 

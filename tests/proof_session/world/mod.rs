@@ -9,6 +9,7 @@ mod drain;
 mod ended;
 pub mod event;
 mod host;
+mod inline;
 pub mod ledger;
 mod link;
 mod record;
@@ -57,6 +58,8 @@ pub struct World<'a> {
     pub is_conflict: bool,
     /// Whether a receipt was dropped: then `h` stands still.
     pub has_dropped: bool,
+    /// Whether all hosts end their sessions, and begin none.
+    pub is_stopping: bool,
     /// Whether each step is printed.
     pub is_told: bool,
     /// What arrived where nothing is counted.
@@ -86,6 +89,7 @@ impl<'a> World<'a> {
             sleeps: 0,
             is_conflict: false,
             has_dropped: false,
+            is_stopping: false,
             is_told: false,
             uncounted: BTreeSet::new(),
         };
@@ -159,8 +163,11 @@ impl<'a> World<'a> {
     pub fn turns(&mut self) -> Checked {
         // What one host leaves may give another one room.
         for _ in 0..if self.setting.room == usize::MAX { 1 } else { 2 } {
-            for h in 0..self.hosts.len() {
+            // A connection that comes back may begin another session.
+            let mut h = 0;
+            while h < self.hosts.len() {
                 self.turn(h)?;
+                h += 1;
             }
         }
         Ok(())
@@ -252,9 +259,10 @@ impl<'a> World<'a> {
                 Ok(())
             }
             Act::Late => {
+                let is_inline = self.is_inline(l);
                 let End::Unbound(stream, request) = &mut self.links[l].end[1] else { return Ok(()) };
                 let failed = stream.timeout(now);
-                if failed.is_some() || self.setting.inline && stream.deadline().is_none() {
+                if failed.is_some() || is_inline && stream.deadline().is_none() {
                     *request = Request::None;
                     self.answer_refused(l, failed)?;
                 }

@@ -1,6 +1,6 @@
 //! What a session does, entered in the ledger.
 
-use xmpp_sm::{Nonza, OnFull};
+use xmpp_sm::{Nonza, OnFull, Resume};
 
 use super::World;
 use super::host::Reply;
@@ -67,19 +67,7 @@ impl World<'_> {
                 let host = &mut self.hosts[h];
                 (host.life, host.resend, host.awaits) = (Some(life), None, Some(Reply::Enable));
             }
-            Nonza::Resume(resume) => {
-                let life = life.ok_or("a session is asked for that there is not")?;
-                ensure!(self.hosts[h].is_offered, "<resume/> where it is not offered");
-                let half = &mut self.lives[life].half[0];
-                half.give_up_to(resume.h.get() as usize, now)?;
-                ensure!(resume.h.get() as usize == half.input.len(), "<resume/> leaves out what is open");
-                ensure!(half.is_resumable && half.is_whole(), "<resume/> for a session that cannot be resumed");
-                ensure!(self.lives[life].smid.as_ref() == Some(&resume.previd), "<resume/> for another session");
-                self.links[l].life = Some(life);
-                self.links[l].h[0] = Some(resume.h.get());
-                self.hosts[h].awaits = Some(Reply::Resume);
-                self.hosts[h].tries += 1;
-            }
+            Nonza::Resume(resume) => self.wrote_resume(h, l, resume)?,
             Nonza::Enabled(enabled) => {
                 let life = life.ok_or("<enabled/> without a session")?;
                 self.lives[life].smid = enabled.id.clone();
@@ -112,6 +100,22 @@ impl World<'_> {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// A client asks for its session.
+    pub fn wrote_resume(&mut self, h: usize, l: usize, resume: &Resume) -> Checked {
+        let life = self.hosts[h].life.ok_or("a session is asked for that there is not")?;
+        ensure!(self.hosts[h].is_offered, "<resume/> where it is not offered");
+        let half = &mut self.lives[life].half[0];
+        half.give_up_to(resume.h.get() as usize, self.now)?;
+        ensure!(resume.h.get() as usize == half.input.len(), "<resume/> leaves out what is open");
+        ensure!(half.is_resumable && half.is_whole(), "<resume/> for a session that cannot be resumed");
+        ensure!(self.lives[life].smid.as_ref() == Some(&resume.previd), "<resume/> for another session");
+        self.links[l].life = Some(life);
+        self.links[l].h[0] = Some(resume.h.get());
+        self.hosts[h].awaits = Some(Reply::Resume);
+        self.hosts[h].tries += 1;
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
-use xmpp_sm::{AckFreq, Config, OnFull, StaleH};
+use xmpp_sm::{AckFreq, Config, InlineOffer, OnFull, Replay, StaleH};
 
 use super::worlds::RANDOM;
 pub use crate::support::{GRACE, REQUEST, every};
@@ -123,6 +123,10 @@ pub struct Setting {
     pub returns: bool,
     /// Whether the server takes `<resume/>` as a part of `<authenticate/>`, and answers it in `<success/>`.
     pub inline: bool,
+    /// What the server offers to a client that logs in by SASL2. `None`: the client knows only the old way.
+    pub sasl2: Option<InlineOffer>,
+    /// Whether that login may be a replay.
+    pub replay: Replay,
 }
 
 impl Setting {
@@ -145,6 +149,8 @@ impl Setting {
             room: usize::MAX,
             returns: true,
             inline: false,
+            sasl2: None,
+            replay: Replay::Impossible,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use xmpp_sm::{Nonza, StreamError, Write};
+use xmpp_sm::{Nonza, StreamError, Success, Write};
 
 use super::World;
 use super::ledger::{Checked, Violation, ensure};
@@ -12,8 +12,9 @@ use super::link::{Elem, Item};
 enum Out {
     Stanza(Item, Option<Instant>),
     Nonza(Nonza),
-    /// `<success/>` with this in it.
+    /// `<success/>` with this in it, and with all that may be in it.
     Success(Nonza),
+    Login(Box<Success>),
     Error(bool),
     Close,
     Flush,
@@ -41,6 +42,7 @@ impl World<'_> {
             let out = match item {
                 Write::Stanza { stanza, late } => Out::Stanza(stanza.clone(), late),
                 Write::Nonza(nonza) => Out::Nonza(nonza),
+                Write::Success(success) if self.setting.sasl2.is_some() => Out::Login(success),
                 Write::Success(success) => {
                     ensure!(success.features.is_none() && success.bound.is_none(), "more than a session: {success:?}");
                     Out::Success(success.resume.ok_or("<success/> says nothing")?)
@@ -100,9 +102,10 @@ impl World<'_> {
                 self.links[l].push(side, Elem::Nonza(nonza));
                 Ok(())
             }
+            Out::Login(success) => self.wrote_success(h, l, &success),
             Out::Nonza(nonza) => {
                 let is_bare = side == 1 && matches!(nonza, Nonza::Resumed(_));
-                ensure!(!(is_bare && self.setting.inline), "a bare {nonza}");
+                ensure!(!(is_bare && self.is_inline(l)), "a bare {nonza}");
                 if matches!(nonza, Nonza::Enabled(_) | Nonza::Resumed(_)) {
                     ensure!(was_flushed, "no flush before {nonza}");
                     self.links[l].must_flush[side] = true;

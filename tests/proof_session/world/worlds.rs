@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use xmpp_sm::{AckFreq, OnFull};
+use xmpp_sm::{AckFreq, InlineOffer, OnFull, Replay};
 
 use super::setting::{GRACE, Options, Setting, Stream, every};
 
 /// How many knobs [`Setting::random`] turns.
-pub const KNOBS: usize = 31;
+pub const KNOBS: usize = 33;
 
 pub const RANDOM: &str = "random ";
 
@@ -35,6 +35,8 @@ impl Setting {
     pub fn explored() -> Vec<Self> {
         let plain = Options::PLAIN;
         let world = Self::new;
+        let all = InlineOffer { resume: true, bind: true, enable: true };
+        let sasl2 = |title, depth, acts| world(title, depth, acts).with(|w| w.sasl2 = Some(all));
         vec![
             world("from nothing", 7, "send cut").with(|w| w.starts_online = false),
             world("from nothing, a late store", 8, "cut accept droprequest refuseresume dropenable refuse").with(|w| {
@@ -67,6 +69,31 @@ impl Setting {
                 .with(|w| (w.inline, w.sends) = (true, [0, 0])),
             world("inline, dropped receipts", 4, "send cut dropreceipt close").with(|w| {
                 (w.inline, w.sends) = (true, [2, 1]);
+            }),
+            sasl2("SASL2", 5, "send cut settlelast"),
+            sasl2("SASL2, from nothing, a late store", 8, "cut accept droprequest refuseresume dropenable refuse")
+                .with(|w| {
+                    (w.starts_online, w.late, w.sends) = (false, true, [1, 1]);
+                }),
+            sasl2("SASL2, from nothing", 6, "send cut close").with(|w| w.starts_online = false),
+            sasl2("SASL2, cancelled takers", 6, "cut droptaker droprequest").with(|w| {
+                (w.mailboxes, w.late, w.sends) = (true, true, [1, 1]);
+            }),
+            sasl2("SASL2, nothing is bound inline", 5, "send cut")
+                .with(|w| w.sasl2 = Some(InlineOffer { bind: false, ..all })),
+            sasl2("SASL2, nothing is enabled inline", 5, "send cut")
+                .with(|w| w.sasl2 = Some(InlineOffer { enable: false, ..all })),
+            sasl2("SASL2, nothing is resumed inline", 5, "send cut settlelast")
+                .with(|w| w.sasl2 = Some(InlineOffer { resume: false, ..all })),
+            sasl2("SASL2, a replay", 5, "send cut").with(|w| w.replay = Replay::Possible),
+            sasl2("SASL2, stream management is off", 5, "send cut close").with(|w| {
+                (w.starts_online, w.stream) = (false, Stream::Disabled);
+            }),
+            sasl2("SASL2, it is not offered any more", 5, "send cut").with(|w| w.offers = [true, false]),
+            sasl2("SASL2, and nothing is taken", 7, "clog cut").with(|w| w.sends = [0, 1]),
+            sasl2("SASL2, stale h", 4, "send cut").with(|w| {
+                w.options = [Options { stale_h: true, ..plain }; 2];
+                w.begins = "send:0 deliver:1 settle:1 cut:1 cut:0 tick:0 timeout:1 tick:0 timeout:1";
             }),
             world("two connections for one session", 4, "rival cut send").with(|w| w.mailboxes = true),
             world("a second login", 4, "login send cut settle").with(|w| w.mailboxes = true),
@@ -190,6 +217,12 @@ impl Setting {
         setting.room = knobs.pick(&[1, 3, usize::MAX]);
         setting.returns = knobs.turn(2) == 0;
         setting.inline = knobs.turn(3) == 1;
+        let offered = knobs.turn(16);
+        let [resume, bind, enable] = [1, 2, 4].map(|bit| offered & bit > 0);
+        if setting.stream != Stream::WithoutBind && !setting.inline && offered >= 8 {
+            setting.sasl2 = Some(InlineOffer { resume, bind, enable });
+        }
+        setting.replay = if knobs.turn(6) == 5 { Replay::Possible } else { Replay::Impossible };
         setting
     }
 }
