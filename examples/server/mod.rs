@@ -117,7 +117,7 @@ pub struct Running {
     /// Where the metrics are, if they were asked for.
     #[allow(dead_code, reason = "the example `resume` has a server and does not ask")]
     pub metrics: Option<SocketAddr>,
-    farewell: Duration,
+    pub farewell: Duration,
     stop: watch::Sender<bool>,
     alive: mpsc::Receiver<()>,
 }
@@ -249,9 +249,9 @@ async fn bind_if(address: Option<&String>) -> io::Result<Option<(TcpListener, So
 }
 
 impl Running {
-    /// Tells all clients, and returns when they are gone.
-    pub async fn stop(mut self) {
+    /// Tells all clients, and returns when they are gone, or have had their time: whether they are gone.
+    pub async fn stop(mut self) -> bool {
         self.stop.send_replace(true);
-        let _ = timeout(self.farewell, self.alive.recv()).await;
+        timeout(self.farewell, self.alive.recv()).await.is_ok()
     }
 }

@@ -203,7 +203,7 @@ async fn what_left_the_buffer_is_kept_until_it_is_acknowledged() {
 async fn the_server_does_not_wait_for_a_client_that_has_no_session() {
     let server = start(&[]).await;
     let mut juliet = Client::login(&server, "j").await;
-    let (seen, ()) = tokio::join!(juliet.rest(), server.stop());
+    let (seen, _) = tokio::join!(juliet.rest(), server.stop());
     assert!(seen.contains("<system-shutdown "), "{seen}");
 }
 

@@ -25,9 +25,11 @@ pub fn step(stanza: &Written, reason: EndReason) -> Option<Step> {
 
 impl Host {
     /// A client's session does not expire by itself. When it is ours to say, what has waited for the other server goes back
-    /// once it has been away as long as a session waits here.
+    /// once it has been away as long as a session waits here, and is not just coming back: what waits meanwhile would end
+    /// one connection after the other.
     pub fn gives_up(&self, session: &Session) -> Option<Instant> {
-        let waits = session.waiting() + session.unacked() > 0 && !self.is_given_up && self.peer.is_some();
+        let is_away = self.peer.is_some() && session.connection().is_none() && !self.is_given_up;
+        let waits = is_away && session.waiting() + session.unacked() > 0;
         self.away_since.filter(|_| waits).map(|since| since + self.link.server.patience)
     }
 

@@ -1,9 +1,13 @@
 //! Two example servers that are linked, and lose their link.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 use xmpp_sm::Nonza;
 
@@ -125,6 +129,50 @@ async fn a_link_that_is_resumed_is_not_given_up_later() {
         sleep(TIMEOUT / 10).await;
     }
     assert_eq!(*pair.answers.lock().expect("no panic"), ["enabled", "resumed"]);
+}
+
+/// Passes on what comes to a server, and holds `<enable/>` back for as long as something may wait for it, and longer.
+async fn slow(server: SocketAddr, is_connected: Arc<Notify>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let pass = async move |client: TcpStream| {
+        let (mut from_client, mut to_client) = client.into_split();
+        let (mut from_server, mut to_server) = TcpStream::connect(server).await?.into_split();
+        let to_server = async {
+            let mut bytes = [0; 4096];
+            while let read @ 1.. = from_client.read(&mut bytes).await? {
+                if bytes[..read].windows(7).any(|window| window == b"<enable") {
+                    is_connected.notify_one();
+                    sleep(Duration::from_millis(1100)).await;
+                }
+                to_server.write_all(&bytes[..read]).await?;
+            }
+            Ok(())
+        };
+        tokio::try_join!(to_server, copy(&mut from_server, &mut to_client))
+    };
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let _ = pass(client).await;
+        }
+    });
+    address
+}
+
+/// What waits for the link would end one connection after the other.
+#[tokio::test]
+async fn a_link_that_is_being_made_is_not_given_up() {
+    let localhost = start(&["--link=b.example:secret"], None).await;
+    let is_connected = Arc::new(Notify::new());
+    let address = slow(localhost.servers.expect("an address for servers"), is_connected.clone()).await;
+    let link = format!("--link=localhost:secret@{address}");
+    let example = start(&["--resume-timeout=1", "--domain=b.example", &link], None).await;
+    let mut juliet = juliet(&example).await;
+    is_connected.notified().await;
+    juliet.send("<iq type='get' id='link' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>").await;
+    juliet.upto(" id='link'").await;
+    let answer = juliet.upto(">").await;
+    assert!(answer.contains("type='result'"), "{answer}");
 }
 
 #[tokio::test]
