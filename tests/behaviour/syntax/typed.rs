@@ -1,6 +1,13 @@
 //! Read and written by the traits of the crate `xso`: by the same rules as by any other way.
 
+use std::collections::BTreeMap;
+
 use minidom::Element;
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+use tokio_xmpp::xmlstream::FallibleStreamElement;
 use xmpp_parsers::stanza::Stanza;
 use xmpp_sm::typed::{Received, xso};
 use xmpp_sm::{
@@ -11,13 +18,15 @@ use xmpp_sm::{
 const CLIENT: &str = "jabber:client";
 
 /// Any element that arrives, also those that a typed parser does not read.
-const ARRIVE: [&str; 27] = [
+const ARRIVE: [&str; 28] = [
     "<failed xmlns='urn:xmpp:sm:3'/>",
     "<failed xmlns='urn:xmpp:sm:3' h='7'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>",
     "<failed xmlns='urn:xmpp:sm:3'><text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>no</text><x xmlns='urn:x'>\
      <bad-request xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></x>\
      <unexpected-request xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>",
     "<failed xmlns='urn:xmpp:sm:3' h='-1'/>",
+    "<failed xmlns='urn:xmpp:sm:3'><bad-request xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>\
+     <item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>",
     "<enable xmlns='urn:xmpp:sm:3' resume=' true ' max='99999999999'/>",
     "<enable xmlns='urn:xmpp:sm:3' resume='yes'/>",
     "<enable xmlns='urn:xmpp:sm:3' max='0'>text<child/></enable>",
@@ -48,15 +57,54 @@ fn read<T: xso::FromXml>(xml: &str) -> Received<T> {
     xso::from_bytes(xml.as_bytes()).unwrap_or_else(|error| panic!("{xml}: {error}"))
 }
 
+#[track_caller]
+fn is_sorted_as_an_element_is(xml: &str) {
+    let element: Element = xml.parse().unwrap();
+    for ns in [CLIENT, "jabber:server"] {
+        let expected = Inbound::from_element(&element, ns);
+        let received = read::<FallibleStreamElement>(xml);
+        assert_eq!(received.to_inbound(ns), expected, "{xml}");
+        if let Inbound::Stanza { bytes } = expected {
+            assert_eq!(received.bytes(), bytes, "{xml}");
+        }
+        assert_eq!(read::<Element>(xml).to_inbound(ns), expected, "{xml}");
+    }
+}
+
 #[test]
 fn whatever_arrives_is_sorted_as_an_element_is() {
-    for xml in ARRIVE {
-        let element: Element = xml.parse().unwrap();
-        for ns in [CLIENT, "jabber:server"] {
-            let expected = Inbound::from_element(&element, ns);
-            assert_eq!(read::<Stanza>(xml).to_inbound(ns), expected, "{xml}");
-            assert_eq!(read::<Element>(xml).to_inbound(ns), expected, "{xml}");
-        }
+    ARRIVE.iter().for_each(|xml| is_sorted_as_an_element_is(xml));
+}
+
+/// An element whose parts are those of stanzas, of stream management and of stream errors, put together at random. There is
+/// one condition in it at most, as there should be.
+fn any_element() -> impl Strategy<Value = String> {
+    let name = select(&["a", "enabled", "failed", "resume", "message", "presence", "iq", "error", "body", "x"][..]);
+    let ns = select(&[xmpp_sm::NS, CLIENT, "jabber:server", "http://etherx.jabber.org/streams", "urn:x"][..]);
+    let value = select(&["", " 1 ", "4294967296", "true", "get", "a@b/c", "&#9;&lt;"][..]);
+    let attribute = select(&["h", "resume", "max", "id", "previd", "type", "to", "xml:lang"][..]);
+    let attributes = btree_map(attribute, value, 0..4);
+    let condition = option::of((
+        select(&["conflict", "item-not-found", "text"][..]),
+        select(&["urn:ietf:params:xml:ns:xmpp-stanzas", "urn:ietf:params:xml:ns:xmpp-streams"][..]),
+    ));
+    let leaf = (name.clone(), ns.clone(), attributes.clone()).prop_map(|parts| element(parts, ""));
+    let content = vec(prop_oneof![leaf, Just("text".to_owned()), Just("<x><x>&amp;</x></x>".to_owned())], 0..4);
+    ((name, ns, attributes), condition, content).prop_map(|(parts, condition, content)| {
+        let condition = condition.map(|(name, ns)| format!("<{name} xmlns='{ns}'/>")).unwrap_or_default();
+        element(parts, &(content.concat() + &condition))
+    })
+}
+
+fn element((name, ns, attributes): (&str, &str, BTreeMap<&str, &str>), content: &str) -> String {
+    let attributes: String = attributes.iter().map(|(name, value)| format!(" {name}='{value}'")).collect();
+    format!("<{name} xmlns='{ns}'{attributes}>{content}</{name}>")
+}
+
+proptest! {
+    #[test]
+    fn any_element_is_sorted_as_an_element_is(xml in any_element()) {
+        is_sorted_as_an_element_is(&xml);
     }
 }
 
