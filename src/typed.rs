@@ -1,7 +1,7 @@
-//! # With xmpp-parsers and tokio-xmpp
+//! With xmpp-parsers and tokio-xmpp: what a host needs whose stanzas are types, which the crate [`xso`] 0.4 reads and writes.
 //!
-//! What a host needs whose stanzas are types that the crate [`xso`] 0.4 reads and writes: those of xmpp-parsers 0.23, for
-//! instance, on the `xmlstream` of tokio-xmpp 6. With the feature `xso`.
+//! The types are those of xmpp-parsers 0.23, for instance, and the streams those of `tokio_xmpp::xmlstream` 6.0. All of this
+//! needs the feature `xso`.
 //!
 //! | | |
 //! | --- | --- |
@@ -9,6 +9,9 @@
 //! | [`Measured<T>`](Measured) | what a session keeps: a `T` with its size, which [`Measured::of`] finds out |
 //! | [`Nonza`], [`StreamError`], [`Measured`] | `AsXml`: the host writes what [`Write`](crate::Write) holds as it is |
 //! | [`Nonza`] | `FromXml`, too, for hosts that put their own stream element together |
+//!
+//! A [`StreamError`] is only written. One that the peer has sent arrives in a `Received`: sorted as
+//! [`Inbound::StreamError`], and with its text in what the host's type makes of it.
 //!
 //! # Reading
 //!
@@ -18,9 +21,11 @@
 //! - **No type of the host's reads `urn:xmpp:sm:3`.** The crate does, by [its own rules](Nonza::parse). `xmpp_parsers::sm`
 //!   (0.23) has others: it refuses `max='99999999999'`, `resume=' true '` and `<a h=' 0 '/>`, which are well made, and
 //!   `<failed/>` without `h`. What is malformed arrives as [`Inbound::Malformed`], and the session answers it.
-//! - **A stanza that the host's type cannot read counts.** [`Received::content`] is an error, and `handle` returns
+//! - **A stanza that the host's type cannot read counts.** [`Received::content`] is an error, or an
+//!   `Ok(FallibleStreamElement::Err(_))`, which has its id, and `handle` returns
 //!   [`Arrival::Stanza`](crate::Arrival::Stanza) as for any other stanza. The host answers an iq with `<bad-request/>`, and
 //!   settles the receipt. The peer counts this stanza: a host that does not is wrong about `h` from there on.
+//! - **What is too large, or nested too deep, is thrown away** as it arrives, and counts: see [`Received`](Received#bounds).
 //! - **An element that no type reads is not an error of the stream.** `content` is [`TypeMismatch`], and `handle` returns
 //!   [`Arrival::Other`](crate::Arrival::Other). Without `Received`, tokio-xmpp ends a stream on which such an element arrives.
 //!
@@ -29,7 +34,7 @@
 //! `xmpp_parsers::stanza::Stanza` has no size, and cannot be cloned. `Arc<Measured<Stanza>>` has one and can, and is a
 //! [`Stanza`](crate::Stanza) of the crate's. [`Measured::of`] also finds out whether XML can carry the stanza. That comes
 //! before [`send`](crate::Session::send): the session counts what it gives out to be written, and a stanza that is then
-//! not written makes the two sides count differently. A stanza that was received can be written, and
+//! not written makes the two sides count differently. A stanza that was read by `Received` can be written, and
 //! [is measured](Received::bytes) already.
 //!
 //! # Writing
@@ -57,6 +62,7 @@
 
 use std::vec;
 
+use minidom::rxml::writer::Encoder;
 use minidom::rxml::{AttrMap, Event, Namespace, NcName, QName};
 use minidom::{Element, Node};
 pub use xso;
@@ -93,21 +99,28 @@ use crate::stream_error::{NS_STREAMS, StreamError};
 /// assert!(matches!(iq.to_inbound("jabber:client"), Inbound::Stanza { .. }) && iq.content.is_err());
 /// # Ok::<(), xso::error::Error>(())
 /// ```
+///
+/// # Bounds
+///
+/// Content that is larger than `BYTES_MAX`, or nested deeper than 64 elements, is thrown away as it arrives: `content` is an
+/// error, and the stanza counts. At 1024 nested elements the stream ends, for the time that the parser takes grows with the
+/// square of their number. tokio-xmpp 6 has no such bounds, and its types read elements by recursion: there a stanza of some
+/// kilobytes can overflow the stack, which ends the whole process.
 #[derive(Debug)]
-pub struct Received<T> {
+pub struct Received<T, const BYTES_MAX: usize = { 256 * 1024 }> {
     head: Head,
-    /// What `T` makes of it. An error: it is not well made, or not for `T`; nothing of stream management is.
+    /// What `T` makes of it. An error: it is not well made, or too large, or not for `T`; nothing of stream management is.
     pub content: Result<T, Error>,
 }
 
-impl<T> Received<T> {
+impl<T, const BYTES_MAX: usize> Received<T, BYTES_MAX> {
     /// The size of the element: of its names, attributes and text, as that of [`Inbound::from_element`].
     pub fn bytes(&self) -> usize {
         self.head.bytes
     }
 }
 
-impl<T> ToInbound for Received<T> {
+impl<T, const BYTES_MAX: usize> ToInbound for Received<T, BYTES_MAX> {
     fn to_inbound(&self, stanza_ns: &str) -> Inbound {
         self.head.to_inbound(stanza_ns)
     }
@@ -125,29 +138,35 @@ struct Head {
     bytes: usize,
     /// How many of its descendants are open.
     depth: usize,
+    /// Whether it could not be written again.
+    is_reserved: bool,
 }
 
 impl Head {
-    fn new((ns, name): QName, attrs: &AttrMap) -> Self {
-        let mut head = Self { ns, name, attrs: AttrMap::new(), child: None, bytes: 0, depth: 0 };
-        head.measure(head.name.len(), attrs);
+    fn new(name: QName, attrs: &AttrMap) -> Self {
+        let (ns, local) = name.clone();
+        let (attrs_kept, child) = (AttrMap::new(), None);
+        let mut head = Self { ns, name: local, attrs: attrs_kept, child, bytes: 0, depth: 0, is_reserved: false };
+        head.measure(&name, attrs);
         head
     }
 
-    fn measure(&mut self, name: usize, attrs: &AttrMap) {
+    fn measure(&mut self, (ns, name): &QName, attrs: &AttrMap) {
+        self.is_reserved |= is_reserved(ns) || attrs.iter().any(|((ns, _), _)| is_reserved(ns));
         let attrs = attrs.iter().map(|((_, name), value)| name.len().saturating_add(value.len()));
-        self.bytes = attrs.fold(self.bytes.saturating_add(name), usize::saturating_add);
+        self.bytes = attrs.fold(self.bytes.saturating_add(name.len()), usize::saturating_add);
     }
 
     /// The next piece. Returns whether it is the last one.
     fn feed(&mut self, event: &Event) -> bool {
         match event {
-            Event::StartElement(_, (ns, name), attrs) => {
+            Event::StartElement(_, qname, attrs) => {
+                let (ns, name) = qname;
                 let conditions = if self.ns == *NS { NS_STANZAS } else { NS_STREAMS };
                 if self.depth == 0 && self.child.is_none() && *ns == *conditions && *name != *"text" {
                     self.child = Some(name.to_string());
                 }
-                self.measure(name.len(), attrs);
+                self.measure(qname, attrs);
                 self.depth = self.depth.saturating_add(1);
             }
             Event::Text(_, text) => self.bytes = self.bytes.saturating_add(text.len()),
@@ -170,7 +189,7 @@ impl ToInbound for Head {
 }
 
 /// Reads a [`Received`].
-pub struct ReceivedBuilder<T: FromXml> {
+pub struct ReceivedBuilder<T: FromXml, const BYTES_MAX: usize> {
     head: Option<Head>,
     content: Content<T>,
 }
@@ -180,8 +199,8 @@ enum Content<T: FromXml> {
     Is(Result<T, Error>),
 }
 
-impl<T: FromXml> FromXml for Received<T> {
-    type Builder = ReceivedBuilder<T>;
+impl<T: FromXml, const BYTES_MAX: usize> FromXml for Received<T, BYTES_MAX> {
+    type Builder = ReceivedBuilder<T, BYTES_MAX>;
 
     fn from_events(name: QName, attrs: AttrMap, ctx: &Context<'_>) -> Result<Self::Builder, FromEventsError> {
         let mut head = Head::new(name.clone(), &attrs);
@@ -199,12 +218,18 @@ impl<T: FromXml> FromXml for Received<T> {
     }
 }
 
-impl<T: FromXml> FromEventsBuilder for ReceivedBuilder<T> {
-    type Output = Received<T>;
+impl<T: FromXml, const BYTES_MAX: usize> FromEventsBuilder for ReceivedBuilder<T, BYTES_MAX> {
+    type Output = Received<T, BYTES_MAX>;
 
     fn feed(&mut self, event: Event, ctx: &Context<'_>) -> Result<Option<Self::Output>, Error> {
-        let Some(head) = &mut self.head else { return Err(TOO_MUCH) };
+        let Some(head) = &mut self.head else { return Err(ENDED) };
         let is_last = head.feed(&event);
+        if head.bytes > BYTES_MAX || head.depth >= DEEPEST {
+            self.content = Content::Is(Err(TOO_LARGE));
+            if head.depth >= DEEPEST_READ {
+                return Err(TOO_LARGE);
+            }
+        }
         if let Content::Reads(builder) = &mut self.content
             && let Some(content) = builder.feed(event, ctx)?
         {
@@ -213,15 +238,30 @@ impl<T: FromXml> FromEventsBuilder for ReceivedBuilder<T> {
         if !is_last {
             return Ok(None);
         }
-        let content = match std::mem::replace(&mut self.content, Content::Is(Err(TOO_MUCH))) {
+        let content = match std::mem::replace(&mut self.content, Content::Is(Err(ENDED))) {
+            _ if head.is_reserved => Err(RESERVED),
             Content::Is(content) => content,
-            Content::Reads(_) => Err(Error::Other("the element has ended, and its type waits for more")),
+            Content::Reads(_) => Err(ENDED),
         };
         Ok(self.head.take().map(|head| Received { head, content }))
     }
 }
 
-const TOO_MUCH: Error = Error::Other("the element has ended before");
+/// Nothing may be in [this namespace](https://www.w3.org/TR/xml-names/#xmlReserved). The parser of the crate `rxml` (0.14)
+/// takes it all the same, and its writer makes of it what no parser takes: who gets it would lose its connection, and again
+/// each time that it has resumed.
+fn is_reserved(ns: &str) -> bool {
+    ns == "http://www.w3.org/2000/xmlns/"
+}
+
+/// How many elements may be nested, as where an [element](Inbound::from_element) is measured.
+const DEEPEST: usize = 64;
+/// Where the stream ends.
+const DEEPEST_READ: usize = 1024;
+
+const TOO_LARGE: Error = Error::Other("too large, or nested too deep");
+const RESERVED: Error = Error::Other("a name is in a reserved namespace");
+const ENDED: Error = Error::Other("the element has ended");
 
 /// Reads a [`Nonza`].
 pub struct NonzaBuilder(Head);
@@ -307,7 +347,8 @@ impl<T: AsXml> Measured<T> {
     ///
     /// # Errors
     ///
-    /// XML cannot carry it: U+0000 is in its text, for instance.
+    /// XML cannot carry it: U+0000 is in its text, for instance, or a name is in a namespace that is
+    /// [reserved](https://www.w3.org/TR/xml-names/#xmlReserved).
     ///
     /// ```
     /// use std::sync::Arc;
@@ -323,7 +364,15 @@ impl<T: AsXml> Measured<T> {
     /// # Ok::<(), xmpp_sm::typed::xso::error::Error>(())
     /// ```
     pub fn of(value: T) -> Result<Self, Error> {
-        let bytes = xso::to_vec(&value)?.len();
+        let (mut encoder, mut written) = (Encoder::new(), Vec::new());
+        for item in value.as_xml_iter()? {
+            let item = item?;
+            match &item {
+                Item::ElementHeadStart(ns, _) | Item::Attribute(ns, ..) if is_reserved(ns) => return Err(RESERVED),
+                _ => encoder.encode(item.as_rxml_item(), &mut written)?,
+            }
+        }
+        let bytes = written.len();
         Ok(Self { value, bytes })
     }
 }
