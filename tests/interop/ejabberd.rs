@@ -48,7 +48,7 @@ impl Server for Ejabberd {
     }
 
     fn prepare(&self, port: u16, options: &Options, place: &Place) -> Result<Command, String> {
-        let dir = place.fresh_dir("ejabberd")?;
+        let dir = place.dir(self.name());
         let Options { resume_timeout, buffer_max, .. } = options;
         let config = format!(
             r#"hosts: ["{DOMAIN}"]

@@ -14,6 +14,7 @@ mod peers;
 mod proof;
 mod prosody;
 mod proxy;
+mod raw;
 mod record;
 mod rng;
 mod scenario;
@@ -21,6 +22,7 @@ mod slixmpp;
 mod stage;
 mod table;
 mod tokio_xmpp;
+mod trial;
 mod typed;
 mod wire;
 mod xmpp_js;
@@ -29,6 +31,7 @@ use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
+use futures::StreamExt;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::account::Blame;
@@ -47,12 +50,18 @@ struct Args {
     /// How often each session is cut.
     #[arg(long, default_value_t = 100)]
     cuts: usize,
+    /// How many are run at a time.
+    #[arg(long, default_value_t = 3)]
+    jobs: usize,
     /// Repeats the random choices of an earlier run.
     #[arg(long)]
     seed: Option<u64>,
     /// Only this scenario.
     #[arg(long)]
     scenario: Option<String>,
+    /// Only the trials that have this in their name, and no scenario.
+    #[arg(long)]
+    trial: Option<String>,
 }
 
 const CLIENTS: [&dyn Client; 7] = [
@@ -113,7 +122,12 @@ async fn run(args: &Args) -> Result<bool, String> {
         std::fs::create_dir_all(root().join(dir)).map_err(|e| e.to_string())?;
     }
     let (cases, missing) = cases(args)?;
-    for server in SERVERS.iter().filter(|server| cases.iter().any(|case| case.server.name() == server.name())) {
+    let tried = tried(args);
+    let is_needed = |server: &&&dyn Server| {
+        let mut needed = cases.iter().map(|case| case.server).chain(tried.iter().copied());
+        needed.any(|needed| needed.name() == server.name())
+    };
+    for server in SERVERS.iter().filter(is_needed) {
         server.build()?;
     }
     if cases.iter().any(|case| case.client.name() == ExampleClient.name()) {
@@ -125,20 +139,36 @@ async fn run(args: &Args) -> Result<bool, String> {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seed = args.seed.unwrap_or(clock.as_secs());
     println!("seed {seed}");
-    let mut rows = Vec::new();
-    for case in cases {
+    // Most of them wait for their clients most of the time.
+    let all = cases.into_iter().map(|case| async {
         let (place, start) = (place(&case), Instant::now());
-        let row = one(case, &place, Rng::new(seed)).await;
-        println!("{} ({:.1} s)", row.line(), start.elapsed().as_secs_f64());
+        (one(case, &place, Rng::new(seed)).await, place, start.elapsed())
+    });
+    let mut all = futures::stream::iter(all).buffered(args.jobs.max(1));
+    let mut rows = Vec::new();
+    while let Some((row, place, took)) = all.next().await {
+        println!("{} ({:.1} s)", row.line(), took.as_secs_f64());
         row.explain(&place);
         rows.push(row);
     }
+    let is_tried = tried.is_empty() || trial::run(&tried, args.trial.as_deref().unwrap_or_default()).await;
     println!();
     table::print(&rows);
     for line in &missing {
         println!("{line}");
     }
-    Ok(missing.is_empty() && !rows.is_empty() && rows.iter().all(Row::is_good))
+    let has_run = !rows.is_empty() || !tried.is_empty();
+    Ok(missing.is_empty() && has_run && is_tried && rows.iter().all(Row::is_good))
+}
+
+/// The servers for the trials.
+fn tried(args: &Args) -> Vec<&'static dyn Server> {
+    let is_named = |server: &&dyn Server| args.peers.is_empty() || args.peers.iter().any(|peer| peer == server.name());
+    if args.scenario.is_some() || CLIENTS.iter().any(|client| args.peers.iter().any(|peer| peer == client.name())) {
+        return Vec::new();
+    }
+    let servers: [&dyn Server; 2] = [&prosody::ProsodySm, &prosody::Prosody];
+    servers.into_iter().filter(is_named).filter(|server| server.version().is_ok()).collect()
 }
 
 async fn one(case: Case, place: &Place, mut rng: Rng) -> Row {
@@ -192,7 +222,9 @@ fn cases(args: &Args) -> Result<(Vec<Case>, Vec<String>), String> {
         }
         match (client.version(), server.version()) {
             (Ok(client_version), Ok(server_version)) => {
-                let wanted = |scenario: &&Scenario| args.scenario.as_ref().is_none_or(|name| name == scenario.name());
+                let wanted = |scenario: &&Scenario| {
+                    args.trial.is_none() && args.scenario.as_ref().is_none_or(|name| name == scenario.name())
+                };
                 cases.extend(scenarios.iter().filter(wanted).map(|scenario| Case {
                     client,
                     server,

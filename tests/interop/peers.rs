@@ -67,7 +67,7 @@ pub trait Server: Sync {
     fn build(&self) -> Result<(), String> {
         Ok(())
     }
-    /// Writes a configuration with both accounts into `place` and says how to start the server from it.
+    /// Writes a configuration with both accounts into its [`dir`](Place::dir) and says how to start the server from it.
     fn prepare(&self, port: u16, options: &Options, place: &Place) -> Result<Command, String>;
 }
 
@@ -104,23 +104,42 @@ impl Place {
         root().join("logs").join(format!("{}.{kind}", self.name))
     }
 
-    /// A directory that is empty.
-    pub fn fresh_dir(&self, name: &str) -> Result<PathBuf, String> {
-        let dir = root().join("data").join(format!("{}-{name}", self.name));
+    /// The directory of a server.
+    pub fn dir(&self, server: &str) -> PathBuf {
+        root().join("data").join(format!("{}-{server}", self.name))
+    }
+
+    /// Makes it, empty.
+    fn clear_dir(&self, server: &str) -> Result<(), String> {
+        let dir = self.dir(server);
         let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-        Ok(dir)
+        std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))
     }
 }
 
-/// A server that is up; it is stopped when this is dropped.
+/// A server that is up; it is killed when this is dropped.
 pub struct Running {
     pub addr: SocketAddr,
-    _child: Child,
+    child: Child,
 }
 
+impl Running {
+    /// Has it end by itself.
+    pub async fn stop(&mut self) -> Result<(), String> {
+        let id = self.child.id().ok_or("it has ended")?;
+        let kill = Command::new("kill").arg(id.to_string()).status().await.map_err(|e| e.to_string())?;
+        let end = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await;
+        if kill.success() && end.is_ok() { Ok(()) } else { Err("it does not end".into()) }
+    }
+}
+
+/// With nothing of an earlier run.
 pub async fn start(server: &dyn Server, options: &Options, place: &Place) -> Result<Running, String> {
-    let port = free_port().map_err(|e| e.to_string())?;
+    place.clear_dir(server.name())?;
+    start_at(server, free_port().map_err(|e| e.to_string())?, options, place).await
+}
+
+pub async fn start_at(server: &dyn Server, port: u16, options: &Options, place: &Place) -> Result<Running, String> {
     let mut command = server.prepare(port, options, place)?;
     let log = place.log(&format!("{}.log", server.name()));
     let log = std::fs::File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
@@ -142,7 +161,7 @@ pub async fn start(server: &dyn Server, options: &Options, place: &Place) -> Res
         }
     };
     tokio::select! {
-        () = ready => Ok(Running { addr, _child: child }),
+        () = ready => Ok(Running { addr, child }),
         status = child.wait() => Err(format!("{} ended at once: {status:?}", server.name())),
         () = tokio::time::sleep(Duration::from_secs(180)) => Err(format!("{} lets nobody in", server.name())),
     }

@@ -24,9 +24,9 @@ impl Server for Prosody {
     /// It reads a session that is resumed with the XML parser of its first stream. Where that was cut inside a stanza, it
     /// takes what follows for the content of the stanza and answers nothing, or finds it malformed and ends the session
     /// with its stream. What it was sent it has not handled, and what the client acknowledged it has not read, and
-    /// delivers again, after what it sent to the next session.
+    /// delivers again, after what it sent to the next session. What the client does not send once more then is lost.
     fn faults(&self) -> &'static [Kind] {
-        &[Kind::Duplicated, Kind::Reordered, Kind::NotResumed, Kind::Stuck]
+        &[Kind::Lost, Kind::Duplicated, Kind::Reordered, Kind::NotResumed, Kind::Stuck]
     }
 
     fn scenarios(&self, by_our_client: bool) -> &'static [Scenario] {
@@ -49,7 +49,7 @@ impl Server for Prosody {
     }
 
     fn prepare(&self, port: u16, options: &Options, place: &Place) -> Result<Command, String> {
-        prosody("stock", port, options, place)
+        prosody(self, "stock", port, options, place)
     }
 }
 
@@ -82,7 +82,7 @@ impl Server for ProsodySm {
     }
 
     fn prepare(&self, port: u16, options: &Options, place: &Place) -> Result<Command, String> {
-        prosody("ours", port, options, place)
+        prosody(self, "ours", port, options, place)
     }
 }
 
@@ -92,7 +92,7 @@ fn version() -> Result<String, String> {
     Ok(version.split('-').next().unwrap_or(&version).to_owned())
 }
 
-fn prosody(smacks: &str, port: u16, options: &Options, place: &Place) -> Result<Command, String> {
+fn prosody(server: &dyn Server, smacks: &str, port: u16, options: &Options, place: &Place) -> Result<Command, String> {
     let Options { resume_timeout, buffer_max, grace, .. } = options;
     // Of what the scenario `full` sends, a few more wait for room than may: that starts the grace.
     let backlog_max = 2 * buffer_max - 2;
@@ -101,7 +101,7 @@ fn prosody(smacks: &str, port: u16, options: &Options, place: &Place) -> Result<
          smacks_max_waiting = {backlog_max}\nsmacks_full_grace = {grace}\n"
     );
     let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/prosody/run.sh"));
-    command.arg(port.to_string()).arg(place.fresh_dir("prosody")?);
+    command.arg(port.to_string()).arg(place.dir(server.name()));
     command.args(USERS.map(|user| format!("{user}:{PASSWORD}")));
     command.env("SMACKS", smacks).env("PROSODY_CONFIG", config).env("PROSODY_LOG", "debug");
     ours::clean(&mut command);

@@ -1,0 +1,144 @@
+//! A client that writes what it is told, byte for byte: for what no real client does, or none does on purpose.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use crate::peers::{DOMAIN, PASSWORD};
+
+/// Long enough for a server on a machine that is busy.
+const SOON: Duration = Duration::from_secs(10);
+/// What does not come within it does not come.
+const NEVER: Duration = Duration::from_millis(700);
+
+pub struct Raw {
+    stream: TcpStream,
+    /// What has come and was not looked at.
+    unread: String,
+}
+
+impl Raw {
+    /// Logged in, and not bound.
+    pub async fn log_in(addr: SocketAddr, user: &str) -> Result<Self, String> {
+        let stream = TcpStream::connect(addr).await.map_err(|e| e.to_string())?;
+        stream.set_nodelay(true).map_err(|e| e.to_string())?;
+        let mut raw = Self { stream, unread: String::new() };
+        raw.header().await?;
+        let credentials = STANDARD.encode(format!("\0{user}\0{PASSWORD}"));
+        let ns = "urn:ietf:params:xml:ns:xmpp-sasl";
+        raw.write(&format!("<auth xmlns='{ns}' mechanism='PLAIN'>{credentials}</auth>")).await?;
+        raw.until("<success").await?;
+        raw.header().await?;
+        Ok(raw)
+    }
+
+    async fn header(&mut self) -> Result<(), String> {
+        let namespaces = "xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'";
+        self.write(&format!("<stream:stream {namespaces} to='{DOMAIN}' version='1.0'>")).await?;
+        self.until("</stream:features>").await.map(drop)
+    }
+
+    /// With this resource, available, and without stream management.
+    pub async fn plain(addr: SocketAddr, user: &str) -> Result<Self, String> {
+        let mut raw = Self::log_in(addr, user).await?;
+        raw.bind(user).await?;
+        raw.write("<presence/>").await?;
+        raw.until("<presence").await?;
+        Ok(raw)
+    }
+
+    /// With a session that can be resumed, and its SM-ID. Nothing is unacknowledged, and its first stanza is the next.
+    pub async fn enabled(addr: SocketAddr, user: &str) -> Result<(Self, String), String> {
+        let mut raw = Self::plain(addr, user).await?;
+        raw.rest().await;
+        raw.write("<enable xmlns='urn:xmpp:sm:3' resume='true'/>").await?;
+        let enabled = raw.until("<enabled").await? + &raw.until("/>").await?;
+        let id = attribute(&enabled, "id").ok_or_else(|| format!("no id: {enabled}"))?;
+        Ok((raw, id))
+    }
+
+    async fn bind(&mut self, resource: &str) -> Result<(), String> {
+        let ns = "urn:ietf:params:xml:ns:xmpp-bind";
+        let bind = format!("<bind xmlns='{ns}'><resource>{resource}</resource></bind>");
+        self.write(&format!("<iq type='set' id='bind'>{bind}</iq>")).await?;
+        self.until("</iq>").await.map(drop)
+    }
+
+    /// A new connection that asks for this session.
+    pub async fn resume(addr: SocketAddr, user: &str, id: &str, h: &str) -> Result<Self, String> {
+        let mut raw = Self::log_in(addr, user).await?;
+        raw.ask(id, h).await?;
+        Ok(raw)
+    }
+
+    pub async fn ask(&mut self, id: &str, h: &str) -> Result<(), String> {
+        self.write(&format!("<resume xmlns='urn:xmpp:sm:3' previd='{id}' h='{h}'/>")).await
+    }
+
+    pub async fn write(&mut self, text: &str) -> Result<(), String> {
+        self.stream.write_all(text.as_bytes()).await.map_err(|e| format!("{text}: {e}"))
+    }
+
+    /// A numbered message.
+    pub async fn say(&mut self, to: &str, number: u32) -> Result<(), String> {
+        self.write(&message(to, number)).await
+    }
+
+    /// All up to this text, and with it.
+    pub async fn until(&mut self, text: &str) -> Result<String, String> {
+        let end = Instant::now() + SOON;
+        loop {
+            if let Some(at) = self.unread.find(text) {
+                let rest = self.unread.split_off(at + text.len());
+                return Ok(std::mem::replace(&mut self.unread, rest));
+            }
+            if !self.read(end).await {
+                return Err(format!("waited in vain for {text}, and got {:?}", self.unread));
+            }
+        }
+    }
+
+    /// All that comes by now.
+    pub async fn rest(&mut self) -> String {
+        let end = Instant::now() + NEVER;
+        while self.read(end).await {}
+        std::mem::take(&mut self.unread)
+    }
+
+    /// Whether the server closes the connection, and what came before.
+    pub async fn end(&mut self) -> (bool, String) {
+        let end = Instant::now() + SOON;
+        while self.read(end).await {}
+        (Instant::now() < end, std::mem::take(&mut self.unread))
+    }
+
+    /// `false`: nothing more comes, or it is too late.
+    async fn read(&mut self, end: Instant) -> bool {
+        let mut bytes = [0; 4096];
+        match timeout_at(end, self.stream.read(&mut bytes)).await {
+            Ok(Ok(length @ 1..)) => {
+                self.unread += &String::from_utf8_lossy(&bytes[..length]);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+pub fn message(to: &str, number: u32) -> String {
+    format!("<message type='chat' to='{to}@{DOMAIN}/{to}' id='{number}'><body>number {number}</body></message>")
+}
+
+/// The numbers of the messages in a text, in order.
+pub fn numbers(text: &str) -> Vec<u32> {
+    text.split("<body>number ").skip(1).filter_map(|rest| rest.split('<').next()?.parse().ok()).collect()
+}
+
+pub fn attribute(element: &str, name: &str) -> Option<String> {
+    Some(element.split(&format!(" {name}='")).nth(1)?.split('\'').next()?.to_owned())
+}

@@ -1,0 +1,99 @@
+//! What no client does on purpose: a plain client at both ends, which writes byte for byte, on Prosody with its own
+//! stream management and with ours. A trial that fails is our fault with ours, and stands in the table with the other.
+
+mod ending;
+mod resuming;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures::future::LocalBoxFuture;
+
+use crate::peers::{Options, Place, Running, Server, start};
+
+pub struct Trial {
+    pub name: &'static str,
+    pub options: Options,
+    run: fn(Ring) -> LocalBoxFuture<'static, Result<(), String>>,
+}
+
+/// What a trial has: a server that is up.
+pub struct Ring {
+    pub server: &'static dyn Server,
+    pub options: Options,
+    pub place: Place,
+    pub running: Running,
+}
+
+impl Ring {
+    pub fn addr(&self) -> SocketAddr {
+        self.running.addr
+    }
+}
+
+/// Names a function as a trial.
+macro_rules! trial {
+    ($name:literal, $run:path) => {
+        trial!($name, $run, Options::default())
+    };
+    ($name:literal, $run:path, $options:expr) => {
+        Trial { name: $name, options: $options, run: |ring| Box::pin($run(ring)) }
+    };
+}
+
+fn trials() -> Vec<Trial> {
+    let short = Options { resume_timeout: 1, ..Options::default() };
+    let small = Options { buffer_max: 5, ..Options::default() };
+    vec![
+        trial!("a connection is cut inside a stanza", resuming::cut_inside),
+        trial!("h of the resumption is too high", resuming::too_high),
+        trial!("h of the resumption is no number", resuming::no_number),
+        trial!("a stream that lives is taken over", resuming::taken_over),
+        trial!("two connections ask for the session", resuming::two_takers),
+        trial!("the buffer is small", resuming::small_buffer, small),
+        trial!("an inactive client is cut", resuming::inactive),
+        trial!("the session has expired", ending::expired, short),
+        trial!("the session is unknown", ending::unknown),
+        trial!("the client closes its stream", ending::closed),
+        trial!("h of an acknowledgement is no number", ending::no_number),
+        trial!("the server is restarted", ending::restarted),
+    ]
+}
+
+/// Runs those whose name has all of this in it, and prints a line for each. Returns whether ours is as it should be.
+pub async fn run(servers: &[&'static dyn Server], filter: &str) -> bool {
+    let mut is_good = true;
+    let mut lines = Vec::new();
+    for (number, trial) in trials().iter().enumerate().filter(|(_, trial)| trial.name.contains(filter)) {
+        let mut line = format!("| {} |", trial.name);
+        for server in servers {
+            let place = Place { name: format!("trial-{}-{number}", server.name()) };
+            let outcome = one(trial, *server, place).await;
+            is_good &= outcome.is_ok() || !server.is_ours();
+            line += &match outcome {
+                Ok(()) => " as it should |".to_owned(),
+                Err(why) => format!(" {} |", why.replace('|', "/")),
+            };
+        }
+        println!("{line}");
+        lines.push(line);
+    }
+    if !lines.is_empty() {
+        let names: Vec<&str> = servers.iter().map(|server| server.name()).collect();
+        println!("\n| trial | {} |\n| --- |{}", names.join(" | "), " --- |".repeat(names.len()));
+        lines.iter().for_each(|line| println!("{line}"));
+    }
+    is_good
+}
+
+async fn one(trial: &Trial, server: &'static dyn Server, place: Place) -> Result<(), String> {
+    let running = start(server, &trial.options, &place).await?;
+    let ring = Ring { server, options: trial.options.clone(), place, running };
+    let run = tokio::time::timeout(Duration::from_secs(60), (trial.run)(ring));
+    run.await.unwrap_or_else(|_| Err("it took too long".into()))
+}
+
+/// What was expected, or else what there was.
+pub fn is(good: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
+    if good { Ok(()) } else { Err(otherwise()) }
+}

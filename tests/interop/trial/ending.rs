@@ -1,0 +1,88 @@
+//! Sessions that end, or should not.
+
+use tokio::time::{Duration, sleep};
+
+use super::{Ring, is};
+use crate::peers::start_at;
+use crate::raw::{Raw, attribute, message, numbers};
+
+/// The client is told how many of its stanzas were handled, as often as it asks, and finds what it did not get.
+pub async fn expired(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (mut alice, id) = Raw::enabled(ring.addr(), "alice").await?;
+    for number in 1..=3 {
+        alice.say("bob", number).await?;
+    }
+    bob.until("number 3").await?;
+    bob.say("alice", 4).await?;
+    alice.until("number 4").await?;
+    drop(alice);
+    sleep(Duration::from_secs(4)).await;
+    for time in ["first", "second"] {
+        let mut alice = Raw::resume(ring.addr(), "alice", &id, "0").await?;
+        let failed = alice.until("</failed>").await?;
+        let h = attribute(&failed, "h");
+        is(failed.contains("<item-not-found "), || format!("the condition is {failed}"))?;
+        is(h.as_deref() == Some("3"), || format!("when it asks for the {time} time, h is {h:?}"))?;
+    }
+    let mut alice = Raw::plain(ring.addr(), "alice").await?;
+    let got = alice.rest().await;
+    is(numbers(&got) == [4], || format!("it finds {:?}", numbers(&got)))?;
+    is(got.contains("<delay "), || "without the time".into())
+}
+
+/// No h that is not true.
+pub async fn unknown(ring: Ring) -> Result<(), String> {
+    let mut alice = Raw::resume(ring.addr(), "alice", "nobody", "0").await?;
+    let failed = alice.until("</failed>").await?;
+    let is_good = failed.contains("<item-not-found ") && attribute(&failed, "h").is_none();
+    is(is_good, || format!("it says {failed}"))
+}
+
+/// What it still acknowledges counts, and the rest waits for it.
+pub async fn closed(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (mut alice, id) = Raw::enabled(ring.addr(), "alice").await?;
+    bob.write(&(message("alice", 1) + &message("alice", 2))).await?;
+    alice.until("number 2").await?;
+    alice.say("bob", 3).await?;
+    alice.write("<a xmlns='urn:xmpp:sm:3' h='1'/></stream:stream>").await?;
+    let (_, said) = alice.end().await;
+    is(said.contains("<a ") && said.contains("h='1'"), || format!("the last words are {said:?}"))?;
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "1").await?;
+    alice.until("<failed").await?;
+    let mut alice = Raw::plain(ring.addr(), "alice").await?;
+    let got = alice.rest().await;
+    is(numbers(&got) == [2], || format!("it finds {:?}", numbers(&got)))
+}
+
+pub async fn no_number(ring: Ring) -> Result<(), String> {
+    for h in ["h='0.0'", "h='0x0'", "h='-0'"] {
+        let (mut alice, _) = Raw::enabled(ring.addr(), "alice").await?;
+        alice.write(&format!("<a xmlns='urn:xmpp:sm:3' {h}/>")).await?;
+        let said = alice.rest().await;
+        is(said.contains("<policy-violation "), || format!("{h} is accepted"))?;
+    }
+    Ok(())
+}
+
+/// SIGTERM, and again: the session goes on.
+pub async fn restarted(ring: Ring) -> Result<(), String> {
+    let Ring { server, options, place, mut running } = ring;
+    let mut bob = Raw::plain(running.addr, "bob").await?;
+    let (mut alice, id) = Raw::enabled(running.addr, "alice").await?;
+    bob.say("alice", 1).await?;
+    alice.until("number 1").await?;
+    alice.say("bob", 2).await?;
+    bob.until("number 2").await?;
+    running.stop().await?;
+    let running = start_at(server, running.addr.port(), &options, &place).await?;
+    let mut bob = Raw::plain(running.addr, "bob").await?;
+    bob.say("alice", 3).await?;
+    let mut alice = Raw::resume(running.addr, "alice", &id, "0").await?;
+    let got = alice.rest().await;
+    is(got.contains("<resumed ") && got.contains("h='1'"), || format!("it says {}", got.get(..90).unwrap_or(&got)))?;
+    is(numbers(&got) == [1, 3], || format!("it gets {:?}", numbers(&got)))?;
+    alice.say("bob", 4).await?;
+    bob.until("number 4").await.map(drop)
+}

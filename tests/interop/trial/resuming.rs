@@ -1,0 +1,134 @@
+//! Sessions that go on.
+
+use tokio::time::{Duration, sleep};
+
+use super::{Ring, is};
+use crate::raw::{Raw, attribute, numbers};
+
+/// What was cut does not swallow what comes on the next connection.
+pub async fn cut_inside(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (mut alice, id) = Raw::enabled(ring.addr(), "alice").await?;
+    alice.say("bob", 1).await?;
+    alice.write("<message to='bob@localhost/bob' type='chat'><body>number 2").await?;
+    bob.until("number 1").await?;
+    drop(alice);
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "0").await?;
+    let resumed = alice.until("<resumed").await? + &alice.until("/>").await?;
+    is(attribute(&resumed, "h").as_deref() == Some("1"), || format!("it resumes with {resumed}"))?;
+    alice.say("bob", 2).await?;
+    alice.write("<r xmlns='urn:xmpp:sm:3'/>").await?;
+    let got = bob.rest().await;
+    is(numbers(&got) == [2], || "what comes on the next connection is swallowed".into())?;
+    let answer = alice.rest().await;
+    is(answer.contains("<a ") && answer.contains("h='2'"), || format!("it answers <r/> with {answer:?}"))
+}
+
+/// The session is as it was, and the client is told why.
+pub async fn too_high(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (alice, id) = Raw::enabled(ring.addr(), "alice").await?;
+    drop(alice);
+    sleep(Duration::from_millis(200)).await;
+    bob.say("alice", 1).await?;
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "99").await?;
+    let failed = alice.rest().await;
+    is(failed.contains("<bad-request "), || format!("it says {failed:?}"))?;
+    alice.ask(&id, "0").await?;
+    let resumed = alice.rest().await;
+    is(resumed.contains("<resumed ") && numbers(&resumed) == [1], || "the session is lost".into())
+}
+
+pub async fn no_number(ring: Ring) -> Result<(), String> {
+    let (alice, id) = Raw::enabled(ring.addr(), "alice").await?;
+    drop(alice);
+    sleep(Duration::from_millis(200)).await;
+    let mut alice = Raw::log_in(ring.addr(), "alice").await?;
+    for h in ["", "h='0x0'", "h='0.0'"] {
+        alice.write(&format!("<resume xmlns='urn:xmpp:sm:3' previd='{id}' {h}/>")).await?;
+        let failed = alice.rest().await;
+        is(failed.contains("<bad-request "), || format!("to {h:?} it says {failed:?}"))?;
+    }
+    alice.ask(&id, "0").await?;
+    alice.until("<resumed ").await.map(drop)
+}
+
+/// The old connection is told, and nothing is lost on the way.
+pub async fn taken_over(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (mut old, id) = Raw::enabled(ring.addr(), "alice").await?;
+    bob.say("alice", 1).await?;
+    old.until("number 1").await?;
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "0").await?;
+    let resumed = alice.until("</message>").await?;
+    is(numbers(&resumed) == [1], || format!("it resends {resumed:?}"))?;
+    bob.say("alice", 2).await?;
+    alice.until("number 2").await?;
+    let (is_closed, said) = old.end().await;
+    is(is_closed, || "the old connection stays open".into())?;
+    is(said.contains("<conflict ") && said.contains("</stream:stream>"), || "the old connection is told nothing".into())
+}
+
+/// One has it in the end, the other knows, and each message comes once to the one that has it.
+pub async fn two_takers(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (alice, id) = Raw::enabled(ring.addr(), "alice").await?;
+    drop(alice);
+    sleep(Duration::from_millis(200)).await;
+    bob.say("alice", 1).await?;
+    let mut first = Raw::log_in(ring.addr(), "alice").await?;
+    let mut second = Raw::log_in(ring.addr(), "alice").await?;
+    first.ask(&id, "0").await?;
+    second.ask(&id, "0").await?;
+    let has = second.until("</message>").await?;
+    bob.say("alice", 2).await?;
+    let has = has + &second.rest().await;
+    is(numbers(&has) == [1, 2], || format!("the later one gets {:?}", numbers(&has)))?;
+    let (is_closed, said) = first.end().await;
+    is(is_closed && !said.contains("number 2"), || "the earlier one goes on".into())?;
+    is(said.contains("<conflict "), || "the earlier one is told nothing".into())
+}
+
+/// More than the buffer holds is sent, and nothing acknowledged. All of it is there when the client is back.
+pub async fn small_buffer(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (alice, id) = Raw::enabled(ring.addr(), "alice").await?;
+    drop(alice);
+    sleep(Duration::from_millis(200)).await;
+    for number in 1..=8 {
+        bob.say("alice", number).await?;
+    }
+    bob.rest().await;
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "0").await?;
+    let mut got = String::new();
+    // It acknowledges what it has.
+    for _ in 0..3 {
+        got += &alice.rest().await;
+        let failed = got.contains("<failed");
+        is(!failed, || format!("the session is lost: {}", got.get(..60).unwrap_or(&got)))?;
+        let answer = alice.write(&format!("<a xmlns='urn:xmpp:sm:3' h='{}'/>", numbers(&got).len())).await;
+        answer.map_err(|_| format!("the session is lost, and the connection closed after {got:?}"))?;
+    }
+    is(numbers(&got).iter().copied().eq(1..=8), || format!("it gets {:?}", numbers(&got)))
+}
+
+/// What was held back comes when it is back, and it is active then: nothing more is held back.
+pub async fn inactive(ring: Ring) -> Result<(), String> {
+    let (mut alice, id) = Raw::enabled(ring.addr(), "alice").await?;
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    alice.write("<inactive xmlns='urn:xmpp:csi:0'/>").await?;
+    alice.rest().await;
+    let typing = |number| {
+        let state = "<composing xmlns='http://jabber.org/protocol/chatstates'/>";
+        format!("<message type='headline' to='alice@localhost/alice' id='t{number}'>{state}</message>")
+    };
+    bob.write(&typing(1)).await?;
+    let held = alice.rest().await;
+    is(!held.contains("t1"), || "it is not held back".into())?;
+    drop(alice);
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "0").await?;
+    alice.until("id='t1'").await.map_err(|_| "what was held back is lost".to_owned())?;
+    bob.write(&typing(2)).await?;
+    alice.until("id='t2'").await.map_err(|_| "a client that is back is still inactive".to_owned())?;
+    Ok(())
+}
