@@ -141,7 +141,7 @@ impl<S> fmt::Debug for Snapshot<S> {
 
 /// How much a reader takes. What is more is refused before anything is allocated for it.
 ///
-/// They bound damage and malice, and are no options of a session: what [`Config`](crate::Config) allows has to be
+/// They bound damage and malice, and are no options of a session: what [`Config`] allows has to be
 /// within them, or what is written cannot be read.
 ///
 /// ```

@@ -77,7 +77,7 @@ use crate::stream_error::{NS_STREAMS, StreamError};
 
 /// An element that has arrived, any element: sorted for stream management, and read as a `T` of the host's.
 ///
-/// To read it never fails, so that nothing remains uncounted: a stream that reads `Received<T>` reports no parse error.
+/// What `T` cannot read is no error of the stream, so that nothing remains uncounted.
 ///
 /// ```
 /// use xmpp_parsers::stanza::Stanza;
@@ -143,11 +143,11 @@ struct Head {
 }
 
 impl Head {
-    fn new(name: QName, attrs: &AttrMap) -> Self {
+    fn new(name: &QName, attrs: &AttrMap) -> Self {
         let (ns, local) = name.clone();
-        let (attrs_kept, child) = (AttrMap::new(), None);
-        let mut head = Self { ns, name: local, attrs: attrs_kept, child, bytes: 0, depth: 0, is_reserved: false };
-        head.measure(&name, attrs);
+        let mut head =
+            Self { ns, name: local, attrs: AttrMap::new(), child: None, bytes: 0, depth: 0, is_reserved: false };
+        head.measure(name, attrs);
         head
     }
 
@@ -203,7 +203,7 @@ impl<T: FromXml, const BYTES_MAX: usize> FromXml for Received<T, BYTES_MAX> {
     type Builder = ReceivedBuilder<T, BYTES_MAX>;
 
     fn from_events(name: QName, attrs: AttrMap, ctx: &Context<'_>) -> Result<Self::Builder, FromEventsError> {
-        let mut head = Head::new(name.clone(), &attrs);
+        let mut head = Head::new(&name, &attrs);
         let content = if head.ns == *NS {
             head.attrs = attrs;
             Content::Is(Err(Error::TypeMismatch))
@@ -276,7 +276,7 @@ impl FromXml for Nonza {
         if name.0 != *NS {
             return Err(FromEventsError::Mismatch { name, attrs });
         }
-        Ok(NonzaBuilder(Head { attrs, ..Head::new(name, &AttrMap::new()) }))
+        Ok(NonzaBuilder(Head { attrs, ..Head::new(&name, &AttrMap::new()) }))
     }
 
     fn xml_name_matcher() -> XmlNameMatcher<'static> {

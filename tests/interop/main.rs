@@ -223,7 +223,8 @@ fn cases(args: &Args) -> Result<(Vec<Case>, Vec<String>), String> {
         match (client.version(), server.version()) {
             (Ok(client_version), Ok(server_version)) => {
                 let wanted = |scenario: &&Scenario| {
-                    args.trial.is_none() && args.scenario.as_ref().is_none_or(|name| name == scenario.name())
+                    let is_named = || args.scenario.as_ref().is_none_or(|name| name == scenario.name());
+                    args.trial.is_none() && client.is_tried_with(scenario) && is_named()
                 };
                 cases.extend(scenarios.iter().filter(wanted).map(|scenario| Case {
                     client,

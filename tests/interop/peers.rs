@@ -37,6 +37,10 @@ pub trait Client: Sync {
     fn is_ours(&self) -> bool {
         false
     }
+    /// Whether it is tried with one of the server's scenarios.
+    fn is_tried_with(&self, _: &Scenario) -> bool {
+        true
+    }
     fn start(&self, login: Login, journal: &Arc<Journal>, place: &Place) -> Result<Driver, String>;
 }
 

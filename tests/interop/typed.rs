@@ -88,6 +88,11 @@ impl Client for TypedClient {
         true
     }
 
+    /// With what its own code has a part in: the rest is the session's, and tried with the other client.
+    fn is_tried_with(&self, scenario: &Scenario) -> bool {
+        matches!(scenario, Scenario::Cuts(_) | Scenario::Expired | Scenario::TakeOver)
+    }
+
     fn start(&self, login: Login, journal: &Arc<Journal>, _: &Place) -> Result<Driver, String> {
         Ok(Driver::task(End::Client, journal, |seat| run(login, seat)))
     }
