@@ -225,6 +225,8 @@ fn a_nonza_stands_in_a_hosts_own_stream_element() {
             other => panic!("{xml}: {other:?}"),
         }
     }
+    let matcher = <Nonza as xso::FromXml>::xml_name_matcher();
+    assert!(matches!(matcher, xso::fromxml::XmlNameMatcher::InNamespace(xmpp_sm::NS)), "{matcher:?}");
     let message = "<message xmlns='jabber:client'/>".parse::<Element>().unwrap();
     assert!(
         matches!(xso::transform(&message), Ok(StreamElement::Stanza(stanza)) if matches!(*stanza, Stanza::Message(_)))
