@@ -146,8 +146,8 @@ end
 -- What the crate asks for, by the names that it uses.
 local acts = {};
 
-function acts.enabled(session)
-	session.smacks = xmlns_sm;
+function acts.enabled(session, smid)
+	session.smacks, session.resumption_token = xmlns_sm, smid;
 	by_id[session.sm:id()] = session;
 	filter(session);
 end
@@ -205,7 +205,7 @@ function acts.delayed(session)
 end
 
 function acts.ended(session, stanzas)
-	session.smacks = false; -- for good
+	session.smacks, session.resumption_token = false, nil; -- for good
 	by_id[session.sm:id()] = nil;
 	for _, text in ipairs(stanzas) do
 		undelivered(session, parse(text));
@@ -327,7 +327,7 @@ module:hook("delivery/failure", function (event)
 	if stanza:get_child("result", "urn:xmpp:mam:2") then return true; end
 	local archived = stanza:get_child_with_attr("stanza-id", "urn:xmpp:sid:0", "by", jid.bare(session.full_jid));
 	if session.mam_requested and archived and archived.attr.id then return true; end
-	local user = local_sessions[session.username];
+	local user = local_sessions and local_sessions[session.username];
 	local sessions = user and user.sessions;
 	if sessions and next(sessions) == session.resource and next(sessions, session.resource) == nil then
 		return module:fire_event("message/offline/handle", {
@@ -337,7 +337,7 @@ module:hook("delivery/failure", function (event)
 end);
 
 -- A restart: sessions lose their connections before mod_c2s closes them, and are written down when all is quiet.
-local kept = { "resource", "interested", "priority", "want_carbons", "mam_requested", "directed" };
+local kept = { "resource", "resumption_token", "interested", "priority", "want_carbons", "mam_requested", "directed" };
 
 local function each_session(act)
 	for _, session in pairs(by_id) do act(session); end
@@ -345,7 +345,7 @@ end
 
 module:hook_global("server-stopping", function ()
 	each_session(function (session)
-		if not session.hibernating then
+		if session.resumption_token and not session.hibernating then
 			obey(session, call(session, "lost"));
 		end
 	end);
@@ -411,10 +411,10 @@ end
 
 function module.unload()
 	each_session(function (session)
+		if not is_reloaded then
+			session:close { condition = "reset", text = "stream management is switched off" };
+		end
 		remove_filter(session, "stanzas/out", outgoing);
 		remove_filter(session, "stanzas/in", incoming);
-		if not is_reloaded then
-			obey(session, call(session, "close", "system-shutdown"));
-		end
 	end);
 end

@@ -6,6 +6,8 @@
 # It stops on SIGTERM. What it keeps is in DATADIR: started again, it goes on with the sessions that it had.
 #   SMACKS=stock     Prosody's own stream management, to compare; SMACKS=none: neither
 #   PROSODY_CONFIG   more lines for its configuration: 'smacks_hibernation_time = 60'
+#   PROSODY_MODULE   one more module: the path of its file
+#   PROSODY_WITH     a program, with its arguments, that runs the interpreter: valgrind
 #   PROSODY_LOG      how much it tells on standard output: debug, info (the default), warn, error
 set -euo pipefail
 
@@ -35,6 +37,13 @@ case ${SMACKS-ours} in
     *) fail "SMACKS=$SMACKS: ours, stock or none" ;;
 esac
 
+modules=$smacks
+if [ -n "${PROSODY_MODULE-}" ]; then
+    module=$(basename "$PROSODY_MODULE" .lua)
+    modules="$modules \"${module#mod_}\";"
+    plugins="$plugins; \"$(realpath "$(dirname "$PROSODY_MODULE")")\""
+fi
+
 umask 077
 mkdir -p "$data/localhost/accounts"
 for user in "$@"; do
@@ -44,10 +53,10 @@ cat > "$data/prosody.cfg.lua" <<END
 run_as_root = true
 data_path = "$data"
 pidfile = "$data/prosody.pid"
-plugin_paths = { $plugins }
+plugin_paths = { ${plugins#; } }
 interfaces = { "127.0.0.1" }
 c2s_ports = { $port }
-modules_enabled = { "roster"; "saslauth"; "disco"; "ping"; "private"; "offline"; "carbons"; "csi"; "csi_simple"; $smacks }
+modules_enabled = { "roster"; "saslauth"; "disco"; "ping"; "private"; "offline"; "carbons"; "csi"; "csi_simple"; $modules }
 modules_disabled = { "s2s"; "tls" }
 c2s_require_encryption = false
 allow_unencrypted_plain_auth = true
@@ -58,4 +67,5 @@ ${PROSODY_CONFIG-}
 log = { ${PROSODY_LOG-info} = "*console" }
 VirtualHost "localhost"
 END
-exec prosody --config "$data/prosody.cfg.lua" -F
+# shellcheck disable=SC2086
+exec ${PROSODY_WITH-} lua5.4 "$(command -v prosody)" --config "$data/prosody.cfg.lua" -F

@@ -236,7 +236,7 @@ impl Stream {
 
     /// When Lua is told that an `<r/>` is unanswered for long.
     fn delayed_at(&self) -> Option<Instant> {
-        self.asked.filter(|_| !self.is_delayed).zip(self.host.ack_delay).map(|(asked, delay)| asked + delay)
+        self.asked.filter(|_| !self.is_delayed)?.checked_add(self.host.ack_delay?)
     }
 
     fn continue_login(&mut self, refused: Refused<()>, steps: &mut Steps) -> LuaResult<()> {
@@ -281,8 +281,9 @@ impl Stream {
         let smid = SmId::random().ok().filter(|_| request.is_resumable());
         let registered = smid.and_then(|smid| host.store.register(&smid, session.owner(), id, now).ok());
         let smid = registered.as_ref().map(|registered| registered.registration.smid().clone());
-        session.accept_enable(request, smid, now).map_err(LuaError::external)?;
-        steps.act("enabled", LuaNil)?;
+        session.accept_enable(request, smid.clone(), now).map_err(LuaError::external)?;
+        let smid = smid.map(|smid| smid.as_str().to_owned());
+        steps.act("enabled", smid)?;
         if let Some(Registered { registration, displaced }) = registered {
             self.registration = Some(registration);
             return displaced.map_or(Ok(()), |displaced| steps.act("displaced", displaced.handle));

@@ -151,7 +151,7 @@ async fn run(args: &Args) -> Result<bool, String> {
         row.explain(&place);
         rows.push(row);
     }
-    let is_tried = tried.is_empty() || trial::run(&tried, args.trial.as_deref().unwrap_or_default()).await;
+    let is_tried = tried.is_empty() || trial::run(&tried, args.trial.as_deref().unwrap_or_default(), args.jobs).await;
     println!();
     table::print(&rows);
     for line in &missing {

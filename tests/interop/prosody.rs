@@ -104,6 +104,7 @@ fn prosody(server: &dyn Server, smacks: &str, port: u16, options: &Options, plac
     command.arg(port.to_string()).arg(place.dir(server.name()));
     command.args(USERS.map(|user| format!("{user}:{PASSWORD}")));
     command.env("SMACKS", smacks).env("PROSODY_CONFIG", config).env("PROSODY_LOG", "debug");
+    command.env("PROSODY_MODULE", Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/prosody/mod_trial.lua"));
     ours::clean(&mut command);
     Ok(command)
 }

@@ -89,6 +89,14 @@ impl Raw {
         self.write(&message(to, number)).await
     }
 
+    /// Has the server do something: see `prosody/mod_trial.lua`.
+    pub async fn command(&mut self, command: &str) -> Result<(), String> {
+        self.write(&format!("<message to='{DOMAIN}' id='command'><body>{command}</body></message>")).await?;
+        self.until(" id='command'").await?;
+        let reply = self.until("</body>").await?;
+        if reply.contains("<body>done<") { Ok(()) } else { Err(format!("{command}: {reply}")) }
+    }
+
     /// All up to this text, and with it.
     pub async fn until(&mut self, text: &str) -> Result<String, String> {
         let end = Instant::now() + SOON;

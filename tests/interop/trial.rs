@@ -7,6 +7,7 @@ mod resuming;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::future::LocalBoxFuture;
 
 use crate::peers::{Options, Place, Running, Server, start};
@@ -57,33 +58,33 @@ fn trials() -> Vec<Trial> {
         trial!("the client closes its stream", ending::closed),
         trial!("h of an acknowledgement is no number", ending::no_number),
         trial!("the server is restarted", ending::restarted),
+        trial!("the module is loaded once more", ending::reloaded),
+        trial!("the module is taken out", ending::unloaded),
+        trial!("another module ends the session in a way of its own", ending::spoilt),
     ]
 }
 
-/// Runs those whose name has all of this in it, and prints a line for each. Returns whether ours is as it should be.
-pub async fn run(servers: &[&'static dyn Server], filter: &str) -> bool {
-    let mut is_good = true;
-    let mut lines = Vec::new();
-    for (number, trial) in trials().iter().enumerate().filter(|(_, trial)| trial.name.contains(filter)) {
-        let mut line = format!("| {} |", trial.name);
-        for server in servers {
-            let place = Place { name: format!("trial-{}-{number}", server.name()) };
-            let outcome = one(trial, *server, place).await;
-            is_good &= outcome.is_ok() || !server.is_ours();
-            line += &match outcome {
-                Ok(()) => " as it should |".to_owned(),
-                Err(why) => format!(" {} |", why.replace('|', "/")),
-            };
-        }
-        println!("{line}");
-        lines.push(line);
+/// Runs those whose name has all of this in it, so many at a time, and prints a line for each. Returns whether ours is as
+/// it should be.
+pub async fn run(servers: &[&'static dyn Server], filter: &str, jobs: usize) -> bool {
+    let trials: Vec<(usize, Trial)> = trials().into_iter().enumerate().collect();
+    let trials = trials.iter().filter(|(_, trial)| trial.name.contains(filter));
+    let pairs = trials.flat_map(|trial| servers.iter().map(move |server| (trial, *server)));
+    let all = pairs.map(|((number, trial), server)| async move {
+        let outcome = one(trial, server, Place { name: format!("trial-{}-{number}", server.name()) }).await;
+        (trial.name, outcome.is_ok() || !server.is_ours(), outcome)
+    });
+    let outcomes: Vec<_> = futures::stream::iter(all).buffered(jobs.max(1)).collect().await;
+    let names: Vec<&str> = servers.iter().map(|server| server.name()).collect();
+    println!("\n| trial | {} |\n| --- |{}", names.join(" | "), " --- |".repeat(names.len()));
+    for of_trial in outcomes.chunks(servers.len()) {
+        let cells = of_trial.iter().map(|(_, _, outcome)| match outcome {
+            Ok(()) => "as it should".to_owned(),
+            Err(why) => why.replace('|', "/"),
+        });
+        println!("| {} | {} |", of_trial[0].0, cells.collect::<Vec<_>>().join(" | "));
     }
-    if !lines.is_empty() {
-        let names: Vec<&str> = servers.iter().map(|server| server.name()).collect();
-        println!("\n| trial | {} |\n| --- |{}", names.join(" | "), " --- |".repeat(names.len()));
-        lines.iter().for_each(|line| println!("{line}"));
-    }
-    is_good
+    outcomes.iter().all(|(_, is_good, _)| *is_good)
 }
 
 async fn one(trial: &Trial, server: &'static dyn Server, place: Place) -> Result<(), String> {

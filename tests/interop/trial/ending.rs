@@ -86,3 +86,54 @@ pub async fn restarted(ring: Ring) -> Result<(), String> {
     alice.say("bob", 4).await?;
     bob.until("number 4").await.map(drop)
 }
+
+/// The module is loaded once more while sessions live and wait.
+pub async fn reloaded(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (mut alice, id) = Raw::enabled(ring.addr(), "alice").await?;
+    bob.say("alice", 1).await?;
+    alice.until("number 1").await?;
+    bob.command("reload").await?;
+    bob.say("alice", 2).await?;
+    alice.say("bob", 3).await?;
+    alice.until("number 2").await?;
+    drop(alice);
+    sleep(Duration::from_millis(200)).await;
+    bob.command("reload").await?;
+    bob.say("alice", 4).await?;
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "1").await?;
+    let got = alice.rest().await;
+    is(got.contains("<resumed ") && got.contains("h='1'"), || format!("it says {}", got.get(..90).unwrap_or(&got)))?;
+    is(numbers(&got) == [2, 4], || format!("it gets {:?}", numbers(&got)))
+}
+
+/// The module is taken out: what its sessions held waits for their users, and the server serves on.
+pub async fn unloaded(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (mut alice, _) = Raw::enabled(ring.addr(), "alice").await?;
+    bob.say("alice", 1).await?;
+    alice.until("number 1").await?;
+    bob.command("unload").await?;
+    bob.say("alice", 2).await?;
+    bob.rest().await;
+    drop(alice);
+    let mut alice = Raw::plain(ring.addr(), "alice").await?;
+    let got = alice.rest().await;
+    is(numbers(&got) == [1, 2], || format!("it finds {:?}", numbers(&got)))
+}
+
+/// Another module has ended a session in a way of its own: the connection is closed, and what came then is not lost.
+pub async fn spoilt(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (mut alice, _) = Raw::enabled(ring.addr(), "alice").await?;
+    bob.command("spoil alice@localhost/alice").await?;
+    bob.say("alice", 1).await?;
+    alice.say("bob", 2).await?;
+    let (is_closed, said) = alice.end().await;
+    is(is_closed && said.contains("<internal-server-error "), || format!("the connection says {said:?}"))?;
+    let mut alice = Raw::plain(ring.addr(), "alice").await?;
+    let got = alice.rest().await;
+    is(numbers(&got) == [1], || format!("it finds {:?}", numbers(&got)))?;
+    let log = std::fs::read_to_string(ring.place.log(&format!("{}.log", ring.server.name()))).unwrap_or_default();
+    is(log.contains("error\tStream management: "), || "the log does not say it".into())
+}

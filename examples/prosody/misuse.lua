@@ -1,0 +1,104 @@
+-- What a module may do wrong, to the native part alone: each is an error that says what it is, and nothing is lost.
+--
+--   lua5.4 misuse.lua libsm_native.so
+
+local native = assert(package.loadlib(arg[1], "luaopen_sm_native"))();
+local host = native.new { buffer_max = 10, resume_timeout = 60 };
+local failures = 0;
+
+local function fails(what, pattern, act, ...)
+	local ok, err = pcall(act, ...);
+	if ok or not tostring(err):find(pattern) then
+		failures = failures + 1;
+		print(("%s: expected an error with '%s', got %s"):format(what, pattern, ok and "none" or tostring(err)));
+	end
+end
+
+local function same(what, got, expected)
+	if got ~= expected then
+		failures = failures + 1;
+		print(("%s: expected %s, got %s"):format(what, tostring(expected), tostring(got)));
+	end
+end
+
+-- A session that waits to be resumed, and its SM-ID.
+local function enabled(owner)
+	local stream = host:stream(owner);
+	local todo = stream:handle("enable", { resume = "true" }, true);
+	local text = "";
+	for _, step in ipairs(todo) do text = text..(type(step) == "string" and step or ""); end
+	return stream, text:match(" id='([^']+)'");
+end
+
+local function ended(todo)
+	for _, step in ipairs(type(todo) == "table" and todo or {}) do
+		if type(step) == "table" and step[1] == "ended" then return step[2]; end
+	end
+end
+
+fails("an option that is none", "no option", native.new, { buffer = 1 });
+fails("an option that is no number", "number", native.new, { buffer_max = {} });
+fails("a time before all times", "negative", native.new, { ack_timeout = -1 });
+fails("no options", "table", native.new);
+fails("no owner", "string", host.stream, host);
+fails("a host that is none", "userdata", host.stream, "host", "juliet@localhost");
+fails("bytes that are no session", "snapshot", host.restore, host, "bytes");
+
+local stream = host:stream("juliet@localhost");
+for _, name in ipairs { "receive", "send", "set_active", "read_timeout", "timeout", "lost", "park" } do
+	fails(name.." before there is a session", "no session yet", stream[name], stream, name == "set_active" and true or "message");
+end
+fails("no name", "string", stream.handle, stream, nil, {}, true);
+fails("no attributes", "table", stream.handle, stream, "enable", nil, true);
+fails("attributes that are none", "string", stream.handle, stream, "enable", { resume = {} }, true);
+same("a stream that was misused", (select(1, stream:handle("r", {}, false))), nil);
+
+local session, id = enabled("juliet@localhost");
+fails("nil is sent", "string", session.send, session, nil);
+fails("another's method", "userdata", session.send, host, "<message/>");
+same("a stanza that is sent", session:send("<message from='a' to='b'><body>1</body></message>")[1], true);
+same("one that is pending", session:pending(), 1);
+same("and another", session:pending(2), nil);
+fails("a session that is connected", "connection", session.park, session, "");
+fails("another element before its time", "no session yet", function ()
+	local other = host:stream("juliet@localhost");
+	other:send("<message/>");
+end);
+
+-- It is over: what it had comes back once, and all else is an error.
+local back = ended(session:close("not-well-formed")) or ended(session:lost());
+same("what comes back", back and #back, 1);
+for _, name in ipairs { "receive", "send", "set_active", "read_timeout", "timeout", "lost", "park" } do
+	fails(name.." when the session is over", "over", session[name], session, name == "set_active" and true or "message");
+end
+same("a session that is over is closed", session:close(), nil);
+same("nothing is pending", session:pending(), nil);
+
+-- Its SM-ID is worth nothing to others, and a stream whose connection has gone to a session is over.
+local stranger = host:stream("romeo@localhost");
+local failed = stranger:handle("resume", { previd = id, h = "0" }, false);
+same("a stranger is refused", failed:find("item-not-found", 1, true) ~= nil, true);
+session, id = enabled("juliet@localhost");
+session:lost();
+local taker = host:stream("juliet@localhost");
+local _, _, former = taker:handle("resume", { previd = id, h = "0" }, false);
+same("the session that takes the connection", former, session:id());
+fails("the stream that it was on", "over", taker.send, taker, "<message/>");
+
+-- Many, and they leave nothing behind.
+local before, sessions = os.clock(), {};
+for i = 1, 10000 do
+	sessions[i] = enabled("user"..i.."@localhost");
+	sessions[i]:send("<message from='a' to='b'><body>one</body></message>");
+	sessions[i]:lost();
+end
+collectgarbage();
+print(("10000 sessions that wait: %.2f s of CPU time"):format(os.clock() - before));
+for i = 1, 10000 do
+	same("what a session leaves", #ended(sessions[i]:close()), 1);
+end
+sessions = nil;
+collectgarbage();
+
+print(failures == 0 and "as it should" or failures.." failures");
+os.exit(failures == 0);
