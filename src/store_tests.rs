@@ -27,6 +27,9 @@
 //! }
 //!
 //! xmpp_sm::store_conformance!(InMemory);
+//! // If it is a `Parking`, and a `Journal`:
+//! xmpp_sm::parking_conformance!(InMemory);
+//! xmpp_sm::journal_conformance!(InMemory);
 //! ```
 //!
 //! That makes one `#[test]` for each sentence of the contract, each on a store of its own. A store whose futures need a
@@ -42,6 +45,10 @@
 pub mod answers;
 #[doc(hidden)]
 pub mod fencing;
+#[doc(hidden)]
+pub mod journal;
+#[doc(hidden)]
+pub mod parking;
 #[doc(hidden)]
 pub mod stale;
 
@@ -162,6 +169,60 @@ macro_rules! store_conformance {
         }
     )*};
 }
+
+/// Makes one `#[test]` for each check of [`store_tests`](crate::store_tests) that is about [`Parking`](crate::Parking), on stores
+/// that the expression makes: beside [`store_conformance!`](crate::store_conformance).
+#[macro_export]
+macro_rules! parking_conformance {
+    ($make:expr) => {
+        $crate::store_conformance!(@ $make, parking:
+            what_was_parked_is_claimed_and_found_at_its_new_place
+            a_snapshot_comes_back_byte_by_byte
+            the_latest_snapshot_takes_the_place_of_those_before
+            sessions_are_kept_apart
+            what_was_never_parked_is_not_parked
+            what_is_unparked_is_not_parked
+            what_an_older_epoch_writes_changes_nothing
+            what_is_over_is_lost
+            a_registration_that_no_store_gave_reaches_nothing
+            revisions_go_up
+            revisions_begin_anew_with_a_registration
+            of_many_claims_of_one_epoch_one_succeeds
+            nothing_that_was_held_is_missing_in_a_claim
+            a_claim_that_is_made_again_is_answered_as_before
+            a_snapshot_stays_until_its_new_owner_writes
+            what_was_claimed_ends_with_its_registration
+            a_parked_session_lives_as_long_as_its_host_says
+            a_displaced_session_is_kept_until_it_is_over
+            a_displaced_session_that_is_registered_again_is_a_new_one
+        );
+    };
+}
+
+/// Makes one `#[test]` for each check of [`store_tests`](crate::store_tests) that is about a [`Journal`](crate::Journal), on stores
+/// that the expression makes: beside [`parking_conformance!`](crate::parking_conformance).
+#[macro_export]
+macro_rules! journal_conformance {
+    ($make:expr) => {
+        $crate::store_conformance!(@ $make, journal:
+            changes_come_back_in_order_behind_their_snapshot
+            changes_come_back_byte_by_byte
+            many_changes_come_back
+            a_new_snapshot_takes_the_place_of_the_changes
+            changes_of_another_revision_are_not_appended
+            a_claimed_session_is_parked_before_changes_are_appended
+            what_is_over_has_no_journal
+            a_registration_that_no_store_gave_appends_nothing
+            changes_of_several_sessions_are_appended_together
+            if_one_session_is_lost_nothing_is_appended
+            nobody_sees_half_an_append
+            appends_to_the_same_sessions_in_any_order_end
+            a_displaced_session_keeps_its_journal
+            a_session_of_any_sm_id_has_a_journal
+        );
+    };
+}
+
 pub(crate) const JULIET: &str = "juliet@example.com";
 pub(crate) const ROMEO: &str = "romeo@example.net";
 

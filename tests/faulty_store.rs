@@ -36,6 +36,8 @@ impl MakeStore for WithFaults {
 }
 
 xmpp_sm::store_conformance!(WithFaults);
+xmpp_sm::parking_conformance!(WithFaults);
+xmpp_sm::journal_conformance!(WithFaults);
 
 #[test]
 fn a_fault_is_unknown_and_never_not_found() {

@@ -41,6 +41,8 @@ impl MakeStore for InMemory {
 }
 
 xmpp_sm::store_conformance!(InMemory);
+xmpp_sm::parking_conformance!(InMemory);
+xmpp_sm::journal_conformance!(InMemory);
 
 fn on() -> StaleH {
     StaleH { enabled: true, repeat_after: Some(Duration::from_secs(1800)), geriatric: GERIATRIC }

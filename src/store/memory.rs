@@ -280,6 +280,7 @@ impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
         let epoch = shard.next_epoch();
         let Shard { sessions, len, stale, kept, stats, .. } = &mut *shard;
         let session = |handle| Session { smid: smid.clone(), epoch, handle };
+        let of_epoch = |epoch| Registration { owner: owner.clone(), smid: smid.clone(), epoch };
         let mut displaced = None;
         match sessions.entry(owner.clone()) {
             Entry::Vacant(new) if self.reserve() => {
@@ -295,7 +296,7 @@ impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
                 let count = known.as_slice().len();
                 if let Some(at) = known.position(|session| session.smid == *smid) {
                     _former = known.replace(at, session(handle));
-                    _former.iter().for_each(|former| kept.drop(former.epoch));
+                    _former.iter().for_each(|former| kept.drop(&of_epoch(former.epoch)));
                 } else if count < self.per_owner.get() && self.reserve() {
                     known.push(session(handle));
                     *len = len.saturating_add(1);
@@ -310,13 +311,18 @@ impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
             }
         }
         inc(&mut stats.registered);
-        stale.remove(smid, owner, |_| true);
-        if let Some(Session { smid, epoch, .. }) = displaced.as_ref().filter(|_| self.stale_h.enabled) {
-            let stale_h = Stale { smid: smid.clone(), epoch: *epoch, h: None, since: now };
-            stale.insert(owner, stale_h, self.stale_bounds);
+        // It may be of one that was displaced, and is a new one now.
+        if let Some(former) = stale.remove(smid, owner, |_| true) {
+            kept.drop(&of_epoch(former.epoch));
         }
         let displaced = displaced.map(|session| session.into_record(owner.clone()));
-        Ok(Registered { registration: Registration { owner: owner.clone(), smid: smid.clone(), epoch }, displaced })
+        if let Some(Record { registration, .. }) = &displaced
+            && (self.stale_h.enabled || kept.has(registration))
+        {
+            let stale_h = Stale { smid: registration.smid.clone(), epoch: registration.epoch, h: None, since: now };
+            stale.insert(owner, stale_h, self.stale_bounds);
+        }
+        Ok(Registered { registration: of_epoch(epoch), displaced })
     }
 
     fn lookup(&self, smid: &SmId, owner: &str, now: Instant) -> Result<Lookup<Handle>, StoreError> {

@@ -54,10 +54,12 @@ use super::{AsyncSessionStore, Registration};
 /// - **What is late does no harm.** A [`Revision`] goes up with everything that a registration writes: what comes
 ///   behind something later of the same registration changes nothing.
 /// - [`retire`](AsyncSessionStore::retire) and [`remove`](AsyncSessionStore::remove) take the snapshot out with the record;
-///   [`register`](AsyncSessionStore::register) takes out that of the record that it replaces.
+///   [`register`](AsyncSessionStore::register) takes out that of the record that it replaces, even one that was displaced.
 /// - **A session that was [displaced](super::Registered::displaced)** keeps its snapshot until it is retired or removed, and can
 ///   be claimed by its registration until then, though it is not found: its stanzas have to go somewhere. It stays
-///   displaced.
+///   displaced, under the epoch that it has, and the first handle that claims it is the only one.
+///
+/// `parking_conformance!`, behind the feature `store-tests`, checks any store against all this.
 pub trait Parking: AsyncSessionStore {
     /// Keeps the session as these bytes, in place of all that was kept of it.
     ///
@@ -110,6 +112,8 @@ pub trait Parking: AsyncSessionStore {
 /// - **A change may come twice** where a call was made again after an error. The changes of a `Ledger` say where they belong,
 ///   and are applied once.
 /// - Changes of another [`Revision`] than that of the snapshot that is kept are not appended: [`Fence::Lost`].
+///
+/// `journal_conformance!`, behind the feature `store-tests`, checks any store against all this.
 pub trait Journal: Parking {
     /// Appends changes to the journals of sessions, of several at once: a stanza that is handled by being queued for another session
     /// changes two, and neither can be true without the other.
@@ -164,7 +168,7 @@ pub enum Claim {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "the session lives nowhere else"]
 pub struct Claimed {
-    /// The new registration. Revisions begin anew with it.
+    /// The new registration. Revisions begin anew with it. That of a session that was displaced is the one that it had.
     pub registration: Registration,
     /// The session as it was parked last.
     pub snapshot: Bytes,

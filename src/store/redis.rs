@@ -2,6 +2,7 @@
 
 mod error;
 mod keys;
+mod parking;
 mod scripts;
 
 use std::fmt;
@@ -21,7 +22,8 @@ pub use error::RedisStoreError;
 use keys::Keys;
 use scripts::{Reply, Script, Scripts};
 
-/// An [`AsyncSessionStore`] in Redis 7 or Valkey: the feature `redis`. Several hosts share it.
+/// An [`AsyncSessionStore`] in Redis 7 or Valkey, with [`Parking`](crate::Parking) and a [`Journal`](crate::Journal): the
+/// feature `redis`. Several hosts share it.
 ///
 /// It works over any connection of the crate [`redis`](::redis) that can be cloned: the host makes it on its own runtime,
 /// with its own TLS, password and time-outs, and says by features of that crate what it needs for it, such as
@@ -51,26 +53,35 @@ use scripts::{Reply, Script, Scripts};
 ///
 /// # What is in Redis
 ///
-/// One hash for each owner, `xmpp-sm:{juliet@example.com}`: its sessions, the stale `h`, and its last epoch. The name in
-/// braces is the hash tag, so that what else is kept for the owner can lie on the same node of a cluster. Each call is one
-/// script that reads and writes that hash: it happens as a whole or not at all, and takes one round trip, or two where
-/// another node has just registered a session of the owner.
+/// One hash for each owner, `xmpp-sm:{juliet@example.com}`: its sessions, the stale `h`, and its last epoch; and one list for
+/// each session that is parked, the same name with `:` and the SM-ID behind it: the snapshot, and the changes that were
+/// appended since. The name in braces is the hash tag: all that is kept for an owner lies on one node of a cluster. Each call is
+/// one script: it happens as a whole or not at all, and takes one round trip, or two where another node has just registered a
+/// session of the owner.
 ///
 /// | | |
 /// | --- | --- |
 /// | epochs | microseconds by the engine's clock, and always more than the owner's last: a Redis that has lost everything does not give one again. Its clock must not be set back by more than an hour, nor differ by that between a primary and the replica that takes its place |
 /// | stale `h` | go by the engine's clock, at the latest an hour after the owner's last session; there is nothing to sweep |
 /// | sessions | stay until they are retired or removed, or as long as [`session_ttl`](Self::session_ttl) says |
+/// | parked sessions | go with their record, and need what their bytes need and some 350 bytes more |
 /// | a dead node | [`sessions_at`](Self::sessions_at) lists what it had, and [`remove`](AsyncSessionStore::remove) takes it out |
+/// | several sessions in one [`append`](crate::Journal::append) | on one Redis always; on a cluster if they are of one owner, or lie in one slot by chance: else [`Apart`](RedisStoreError::Apart), and nothing has changed |
 /// | bounds | [`per_owner`](Self::per_owner), [`stale_per_owner`](Self::stale_per_owner): 10 each, as in [`MemoryStore`](crate::MemoryStore). How much there may be in all is the engine's `maxmemory` |
 ///
 /// # What can go wrong
 ///
 /// [`RedisStoreError`] says which of it is known to have changed nothing. A `register` that was given up and comes late
-/// is void if the owner has had another since. With `noeviction` a Redis without memory refuses new sessions, and still
-/// finds, retires and removes those that it has. With `allkeys-lru` it forgets owners, as a whole: their sessions cannot be
-/// resumed. So does one that is killed and writes nothing down, or loses its last second; a replica may lack the newest
-/// registrations when it takes over. Sessions go on as long as they have their streams.
+/// is void if the owner has had another since.
+///
+/// With `noeviction` a Redis without memory refuses new sessions, snapshots and changes. Those that it has it still finds,
+/// retires, removes, unparks, and gives to those who claim them. With `allkeys-lru` it forgets owners, and what is kept of a
+/// session, each as a whole. A session of such an owner cannot be resumed, and is [lost](crate::Fence::Lost) to a host that
+/// writes it down; one of which nothing is kept any more is [not parked](crate::Claim::NotParked), and changes to it are
+/// [refused](RedisStoreError::Evicted). So where sessions are promised to last, nothing may be evicted.
+///
+/// A Redis that is killed and writes nothing down forgets everything, or its last second; a replica may lack the newest
+/// registrations and changes when it takes over. Sessions that are not written down go on as long as they have their streams.
 pub struct RedisStore<Connection> {
     connection: Connection,
     keys: Keys,
@@ -133,8 +144,9 @@ impl<Connection> RedisStore<Connection> {
         self
     }
 
-    /// Sets for how long a session is known after it was registered. Default: for ever. A host that sets it registers
-    /// its sessions again in less than that; those of a node that has died go by themselves.
+    /// Sets for how long a session is known after it was registered, [parked](crate::Parking::park), unparked or claimed.
+    /// Default: for ever. A host that sets it does one of these in less than that with each of its sessions; those of a node
+    /// that has died go by themselves, with what is kept of them. It is longer than a session waits for its client.
     #[must_use]
     pub fn session_ttl(mut self, ttl: Duration) -> Self {
         self.session_ttl = Some(ttl);
@@ -145,6 +157,16 @@ impl<Connection> RedisStore<Connection> {
         self.seen.fetch_max(time, Ordering::Relaxed);
     }
 
+    /// The hash of the owner, and the list of what is kept of the session.
+    fn keys_of(&self, owner: &str, smid: &SmId) -> [Vec<u8>; 2] {
+        [self.keys.of(owner), self.keys.of_session(owner, smid)]
+    }
+
+    /// For how long a session is known, in microseconds. `0`: for ever.
+    fn life(&self) -> String {
+        self.session_ttl.unwrap_or_default().as_micros().to_string()
+    }
+
     /// For how long a stale `h` is remembered, in microseconds. `-1`: not at all.
     fn stale_life(&self) -> String {
         if self.stale_h.enabled { self.stale_h.geriatric.as_micros().to_string() } else { "-1".to_owned() }
@@ -153,7 +175,8 @@ impl<Connection> RedisStore<Connection> {
 
 impl<Connection: ConnectionLike + Clone + Send + Sync> RedisStore<Connection> {
     /// Returns sessions whose handle begins with these bytes, such as `node-1/`: those that a node had which is dead. A
-    /// host [removes](AsyncSessionStore::remove) them, or leaves it to the next client that asks for one of them.
+    /// host [claims](crate::Parking::claim) them or [removes](AsyncSessionStore::remove) them, or leaves it to the next client
+    /// that asks for one of them. Those that were [displaced](crate::Registered::displaced) are among them if they are parked.
     ///
     /// It looks through some hundred owners, beginning with the cursor 0, and returns the cursor to go on with; `None`:
     /// that was all. What is registered meanwhile may be missing, and a session may come twice. A cluster's nodes are
@@ -188,7 +211,7 @@ impl<Connection: ConnectionLike + Clone + Send + Sync> RedisStore<Connection> {
         let mut sessions = Vec::new();
         for key in keys {
             let Some(owner) = self.keys.owner(&key) else { continue };
-            let mut reply = match self.run(&self.scripts.list, &owner, &[handle]).await {
+            let mut reply = match self.run(&self.scripts.list, &[key], &[handle]).await {
                 Err(RedisStoreError::Foreign) => continue,
                 reply => reply?,
             };
@@ -199,8 +222,8 @@ impl<Connection: ConnectionLike + Clone + Send + Sync> RedisStore<Connection> {
         Ok((sessions, Some(next).filter(|next| *next != 0)))
     }
 
-    async fn run(&self, script: &Script, owner: &str, args: &[&[u8]]) -> Result<Reply, RedisStoreError> {
-        let mut reply = script.run(self.connection.clone(), &self.keys.of(owner), args).await?;
+    async fn run(&self, script: &Script, keys: &[Vec<u8>], args: &[&[u8]]) -> Result<Reply, RedisStoreError> {
+        let mut reply = script.run(self.connection.clone(), keys, args).await?;
         self.saw(reply.number()?);
         Ok(reply)
     }
@@ -219,9 +242,10 @@ impl<Connection: ConnectionLike + Clone + Send + Sync> AsyncSessionStore for Red
         _now: Instant,
     ) -> Result<Registered<Bytes>, RedisStoreError> {
         let refuses: &[u8] = if self.at_cap == AtCap::Refuse { b"1" } else { b"0" };
-        let life = self.session_ttl.unwrap_or_default().as_micros().to_string();
+        let life = self.life();
         let (most, most_stale) = (self.per_owner.to_string(), self.stale_per_owner.to_string());
         let stale_life = self.stale_life();
+        let keys = self.keys_of(owner, smid);
         for _ in 0..TRIES {
             let known = self.seen.load(Ordering::Relaxed).to_string();
             let smid_bytes = smid.as_bytes();
@@ -229,7 +253,7 @@ impl<Connection: ConnectionLike + Clone + Send + Sync> AsyncSessionStore for Red
             let bounds = [most.as_bytes(), refuses, life.as_bytes(), most_stale.as_bytes(), stale_life.as_bytes()];
             let [most, refuses, life, most_stale, stale_life] = bounds;
             let args = [smid_bytes, &handle, known, most, refuses, life, most_stale, stale_life];
-            let mut reply = self.run(&self.scripts.register, owner, &args).await?;
+            let mut reply = self.run(&self.scripts.register, &keys, &args).await?;
             match reply.bytes()?.as_ref() {
                 b"registered" => {
                     let epoch = Epoch::new(reply.time());
@@ -248,7 +272,7 @@ impl<Connection: ConnectionLike + Clone + Send + Sync> AsyncSessionStore for Red
     }
 
     async fn lookup(&self, smid: &SmId, owner: &str, _now: Instant) -> Result<Lookup<Bytes>, RedisStoreError> {
-        let mut reply = self.run(&self.scripts.lookup, owner, &[smid.as_bytes()]).await?;
+        let mut reply = self.run(&self.scripts.lookup, &[self.keys.of(owner)], &[smid.as_bytes()]).await?;
         Ok(match reply.bytes()?.as_ref() {
             b"session" => {
                 let registration = Registration::new(owner, smid.clone(), Epoch::new(reply.number()?));
@@ -268,14 +292,16 @@ impl<Connection: ConnectionLike + Clone + Send + Sync> AsyncSessionStore for Red
         let texts = [&epoch, &h, &most_stale, &stale_life].map(|text| text.as_bytes());
         let [epoch, h, most_stale, stale_life] = texts;
         let args = [registration.smid().as_bytes(), epoch, h, most_stale, stale_life];
-        self.run(&self.scripts.retire, registration.owner(), &args).await?;
+        let keys = self.keys_of(registration.owner(), registration.smid());
+        self.run(&self.scripts.retire, &keys, &args).await?;
         Ok(())
     }
 
     async fn remove(&self, registration: &Registration) -> Result<(), RedisStoreError> {
         let (epoch, most_stale) = (registration.epoch().get().to_string(), self.stale_per_owner.to_string());
         let args = [registration.smid().as_bytes(), epoch.as_bytes(), most_stale.as_bytes()];
-        self.run(&self.scripts.remove, registration.owner(), &args).await?;
+        let keys = self.keys_of(registration.owner(), registration.smid());
+        self.run(&self.scripts.remove, &keys, &args).await?;
         Ok(())
     }
 }

@@ -27,7 +27,7 @@ struct Clock {
 
 const MOVE: &str = "
     for _, key in ipairs(redis.call('KEYS', '*')) do
-        local fields = redis.call('HGETALL', key)
+        local fields = redis.call('TYPE', key).ok == 'hash' and redis.call('HGETALL', key) or {}
         for at = 1, #fields, 2 do
             local kind, ends, rest = string.match(fields[at + 1], '^([SDH]%d+ )(%d+)( .*)$')
             if kind and tonumber(ends) > 0 then
@@ -84,3 +84,5 @@ impl MakeStore for OnRedis {
 }
 
 xmpp_sm::store_conformance!(OnRedis::start());
+xmpp_sm::parking_conformance!(OnRedis::start());
+xmpp_sm::journal_conformance!(OnRedis::start());

@@ -4,6 +4,7 @@
 
 mod conformance;
 mod late;
+mod parking;
 mod server;
 
 use std::num::NonZeroUsize;
@@ -360,7 +361,7 @@ async fn a_clock_that_was_set_back_gives_higher_epochs_all_the_same() {
 }
 
 /// The connection is made again by itself.
-async fn eventually(call: impl AsyncFn() -> Result<String, RedisStoreError>) -> String {
+async fn eventually<T>(call: impl AsyncFn() -> Result<T, RedisStoreError>) -> T {
     let begun = Instant::now();
     loop {
         match call().await {

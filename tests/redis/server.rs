@@ -1,5 +1,6 @@
 //! A Redis of the test's own: on a socket in a directory of its own, which goes with it.
 
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,6 +29,18 @@ impl Redis {
         Self::with(&["--appendonly", "yes", "--appendfsync", "always"])
     }
 
+    /// A cluster of one node, which has all slots.
+    pub fn cluster() -> Self {
+        let redis = Self::with(&["--appendonly", "no", "--cluster-enabled", "yes"]);
+        let () = redis.tell("CLUSTER ADDSLOTSRANGE 0 16383");
+        let begun = Instant::now();
+        while !redis.tell::<String>("CLUSTER INFO").contains("cluster_state:ok") {
+            assert!(begun.elapsed() < Duration::from_secs(60));
+            thread::sleep(Duration::from_millis(5));
+        }
+        redis
+    }
+
     fn with(args: &'static [&'static str]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         // Short: the name of a socket has a hundred bytes.
@@ -42,6 +55,11 @@ impl Redis {
     pub fn start_again(&mut self) {
         let mut command = Command::new("redis-server");
         command.args(["--port", "0", "--unixsocket", "s", "--save", "", "--dir", "."]).args(self.args);
+        if self.args.contains(&"--cluster-enabled") {
+            // It listens for other nodes, where nobody else does.
+            let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap();
+            command.args(["--bind", "127.0.0.1", "--cluster-port", &free.port().to_string()]);
+        }
         let log = fs::File::create(self.dir.join("log")).unwrap();
         self.child =
             Some(command.current_dir(&self.dir).stdout(log).stderr(Stdio::null()).spawn().expect("redis-server"));

@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use xmpp_sm::{AsyncSessionStore, Counter, Lookup, Registered, Registration, SmId};
+use xmpp_sm::{
+    AsyncSessionStore, Change, Claim, Counter, Fence, Journal, Lookup, Parking, Registered, Registration, Revision,
+    SmId,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
@@ -103,6 +106,36 @@ impl<S: AsyncSessionStore<Handle: Sync>> AsyncSessionStore for Faulty<S> {
     }
 }
 
+impl<S: Parking<Handle: Sync>> Parking for Faulty<S> {
+    async fn park(
+        &self,
+        registration: &Registration,
+        revision: Revision,
+        snapshot: &[u8],
+    ) -> Result<Fence, Failed<S::Error>> {
+        self.call(self.inner.park(registration, revision, snapshot)).await
+    }
+
+    async fn unpark(&self, registration: &Registration, revision: Revision) -> Result<Fence, Failed<S::Error>> {
+        self.call(self.inner.unpark(registration, revision)).await
+    }
+
+    async fn claim(
+        &self,
+        registration: &Registration,
+        handle: S::Handle,
+        now: Instant,
+    ) -> Result<Claim, Failed<S::Error>> {
+        self.call(self.inner.claim(registration, handle, now)).await
+    }
+}
+
+impl<S: Journal<Handle: Sync>> Journal for Faulty<S> {
+    async fn append(&self, changes: &[Change<'_>]) -> Result<Fence, Failed<S::Error>> {
+        self.call(self.inner.append(changes)).await
+    }
+}
+
 /// A host that makes each call again until it is known to be done.
 pub struct Persistent<S>(pub Faulty<S>);
 
@@ -142,5 +175,25 @@ impl<S: AsyncSessionStore<Handle: Clone + Sync>> AsyncSessionStore for Persisten
 
     async fn remove(&self, registration: &Registration) -> Result<(), S::Error> {
         until_known!(self.0.remove(registration))
+    }
+}
+
+impl<S: Parking<Handle: Clone + Sync>> Parking for Persistent<S> {
+    async fn park(&self, registration: &Registration, revision: Revision, snapshot: &[u8]) -> Result<Fence, S::Error> {
+        until_known!(self.0.park(registration, revision, snapshot))
+    }
+
+    async fn unpark(&self, registration: &Registration, revision: Revision) -> Result<Fence, S::Error> {
+        until_known!(self.0.unpark(registration, revision))
+    }
+
+    async fn claim(&self, registration: &Registration, handle: S::Handle, now: Instant) -> Result<Claim, S::Error> {
+        until_known!(self.0.claim(registration, handle.clone(), now))
+    }
+}
+
+impl<S: Journal<Handle: Clone + Sync>> Journal for Persistent<S> {
+    async fn append(&self, changes: &[Change<'_>]) -> Result<Fence, S::Error> {
+        until_known!(self.0.append(changes))
     }
 }

@@ -11,9 +11,9 @@ use super::shard::Shard;
 use super::{Epoch, MemoryStore, StoreError};
 use crate::store::{Change, Claim, Claimed, Fence, Journal, Parking, Registration, Revision};
 
-/// By epoch, of which no two sessions have the same.
+/// By registration. That of a displaced session, too, which no table has.
 #[derive(Debug)]
-pub(super) struct Kept<Handle>(HashMap<Epoch, Parked<Handle>>);
+pub(super) struct Kept<Handle>(HashMap<Registration, Parked<Handle>>);
 
 /// What one registration has written, or taken over.
 #[derive(Debug)]
@@ -36,8 +36,8 @@ impl<Handle> Default for Kept<Handle> {
 }
 
 impl<Handle: Clone + PartialEq> Kept<Handle> {
-    fn write(&mut self, epoch: Epoch, revision: Revision, snapshot: Option<Bytes>) -> Fence {
-        let parked = self.0.entry(epoch).or_insert_with(|| Parked {
+    fn write(&mut self, registration: &Registration, revision: Revision, snapshot: Option<Bytes>) -> Fence {
+        let parked = self.0.entry(registration.clone()).or_insert_with(|| Parked {
             revision: None,
             snapshot: None,
             journal: Vec::new(),
@@ -52,45 +52,46 @@ impl<Handle: Clone + PartialEq> Kept<Handle> {
     }
 
     /// Where changes of this revision go. `None`: it is not the one that is kept.
-    fn journal(&mut self, epoch: Epoch, revision: Revision) -> Option<&mut Vec<Bytes>> {
-        let parked = self.0.get_mut(&epoch)?;
+    fn journal(&mut self, registration: &Registration, revision: Revision) -> Option<&mut Vec<Bytes>> {
+        let parked = self.0.get_mut(registration)?;
         (parked.revision == Some(revision) && parked.snapshot.is_some()).then_some(&mut parked.journal)
     }
 
-    fn has(&self, epoch: Epoch) -> bool {
-        self.0.get(&epoch).is_some_and(|parked| parked.snapshot.is_some())
+    /// Whether this registration came by a claim from that epoch, and has written nothing since.
+    fn is_claimed_from(&self, registration: &Registration, from: Epoch) -> bool {
+        let parked = self.0.get(registration);
+        parked.is_some_and(|parked| parked.claimed_from == Some(from) && parked.revision.is_none())
     }
 
-    /// Whether the registration of this epoch came by a claim from that one, and has written nothing since.
-    fn is_claimed_from(&self, epoch: Epoch, from: Epoch) -> bool {
-        self.0.get(&epoch).is_some_and(|parked| parked.claimed_from == Some(from) && parked.revision.is_none())
-    }
-
-    /// What was kept under one epoch is kept under another.
-    fn hand_over(&mut self, from: Epoch, to: Epoch) {
-        if let Some(parked) = self.0.remove(&from) {
-            self.0.insert(to, Parked { revision: None, claimed_from: Some(from), ..parked });
+    /// What was kept under one registration is kept under another.
+    fn hand_over(&mut self, from: &Registration, to: Registration) {
+        if let Some(parked) = self.0.remove(from) {
+            self.0.insert(to, Parked { revision: None, claimed_from: Some(from.epoch), ..parked });
         }
     }
 
     /// Gives what is kept of a displaced session to one who asks for it: the first.
-    fn bequeath(&mut self, epoch: Epoch, handle: &Handle) -> bool {
-        let parked = self.0.get_mut(&epoch);
+    fn bequeath(&mut self, registration: &Registration, handle: &Handle) -> bool {
+        let parked = self.0.get_mut(registration);
         parked.is_some_and(|parked| parked.heir.get_or_insert_with(|| handle.clone()) == handle)
     }
 
-    fn get(&self, epoch: Epoch) -> Option<(Bytes, Vec<Bytes>)> {
-        let parked = self.0.get(&epoch)?;
+    fn get(&self, registration: &Registration) -> Option<(Bytes, Vec<Bytes>)> {
+        let parked = self.0.get(registration)?;
         Some((parked.snapshot.clone()?, parked.journal.clone()))
     }
 }
 
 impl<Handle> Kept<Handle> {
+    pub(super) fn has(&self, registration: &Registration) -> bool {
+        self.0.get(registration).is_some_and(|parked| parked.snapshot.is_some())
+    }
+
     /// The session is over.
-    pub(super) fn drop(&mut self, epoch: Epoch) {
+    pub(super) fn drop(&mut self, registration: &Registration) {
         // Most stores keep nothing, and need not look for it.
         if !self.0.is_empty() {
-            self.0.remove(&epoch);
+            self.0.remove(registration);
         }
     }
 }
@@ -120,28 +121,30 @@ impl<Handle: Clone + PartialEq + Send> Parking for MemoryStore<Handle> {
 
     async fn claim(&self, registration: &Registration, handle: Handle, _now: Instant) -> Result<Claim, StoreError> {
         let Registration { owner, smid, epoch: from } = registration;
+        let of_epoch = |epoch| Registration { epoch, ..registration.clone() };
         // Dropped after the lock is free.
         let _former;
         let mut shard = self.shard(owner).lock();
-        let new = shard.next_epoch();
+        let new = of_epoch(shard.next_epoch());
         let Shard { sessions, kept, .. } = &mut *shard;
         let session = sessions.get_mut(owner).and_then(|sessions| sessions.find_mut(smid));
-        let epoch = match session {
+        let registration = match session {
             Some(session) if session.epoch == *from => {
-                if !kept.has(*from) {
+                if !kept.has(registration) {
                     return Ok(Claim::NotParked);
                 }
-                kept.hand_over(*from, new);
-                session.epoch = new;
+                kept.hand_over(registration, new.clone());
+                session.epoch = new.epoch;
                 _former = mem::replace(&mut session.handle, handle);
                 new
             }
-            Some(session) if session.handle == handle && kept.is_claimed_from(session.epoch, *from) => session.epoch,
-            _ if kept.bequeath(*from, &handle) => *from,
+            Some(session) if session.handle == handle && kept.is_claimed_from(&of_epoch(session.epoch), *from) => {
+                of_epoch(session.epoch)
+            }
+            _ if kept.bequeath(registration, &handle) => registration.clone(),
             _ => return Ok(Claim::Lost),
         };
-        let Some((snapshot, journal)) = kept.get(epoch) else { return Ok(Claim::Lost) };
-        let registration = Registration { owner: owner.clone(), smid: smid.clone(), epoch };
+        let Some((snapshot, journal)) = kept.get(&registration) else { return Ok(Claim::Lost) };
         Ok(Claim::Claimed(Claimed { registration, snapshot, journal }))
     }
 }
@@ -149,7 +152,7 @@ impl<Handle: Clone + PartialEq + Send> Parking for MemoryStore<Handle> {
 impl<Handle: Clone + PartialEq + Send> MemoryStore<Handle> {
     fn write(&self, registration: &Registration, revision: Revision, snapshot: Option<Bytes>) -> Fence {
         let mut shard = self.shard(registration.owner()).lock();
-        if shard.holds(registration) { shard.kept.write(registration.epoch(), revision, snapshot) } else { Fence::Lost }
+        if shard.holds(registration) { shard.kept.write(registration, revision, snapshot) } else { Fence::Lost }
     }
 }
 
@@ -163,7 +166,7 @@ impl<Handle: Clone + PartialEq + Send> Journal for MemoryStore<Handle> {
         let mut write = |change: &Change<'_>, bytes: Option<Bytes>| {
             let Change { registration, revision, .. } = *change;
             let shard = shards.get_mut(&index(change)).filter(|shard| shard.holds(registration))?;
-            shard.kept.journal(registration.epoch(), revision)?.extend(bytes);
+            shard.kept.journal(registration, revision)?.extend(bytes);
             Some(())
         };
         if !changes.iter().all(|change| write(change, None).is_some()) {

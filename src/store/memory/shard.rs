@@ -46,7 +46,7 @@ impl<Handle> Shard<Handle> {
     /// Takes out a session, if it still is of this registration, and its owner with the last one. What is parked of it goes.
     pub(super) fn take(&mut self, registration: &Registration) -> Option<Session<Handle>> {
         let Registration { owner, smid, epoch } = registration;
-        self.kept.drop(*epoch);
+        self.kept.drop(registration);
         let Entry::Occupied(mut of_owner) = self.sessions.entry(owner.clone()) else { return None };
         let at = of_owner.get().position(|session| session.epoch == *epoch && session.smid == *smid)?;
         self.len = self.len.saturating_sub(1);

@@ -20,6 +20,13 @@ pub enum RedisStoreError {
     /// Something that the store has not written is under the owner's key. It is left as it is.
     #[error("the owner's key holds foreign data")]
     Foreign,
+    /// What was kept of a session has been evicted, and nothing is appended to it. The host
+    /// [parks](crate::Parking::park) the session again; with a `Ledger`, after `host_changed`.
+    #[error("the engine has evicted what was kept of the session")]
+    Evicted,
+    /// The sessions of one call lie on several nodes of a cluster. Each is written in a call of its own.
+    #[error("the sessions lie on several nodes of the cluster")]
+    Apart,
     /// The engine has no memory left and may evict nothing: `maxmemory`, `noeviction`.
     #[error("the engine has no memory left")]
     NoMemory,
@@ -52,6 +59,7 @@ impl From<RedisError> for RedisStoreError {
         match (error.kind(), error.code()) {
             _ if error.is_timeout() => Self::TimedOut,
             (ErrorKind::Server(ServerErrorKind::ReadOnly), _) => Self::ReadOnly,
+            (_, Some("CROSSSLOT")) => Self::Apart,
             (_, Some("OOM")) => Self::NoMemory,
             (_, Some("WRONGTYPE" | "FOREIGN")) => Self::Foreign,
             (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => Self::Denied(error),

@@ -1,9 +1,15 @@
 -- KEYS[1] is the hash of one owner. Its field '' is the owner's last epoch; every other field is an SM-ID:
---   S<epoch> <end> <handle>  a session
---   D<epoch> <end> -         one that had to make room, and whose h is to come
---   H<epoch> <end> <h>       one that is gone, with its last h
+--   S<epoch> <end> <kept> <handle>  a session
+--   D<epoch> <end> <kept> <handle>  one that had to make room, and whose h is to come
+--   H<epoch> <end> N <h>            one that is gone, with its last h
 -- Times are microseconds by the engine's clock. An <end> of 0 never comes. An epoch is the time, or the last one and 1:
 -- it goes up even after the hash has expired or was lost.
+-- <kept> tells what there is of the session in a list of its own, the snapshot and what has changed since:
+--   N            nothing, and its registration has written nothing
+--   U<revision>  nothing any more
+--   K<revision>  what its registration has written last
+--   C<epoch>     what the registration of that epoch had written, from which it was claimed. A displaced session stays what
+--                it is: that is its own epoch then, and <handle> is who has claimed it
 local key = KEYS[1]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -17,11 +23,25 @@ local function foreign()
 end
 
 local function read(value)
-  local kind, epoch, ends, rest = string.match(value, '^([SDH])(%d+) (%d+) (.*)$')
+  local kind, epoch, ends, kept, rest = string.match(value, '^([SDH])(%d+) (%d+) ([NUKC]%d*) (.*)$')
   if not kind then foreign() end
-  return {kind = kind, epoch = epoch, ends = tonumber(ends), rest = rest}
+  return {kind = kind, epoch = epoch, ends = tonumber(ends), kept = kept, rest = rest}
+end
+
+local function write(record)
+  return record.kind .. record.epoch .. ' ' .. text(record.ends) .. ' ' .. record.kept .. ' ' .. record.rest
 end
 
 local function is_over(record)
   return record.ends > 0 and now > record.ends
+end
+
+local function is_kept(record)
+  return string.match(record.kept, '^[KC]')
+end
+
+-- Drops what is kept of a session. It needs no memory, and leaves alone what is not of this store.
+local function forget(id)
+  local list = key .. ':' .. id
+  if redis.call('TYPE', list).ok == 'list' then redis.call('UNLINK', list) end
 end

@@ -1,6 +1,9 @@
 //! The names of keys.
 
-/// One key for each owner: a prefix, and the owner as the hash tag.
+use crate::smid::SmId;
+
+/// One key for each owner: a prefix, and the owner as the hash tag. One more for what is kept of a session: the SM-ID behind
+/// it.
 #[derive(Debug)]
 pub(super) struct Keys {
     /// With the brace that opens the tag.
@@ -14,6 +17,13 @@ impl Keys {
 
     pub(super) fn of(&self, owner: &str) -> Vec<u8> {
         format!("{}{}}}", self.start, escape(owner)).into_bytes()
+    }
+
+    pub(super) fn of_session(&self, owner: &str, smid: &SmId) -> Vec<u8> {
+        let mut key = self.of(owner);
+        key.push(b':');
+        key.extend(smid.as_bytes());
+        key
     }
 
     /// Whose key it is. `None`: it is none of ours.
@@ -61,6 +71,12 @@ mod tests {
                 // https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
                 let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).unwrap();
                 assert_eq!(tag, (&*escape(owner), ""), "{prefix}");
+            }
+            // What is kept of a session is taken for no owner, whatever its SM-ID.
+            for smid in ["a", "}", ":{b}", "}:{xmpp-sm:{a}"] {
+                let key = keys.of_session("juliet@example.com", &SmId::new(smid).unwrap());
+                assert!(key.starts_with(&keys.of("juliet@example.com")));
+                assert_eq!(keys.owner(&key), None, "{smid}");
             }
             assert_eq!(keys.owner(b"other:{juliet@example.com}"), None);
         }

@@ -8,30 +8,32 @@ for at = 1, #fields, 2 do
     last = tonumber(string.match(value, '^%d+$') or foreign())
   else
     local record = read(value)
-    if is_over(record) then over[#over + 1] = id else records[id] = record end
+    if is_over(record) then over[id] = record else records[id] = record end
   end
 end
 if #fields > 0 and last == 0 then foreign() end
 
-local function put(id, kind, epoch, ends, rest)
-  redis.call('HSET', key, id, kind .. epoch .. ' ' .. text(ends) .. ' ' .. rest)
-  records[id] = {kind = kind, epoch = epoch, ends = ends, rest = rest}
+local function put(id, record)
+  redis.call('HSET', key, id, write(record))
+  records[id] = record
 end
 
 local function drop(id)
   redis.call('HDEL', key, id)
+  if is_kept(records[id]) then forget(id) end
   records[id] = nil
 end
 
 -- Drops what is over and the oldest of what is too much. The key expires with the last of what is left, and not before the
 -- engine's clock could have been set back by an hour without an epoch being given twice.
 local function settle(most_stale)
-  for _, id in ipairs(over) do
+  for id, record in pairs(over) do
+    if is_kept(record) then forget(id) end
     if not records[id] then redis.call('HDEL', key, id) end
   end
   local stale = {}
   for id, record in pairs(records) do
-    if record.kind ~= 'S' then stale[#stale + 1] = id end
+    if record.kind ~= 'S' and not is_kept(record) then stale[#stale + 1] = id end
   end
   if #stale > most_stale then
     table.sort(stale, function(one, other)

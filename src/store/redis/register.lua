@@ -25,16 +25,22 @@ end
 local epoch = text(math.max(now, last + 1))
 local ends = life > 0 and now + life or 0
 local reply = {epoch, 'registered'}
+local replaced = records[id]
+local record = {kind = 'S', epoch = epoch, ends = ends, kept = 'N', rest = handle}
 -- The first command that needs memory: if there is none, nothing has changed.
-redis.call('HSET', key, '', epoch, id, 'S' .. epoch .. ' ' .. text(ends) .. ' ' .. handle)
-records[id] = {kind = 'S', epoch = epoch, ends = ends, rest = handle}
+redis.call('HSET', key, '', epoch, id, write(record))
+records[id] = record
+if replaced and is_kept(replaced) then forget(id) end
 if displaced then
   local record = records[displaced]
   reply = {epoch, 'registered', displaced, record.epoch, record.rest}
-  if stale_life < 0 then
+  if is_kept(record) then
+    record.kind = 'D'
+    put(displaced, record)
+  elseif stale_life < 0 then
     drop(displaced)
   else
-    put(displaced, 'D', record.epoch, now + stale_life, '-')
+    put(displaced, {kind = 'D', epoch = record.epoch, ends = now + stale_life, kept = 'N', rest = '-'})
   end
 end
 settle(most_stale)

@@ -15,6 +15,9 @@ pub(super) struct Scripts {
     pub(super) retire: Script,
     pub(super) remove: Script,
     pub(super) list: Script,
+    pub(super) park: Script,
+    pub(super) claim: Script,
+    pub(super) append: Script,
 }
 
 impl Scripts {
@@ -24,10 +27,13 @@ impl Scripts {
         }
         Self {
             register: script!("head.lua", "load.lua", "register.lua"),
-            lookup: script!("head.lua", "lookup.lua"),
+            lookup: script!("head.lua", "find.lua", "lookup.lua"),
             retire: script!("head.lua", "load.lua", "retire.lua"),
             remove: script!("head.lua", "load.lua", "remove.lua"),
             list: script!("head.lua", "load.lua", "list.lua"),
+            park: script!("head.lua", "find.lua", "hold.lua", "park.lua"),
+            claim: script!("head.lua", "find.lua", "hold.lua", "claim.lua"),
+            append: script!("head.lua", "find.lua", "append.lua"),
         }
     }
 }
@@ -42,14 +48,19 @@ impl Script {
         Self { text, sha1: redis::Script::new(text).get_hash().to_owned() }
     }
 
-    /// Runs it on the hash of one owner. An engine that does not know it, or has lost it, is given its text.
-    pub(super) async fn run<C>(&self, mut connection: C, key: &[u8], args: &[&[u8]]) -> Result<Reply, RedisStoreError>
+    /// Runs it on these keys. An engine that does not know it, or has lost it, is given its text.
+    pub(super) async fn run<C>(
+        &self,
+        mut connection: C,
+        keys: &[Vec<u8>],
+        args: &[&[u8]],
+    ) -> Result<Reply, RedisStoreError>
     where
         C: ConnectionLike + Send,
     {
         let command = |name: &str, script: &str| {
             let mut command = Cmd::new();
-            command.arg(name).arg(script).arg(1).arg(key).arg(args);
+            command.arg(name).arg(script).arg(keys.len()).arg(keys).arg(args);
             command
         };
         let known = command("EVALSHA", &self.sha1).query_async(&mut connection).await;
@@ -78,6 +89,11 @@ impl Reply {
 
     pub(super) fn is_over(&self) -> bool {
         self.parts.len() == 0
+    }
+
+    /// What is left.
+    pub(super) fn rest(self) -> impl Iterator<Item = Bytes> {
+        self.parts.map(Bytes::from)
     }
 
     pub(super) fn bytes(&mut self) -> Result<Bytes, RedisStoreError> {

@@ -1,0 +1,41 @@
+
+local id, from, handle, life = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local list = KEYS[2]
+local record, last = find(id)
+if not record or record.kind == 'H' then return {text(now), 'lost'} end
+
+local function claimed()
+  local reply = {text(math.max(now, tonumber(record.epoch))), 'claimed', record.epoch}
+  -- What was evicted is not there.
+  local kept = is_kept(record) and redis.call('LRANGE', list, 0, -1) or {}
+  for at = 1, #kept do reply[at + 3] = kept[at] end
+  return #kept > 0 and reply
+end
+
+if record.kind == 'D' then
+  local heir = record.kept == 'C' .. record.epoch
+  if record.epoch ~= from or heir and record.rest ~= handle then return {text(now), 'lost'} end
+  local reply = claimed()
+  if not reply then return {text(now), 'lost'} end
+  if not heir then
+    record.kept, record.rest = 'C' .. record.epoch, handle
+    -- This comes first: see `park`.
+    redis.call('HDEL', key, id)
+    redis.call('HSET', key, id, write(record))
+  end
+  return reply
+end
+
+if record.epoch ~= from then
+  local is_again = record.kept == 'C' .. from and record.rest == handle
+  return is_again and claimed() or {text(now), 'lost'}
+end
+record.epoch = text(math.max(now, last + 1))
+local reply = claimed()
+if not reply then return {text(now), 'none'} end
+record.kept, record.rest = 'C' .. from, handle
+redis.call('HDEL', key, id)
+redis.call('HSET', key, '', record.epoch)
+hold(id, record, life)
+hold_list(list, record)
+return reply
