@@ -9,7 +9,7 @@ start costs is not in it. A client without stream management is what most of the
 import base64, os, re, signal, socket, subprocess, sys, tempfile, time
 
 HERE = os.path.dirname(os.path.realpath(__file__))
-FEW, MORE = 100, 600
+FEW, MORE = 500, 4500
 SM = "xmlns='urn:xmpp:sm:3'"
 
 

@@ -60,7 +60,7 @@ modules_enabled = { "roster"; "saslauth"; "disco"; "ping"; "private"; "offline";
 modules_disabled = { "s2s"; "tls" }
 c2s_require_encryption = false
 allow_unencrypted_plain_auth = true
-authentication = "internal_plain"
+authentication = "internal_hashed"
 storage = "internal"
 smacks_native = "$native"
 ${PROSODY_CONFIG-}
