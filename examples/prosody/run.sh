@@ -63,8 +63,8 @@ allow_unencrypted_plain_auth = true
 authentication = "internal_hashed"
 storage = "internal"
 smacks_native = "$native"
-${PROSODY_CONFIG-}
 log = { ${PROSODY_LOG-info} = "*console" }
+${PROSODY_CONFIG-}
 VirtualHost "localhost"
 END
 # shellcheck disable=SC2086

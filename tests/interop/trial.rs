@@ -61,7 +61,21 @@ fn trials() -> Vec<Trial> {
         trial!("the module is loaded once more", ending::reloaded),
         trial!("the module is taken out", ending::unloaded),
         trial!("another module ends the session in a way of its own", ending::spoilt),
+        trial!("Lua calls in the wrong order, with nil, and 10 000 sessions", misused),
     ]
+}
+
+/// The native module alone, by `prosody/misuse.lua`.
+async fn misused(ring: Ring) -> Result<(), String> {
+    let config = ring.place.dir(ring.server.name()).join("prosody.cfg.lua");
+    let config = std::fs::read_to_string(config).map_err(|e| e.to_string())?;
+    let native = config.lines().find_map(|line| line.strip_prefix("smacks_native = \"")?.strip_suffix('"'));
+    let native = native.filter(|path| !path.is_empty()).ok_or("it has no native module")?;
+    let misuse = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/prosody/misuse.lua");
+    let output = tokio::process::Command::new("lua5.4").arg(misuse).arg(native).output().await;
+    let output = output.map_err(|e| format!("lua5.4: {e}"))?;
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).replace('\n', "; ");
+    is(output.status.success(), || text)
 }
 
 /// Runs those whose name has all of this in it, so many at a time, and prints a line for each. Returns whether ours is as
