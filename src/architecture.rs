@@ -29,7 +29,7 @@
 //! | `error` | [`Error`](crate::Error), whose [`Fault`](crate::Fault) it is, and the [`Reaction`](crate::Reaction) to it |
 //! | `detached` | both directions of a session; [`Detached`](crate::Detached), a session without a stream; [`Ended`](crate::Ended), what it leaves |
 //! | `receipts` | which stanzas of the peer the host has settled, and `h` |
-//! | `queue` | the unacknowledged stanzas, and which `h` can be right |
+//! | `queue` | the unacknowledged stanzas, which `h` can be right, and what waits behind them |
 //! | `config` | the options, their defaults and bounds |
 //! | `stats` | [`Stats`](crate::Stats), [`StoreStats`](crate::StoreStats): what an operator sees |
 //! | `stream_error` | the stream errors that the crate has written |
@@ -50,21 +50,20 @@
 //!
 //! ```text
 //! the host has a stanza for the peer
-//!   session.rs               send                        refuses it only if the session is over, or a client's is full
-//!     session/backlog.rs     push                        it waits, in order
+//!   session.rs               send, send_otherwise        refuses it only if the session is over, or a client's is full
+//!     queue/backlog.rs       push_waiting                it waits, in order, behind what is sent
 //!
 //! the host's connection has room
-//!   session/write.rs         next_write
+//!   session/write.rs         next_write, choose
 //!     session/write.rs       send_at_once                the fast way: there is nothing but a new stanza, and room for it
-//!       stream/send.rs       is_calm
-//!       session/backlog.rs   pop
-//!       stream/send.rs       record_calm
-//!         queue.rs           push                        it is kept and numbered: from here on it cannot be lost
+//!       stream/send.rs       record_first_calm
+//!         queue/backlog.rs   first_waiting, send_first   it is kept and numbered: from here on it cannot be lost
 //!         stream/requests.rs is_in_rhythm, note_request  does an <r/> follow it?
 //!     session/write.rs       takes_request               an <r/>, and nothing before it
-//!     session/write.rs       write_otherwise, choose, choose_new
+//!     session/write.rs       choose_otherwise, choose_new
 //!                                                        all else, in this order: replies, <r/>, <a/>, resent, new
-//!       stream/send.rs       takes, record_queued        a new stanza where the queue is not calm: is there room?
+//!       stream/send.rs       takes, record_first         a new stanza where the queue is not calm: is there room?
+//!     session/write.rs       write                       what is neither a new stanza nor an <r/> is put together
 //!   the host writes the stanza that it has borrowed from the queue, and then the <r/>
 //! ```
 //!

@@ -21,7 +21,12 @@ pub(crate) struct Traffic<S> {
 
 impl<S: Stanza> Traffic<S> {
     pub(crate) fn new(tag: Tag) -> Self {
-        Self { receipts: Receipts::starting_at(Counter::ZERO, tag), queue: Queue::starting_at(Counter::ZERO) }
+        Self { receipts: Receipts::starting_at(Counter::ZERO, tag), queue: Queue::default() }
+    }
+
+    /// Those of the next session, with what waits to be sent in this one.
+    pub(crate) fn after(former: &mut Self, tag: Tag) -> Self {
+        Self { queue: former.queue.successor(), ..Self::new(tag) }
     }
 
     pub(crate) fn into_ended(self, reason: EndReason, smid: Option<SmId>) -> Ended<S> {

@@ -1,5 +1,7 @@
-//! The stanzas that were sent and not yet acknowledged. It knows no role and no element's name.
+//! The stanzas on their way to the peer: sent and not yet acknowledged, and behind them those that wait to be sent. It
+//! knows no role and no element's name.
 
+mod backlog;
 mod unacked;
 
 use std::collections::VecDeque;
@@ -8,6 +10,7 @@ use std::time::Instant;
 
 use thiserror::Error;
 
+pub(crate) use backlog::Backlog;
 pub use unacked::{Queued, Returned, Unacked, Undelivered};
 
 use crate::config::Config;
@@ -38,26 +41,37 @@ pub enum WrongH {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct Entry<S> {
-    stanza: S,
-    queued: Instant,
+pub(crate) struct Entry<S> {
+    pub(crate) stanza: S,
+    /// When it was given to the engine, or to the session.
+    pub(crate) queued: Instant,
 }
 
-/// The newest of the stanzas between `acked` and `sent`: all of them, unless the buffer is off or some
-/// were evicted.
+/// One ring, and a mark in it. Before the mark are the newest of the stanzas between `acked` and `sent`: all of them,
+/// unless the buffer is off or some were evicted. Behind it is the [`Backlog`] of a session; the engine has none. A stanza
+/// of it is sent where it is: the mark moves.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Queue<S> {
     ring: VecDeque<Entry<S>>,
+    /// The mark: how many are behind it.
+    behind: usize,
+    /// How many bytes those have that are before it.
     bytes: usize,
     acked: Counter,
     sent: Counter,
+    backlog_bytes: usize,
+    /// Whether the stanza behind the mark is being written, and waits no more: it is there only so that the host can
+    /// borrow it.
+    is_lent: bool,
 }
 
 /// Counts and sizes: what people wrote to each other is not for logs.
 impl<S> fmt::Debug for Queue<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { ring, bytes, acked, sent } = self;
-        write!(f, "Queue {{ acked: {acked}, sent: {sent}, kept: {}, bytes: {bytes} }}", ring.len())
+        let Self { bytes, acked, sent, .. } = self;
+        let Backlog { stanzas, bytes: waiting } = self.backlog();
+        write!(f, "Queue {{ acked: {acked}, sent: {sent}, kept: {}, bytes: {bytes}, ", self.len())?;
+        write!(f, "waiting: {stanzas}, their bytes: {waiting} }}")
     }
 }
 
@@ -69,10 +83,24 @@ pub(crate) struct Checked {
     count: u32,
 }
 
+impl<S: Stanza> Default for Queue<S> {
+    fn default() -> Self {
+        Self::starting_at(Counter::ZERO)
+    }
+}
+
+impl<S> Queue<S> {
+    /// How many stanzas are kept.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        self.ring.len().saturating_sub(self.behind)
+    }
+}
+
 impl<S: Stanza> Queue<S> {
     /// A queue in which the peer has acknowledged `acked` stanzas and nothing more was sent.
     pub(crate) fn starting_at(acked: Counter) -> Self {
-        Self { ring: VecDeque::new(), bytes: 0, acked, sent: acked }
+        Self { ring: VecDeque::new(), behind: 0, bytes: 0, acked, sent: acked, backlog_bytes: 0, is_lent: false }
     }
 
     pub(crate) fn acked(&self) -> Counter {
@@ -85,11 +113,6 @@ impl<S: Stanza> Queue<S> {
 
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
-    }
-
-    /// How many stanzas are kept.
-    pub(crate) fn len(&self) -> usize {
-        self.ring.len()
     }
 
     /// How many stanzas the peer has still to acknowledge, kept or not.
@@ -110,7 +133,7 @@ impl<S: Stanza> Queue<S> {
     /// Whether the queue is within its bounds with one more stanza of so many bytes in it.
     pub(crate) fn fits(&self, bytes: usize, config: &Config) -> bool {
         self.can_count()
-            && self.ring.len() < count(config.buffer_max.get())
+            && self.len() < count(config.buffer_max.get())
             && self.bytes.saturating_add(bytes) <= config.buffer_max_bytes.get()
     }
 
@@ -119,35 +142,40 @@ impl<S: Stanza> Queue<S> {
         stanzas <= count(config.buffer_max.get()) && bytes <= config.buffer_max_bytes.get()
     }
 
-    /// Whether the fast path applies: buffering is on, the queue stays under half full, and the ring need not grow.
-    /// (Growth code costs even when it is not taken, so it is kept off this path.)
+    /// Whether the fast path applies: buffering is on, and the queue stays under half full.
     #[inline(always)]
     pub(crate) fn is_calm(&self, bytes: usize, config: &Config) -> bool {
         let (half, half_of_bytes) = half(config);
         config.buffer
             && self.can_count()
-            && self.ring.len().saturating_add(1) < half
-            && self.ring.len() < self.ring.capacity()
+            && self.len().saturating_add(1) < half
             && self.bytes.saturating_add(bytes) < half_of_bytes
+    }
+
+    /// Whether the ring takes one more stanza without growing: growth code costs even when it is not taken, so it is kept
+    /// off the fast path.
+    #[inline(always)]
+    pub(crate) fn has_memory(&self) -> bool {
+        self.ring.len() < self.ring.capacity()
     }
 
     /// Whether one more stanza, of no size, is within its bounds.
     pub(crate) fn has_room(&self, config: &Config) -> bool {
-        self.ring.len() < count(config.buffer_max.get()) && self.bytes < config.buffer_max_bytes.get()
+        self.len() < count(config.buffer_max.get()) && self.bytes < config.buffer_max_bytes.get()
     }
 
     /// Whether either bound is half reached.
     pub(crate) fn is_half_full(&self, config: &Config) -> bool {
         let (half, half_of_bytes) = half(config);
-        self.ring.len() >= half || self.bytes >= half_of_bytes
+        self.len() >= half || self.bytes >= half_of_bytes
     }
 
     /// Whether the queue is within its bounds.
     pub(crate) fn is_within(&self, config: &Config) -> bool {
-        self.ring.len() <= count(config.buffer_max.get()) && self.bytes <= config.buffer_max_bytes.get()
+        self.len() <= count(config.buffer_max.get()) && self.bytes <= config.buffer_max_bytes.get()
     }
 
-    /// Counts a stanza of so many bytes as sent and keeps it.
+    /// Counts a stanza of so many bytes as sent and keeps it. It belongs where nothing waits.
     #[inline(always)]
     pub(crate) fn push(&mut self, stanza: S, bytes: usize, queued: Instant) -> Counter {
         self.bytes = self.bytes.saturating_add(bytes);
@@ -207,7 +235,7 @@ impl<S: Stanza> Queue<S> {
     /// How many of the acknowledged stanzas are kept.
     #[inline]
     fn kept_of(&self, checked: &Checked) -> usize {
-        count(checked.count).saturating_sub(self.not_kept()).min(self.ring.len())
+        count(checked.count).saturating_sub(self.not_kept()).min(self.len())
     }
 
     #[inline]
@@ -239,22 +267,22 @@ impl<S: Stanza> Queue<S> {
         Some(Queued { stanza: &entry.stanza, queued: entry.queued, number })
     }
 
-    /// The stanza that was pushed last, and since when it has waited.
-    #[inline]
+    /// The stanza that was sent last, if it is kept, and since when it has waited.
+    #[inline(always)]
     pub(crate) fn newest(&self) -> Option<(&S, Instant)> {
-        self.ring.back().map(|entry| (&entry.stanza, entry.queued))
+        self.ring.get(self.len().checked_sub(1)?).map(|entry| (&entry.stanza, entry.queued))
     }
 
     fn place(&self, number: Counter) -> Option<usize> {
         let place = count(number.since(self.first_kept()));
-        (place < self.ring.len()).then_some(place)
+        (place < self.len()).then_some(place)
     }
 
     /// Takes the oldest out until no more than so many, with so many bytes, are left.
     pub(crate) fn evict(&mut self, stanzas: usize, bytes: usize) -> Undelivered<S> {
         let (mut gone, mut left) = (0_usize, self.bytes);
-        for entry in &self.ring {
-            if self.ring.len().saturating_sub(gone) <= stanzas && left <= bytes {
+        for entry in self.ring.range(..self.len()) {
+            if self.len().saturating_sub(gone) <= stanzas && left <= bytes {
                 break;
             }
             left = left.saturating_sub(entry.stanza.bytes());
@@ -266,9 +294,10 @@ impl<S: Stanza> Queue<S> {
     }
 
     pub(crate) fn unacked(&self) -> Unacked<'_, S> {
-        Unacked { entries: self.ring.iter(), next: self.first_kept() }
+        Unacked { entries: self.ring.range(..self.len()), next: self.first_kept() }
     }
 
+    /// What was sent. What waits was [taken out](Self::successor) before.
     pub(crate) fn into_undelivered(self) -> Undelivered<S> {
         let next = self.first_kept();
         Undelivered { ring: self.ring, next }
@@ -276,7 +305,7 @@ impl<S: Stanza> Queue<S> {
 
     /// How many stanzas are outstanding and were not kept.
     fn not_kept(&self) -> usize {
-        count(self.outstanding()).saturating_sub(self.ring.len())
+        count(self.outstanding()).saturating_sub(self.len())
     }
 
     /// The number of the oldest stanza that is kept.

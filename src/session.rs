@@ -1,6 +1,5 @@
 //! A session for its whole life: with a connection, without one, and at its end.
 
-mod backlog;
 mod client;
 mod client_inline;
 mod closing;
@@ -38,12 +37,11 @@ use crate::config::Config;
 use crate::counter::Counter;
 use crate::detached::Detached;
 use crate::nonza::{Condition, Nonza};
-use crate::queue::Unacked;
+use crate::queue::{Backlog, Queue, Unacked};
 use crate::receipts::{NotOpen, OpenReceipt, Receipt, ReceiptError};
 use crate::smid::SmId;
 use crate::stanza::Stanza;
 use crate::stream::{Closing, EnableRequest, Foreign, StreamMgmt};
-use backlog::Backlog;
 use client::Client;
 use closing::Ending;
 use evicted::Evicted;
@@ -124,7 +122,8 @@ pub struct Session<S, C> {
     events: VecDeque<Event<S, C>>,
     /// What is to be written on the present stream, beside new stanzas.
     unwritten: Unwritten,
-    backlog: Backlog<S>,
+    /// When the session ends because the backlog is over its bounds.
+    backlog_full_until: Option<Instant>,
     evicted: Option<Box<Evicted<S>>>,
     /// Another connection that waits for the session.
     waiter: Option<Box<Waiter<C>>>,
@@ -146,9 +145,34 @@ enum State<S> {
     Detached(Detached<S>, Away),
     /// Our `</stream:stream>` is on its way, and the peer's last acknowledgements count.
     Closing(Closing<S>),
-    /// A client that has no session, and no stream.
-    Offline,
+    /// A client that has no session, and no stream. What waits goes into the next one.
+    Offline(Queue<S>),
     Over,
+}
+
+impl<S: Stanza> State<S> {
+    /// What is on its way to the peer, sent or not. `None`: the session is over.
+    #[inline(always)]
+    fn queue(&self) -> Option<&Queue<S>> {
+        match self {
+            Self::Live(stream) => Some(&stream.traffic().queue),
+            Self::Detached(session, _) => Some(&session.traffic.queue),
+            Self::Closing(closing) => Some(&closing.traffic().queue),
+            Self::Offline(queue) => Some(queue),
+            Self::Over => None,
+        }
+    }
+
+    #[inline(always)]
+    fn queue_mut(&mut self) -> Option<&mut Queue<S>> {
+        match self {
+            Self::Live(stream) => Some(stream.queue_mut()),
+            Self::Detached(session, _) => Some(&mut session.traffic.queue),
+            Self::Closing(closing) => Some(closing.queue_mut()),
+            Self::Offline(queue) => Some(queue),
+            Self::Over => None,
+        }
+    }
 }
 
 impl<S: Stanza, C> Session<S, C> {
@@ -160,7 +184,7 @@ impl<S: Stanza, C> Session<S, C> {
             connection,
             events: VecDeque::new(),
             unwritten: Unwritten::default(),
-            backlog: Backlog::new(),
+            backlog_full_until: None,
             evicted: None,
             waiter: None,
             ending: None,
@@ -212,25 +236,43 @@ impl<S: Stanza, C> Session<S, C> {
     /// is larger than the buffer.
     #[inline]
     pub fn send(&mut self, stanza: S, now: Instant) -> Result<(), NotSent<S>> {
-        if self.is_over() {
-            return Err(NotSent { stanza, why: NotSentWhy::Over });
+        // The fast path: a server's session, with a stream.
+        if let (State::Live(stream), None, Some(_)) = (&mut self.state, &self.client, &self.connection) {
+            let queue = stream.queue_mut();
+            queue.push_waiting(stanza, now);
+            if !queue.backlog().is_within(&self.config) {
+                self.on_backlog_full(now);
+            }
+            return Ok(());
         }
-        if self.client.is_some() && !self.can_keep(stanza.bytes()) {
+        self.send_otherwise(stanza, now)
+    }
+
+    #[inline(never)]
+    fn send_otherwise(&mut self, stanza: S, now: Instant) -> Result<(), NotSent<S>> {
+        if self.client.is_some() && !self.can_keep(stanza.bytes()) && !self.is_over() {
             return Err(NotSent { stanza, why: NotSentWhy::TooLarge });
         }
+        let Some(queue) = self.state.queue_mut() else {
+            return Err(NotSent { stanza, why: NotSentWhy::Over });
+        };
         let is_away = self.connection.is_none();
-        let has_replaced = is_away && self.backlog.drop_replaced(&stanza, &self.config);
-        if self.client.is_some() && !has_replaced && !self.backlog.has_room(&self.config) {
+        let has_replaced = is_away && queue.drop_replaced(&stanza);
+        if has_replaced && queue.backlog().is_within(&self.config) {
+            self.backlog_full_until = None;
+        }
+        if self.client.is_some() && !has_replaced && !queue.backlog().has_room(&self.config) {
             return Err(NotSent { stanza, why: NotSentWhy::Full });
         }
-        self.backlog.push(stanza, now);
+        queue.push_waiting(stanza, now);
+        let is_within = queue.backlog().is_within(&self.config);
         if is_away {
             self.tell_queued();
             if has_replaced {
                 self.note_rewritten();
             }
         }
-        if !self.backlog.is_within(&self.config) && self.client.is_none() {
+        if !is_within && self.client.is_none() {
             self.on_backlog_full(now);
         }
         Ok(())
@@ -248,8 +290,8 @@ impl<S: Stanza, C> Session<S, C> {
         let ack = match &mut self.state {
             State::Live(stream) => stream.record_handled(receipt)?,
             State::Detached(session, _) => session.record_handled(receipt).map(|()| None)?,
-            State::Closing(_) | State::Offline | State::Over if receipt.number().is_none() => None,
-            State::Closing(_) | State::Offline | State::Over => return Err(ReceiptError::SettledBefore(receipt)),
+            State::Closing(_) | State::Offline(_) | State::Over if receipt.number().is_none() => None,
+            State::Closing(_) | State::Offline(_) | State::Over => return Err(ReceiptError::SettledBefore(receipt)),
         };
         self.on_settled(ack, now);
         Ok(())
@@ -265,7 +307,7 @@ impl<S: Stanza, C> Session<S, C> {
         let ack = match &mut self.state {
             State::Live(stream) => stream.settle_without_receipt(number)?,
             State::Detached(session, _) => session.settle_without_receipt(number).map(|()| None)?,
-            State::Closing(_) | State::Offline | State::Over => return Err(NotOpen(number)),
+            State::Closing(_) | State::Offline(_) | State::Over => return Err(NotOpen(number)),
         };
         self.on_settled(ack, now);
         Ok(())
@@ -369,6 +411,12 @@ impl<S: Stanza, C> Session<S, C> {
         &self.owner
     }
 
+    /// What waits to be sent.
+    #[inline]
+    fn backlog(&self) -> Backlog {
+        self.state.queue().map_or(Backlog::default(), Queue::backlog)
+    }
+
     /// The present connection.
     pub fn connection(&self) -> Option<&C> {
         self.connection.as_ref()
@@ -384,7 +432,7 @@ impl<S: Stanza, C> Session<S, C> {
         match &self.state {
             State::Live(stream) => stream.smid(),
             State::Detached(session, _) => Some(session.smid()),
-            State::Closing(_) | State::Offline | State::Over => None,
+            State::Closing(_) | State::Offline(_) | State::Over => None,
         }
     }
 
@@ -409,7 +457,7 @@ impl<S: Stanza, C> Session<S, C> {
         match &self.state {
             State::Live(stream) => stream.unacked().len(),
             State::Detached(session, _) => session.unacked().len(),
-            State::Closing(_) | State::Offline | State::Over => 0,
+            State::Closing(_) | State::Offline(_) | State::Over => 0,
         }
     }
 
@@ -419,20 +467,21 @@ impl<S: Stanza, C> Session<S, C> {
         let unacked = match &self.state {
             State::Live(stream) => Some(stream.unacked()),
             State::Detached(session, _) => Some(session.unacked()),
-            State::Closing(_) | State::Offline | State::Over => None,
+            State::Closing(_) | State::Offline(_) | State::Over => None,
         };
-        unacked.into_iter().flatten().map(|queued| queued.stanza).chain(self.backlog.stanzas())
+        let waiting = self.state.queue().into_iter().flat_map(Queue::waiting).map(|(stanza, _)| stanza);
+        unacked.into_iter().flatten().map(|queued| queued.stanza).chain(waiting)
     }
 
     /// Whether one more stanza may be sent: the backlog is not full, and the session not ending. A client that takes
     /// stanzas from a queue of its own leaves them there until then.
     pub fn has_room(&self) -> bool {
-        !self.is_ending() && !self.is_over() && self.backlog.has_room(&self.config)
+        !self.is_ending() && self.state.queue().is_some_and(|queue| queue.backlog().has_room(&self.config))
     }
 
     /// How many stanzas wait to be sent.
     pub fn waiting(&self) -> usize {
-        self.backlog.len()
+        self.backlog().stanzas
     }
 
     /// How many delivered stanzas the host has not settled.
@@ -440,7 +489,7 @@ impl<S: Stanza, C> Session<S, C> {
         match &self.state {
             State::Live(stream) => stream.open_receipts(),
             State::Detached(session, _) => session.open_receipts(),
-            State::Closing(_) | State::Offline | State::Over => 0,
+            State::Closing(_) | State::Offline(_) | State::Over => 0,
         }
     }
 
@@ -449,7 +498,7 @@ impl<S: Stanza, C> Session<S, C> {
         match &self.state {
             State::Live(stream) => stream.oldest_open(),
             State::Detached(session, _) => session.oldest_open(),
-            State::Closing(_) | State::Offline | State::Over => None,
+            State::Closing(_) | State::Offline(_) | State::Over => None,
         }
     }
 
@@ -458,7 +507,7 @@ impl<S: Stanza, C> Session<S, C> {
         match &self.state {
             State::Live(stream) => Some(stream.h()),
             State::Detached(session, _) => Some(session.h()),
-            State::Closing(_) | State::Offline | State::Over => None,
+            State::Closing(_) | State::Offline(_) | State::Over => None,
         }
     }
 
@@ -491,13 +540,17 @@ impl<S: Stanza, C> Session<S, C> {
         let found = match &self.state {
             State::Live(stream) => number(stream.unacked(), &mut is_it),
             State::Detached(session, _) => number(session.unacked(), &mut is_it),
-            State::Closing(_) | State::Offline | State::Over => None,
+            State::Closing(_) | State::Offline(_) | State::Over => None,
         };
         let replaced = match (found, &mut self.state) {
             (Some(number), State::Live(stream)) => stream.replace(number, stanza)?,
             (Some(number), State::Detached(session, _)) => session.replace(number, stanza)?,
-            _ => self.backlog.replace(is_it, stanza, &self.config)?,
+            (_, state) => match state.queue_mut() {
+                Some(queue) => queue.replace_waiting(is_it, stanza, &self.config)?,
+                None => return Err(stanza),
+            },
         };
+        self.on_backlog_less();
         self.note_rewritten();
         Ok(replaced)
     }
@@ -509,7 +562,7 @@ impl<S: fmt::Debug, C> fmt::Debug for Session<S, C> {
         f.debug_struct("Session")
             .field("state", &self.state)
             .field("connected", &self.connection.is_some())
-            .field("waiting", &self.backlog)
+            .field("backlog_full_until", &self.backlog_full_until)
             .field("events", &self.events.len())
             .field("unwritten", &self.unwritten)
             .field("evicted", &self.evicted)

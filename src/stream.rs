@@ -23,7 +23,7 @@ use crate::counter::Counter;
 use crate::detached::{Detached, EndReason, Ended, Resumable, Traffic};
 use crate::error::Error;
 use crate::nonza::{Enabled, Failed, Nonza};
-use crate::queue::{Queued, Unacked};
+use crate::queue::{Queue, Queued, Unacked};
 use crate::receipts::{OpenReceipt, Receipt, Tag};
 use crate::smid::SmId;
 use crate::stanza::Stanza;
@@ -412,8 +412,15 @@ impl<S: Stanza> StreamMgmt<S> {
         }
     }
 
+    #[inline]
     pub(crate) fn traffic(&self) -> &Traffic<S> {
         &self.traffic
+    }
+
+    /// What waits to be sent is put into its queue, and is [recorded](Self::record_first) there.
+    #[inline]
+    pub(crate) fn queue_mut(&mut self) -> &mut Queue<S> {
+        &mut self.traffic.queue
     }
 
     #[cfg(feature = "snapshot")]

@@ -16,6 +16,7 @@ use crate::counter::Counter;
 use crate::detached::{EndReason, Ended};
 use crate::error::{Error, LastWords};
 use crate::nonza::{Failed, Nonza};
+use crate::queue::Queue;
 use crate::stanza::Stanza;
 use crate::stream::{Disconnected, Foreign, StreamMgmt};
 use crate::trace;
@@ -121,7 +122,7 @@ impl<S: Stanza, C> Session<S, C> {
     /// stream: the session is given up, and [`Event::Bind`] comes. The server may have these stanzas then, and gets them
     /// twice.
     pub fn client(config: Arc<Config>, owner: impl Into<Arc<str>>) -> Self {
-        let mut session = Self::new(config, owner.into(), State::Offline, None);
+        let mut session = Self::new(config, owner.into(), State::Offline(Queue::default()), None);
         session.client = Some(Box::default());
         session
     }
@@ -175,7 +176,7 @@ impl<S: Stanza, C> Session<S, C> {
 
     /// On a new connection: asks for the former session, once its open receipts are settled, or begins a new one.
     pub(super) fn advance_client(&mut self, now: Instant) {
-        if self.connection.is_none() || !matches!(self.state, State::Detached(..) | State::Offline) {
+        if self.connection.is_none() || !matches!(self.state, State::Detached(..) | State::Offline(_)) {
             return;
         }
         if self.client.as_ref().is_some_and(|client| !client.may_resume(&self.config)) {
@@ -198,7 +199,7 @@ impl<S: Stanza, C> Session<S, C> {
 
     /// The session asks for itself, and waits for the reply. Returns `<resume/>`.
     pub(super) fn resume_again(&mut self, now: Instant) -> Option<Nonza> {
-        match mem::replace(&mut self.state, State::Offline) {
+        match mem::replace(&mut self.state, State::Over) {
             State::Detached(session, away) => match StreamMgmt::resume(self.config.clone(), session) {
                 Ok((engine, resume)) => {
                     self.count_away(away);
@@ -224,6 +225,7 @@ impl<S: Stanza, C> Session<S, C> {
     pub(super) fn begin(&mut self, now: Instant) {
         let mut engine = StreamMgmt::client(self.config.clone());
         engine.authenticated();
+        *engine.queue_mut() = self.take_waiting();
         self.state = State::Live(engine);
         self.must_bind(now);
     }
@@ -319,7 +321,9 @@ impl<S: Stanza, C> Session<S, C> {
         self.count_ended(&ended);
         let evicted = self.evicted.take().map(|evicted| evicted.into_returned()).unwrap_or_default();
         let stanzas: Vec<_> = evicted.into_iter().chain(ended.unacked).map(|back| (back.stanza, back.queued)).collect();
-        self.backlog.push_before(stanzas.into_iter());
+        if let Some(queue) = self.state.queue_mut() {
+            queue.push_before(stanzas.into_iter());
+        }
         if let Some(client) = &mut self.client {
             (client.silent_at, client.tries, client.unanswered) = (None, 0, 0);
         }
@@ -327,8 +331,9 @@ impl<S: Stanza, C> Session<S, C> {
 
     /// The session is not asked for any more; its stanzas wait for the next one.
     pub(super) fn end_session(&mut self) {
-        match mem::replace(&mut self.state, State::Offline) {
+        match mem::replace(&mut self.state, State::Over) {
             State::Detached(mut session, away) => {
+                self.state = State::Offline(session.traffic.queue.successor());
                 self.count_away(away);
                 session.settle_all();
                 self.reclaim(session.end(EndReason::ResumeRefused));
@@ -341,17 +346,20 @@ impl<S: Stanza, C> Session<S, C> {
     pub(super) fn detach_client(&mut self, why: LeftWhy, now: Instant) {
         self.forget_stream();
         let away = Away { at: now, why: why.into() };
-        match mem::replace(&mut self.state, State::Offline) {
-            State::Live(stream) => match stream.disconnect(now) {
-                Disconnected::Resumable(session) => self.state = State::Detached(session, away),
-                Disconnected::Ended(ended) => {
+        match mem::replace(&mut self.state, State::Over) {
+            State::Live(stream) => match stream.leave(now) {
+                (Disconnected::Resumable(mut session), _) => {
+                    session.traffic.queue.rest();
+                    self.state = State::Detached(session, away);
+                }
+                (Disconnected::Ended(ended), waiting) => {
+                    self.state = State::Offline(waiting);
                     self.count_away(away);
                     self.reclaim(ended);
                 }
             },
             other => self.state = other,
         }
-        self.backlog.rest();
         self.tell_detached();
     }
 

@@ -111,7 +111,7 @@ impl<S: Stanza, C> Session<S, C> {
         self.count_connection();
         let may_resume = self.client.as_ref().is_some_and(|client| client.may_try(&self.config));
         let (resume, begins) = match &self.state {
-            State::Offline => (None, true),
+            State::Offline(_) => (None, true),
             State::Detached(..) if !may_resume => (None, true),
             // Its `h` would leave out what is still being handled.
             State::Detached(session, _) if offer.resume && session.open_receipts() == 0 => {

@@ -6,7 +6,6 @@ use std::iter::FusedIterator;
 use std::mem;
 use std::time::Instant;
 
-use super::backlog::{Backlog, Waiting};
 use super::timers::after;
 use super::write::Front;
 use super::{Event, LeftWhy, Parting, Session, State};
@@ -14,7 +13,7 @@ use crate::counter::Counter;
 use crate::detached::{EndReason, Ended};
 use crate::error::{Error, LastWords, Reaction};
 use crate::nonza::Nonza;
-use crate::queue::{Returned, Undelivered};
+use crate::queue::{Entry, Queue, Returned, Undelivered};
 use crate::smid::SmId;
 use crate::stanza::Stanza;
 use crate::stream_error::StreamError;
@@ -129,7 +128,7 @@ impl<S: Stanza, C> Session<S, C> {
             // The last `<a/>` or `<resumed/>` says it.
             State::Live(stream) => drop(stream.settle_all()),
             State::Detached(session, _) => session.settle_all(),
-            State::Closing(_) | State::Offline | State::Over => {}
+            State::Closing(_) | State::Offline(_) | State::Over => {}
         }
         false
     }
@@ -185,6 +184,7 @@ impl<S: Stanza, C> Session<S, C> {
             };
             self.leave(parting, ending.why);
         }
+        let waiting = self.take_waiting();
         let ended = match mem::replace(&mut self.state, State::Over) {
             State::Live(stream) => Some(stream.end(reason)),
             State::Detached(session, away) => {
@@ -192,20 +192,19 @@ impl<S: Stanza, C> Session<S, C> {
                 Some(session.end(reason))
             }
             State::Closing(closing) => Some(closing.end(reason)),
-            State::Offline | State::Over => None,
+            State::Offline(_) | State::Over => None,
         };
         if ending.goes_on {
-            self.state = State::Offline;
+            self.state = State::Offline(waiting);
             self.forget_stream();
             return ended.into_iter().for_each(|ended| self.reclaim(ended));
         }
-        self.say_ended(reason, ended);
+        self.say_ended(reason, ended, waiting);
     }
 
     /// The session is over: its stanzas go back.
-    pub(super) fn say_ended(&mut self, reason: EndReason, ended: Option<Ended<S>>) {
-        self.drop_lent();
-        let backlog = mem::replace(&mut self.backlog, Backlog::new());
+    pub(super) fn say_ended(&mut self, reason: EndReason, ended: Option<Ended<S>>, waiting: Queue<S>) {
+        self.backlog_full_until = None;
         let evicted = self.evicted.take().map(|evicted| evicted.into_returned()).unwrap_or_default();
         let (smid, h, unacked) = match ended {
             Some(ended) => {
@@ -216,7 +215,7 @@ impl<S: Stanza, C> Session<S, C> {
         };
         self.refuse_at_end(reason, h);
         self.verdict = None;
-        let stanzas = Leftovers { evicted, unacked, waiting: backlog.into_waiting() };
+        let stanzas = Leftovers { evicted, unacked, waiting: waiting.into_waiting() };
         crate::trace::ended(reason, h, stanzas.len());
         self.events.push_back(Event::Ended(Box::new(SessionEnded { reason, smid, h, stanzas })));
     }
@@ -309,7 +308,7 @@ pub enum Fate {
 pub struct Leftovers<S> {
     evicted: VecDeque<Returned<S>>,
     unacked: Undelivered<S>,
-    waiting: VecDeque<Waiting<S>>,
+    waiting: VecDeque<Entry<S>>,
 }
 
 /// How many there are: what people wrote to each other is not for logs.
@@ -327,7 +326,7 @@ impl<S> Iterator for Leftovers<S> {
         let evicted = self.evicted.pop_front().map(written(Fate::Evicted));
         let unacked = || self.unacked.next().map(written(Fate::Unacknowledged));
         evicted.or_else(unacked).or_else(|| {
-            let Waiting { stanza, queued } = self.waiting.pop_front()?;
+            let Entry { stanza, queued } = self.waiting.pop_front()?;
             Some(Leftover { stanza, queued, fate: Fate::Unsent })
         })
     }

@@ -2,11 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::backlog::Backlog;
 use super::{Session, State};
 use crate::counter::Counter;
 use crate::detached::Traffic;
-use crate::queue::Unacked;
+use crate::queue::{Queue, Unacked};
 use crate::smid::SmId;
 use crate::stanza::Stanza;
 
@@ -21,7 +20,7 @@ pub(crate) struct Lasting<'a, S> {
     pub(crate) acked: Counter,
     pub(crate) sent: Counter,
     pub(crate) unacked: Unacked<'a, S>,
-    backlog: &'a Backlog<S>,
+    queue: &'a Queue<S>,
     /// How many stanzas have changed in place.
     pub(crate) rewritten: u32,
 }
@@ -29,7 +28,7 @@ pub(crate) struct Lasting<'a, S> {
 impl<'a, S> Lasting<'a, S> {
     /// The stanzas that were never sent.
     pub(crate) fn waiting(&self) -> impl ExactSizeIterator<Item = (&'a S, Instant)> + use<'a, S> {
-        self.backlog.waiting()
+        self.queue.waiting()
     }
 
     /// All stanzas: those that are unacknowledged, and those that wait.
@@ -39,14 +38,14 @@ impl<'a, S> Lasting<'a, S> {
 
     /// The number that the last stanza has or will have.
     pub(crate) fn end(&self) -> Counter {
-        self.sent.advance(u32::try_from(self.backlog.len()).unwrap_or(u32::MAX))
+        self.sent.advance(u32::try_from(self.queue.backlog().stanzas).unwrap_or(u32::MAX))
     }
 }
 
 impl<S: Stanza, C> Session<S, C> {
     /// Whether it ends, or has ended: it is not written down any more.
     pub(crate) fn is_ending_or_over(&self) -> bool {
-        self.ending.is_some() || matches!(self.state, State::Closing(_) | State::Offline | State::Over)
+        self.ending.is_some() || matches!(self.state, State::Closing(_) | State::Offline(_) | State::Over)
     }
 
     /// What would outlive the loss of the stream. `None`: nothing, or it is a client's.
@@ -58,7 +57,7 @@ impl<S: Stanza, C> Session<S, C> {
                 let rests = session.open_receipts() == 0;
                 (&session.traffic, &session.resumable, rests.then_some(session.deadline))
             }
-            State::Live(_) | State::Closing(_) | State::Offline | State::Over => return None,
+            State::Live(_) | State::Closing(_) | State::Offline(_) | State::Over => return None,
         };
         let Traffic { receipts, queue } = traffic;
         Some(Lasting {
@@ -70,7 +69,7 @@ impl<S: Stanza, C> Session<S, C> {
             acked: queue.acked(),
             sent: queue.sent(),
             unacked: queue.unacked(),
-            backlog: &self.backlog,
+            queue,
             rewritten: self.tally.as_ref().map_or(0, |tally| tally.rewritten),
         })
     }

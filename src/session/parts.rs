@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use thiserror::Error;
 
-use super::backlog::Backlog;
 use super::client::Client;
 use super::tally::Away;
 use super::{Session, State};
 use crate::config::Config;
 use crate::counter::Counter;
 use crate::detached::{Detached, Parts, TooMuch};
+use crate::queue::{Backlog, Queue};
 use crate::stanza::Stanza;
 use crate::stats::Detach;
 
@@ -172,11 +172,15 @@ impl<S: Stanza, C> Session<S, C> {
         if let Some(why) = self.unrest() {
             return Err(NotAtRest { session: self, why });
         }
+        let waiting = self.state.queue_mut().map(|queue| queue.successor().into_waiting());
+        let waiting = waiting.into_iter().flatten().map(|waiting| (waiting.stanza, waiting.queued));
         let session = match mem::replace(&mut self.state, State::Over) {
             State::Detached(detached, away) => match detached.into_parts() {
                 Ok(parts) => Some(parts),
                 Err(open) => {
-                    self.state = State::Detached(open.session, away);
+                    let mut detached = open.session;
+                    detached.traffic.queue.push_before(waiting);
+                    self.state = State::Detached(detached, away);
                     return Err(NotAtRest { session: self, why: NotAtRestWhy::ReceiptsOpen });
                 }
             },
@@ -189,7 +193,6 @@ impl<S: Stanza, C> Session<S, C> {
             (None, None) => return Err(NotAtRest { session: self, why: NotAtRestWhy::Ending }),
         };
         // Nothing is evicted: a session that can be resumed has all that is unacknowledged.
-        let waiting = self.backlog.into_waiting().into_iter().map(|waiting| (waiting.stanza, waiting.queued));
         Ok(SessionParts { owner: self.owner, side, waiting: waiting.collect() })
     }
 
@@ -207,7 +210,7 @@ impl<S: Stanza, C> Session<S, C> {
         match &self.state {
             _ if self.connection.is_some() => Some(NotAtRestWhy::Connected),
             State::Detached(session, _) => (session.open_receipts() > 0).then_some(NotAtRestWhy::ReceiptsOpen),
-            State::Offline => None,
+            State::Offline(_) => None,
             State::Live(_) | State::Closing(_) | State::Over => Some(NotAtRestWhy::Ending),
         }
     }
@@ -224,7 +227,8 @@ impl<S: Stanza, C> Session<S, C> {
     #[expect(clippy::result_large_err, reason = "it is the session that comes back")]
     pub fn from_parts(config: Arc<Config>, parts: SessionParts<S>, now: Instant) -> Result<Self, DoesNotFit<S>> {
         let bytes = parts.waiting.iter().fold(0_usize, |sum, (stanza, _)| sum.saturating_add(stanza.bytes()));
-        if matches!(parts.side, Side::Server(_)) && !Backlog::<S>::would_fit(parts.waiting.len(), bytes, &config) {
+        let backlog = Backlog { stanzas: parts.waiting.len(), bytes };
+        if matches!(parts.side, Side::Server(_)) && !backlog.is_within(&config) {
             return Err(DoesNotFit { parts });
         }
         let SessionParts { owner, side, waiting } = parts;
@@ -243,11 +247,13 @@ impl<S: Stanza, C> Session<S, C> {
                 };
                 return Err(DoesNotFit { parts: SessionParts { owner, side, waiting } });
             }
-            None => State::Offline,
+            None => State::Offline(Queue::default()),
         };
         let mut session = Self::new(config, owner, state, None);
         session.client = attempts.map(|attempts| Box::new(Client::after(attempts)));
-        session.backlog.push_before(waiting.into_iter());
+        if let Some(queue) = session.state.queue_mut() {
+            queue.push_before(waiting.into_iter());
+        }
         Ok(session)
     }
 }

@@ -21,8 +21,7 @@ impl<S: Stanza, C> Session<S, C> {
     pub fn wants_read(&self) -> bool {
         let reads = match &self.state {
             State::Live(stream) => self.ending.is_some() || stream.reads() && self.unwritten.has_room(),
-            State::Closing(_) => true,
-            State::Detached(..) | State::Offline | State::Over => false,
+            state => matches!(state, State::Closing(_)),
         };
         reads && self.connection.is_some() && self.ending.as_ref().is_none_or(|ending| !ending.peer_closed)
     }
@@ -146,7 +145,7 @@ impl<S: Stanza, C> Session<S, C> {
                 closing.handle_into(inbound, acknowledged);
                 (closing.acked() == *h).then(|| closing.sent())
             }
-            State::Detached(..) | State::Offline | State::Over => None,
+            State::Detached(..) | State::Offline(_) | State::Over => None,
         };
         if let (Some(evicted), Some(sent)) = (&mut self.evicted, covered) {
             evicted.on_ack(*h, sent);

@@ -17,7 +17,7 @@ use crate::counter::Counter;
 use crate::detached::{Detached, EndReason};
 use crate::error::LastWords;
 use crate::nonza::{Condition, Nonza};
-use crate::queue::WrongH;
+use crate::queue::{Queue, WrongH};
 use crate::smid::SmId;
 use crate::stanza::Stanza;
 use crate::stream::{Disconnected, NotResumedWhy, Refusal, ResumeRequest, Resumption, StreamMgmt};
@@ -149,7 +149,7 @@ impl<S: Stanza, C> Session<S, C> {
         let queue = match &self.state {
             State::Live(stream) => stream.check_h(taker.request.h()),
             State::Detached(session, _) => session.check_h(taker.request.h()),
-            State::Closing(_) | State::Offline | State::Over => Ok(()),
+            State::Closing(_) | State::Offline(_) | State::Over => Ok(()),
         };
         queue.err().map(Refusal::WrongH)
     }
@@ -160,7 +160,7 @@ impl<S: Stanza, C> Session<S, C> {
             _ if self.ending.is_some() => None,
             State::Live(stream) => stream.unresumable(),
             State::Detached(session, _) => session.is_expired(taker.request.at()).then_some(EndReason::Expired),
-            State::Closing(_) | State::Offline | State::Over => None,
+            State::Closing(_) | State::Offline(_) | State::Over => None,
         }
     }
 
@@ -256,17 +256,17 @@ impl<S: Stanza, C> Session<S, C> {
     /// A resumable stream becomes a detached session.
     pub(super) fn detach_state(&mut self, why: LeftWhy, now: Instant) {
         self.forget_stream();
-        self.backlog.rest();
         let State::Live(stream) = mem::replace(&mut self.state, State::Over) else { return };
-        match stream.disconnect(now) {
-            Disconnected::Resumable(session) => {
+        match stream.leave(now) {
+            (Disconnected::Resumable(mut session), _) => {
+                session.traffic.queue.rest();
                 self.state = State::Detached(session, Away { at: now, why: why.into() });
                 self.tell_detached();
             }
             // Its host has asked whether it is resumable.
-            Disconnected::Ended(ended) => self.say_ended(ended.reason, Some(ended)),
+            (Disconnected::Ended(ended), waiting) => self.say_ended(ended.reason, Some(ended), waiting),
         }
-        if self.waiter.is_none() && !self.backlog.is_within(&self.config) {
+        if self.waiter.is_none() && !self.backlog().is_within(&self.config) {
             self.end_full(now);
         }
     }
@@ -279,6 +279,12 @@ impl<S: Stanza> Detached<S> {
 }
 
 impl<S: Stanza> StreamMgmt<S> {
+    /// The stream is gone: its session waits, or is over, and then what was not sent is apart from it.
+    pub(super) fn leave(mut self, now: Instant) -> (Disconnected<S>, Queue<S>) {
+        let waiting = if self.is_resumable() { Queue::default() } else { self.queue_mut().successor() };
+        (self.disconnect(now), waiting)
+    }
+
     /// Why the session would not outlive its stream, if it would not.
     fn unresumable(&self) -> Option<EndReason> {
         let reason = if self.is_within() { EndReason::NotResumable } else { EndReason::BufferFull };

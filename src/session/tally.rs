@@ -151,10 +151,10 @@ impl<S: Stanza, C> Session<S, C> {
     /// The session has lost its stream, and lives on. A push service may have something to do.
     pub(super) fn tell_detached(&mut self) {
         if let State::Detached(_, Away { why, .. }) = self.state {
-            trace::detached(why, self.unacked(), self.backlog.len());
+            trace::detached(why, self.unacked(), self.backlog().stanzas);
         }
         if self.waiter.is_none() && self.reports_detached() {
-            let (unacked, waiting) = (self.unacked(), self.backlog.len());
+            let (unacked, waiting) = (self.unacked(), self.backlog().stanzas);
             self.events.push_back(Event::Detached { unacked, waiting });
         }
     }
@@ -206,8 +206,9 @@ impl<S: Stanza, C> Session<S, C> {
             State::Live(stream) => (Some(stream.traffic()), stream.is_recording()),
             State::Detached(session, _) => (Some(&session.traffic), true),
             State::Closing(closing) => (Some(closing.traffic()), true),
-            State::Offline | State::Over => (None, false),
+            State::Offline(_) | State::Over => (None, false),
         };
+        let backlog = self.backlog();
         let queue = traffic.map(|traffic| &traffic.queue).filter(|_| is_counted);
         let unacked = queue.map_or(0, |queue| queue.len());
         let sum = |before: u64, now: Option<u32>| before.saturating_add(u64::from(now.unwrap_or_default()));
@@ -219,15 +220,15 @@ impl<S: Stanza, C> Session<S, C> {
             _ => None,
         };
         let away = present.or(tally.away);
-        let is_away = present.is_some() || self.connection.is_none() && matches!(self.state, State::Offline);
+        let is_away = present.is_some() || self.connection.is_none() && matches!(self.state, State::Offline(_));
         Stats {
             sent: sum(tally.sent_before, queue.map(|queue| queue.sent().get())),
             acked: sum(tally.acked_before, queue.map(|queue| queue.acked().get())),
             unacked,
             unacked_max: count(tally.unacked_max.max(queue.map_or(0, |queue| queue.outstanding()))),
             unacked_bytes: queue.map_or(0, |queue| queue.bytes()),
-            waiting: self.backlog.len(),
-            waiting_bytes: self.backlog.bytes(),
+            waiting: backlog.stanzas,
+            waiting_bytes: backlog.bytes,
             resent: tally.resent.into(),
             evicted: tally.evicted.into(),
             ack_requests: tally.ack_requests.into(),

@@ -79,7 +79,7 @@ impl<S: Stanza, C> Session<S, C> {
             State::Detached(session, _) => {
                 session.deadline().filter(|_| self.waiter.is_none() && self.client.is_none())
             }
-            State::Closing(_) | State::Offline | State::Over => None,
+            State::Closing(_) | State::Offline(_) | State::Over => None,
         };
         let reply = self.client.as_ref().and_then(|client| client.reply_until);
         [state, self.full_until(), reply]
@@ -89,7 +89,7 @@ impl<S: Stanza, C> Session<S, C> {
     /// unread, and the time stands still.
     fn full_until(&self) -> Option<Instant> {
         let is_deaf = matches!(&self.state, State::Live(stream) if stream.is_deaf());
-        self.backlog.full_until.filter(|_| !is_deaf)
+        self.backlog_full_until.filter(|_| !is_deaf)
     }
 
     /// Processes timeouts that have expired. Calling it early is a no-op.
@@ -156,7 +156,7 @@ impl<S: Stanza, C> Session<S, C> {
     pub(super) fn tell_hearing(&mut self, now: Instant) {
         if let State::Live(stream) = &mut self.state {
             let reads = stream.reads();
-            if reads && let Some(until) = &mut self.backlog.full_until {
+            if reads && let Some(until) = &mut self.backlog_full_until {
                 *until = after(*until, now.saturating_duration_since(stream.clock(now)));
             }
             stream.hearing(reads, now);

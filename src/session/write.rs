@@ -4,14 +4,13 @@ use std::collections::VecDeque;
 use std::mem;
 use std::time::{Duration, Instant};
 
-use super::backlog::Waiting;
 use super::evicted::Evicted;
 use super::inline::Success;
 use super::{Session, State};
 use crate::config::OnFull;
 use crate::counter::Counter;
 use crate::nonza::Nonza;
-use crate::queue::{Returned, Undelivered};
+use crate::queue::{Queue, Returned, Undelivered};
 use crate::stanza::Stanza;
 use crate::stream_error::StreamError;
 
@@ -164,55 +163,37 @@ impl<S: Stanza, C> Session<S, C> {
     ///
     /// Call it while the connection takes more: while fewer bytes wait in its own output than a bound that the host
     /// chooses, 64 KiB for instance. A connection that takes no more keeps nothing else waiting.
-    #[inline]
+    #[inline(always)]
     pub fn next_write(&mut self, now: Instant) -> Option<(&mut C, Write<'_, S>)> {
-        if self.connection.is_none() || self.backlog.is_empty() && self.unwritten.is_empty() {
+        let has_new = matches!(&self.state, State::Live(stream) if !stream.traffic().queue.is_all_sent());
+        if self.connection.is_none() || !has_new && self.unwritten.is_empty() {
             return None;
         }
         // What is most frequent is put together in the caller: to hand it over in memory takes longer than the rest.
-        if self.send_at_once(now) {
-            let State::Live(stream) = &self.state else { return None };
-            return Some((self.connection.as_mut()?, Write::stanza(stream.newest()?, now)));
+        match self.choose(now)? {
+            Next::New => {
+                let State::Live(stream) = &self.state else { return None };
+                Some((self.connection.as_mut()?, Write::stanza(stream.newest()?, now)))
+            }
+            Next::AckRequest => {
+                self.count_request();
+                Some((self.connection.as_mut()?, Write::Nonza(Nonza::AckRequest)))
+            }
+            next => {
+                let (connection, write) = self.write(next, now)?;
+                Some((connection, write))
+            }
         }
-        if self.takes_request() {
-            self.count_request();
-            return Some((self.connection.as_mut()?, Write::Nonza(Nonza::AckRequest)));
-        }
-        let (connection, write) = self.write_otherwise(now)?;
-        Some((connection, write))
-    }
-
-    /// The fast path: a new stanza, and nothing else is to be written.
-    #[inline(always)]
-    fn send_at_once(&mut self, now: Instant) -> bool {
-        let is_new = self.unwritten.is_empty() && self.ending.is_none() && self.is_open();
-        let State::Live(stream) = &mut self.state else { return false };
-        let Some(bytes) = self.backlog.next_bytes().filter(|bytes| is_new && stream.is_calm(*bytes)) else {
-            return false;
-        };
-        let Some(Waiting { stanza, queued }) = self.backlog.pop(&self.config) else { return false };
-        self.unwritten.request = stream.record_calm(stanza, bytes, queued, now);
-        true
-    }
-
-    /// The same for an `<r/>`.
-    #[inline(always)]
-    fn takes_request(&mut self) -> bool {
-        self.unwritten.front.is_none() && matches!(self.state, State::Live(_)) && mem::take(&mut self.unwritten.request)
     }
 
     #[inline(never)]
-    fn write_otherwise(&mut self, now: Instant) -> Option<(&mut C, Write<'_, S>)> {
-        let write = match self.choose(now)? {
+    fn write(&mut self, next: Next, now: Instant) -> Option<(&mut C, Write<'_, S>)> {
+        let write = match next {
             Next::Front => self.unwritten.pop()?.into(),
             Next::Ack => {
                 let State::Live(stream) = &self.state else { return None };
                 self.unwritten.acks = self.unwritten.acks.saturating_sub(1);
                 Write::Nonza(Nonza::Ack(stream.h()))
-            }
-            Next::AckRequest => {
-                self.count_request();
-                Write::Nonza(Nonza::AckRequest)
             }
             Next::Resent => {
                 self.count_resent();
@@ -223,25 +204,47 @@ impl<S: Stanza, C> Session<S, C> {
                 unwritten.request |= unwritten.resend.is_none() && mem::take(&mut unwritten.request_resent);
                 Write::Stanza { stanza: queued.stanza, late: Some(queued.queued) }
             }
-            Next::New => {
-                let State::Live(stream) = &self.state else { return None };
-                Write::stanza(stream.newest()?, now)
-            }
-            Next::Lent => Write::stanza(self.backlog.lent()?, now),
+            Next::Lent => Write::stanza(self.state.queue()?.lent()?, now),
+            // The caller's.
+            Next::New | Next::AckRequest => return None,
         };
         Some((self.connection.as_mut()?, write))
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn choose(&mut self, now: Instant) -> Option<Next> {
+        if self.unwritten.is_empty() && self.ending.is_none() && self.is_open() && self.send_at_once(now) {
+            return Some(Next::New);
+        }
+        if self.takes_request() {
+            return Some(Next::AckRequest);
+        }
+        self.choose_otherwise(now)
+    }
+
+    /// The fast path: a new stanza, and nothing else is to be written.
+    #[inline(always)]
+    fn send_at_once(&mut self, now: Instant) -> bool {
+        let State::Live(stream) = &mut self.state else { return false };
+        let Some(request) = stream.record_first_calm(now) else { return false };
+        self.unwritten.request = request;
+        self.on_backlog_less();
+        true
+    }
+
+    /// The same for an `<r/>`.
+    #[inline(always)]
+    fn takes_request(&mut self) -> bool {
+        self.unwritten.front.is_none() && matches!(self.state, State::Live(_)) && mem::take(&mut self.unwritten.request)
+    }
+
+    #[inline(never)]
+    fn choose_otherwise(&mut self, now: Instant) -> Option<Next> {
         if self.unwritten.front.is_some() {
             return self.choose_front();
         }
         let State::Live(stream) = &self.state else { return None };
         let unwritten = &mut self.unwritten;
-        if mem::take(&mut unwritten.request) {
-            return Some(Next::AckRequest);
-        }
         if unwritten.acks > 0 {
             return Some(Next::Ack);
         }
@@ -277,33 +280,30 @@ impl<S: Stanza, C> Session<S, C> {
 
     fn choose_new(&mut self, now: Instant) -> Option<Next> {
         self.drop_lent();
-        let bytes = self.backlog.next_bytes()?;
-        if !self.is_open() {
-            return None;
-        }
+        let is_open = self.is_open();
         let State::Live(stream) = &mut self.state else { return None };
+        let (bytes, _) = stream.traffic().queue.first_waiting().filter(|_| is_open)?;
         if !stream.is_recording() {
-            return self.backlog.lend(&self.config).then_some(Next::Lent);
+            return self.lend();
         }
         if !stream.takes(bytes) {
             return stream.request_room(now).map(|_| Next::AckRequest);
         }
         if !stream.keeps() {
             self.unwritten.request = stream.record_unkept(now).write.is_some();
-            return self.backlog.lend(&self.config).then_some(Next::Lent);
+            return self.lend();
         }
-        let Waiting { stanza, queued } = self.backlog.pop(&self.config)?;
-        match stream.record_queued(stanza, queued, now) {
-            Ok(sent) => {
+        match stream.record_first(now) {
+            Some(sent) => {
                 self.unwritten.request = sent.write.is_some();
+                self.on_backlog_less();
                 match sent.evicted {
                     Some(evicted) => Some(self.on_evicted(*evicted, sent.number)),
                     None => Some(Next::New),
                 }
             }
             // It is larger than the whole buffer.
-            Err(not) => {
-                self.backlog.push_back_first(not.stanza, queued);
+            None => {
                 self.end_full(now);
                 // The last words may be said at once.
                 Some(Next::Front)
@@ -318,11 +318,33 @@ impl<S: Stanza, C> Session<S, C> {
         self.client.as_ref().is_none_or(|client| client.is_online())
     }
 
+    /// The next stanza is lent to the host, and not kept.
+    fn lend(&mut self) -> Option<Next> {
+        let is_lent = self.state.queue_mut().is_some_and(Queue::lend);
+        self.on_backlog_less();
+        is_lent.then_some(Next::Lent)
+    }
+
     /// The stanza that was lent to the host is written.
     #[inline]
     pub(super) fn drop_lent(&mut self) {
-        if let (Some(stanza), Some(evicted)) = (self.backlog.take_lent(), &mut self.evicted) {
+        let lent = self.state.queue_mut().and_then(Queue::take_lent);
+        if let (Some(stanza), Some(evicted)) = (lent, &mut self.evicted) {
             evicted.keep_lent(stanza, self.config.evicted_max_bytes);
+        }
+    }
+
+    /// Takes out what waits to be sent: its session is over, or has not begun.
+    pub(super) fn take_waiting(&mut self) -> Queue<S> {
+        self.drop_lent();
+        self.state.queue_mut().map(Queue::successor).unwrap_or_default()
+    }
+
+    /// Something waits no more. If the backlog is within its bounds again, its time is over.
+    #[inline(always)]
+    pub(super) fn on_backlog_less(&mut self) {
+        if self.backlog_full_until.is_some() && self.backlog().is_within(&self.config) {
+            self.backlog_full_until = None;
         }
     }
 
@@ -335,8 +357,10 @@ impl<S: Stanza, C> Session<S, C> {
         kept.keep(evicted, self.config.evicted_max_bytes);
         let Some(Returned { stanza, queued, number }) = newest else { return Next::New };
         kept.lend(number, queued);
-        self.backlog.push_back_first(stanza, queued);
-        self.backlog.lend(&self.config);
+        if let Some(queue) = self.state.queue_mut() {
+            queue.push_before(std::iter::once((stanza, queued)));
+            queue.lend();
+        }
         Next::Lent
     }
 
@@ -344,14 +368,14 @@ impl<S: Stanza, C> Session<S, C> {
     pub(super) fn on_backlog_full(&mut self, now: Instant) {
         if self.ending.is_some() {
             // What comes during the end waits for it, and not without bound.
-            if !self.backlog.is_within_twice(&self.config) {
+            if !self.backlog().is_within_twice(&self.config) {
                 self.finish_ending();
             }
             return;
         }
         let is_attended = self.connection.is_some() || self.waiter.is_some();
         let grace = match self.config.on_full {
-            OnFull::EndAfter(grace) if is_attended && self.backlog.is_within_twice(&self.config) => grace,
+            OnFull::EndAfter(grace) if is_attended && self.backlog().is_within_twice(&self.config) => grace,
             _ => return self.end_full(now),
         };
         let clock = match &self.state {
@@ -359,6 +383,6 @@ impl<S: Stanza, C> Session<S, C> {
             _ => now,
         };
         // The first stanza over the bounds starts the time, and no other.
-        self.backlog.full_until = self.backlog.full_until.or_else(|| clock.checked_add(grace));
+        self.backlog_full_until = self.backlog_full_until.or_else(|| clock.checked_add(grace));
     }
 }

@@ -131,9 +131,10 @@ impl<S: Stanza> StreamMgmt<S> {
         Action::Failed(failed, Box::new(self.end_session(reason)))
     }
 
-    /// The whole of it, so that no field stays behind.
+    /// The whole of it, so that no field stays behind, but for what waits to be sent.
     fn end_session(&mut self, reason: EndReason) -> Ended<S> {
-        let traffic = std::mem::replace(&mut self.traffic, Traffic::new(Tag::new(&self.config)));
+        let next = Traffic::after(&mut self.traffic, Tag::new(&self.config));
+        let traffic = std::mem::replace(&mut self.traffic, next);
         self.requests = super::Requests::default();
         traffic.into_ended(reason, self.resumable.take().map(|resumable| resumable.smid))
     }

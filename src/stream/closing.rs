@@ -4,7 +4,7 @@ use super::inbound::Inbound;
 use crate::counter::Counter;
 use crate::detached::{EndReason, Ended, Traffic};
 use crate::nonza::Nonza;
-use crate::queue::Returned;
+use crate::queue::{Queue, Returned};
 use crate::smid::SmId;
 use crate::stanza::Stanza;
 
@@ -51,6 +51,10 @@ impl<S: Stanza> Closing<S> {
 
     pub(crate) fn traffic(&self) -> &Traffic<S> {
         &self.traffic
+    }
+
+    pub(crate) fn queue_mut(&mut self) -> &mut Queue<S> {
+        &mut self.traffic.queue
     }
 
     pub(crate) fn smid(&self) -> Option<&SmId> {

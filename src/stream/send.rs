@@ -48,6 +48,19 @@ impl<S> NotRecorded<S> {
     }
 }
 
+/// Where one more stanza is kept.
+#[derive(Clone, Copy)]
+enum Place {
+    /// It is not kept.
+    None,
+    /// Within the bounds of the buffer.
+    Within,
+    /// Over them, until this time.
+    Over(Option<Instant>),
+    /// That of the oldest, which leave.
+    OfOldest,
+}
+
 impl<S: Stanza> StreamMgmt<S> {
     /// Records a stanza, any stanza, before it is written. Where stream management is off, this is one
     /// branch, and the stanza is dropped.
@@ -58,39 +71,29 @@ impl<S: Stanza> StreamMgmt<S> {
     /// [`on_full`](crate::Config::on_full) has no more room, or [a client waits](NotRecordedWhy::AwaitingServer).
     #[inline(always)]
     pub fn record_sent(&mut self, stanza: S, now: Instant) -> Result<Sent<S>, NotRecorded<S>> {
-        self.record_queued(stanza, now, now)
-    }
-
-    /// The same for a stanza that has waited since `queued`.
-    #[inline(always)]
-    pub(crate) fn record_queued(
-        &mut self,
-        stanza: S,
-        queued: Instant,
-        now: Instant,
-    ) -> Result<Sent<S>, NotRecorded<S>> {
         // Where stream management is off, it does not matter how large a stanza is.
         if self.phase == Phase::Enabled
             && let bytes = stanza.bytes()
             && self.is_calm(bytes)
+            && self.traffic.queue.has_memory()
         {
-            let write = self.record_calm(stanza, bytes, queued, now).then_some(Nonza::AckRequest);
-            return Ok(Sent { number: Some(self.sent()), write, evicted: None });
+            let number = Some(self.traffic.queue.push(stanza, bytes, now));
+            let write = self.after_calm(now, now).then_some(Nonza::AckRequest);
+            return Ok(Sent { number, write, evicted: None });
         }
-        self.record_otherwise(stanza, queued, now)
+        self.record_otherwise(stanza, now)
     }
 
     /// Whether the fast path applies to one more stanza of so many bytes.
     #[inline(always)]
-    pub(crate) fn is_calm(&self, bytes: usize) -> bool {
+    fn is_calm(&self, bytes: usize) -> bool {
         self.phase == Phase::Enabled && self.traffic.queue.is_calm(bytes, &self.config)
     }
 
-    /// The fast path: `full_until` is set only while the queue is over its bounds, so only the rhythm can ask. Returns
-    /// whether an `<r/>` follows.
+    /// The fast path, behind a stanza: `full_until` is set only while the queue is over its bounds, so only the rhythm can
+    /// ask. Returns whether an `<r/>` follows.
     #[inline(always)]
-    pub(crate) fn record_calm(&mut self, stanza: S, bytes: usize, queued: Instant, now: Instant) -> bool {
-        self.traffic.queue.push(stanza, bytes, queued);
+    fn after_calm(&mut self, queued: Instant, now: Instant) -> bool {
         let request = self.is_in_rhythm();
         if request {
             self.note_request(now, queued == now);
@@ -101,27 +104,88 @@ impl<S: Stanza> StreamMgmt<S> {
     }
 
     #[inline(never)]
-    fn record_otherwise(&mut self, stanza: S, queued: Instant, now: Instant) -> Result<Sent<S>, NotRecorded<S>> {
-        match self.phase {
-            Phase::Enabled | Phase::Enabling => {}
-            Phase::Resuming(_) => return Err(NotRecorded { stanza, why: NotRecordedWhy::AwaitingServer }),
-            _ => return Ok(Sent { number: None, write: None, evicted: None }),
-        }
-        if !self.keeps() && self.traffic.queue.can_count() {
-            return Ok(self.record_unkept(now));
+    fn record_otherwise(&mut self, stanza: S, now: Instant) -> Result<Sent<S>, NotRecorded<S>> {
+        if !self.is_recording() {
+            return Ok(Sent { number: None, write: None, evicted: None });
         }
         let bytes = stanza.bytes();
+        match self.place(bytes, now) {
+            Ok(Place::None) => Ok(self.record_unkept(now)),
+            Ok(place) => {
+                let number = self.traffic.queue.push(stanza, bytes, now);
+                Ok(self.record_kept(number, place, true, now))
+            }
+            Err(why) => Err(NotRecorded { stanza, why }),
+        }
+    }
+
+    /// The fast path for the stanza that waits first, where it applies: it is recorded. Returns whether an `<r/>` follows.
+    #[inline(always)]
+    pub(crate) fn record_first_calm(&mut self, now: Instant) -> Option<bool> {
+        let (bytes, queued) = self.traffic.queue.first_waiting().filter(|(bytes, _)| self.is_calm(*bytes))?;
+        self.traffic.queue.send_first(bytes);
+        Some(self.after_calm(queued, now))
+    }
+
+    /// Records the stanza that waits first. `None`: it is larger than the whole buffer.
+    pub(crate) fn record_first(&mut self, now: Instant) -> Option<Sent<S>> {
+        let (bytes, queued) = self.traffic.queue.first_waiting()?;
+        let place = self.place(bytes, now).ok()?;
+        let number = self.traffic.queue.send_first(bytes);
+        Some(self.record_kept(number, place, queued == now, now))
+    }
+
+    /// Where a stanza of so many bytes is kept.
+    fn place(&self, bytes: usize, now: Instant) -> Result<Place, NotRecordedWhy> {
+        if matches!(self.phase, Phase::Resuming(_)) {
+            return Err(NotRecordedWhy::AwaitingServer);
+        }
+        let queue = &self.traffic.queue;
+        if !self.keeps() && queue.can_count() {
+            return Ok(Place::None);
+        }
+        if queue.fits(bytes, &self.config) {
+            return Ok(Place::Within);
+        }
+        let (most, most_bytes) = self.bounds();
+        match self.config.on_full {
+            _ if !queue.can_count() => {}
+            OnFull::End => {}
+            OnFull::EndAfter(grace) => {
+                let bytes_then = queue.bytes().saturating_add(bytes);
+                if queue.len() < most.saturating_mul(2) && bytes_then <= most_bytes.saturating_mul(2) {
+                    return Ok(Place::Over(self.requests.clock(now).checked_add(grace)));
+                }
+            }
+            OnFull::EvictOldest => return Ok(Place::OfOldest),
+        }
+        // A peer that could not be asked yet is not to blame.
+        let awaits = self.phase == Phase::Enabling;
+        Err(if awaits { NotRecordedWhy::AwaitingServer } else { NotRecordedWhy::Full })
+    }
+
+    fn bounds(&self) -> (usize, usize) {
+        (count(self.config.buffer_max.get()), self.config.buffer_max_bytes.get())
+    }
+
+    /// Does what is due behind a stanza that is kept, and has not waited if `is_new`.
+    fn record_kept(&mut self, number: Counter, place: Place, is_new: bool, now: Instant) -> Sent<S> {
         let was_over = self.requests.full_until.is_some();
-        let queue = &mut self.traffic.queue;
-        let (number, evicted) = if queue.fits(bytes, &self.config) {
-            (queue.push(stanza, bytes, queued), None)
-        } else {
-            self.overflow(stanza, bytes, queued, now)?
+        let evicted = match place {
+            Place::Over(until) => {
+                // The first stanza over the bounds starts the time, and no other.
+                self.requests.full_until = self.requests.full_until.or(until);
+                None
+            }
+            Place::OfOldest => {
+                let (most, most_bytes) = self.bounds();
+                Some(Box::new(self.traffic.queue.evict(most, most_bytes)))
+            }
+            Place::None | Place::Within => None,
         };
         // The peer must be asked to acknowledge before the grace period can count against it.
         let is_over = self.requests.full_until.is_some() && !was_over && self.config.request_acks;
-        let write = self.request_after(is_over, queued == now, now);
-        Ok(Sent { number: Some(number), write, evicted: evicted.map(Box::new) })
+        Sent { number: Some(number), write: self.request_after(is_over, is_new, now), evicted }
     }
 
     /// Whether a stanza that is recorded is kept. Without the buffer none is, unless the session has older ones that
@@ -148,37 +212,6 @@ impl<S: Stanza> StreamMgmt<S> {
             self.note_unasked(now);
         }
         request.then_some(Nonza::AckRequest)
-    }
-
-    fn overflow(
-        &mut self,
-        stanza: S,
-        bytes: usize,
-        queued: Instant,
-        now: Instant,
-    ) -> Result<(Counter, Option<Undelivered<S>>), NotRecorded<S>> {
-        let queue = &mut self.traffic.queue;
-        let (most, most_bytes) = (count(self.config.buffer_max.get()), self.config.buffer_max_bytes.get());
-        match self.config.on_full {
-            _ if !queue.can_count() => {}
-            OnFull::End => {}
-            OnFull::EndAfter(grace) => {
-                let bytes_then = queue.bytes().saturating_add(bytes);
-                if queue.len() < most.saturating_mul(2) && bytes_then <= most_bytes.saturating_mul(2) {
-                    // The first stanza over the bounds starts the time, and no other.
-                    let until = || self.requests.clock(now).checked_add(grace);
-                    self.requests.full_until = self.requests.full_until.or_else(until);
-                    return Ok((self.traffic.queue.push(stanza, bytes, queued), None));
-                }
-            }
-            OnFull::EvictOldest => {
-                let number = queue.push(stanza, bytes, queued);
-                return Ok((number, Some(queue.evict(most, most_bytes))));
-            }
-        }
-        // A peer that could not be asked yet is not to blame.
-        let why = if self.phase == Phase::Enabling { NotRecordedWhy::AwaitingServer } else { NotRecordedWhy::Full };
-        Err(NotRecorded { stanza, why })
     }
 
     /// Whether the buffer has room for one more stanza, in number and, before it, in bytes. A host with a
@@ -298,7 +331,9 @@ mod tests {
             let mut stream = StreamMgmt::server(Arc::new(config));
             stream.phase = Phase::Enabled;
             for (stanza, written) in [("a", 0), ("b", 50), ("c", 51)] {
-                assert!(stream.record_queued(stanza, start, start + secs(written)).is_ok());
+                let now = start + secs(written);
+                stream.traffic.queue.push_waiting(stanza, start);
+                assert!(stream.record_first_calm(now).is_some() || stream.record_first(now).is_some());
             }
             assert!(stream.take_ack(Counter::new(1), start + secs(52)).is_ok());
             let queued: Vec<_> = stream.unacked().map(|queued| queued.queued).collect();
