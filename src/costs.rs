@@ -9,7 +9,7 @@
 //! | --- | --- | --- |
 //! | 12 000 logins, each with a session that it abandons at once | ten sessions an owner ([`per_owner`](crate::MemoryStore::per_owner)), the oldest go | 0.1 |
 //! | the same, and each session is filled with stanzas of 64 KiB | [`buffer_max_bytes`](crate::Config::buffer_max_bytes), [`backlog_max_bytes`](crate::Config::backlog_max_bytes) | 16 |
-//! | the same with stanzas of one byte | [`buffer_max`](crate::Config::buffer_max), [`backlog_max`](crate::Config::backlog_max) | 0.7 |
+//! | the same with stanzas of one byte | [`buffer_max`](crate::Config::buffer_max), [`backlog_max`](crate::Config::backlog_max) | 0.8 |
 //! | ten connected sessions that acknowledge nothing, filled with stanzas of 64 KiB | the same, and twice the backlog for the time of [`on_full`](crate::Config::on_full) | 21 |
 //! | ten sessions that send stanzas of 64 KiB, none of which the host can settle | [`receipts_max_bytes`](crate::Config::receipts_max_bytes) | 6 |
 //! | ten sessions that send stanzas of one byte, none of which the host can settle | [`receipts_max`](crate::Config::receipts_max) | 0.9 |
