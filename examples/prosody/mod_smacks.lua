@@ -98,7 +98,7 @@ local function outgoing(stanza, session)
 			origin = session, queue = queue_of(session), stanza = stanza;
 		});
 	end
-	if todo == true and not wait then return text; end
+	if todo == true and not wait and not session.sm_steps then return text; end
 	obey(session, todo, wait, text);
 	return nil;
 end
@@ -226,23 +226,35 @@ local function on_time(_, _, session)
 	end
 end
 
+-- `text`: what `true` stands for. `new`: the stream whose connection it is about.
 function obey(session, todo, wait, text, new)
 	if wait then
 		timer.add_task(wait, on_time, session);
 	end
-	if type(todo) == "string" then
-		session.rawsend(todo);
-	elseif todo == true then
-		session.rawsend(text);
-	elseif todo then
-		for _, step in ipairs(todo) do
-			if type(step) == "table" then
-				acts[step[1]](session, step[2], new);
-			else
-				session.rawsend(step == true and text or step);
-			end
-		end
+	if todo == nil then return; end
+	local steps = session.sm_steps;
+	local is_first = not steps;
+	if is_first then
+		steps = {};
+		session.sm_steps = steps;
 	end
+	for _, step in ipairs(type(todo) == "table" and todo or { todo }) do
+		table.insert(steps, step == true and text or step);
+	end
+	-- What comes of a step is behind those that were there before.
+	if not is_first then return; end
+	local i = 1;
+	while steps[i] do
+		local step = steps[i];
+		if type(step) == "string" then
+			session.rawsend(step);
+		else
+			local ok, err = pcall(acts[step[1]], session, step[2], new);
+			if not ok then session.log("error", "Stream management: %s: %s", step[1], err); end
+		end
+		i = i + 1;
+	end
+	session.sm_steps = nil;
 	if new and session.resumed_from == new then
 		session.resumed_from = nil;
 		module:fire_event("smacks-hibernation-end", { origin = new, resumed = session, queue = queue_of(session) });

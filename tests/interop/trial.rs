@@ -53,6 +53,7 @@ fn trials() -> Vec<Trial> {
         trial!("two connections ask for the session", resuming::two_takers),
         trial!("the buffer is small", resuming::small_buffer, small),
         trial!("an inactive client is cut", resuming::inactive),
+        trial!("much is resent", resuming::much_is_resent),
         trial!("the session has expired", ending::expired, short),
         trial!("the session is unknown", ending::unknown),
         trial!("the client closes its stream", ending::closed),

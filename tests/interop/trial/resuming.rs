@@ -3,7 +3,7 @@
 use tokio::time::{Duration, sleep};
 
 use super::{Ring, is};
-use crate::raw::{Raw, attribute, numbers};
+use crate::raw::{Raw, attribute, message, numbers};
 
 /// What was cut does not swallow what comes on the next connection.
 pub async fn cut_inside(ring: Ring) -> Result<(), String> {
@@ -131,4 +131,24 @@ pub async fn inactive(ring: Ring) -> Result<(), String> {
     bob.write(&typing(2)).await?;
     alice.until("id='t2'").await.map_err(|_| "a client that is back is still inactive".to_owned())?;
     Ok(())
+}
+
+/// More is resent than a connection takes at a time, and more comes meanwhile: all of it in order.
+pub async fn much_is_resent(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (alice, id) = Raw::enabled(ring.addr(), "alice").await?;
+    drop(alice);
+    sleep(Duration::from_millis(200)).await;
+    let subject = format!("</body><subject>{}</subject>", "!".repeat(4000));
+    let long = |number| message("alice", number).replace("</body>", &subject);
+    for number in 1..=60 {
+        bob.write(&long(number)).await?;
+    }
+    bob.rest().await;
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "0").await?;
+    for number in 61..=70 {
+        bob.write(&long(number)).await?;
+    }
+    let got = alice.until("number 70<").await?;
+    is(numbers(&got).into_iter().eq(1..=70), || format!("it gets {:?}", numbers(&got)))
 }
