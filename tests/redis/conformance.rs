@@ -29,7 +29,7 @@ const MOVE: &str = "
     for _, key in ipairs(redis.call('KEYS', '*')) do
         local fields = redis.call('TYPE', key).ok == 'hash' and redis.call('HGETALL', key) or {}
         for at = 1, #fields, 2 do
-            local kind, ends, rest = string.match(fields[at + 1], '^([SDH]%d+ )(%d+)( .*)$')
+            local kind, ends, rest = string.match(fields[at + 1], '^([SDH]%d+ [NUKC]%d* )(%d+)( .*)$')
             if kind and tonumber(ends) > 0 then
                 ends = string.format('%.0f', ends - ARGV[1])
                 redis.call('HSET', key, fields[at], kind .. ends .. rest)

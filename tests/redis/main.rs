@@ -192,7 +192,7 @@ async fn foreign_data_is_an_error_and_is_left_as_it_is() {
         "HSET KEY id1 b",
         "HSET KEY id1 S1",
         "EVAL return(redis.call('HSET',KEYS[1],'','1x')) 1 KEY",
-        "EVAL return(redis.call('HSET',KEYS[1],'','1','id1','S1_2_3')) 1 KEY",
+        "EVAL return(redis.call('HSET',KEYS[1],'','1','id1','S1_N_2_3')) 1 KEY",
         "EVAL return(redis.call('HSET',KEYS[1],'','','id1','x')) 1 KEY",
     ] {
         let () = redis.tell(&format!("DEL {KEY}"));

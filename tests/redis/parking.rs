@@ -1,9 +1,10 @@
-//! Sessions that are kept, where the engine does something wrong.
+//! Sessions that are kept: what the suite of every store cannot see.
+
+mod failing;
 
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use redis::Value;
 use redis::aio::ConnectionLike;
 use xmpp_sm::snapshot::Snapshot;
 use xmpp_sm::{
@@ -12,8 +13,8 @@ use xmpp_sm::{
 };
 
 use crate::late::{Fault, Faulty};
-use crate::server::{PATIENCE, Redis};
-use crate::{Calls, JULIET, KEY, ROMEO, count, eventually, store};
+use crate::server::Redis;
+use crate::{Calls, JULIET, KEY, ROMEO, count, store};
 
 /// What is kept of her first session.
 const LIST: &str = "xmpp-sm:{juliet@example.com}:id1";
@@ -172,275 +173,6 @@ async fn the_time_of_a_session_begins_anew_when_it_is_written_down_or_claimed() 
 }
 
 #[tokio::test]
-async fn without_memory_nothing_more_is_kept_and_what_is_there_is_claimed_and_goes() {
-    let redis = Redis::start();
-    let store = store(redis.connect().await);
-    let first = store.parked(1, JULIET, "snapshot").await;
-    let [second, third, fourth] =
-        [store.parked(2, JULIET, "b").await, store.parked(3, JULIET, "c").await, store.added(4, JULIET, "d").await];
-    assert_eq!(store.note(&first, "one").await.unwrap(), Fence::Held);
-    let () = redis.tell("CONFIG SET maxmemory 1");
-    let before = dump(&redis);
-    for error in [
-        store.park(&first, NEXT, b"next").await,
-        store.park(&fourth, FIRST, b"new").await,
-        store.note(&first, "two").await,
-        store.append(&[change(&first, "two"), change(&second, "two"), change(&first, "two")]).await,
-    ] {
-        let error = error.unwrap_err();
-        assert!(matches!(error, RedisStoreError::NoMemory) && !error.may_have_happened(), "{error:?}");
-        assert_eq!(dump(&redis), before);
-    }
-    let (first, kept) = store.taken(&first, "node-2/1").await;
-    assert_eq!(kept, ["snapshot", "one"]);
-    assert_eq!(store.found(1, JULIET).await, "s:node-2/1");
-    assert_eq!(store.unpark(&first, FIRST).await.unwrap(), Fence::Held);
-    assert_eq!(store.unpark(&fourth, FIRST).await.unwrap(), Fence::Held, "nor was there anything");
-    store.end(&second, 7).await.unwrap();
-    store.remove(&third).await.unwrap();
-    assert_eq!(lists(&redis), 0);
-    let () = redis.tell("CONFIG SET maxmemory 0");
-    assert_eq!(store.park(&first, NEXT, b"next").await.unwrap(), Fence::Held);
-    assert_eq!(store.taken(&first, "node-3/1").await.1, ["next"]);
-}
-
-#[tokio::test]
-async fn what_was_evicted_is_not_there_and_is_never_half_there() {
-    let redis = Redis::start();
-    let store = store(redis.connect().await);
-    let registration = store.parked(1, JULIET, "snapshot").await;
-    let other = store.parked(2, JULIET, "other").await;
-    assert_eq!(store.note(&registration, "one").await.unwrap(), Fence::Held);
-    let () = redis.tell(&format!("DEL {LIST}"));
-    assert_eq!(store.take(&registration, "node-2/1").await.unwrap(), Claim::NotParked);
-    assert_eq!(store.found(1, JULIET).await, "s:node-1/1");
-    let error = store.append(&[change(&other, "two"), change(&registration, "two")]).await.unwrap_err();
-    assert!(matches!(error, RedisStoreError::Evicted) && !error.may_have_happened(), "{error:?}");
-    assert_eq!(lists(&redis), 1);
-    assert_eq!(store.taken(&other, "node-2/1").await.1, ["other"]);
-    // It is written once more: as it was, or anew.
-    assert_eq!(store.park(&registration, FIRST, b"snapshot").await.unwrap(), Fence::Held);
-    assert_eq!(store.note(&registration, "two").await.unwrap(), Fence::Held);
-    let (registration, kept) = store.taken(&registration, "node-2/1").await;
-    assert_eq!(kept, ["snapshot", "two"]);
-    // So it is behind a claim, and with a displaced session.
-    let () = redis.tell(&format!("DEL {LIST}"));
-    assert_eq!(store.take(&registration, "node-3/1").await.unwrap(), Claim::NotParked);
-    let one = self::store(redis.connect().await).per_owner(count(1));
-    let displaced = one.parked(1, ROMEO, "snapshot").await;
-    one.added(2, ROMEO, "a").await;
-    let () = redis.tell("DEL xmpp-sm:{romeo@example.net}:id1");
-    assert_eq!(one.take(&displaced, "node-2/1").await.unwrap(), Claim::Lost);
-    one.remove(&displaced).await.unwrap();
-
-    // As the engine does it.
-    let () = redis.tell("FLUSHALL");
-    let () = redis.tell("CONFIG SET maxmemory-policy allkeys-random");
-    let used: String = redis.tell("INFO memory");
-    let used: u64 = used.lines().find_map(|line| line.strip_prefix("used_memory:")?.parse().ok()).unwrap();
-    let () = redis.tell(&format!("CONFIG SET maxmemory {}", used + 400_000));
-    let snapshot = "s".repeat(2000);
-    let (mut sessions, mut journal_lost) = (Vec::new(), 0);
-    for n in 0..300 {
-        let owner = format!("user{n}@example.com");
-        let registration = store.added(1, &owner, "node-1/1").await;
-        let mut held = store.park(&registration, FIRST, snapshot.as_bytes()).await.unwrap() == Fence::Held;
-        let mut changes = 0;
-        while held && changes < 3 {
-            match store.note(&registration, &changes.to_string()).await {
-                Ok(Fence::Held) => changes += 1,
-                Ok(Fence::Lost) => held = false,
-                Err(error) => {
-                    assert!(matches!(error, RedisStoreError::Evicted), "{error:?}");
-                    journal_lost += 1;
-                    held = false;
-                }
-            }
-        }
-        sessions.push((registration, changes));
-    }
-    let (mut whole, mut not_parked, mut lost) = (0, 0, 0);
-    for (registration, changes) in sessions {
-        match store.take(&registration, "node-2/1").await.unwrap() {
-            Claim::Claimed(claimed) => {
-                assert_eq!(claimed.snapshot, snapshot.as_bytes());
-                let expected: Vec<_> = (0..changes).map(|n| Bytes::from(n.to_string())).collect();
-                assert_eq!(claimed.journal, expected);
-                whole += 1;
-            }
-            Claim::NotParked => not_parked += 1,
-            Claim::Lost => lost += 1,
-        }
-    }
-    assert!(whole > 0 && not_parked > 0 && lost > 0, "{whole} {not_parked} {lost}, {journal_lost}");
-}
-
-#[tokio::test]
-async fn a_replica_keeps_and_gives_nothing() {
-    let redis = Redis::start();
-    let store = store(redis.connect().await);
-    let registration = store.parked(1, JULIET, "snapshot").await;
-    let () = redis.tell("REPLICAOF 127.0.0.1 1");
-    let before = dump(&redis);
-    for error in [
-        store.park(&registration, NEXT, b"next").await.map(drop),
-        store.unpark(&registration, NEXT).await.map(drop),
-        store.note(&registration, "one").await.map(drop),
-        store.take(&registration, "node-2/1").await.map(drop),
-    ] {
-        let error = error.unwrap_err();
-        assert!(matches!(error, RedisStoreError::ReadOnly) && !error.may_have_happened(), "{error:?}");
-    }
-    assert_eq!(dump(&redis), before);
-}
-
-#[tokio::test]
-async fn scripts_that_are_lost_are_given_again_with_what_they_write() {
-    let redis = Redis::start();
-    let store = store(redis.connect().await);
-    let flush = || {
-        let () = redis.tell("SCRIPT FLUSH");
-    };
-    let registration = store.added(1, JULIET, "node-1/1").await;
-    flush();
-    assert_eq!(store.park(&registration, FIRST, b"snapshot").await.unwrap(), Fence::Held);
-    flush();
-    assert_eq!(store.note(&registration, "one").await.unwrap(), Fence::Held);
-    flush();
-    let (registration, kept) = store.taken(&registration, "node-2/1").await;
-    assert_eq!(kept, ["snapshot", "one"]);
-    flush();
-    assert_eq!(store.unpark(&registration, FIRST).await.unwrap(), Fence::Held);
-}
-
-#[tokio::test]
-async fn without_the_right_nothing_is_kept_or_claimed() {
-    let redis = Redis::start();
-    let store = store(redis.connect().await);
-    let registration = store.parked(1, JULIET, "snapshot").await;
-    let before = dump(&redis);
-    for (right, is_denial) in [("-evalsha", true), ("+@all -@write", false)] {
-        let () = redis.tell(&format!("ACL SETUSER default {right}"));
-        for error in [
-            store.park(&registration, NEXT, b"next").await.map(drop),
-            store.unpark(&registration, NEXT).await.map(drop),
-            store.note(&registration, "one").await.map(drop),
-            store.take(&registration, "node-2/1").await.map(drop),
-        ] {
-            let error = error.unwrap_err();
-            // What a script may not do, the engine says in its own words.
-            let is_other = matches!(error, RedisStoreError::Other(_)) && !is_denial;
-            assert!(is_other || matches!(error, RedisStoreError::Denied(_)), "{right}: {error:?}");
-        }
-    }
-    let () = redis.tell("ACL SETUSER default +@all");
-    assert_eq!(dump(&redis), before);
-}
-
-#[tokio::test]
-async fn an_engine_that_is_silent_or_away_loses_nothing_that_it_has_confirmed() {
-    let mut redis = Redis::with_append_only_file();
-    let store = store(redis.connect_within(PATIENCE).await.unwrap());
-    let registration = store.parked(1, JULIET, "snapshot").await;
-    assert_eq!(store.note(&registration, "one").await.unwrap(), Fence::Held);
-    let other = store.parked(2, JULIET, "other").await;
-    let _ = store.taken(&other, "node-2/1").await;
-    let in_time = |begun: Instant| assert!(begun.elapsed() < 20 * PATIENCE, "{:?}", begun.elapsed());
-
-    redis.pause();
-    let begun = Instant::now();
-    for error in [
-        store.note(&registration, "two").await.map(drop),
-        store.park(&registration, FIRST, b"snapshot").await.map(drop),
-        store.take(&other, "node-3/1").await.map(drop),
-    ] {
-        let error = error.unwrap_err();
-        assert!(matches!(error, RedisStoreError::TimedOut) && error.may_have_happened(), "{error:?}");
-    }
-    in_time(begun);
-    redis.wake();
-    eventually(async || store.note(&registration, "two").await).await;
-
-    redis.kill();
-    let begun = Instant::now();
-    for error in [
-        store.note(&registration, "three").await.map(drop),
-        store.park(&registration, NEXT, b"next").await.map(drop),
-        store.take(&registration, "node-2/1").await.map(drop),
-    ] {
-        let error = error.unwrap_err();
-        assert!(matches!(error, RedisStoreError::Unavailable(_) | RedisStoreError::TimedOut), "{error:?}");
-        assert!(error.may_have_happened());
-    }
-    in_time(begun);
-    redis.start_again();
-    assert_eq!(eventually(async || store.note(&registration, "three").await).await, Fence::Held);
-    let (_, mut kept) = store.taken(&registration, "node-2/1").await;
-    // Nobody waited for it, and it was made again.
-    kept.dedup();
-    assert_eq!(kept, ["snapshot", "one", "two", "three"]);
-    assert_eq!(store.take(&other, "node-4/1").await.unwrap(), Claim::Lost, "it was claimed");
-}
-
-#[tokio::test]
-async fn an_engine_that_has_lost_everything_holds_nothing_for_anybody() {
-    let mut redis = Redis::start();
-    let store = store(redis.connect().await);
-    let registration = store.parked(1, JULIET, "snapshot").await;
-    redis.kill();
-    redis.start_again();
-    assert_eq!(eventually(async || store.note(&registration, "one").await).await, Fence::Lost);
-    assert_eq!(store.park(&registration, NEXT, b"next").await.unwrap(), Fence::Lost);
-    assert_eq!(store.take(&registration, "node-2/1").await.unwrap(), Claim::Lost);
-    assert_eq!(redis.tell::<u32>("DBSIZE"), 0);
-}
-
-#[tokio::test]
-async fn foreign_data_is_no_session_and_is_left_as_it_is() {
-    let redis = Redis::start();
-    let store = store(redis.connect().await);
-    for (foreign, is_list) in [
-        ("SET LIST 1", true),
-        ("HSET LIST a b", true),
-        ("SET KEY 1", false),
-        ("HSET KEY a b", false),
-        ("EVAL return(redis.call('HSET',KEYS[1],'','1','id1','S1_2_N_3')) 1 KEY", false),
-        ("EVAL return(redis.call('HSET',KEYS[1],'','1x')) 1 KEY", false),
-    ] {
-        let () = redis.tell("FLUSHALL");
-        let other = store.parked(1, ROMEO, "other").await;
-        let registration = store.parked(1, JULIET, "snapshot").await;
-        let words = foreign.split(' ').map(|word| match word {
-            "KEY" => KEY,
-            "LIST" => LIST,
-            word => word,
-        });
-        let () = redis.tell(&format!("DEL {}", if is_list { LIST } else { KEY }));
-        let _: Value = redis.tell(&words.collect::<Vec<_>>().join(" "));
-        let before = dump(&redis);
-        for (at, error) in [
-            store.park(&registration, NEXT, b"next").await.map(drop),
-            store.note(&registration, "one").await.map(drop),
-            store.append(&[change(&other, "two"), change(&registration, "two")]).await.map(drop),
-            store.take(&registration, "node-2/1").await.map(drop),
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            assert!(matches!(error, Err(RedisStoreError::Foreign)), "{foreign}, {at}: {error:?}");
-        }
-        assert_eq!(dump(&redis), before, "{foreign}");
-        // The session ends all the same, if it is known.
-        if is_list {
-            store.end(&registration, 7).await.unwrap();
-            assert_eq!(store.found(1, JULIET).await, "h:7");
-            assert_eq!(dump(&redis)[1], before[1], "{foreign}");
-        }
-        assert_eq!(store.taken(&other, "node-2/1").await.1, ["other"], "others are not touched");
-    }
-}
-
-#[tokio::test]
 async fn what_comes_late_changes_nothing() {
     let redis = Redis::start();
     let connection = Faulty::new(redis.connect().await);
@@ -450,7 +182,7 @@ async fn what_comes_late_changes_nothing() {
     assert_eq!(slow.note(&lost, "one").await.unwrap(), Fence::Held);
     let warm = slow.parked(2, JULIET, "warm").await;
     let _ = slow.taken(&warm, "node-1/1").await;
-    connection.clone().set(Fault::Held);
+    connection.set(Fault::Held);
     for error in [
         slow.park(&lost, NEXT, b"late").await.map(drop),
         slow.note(&lost, "late").await.map(drop),
@@ -466,7 +198,33 @@ async fn what_comes_late_changes_nothing() {
     assert_eq!(replies.len(), 4);
     assert!(replies.iter().all(|reply| format!("{reply:?}").contains("lost")), "{replies:?}");
     assert_eq!(dump(&redis), before);
+    // Nor does a registration that was sent before a claim.
+    let (held, _) = other.taken(&held, "node-5/1").await;
+    slow.found(1, JULIET).await;
+    connection.set(Fault::Held);
+    slow.add(1, JULIET, "node-1/1").await.unwrap_err();
+    let (held, _) = other.taken(&held, "node-6/1").await;
+    let replies = connection.clone().arrive().await;
+    assert!(replies.len() == 1 && format!("{replies:?}").contains("late"), "{replies:?}");
     assert_eq!(other.taken(&held, "node-4/1").await.1, ["snapshot", "one"]);
+}
+
+/// By an hour at most, and then epochs go on from the last one.
+#[tokio::test]
+async fn a_clock_that_is_set_back_gives_no_claim_an_epoch_twice() {
+    let redis = Redis::start();
+    let store = store(redis.connect().await);
+    let registration = store.parked(1, JULIET, "snapshot").await;
+    let future = registration.epoch().get() + 1_800_000_000;
+    let () = redis.tell(&format!("HSET {KEY}  {future}"));
+    let mut epochs = vec![future];
+    let mut held = registration;
+    for n in 0..5 {
+        held = store.taken(&held, &format!("node-2/{n}")).await.0;
+        epochs.push(held.epoch().get());
+        epochs.push(store.added(2, JULIET, "another").await.epoch().get());
+    }
+    assert!(epochs.is_sorted_by(|one, next| one < next), "{epochs:?}");
 }
 
 #[tokio::test]

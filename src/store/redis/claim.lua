@@ -31,11 +31,11 @@ if record.epoch ~= from then
   return is_again and claimed() or {text(now), 'lost'}
 end
 record.epoch = text(math.max(now, last + 1))
+local had = record.ends
 local reply = claimed()
 if not reply then return {text(now), 'none'} end
 record.kept, record.rest = 'C' .. from, handle
 redis.call('HDEL', key, id)
-redis.call('HSET', key, '', record.epoch)
-hold(id, record, life)
-hold_list(list, record)
+hold(id, record, life, record.epoch)
+if had > 0 or life > 0 then hold_list(list, record) end
 return reply

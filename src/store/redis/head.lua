@@ -1,7 +1,7 @@
 -- KEYS[1] is the hash of one owner. Its field '' is the owner's last epoch; every other field is an SM-ID:
---   S<epoch> <end> <kept> <handle>  a session
---   D<epoch> <end> <kept> <handle>  one that had to make room, and whose h is to come
---   H<epoch> <end> N <h>            one that is gone, with its last h
+--   S<epoch> <kept> <end> <handle>  a session
+--   D<epoch> <kept> <end> <handle>  one that had to make room, and whose h is to come
+--   H<epoch> N <end> <h>            one that is gone, with its last h
 -- Times are microseconds by the engine's clock. An <end> of 0 never comes. An epoch is the time, or the last one and 1:
 -- it goes up even after the hash has expired or was lost.
 -- <kept> tells what there is of the session in a list of its own, the snapshot and what has changed since:
@@ -23,13 +23,13 @@ local function foreign()
 end
 
 local function read(value)
-  local kind, epoch, ends, kept, rest = string.match(value, '^([SDH])(%d+) (%d+) ([NUKC]%d*) (.*)$')
+  local kind, epoch, kept, ends, rest = string.match(value, '^([SDH])(%d+) ([NUKC]%d*) (%d+) (.*)$')
   if not kind then foreign() end
   return {kind = kind, epoch = epoch, ends = tonumber(ends), kept = kept, rest = rest}
 end
 
 local function write(record)
-  return record.kind .. record.epoch .. ' ' .. text(record.ends) .. ' ' .. record.kept .. ' ' .. record.rest
+  return record.kind .. record.epoch .. ' ' .. record.kept .. ' ' .. text(record.ends) .. ' ' .. record.rest
 end
 
 local function is_over(record)

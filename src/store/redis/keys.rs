@@ -1,5 +1,7 @@
 //! The names of keys.
 
+use std::borrow::Cow;
+
 use crate::smid::SmId;
 
 /// One key for each owner: a prefix, and the owner as the hash tag. One more for what is kept of a session: the SM-ID behind
@@ -48,8 +50,11 @@ impl Keys {
 }
 
 /// A brace would end the tag, and an owner that begins with one would have none.
-fn escape(text: &str) -> String {
-    text.replace('%', "%25").replace('{', "%7B").replace('}', "%7D")
+fn escape(text: &str) -> Cow<'_, str> {
+    if !text.contains(['%', '{', '}']) {
+        return text.into();
+    }
+    text.replace('%', "%25").replace('{', "%7B").replace('}', "%7D").into()
 }
 
 fn unescape(text: &str) -> String {

@@ -16,7 +16,7 @@ if snapshot then
   hold(id, record, life)
   redis.call('DEL', list)
   redis.call('RPUSH', list, snapshot)
-  hold_list(list, record)
+  if life > 0 then hold_list(list, record) end
 else
   -- These come first: they need no memory, and what has begun to write goes on where there is none.
   if is_kept(record) then forget(id) end

@@ -60,14 +60,23 @@ impl<Connection: ConnectionLike + Clone + Send + Sync> Journal for RedisStore<Co
         if changes.is_empty() {
             return Ok(Fence::Held);
         }
-        let keys = |change: &Change<'_>| self.keys_of(change.registration.owner(), change.registration.smid());
-        let keys: Vec<Vec<u8>> = changes.iter().flat_map(keys).collect();
-        let number =
-            |change: &Change<'_>| [change.registration.epoch().get(), change.revision.get()].map(|n| n.to_string());
-        let numbers: Vec<[String; 2]> = changes.iter().map(number).collect();
-        let args = changes.iter().zip(&numbers);
-        let args = args.flat_map(|(change, [epoch, revision])| [epoch.as_bytes(), revision.as_bytes(), change.change]);
-        let mut reply = self.run(&self.scripts.append, &keys, &args.collect::<Vec<_>>()).await?;
+        // Those that follow each other and are of one session.
+        let is_one = |one: &Change<'_>, next: &Change<'_>| {
+            (one.registration, one.revision) == (next.registration, next.revision)
+        };
+        let (mut keys, mut numbers) = (Vec::new(), Vec::new());
+        for of_session in changes.chunk_by(is_one) {
+            let Some(Change { registration, revision, .. }) = of_session.first() else { continue };
+            keys.extend(self.keys_of(registration.owner(), registration.smid()));
+            let numbers_of = [registration.epoch().get().to_string(), revision.get().to_string()];
+            numbers.push((numbers_of, of_session.len().to_string(), of_session));
+        }
+        let mut args = Vec::with_capacity(changes.len().saturating_add(keys.len().saturating_mul(2)));
+        for ([epoch, revision], count, of_session) in &numbers {
+            args.extend([epoch.as_bytes(), revision.as_bytes(), count.as_bytes()]);
+            args.extend(of_session.iter().map(|change| change.change));
+        }
+        let mut reply = self.run(&self.scripts.append, &keys, &args).await?;
         match reply.bytes()?.as_ref() {
             b"evicted" => Err(RedisStoreError::Evicted),
             word => Ok(fence(word)),
