@@ -1,5 +1,6 @@
 /* libstrophe behind the line protocol of driver.rs: HOST PORT JID PASSWORD PARTNER */
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -176,6 +177,8 @@ static void read_commands(int timeout)
 
 int main(int argc, char **argv)
 {
+    /* The library writes to connections that are gone. */
+    signal(SIGPIPE, SIG_IGN);
     if (argc != 6)
         return 2;
     host = argv[1];

@@ -180,6 +180,7 @@ async fn one(case: Case, place: &Place, mut rng: Rng) -> Row {
         server: title(server.name(), of_server),
         scenario: scenario.name(),
         tested,
+        is_ours: ours.is_some(),
         known: [client.faults(), server.faults()],
         account: None,
         failed: None,
