@@ -148,7 +148,8 @@ pub enum Detach {
     Closed,
     /// A client: the server ended the stream with an error.
     StreamError,
-    /// A client: the server did not reply in [`reply_timeout`](crate::Config::reply_timeout), or no resource was bound.
+    /// A client: the server did not reply in [`reply_timeout`](crate::Config::reply_timeout) or could not tell whether it has the
+    /// session, or no resource was bound.
     NoReply,
 }
 

@@ -34,6 +34,13 @@ pub struct Seen {
     pub sessions: usize,
 }
 
+impl Seen {
+    /// How far the peer is, if nothing was lost.
+    pub fn latest(&self) -> usize {
+        self.received.last().copied().unwrap_or_default()
+    }
+}
+
 impl Client {
     /// Logs in with the password `secret`, at an address and not by the domain's name.
     pub fn connect(jid: FullJid, at: SocketAddr) -> Self {
@@ -53,8 +60,8 @@ impl Client {
     /// Sends `count` numbered messages and takes as many. Each that is received sends the next: the talk goes on
     /// only as long as nothing is lost.
     pub async fn talk(&mut self, peer: &FullJid, count: usize) {
-        while self.seen.received.len() < count || self.seen.sent < count {
-            if self.seen.sent < count.min(self.seen.received.len() + WINDOW) {
+        while self.seen.latest() < count || self.seen.sent < count {
+            if self.seen.sent < count.min(self.seen.latest() + WINDOW) {
                 self.seen.sent += 1;
                 let text = self.seen.sent.to_string();
                 let message = Message::chat(Jid::from(peer.clone())).with_body(Lang::default(), text);

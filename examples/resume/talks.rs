@@ -85,8 +85,8 @@ impl Talks for Inline {
     }
 
     async fn talk(&mut self, _: &FullJid, count: usize) {
-        while self.seen.received.len() < count || self.seen.sent < count {
-            if self.seen.sent < count.min(self.seen.received.len() + WINDOW) {
+        while self.seen.latest() < count || self.seen.sent < count {
+            if self.seen.sent < count.min(self.seen.latest() + WINDOW) {
                 self.seen.sent += 1;
                 let text = self.seen.sent.to_string();
                 let _ = self.lines.send(Line::Send { id: text.clone(), text });

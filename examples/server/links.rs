@@ -135,7 +135,7 @@ impl Links {
                 Mail::Deliver(delivery) if reason == EndReason::Replaced => on.push(*delivery),
                 Mail::Deliver(delivery) => back.push(*delivery),
                 Mail::Take(taker) => takers.push(*taker),
-                Mail::Kept | Mail::Settled(_) | Mail::Measure(_) | Mail::End(_) | Mail::Halt(_) | Mail::Park(_) => {}
+                _ => {}
             }
         }
         if !on.is_empty() {

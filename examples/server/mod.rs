@@ -3,7 +3,7 @@
 //! A connection begins as a task that negotiates ([`negotiate`], [`sasl`], [`tls`]) and logs in ([`login`]). A client
 //! that binds a resource gets a [`session`], which is a task of its own and stays one, with a connection or without. A
 //! client that comes back has its new connection sent to the session. Sessions reach each other through the [`router`]
-//! alone. Between two runs of the server they are [`state`]. Other domains are linked by [`links`], each by a session.
+//! alone. Between two runs of the server they are [`state`], and several servers share them as [`nodes`]. Other domains are linked by [`links`], each by a session.
 
 pub mod metrics;
 pub mod options;
@@ -22,6 +22,7 @@ mod iq;
 mod links;
 mod login;
 mod negotiate;
+mod nodes;
 mod offline;
 mod places;
 mod presence;
@@ -43,13 +44,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
-use xmpp_sm::{Config, MemoryStore, Nonza};
+use xmpp_sm::{Config, Location, MemoryStore, Nonza};
 
 use links::Peers;
 use metrics::Metrics;
+use nodes::Nodes;
 use options::{Options, Switch};
 use places::Places;
-use router::{Handle, Router};
+use router::{Handle, Mail, Router};
 use sasl::{Accounts, Offered};
 use stream::Connection;
 use trace::{Trace, Traced, What};
@@ -79,6 +81,8 @@ pub struct Server {
     /// How long stanzas wait for another server that cannot be reached.
     patience: Duration,
     store: MemoryStore<Handle>,
+    /// What the server shares with others, if it is one of several.
+    nodes: Option<Arc<Nodes>>,
     router: Router,
     trace: Option<Trace>,
     metrics: Option<Arc<Metrics>>,
@@ -118,6 +122,7 @@ pub struct Running {
     #[allow(dead_code, reason = "the example `resume` has a server and does not ask")]
     pub metrics: Option<SocketAddr>,
     pub farewell: Duration,
+    nodes: Option<Arc<Nodes>>,
     stop: watch::Sender<bool>,
     alive: mpsc::Receiver<()>,
 }
@@ -130,11 +135,16 @@ impl Server {
         let watchers = bind_if(options.metrics.as_ref()).await?;
         let metrics = watchers.is_some().then(Metrics::new);
         let accounts = Arc::new(Accounts::new(options.users.iter().cloned()));
-        let config = Arc::new(options.config());
+        let mut config = options.config();
+        if options.store.is_some() {
+            config = config.location(Location::new(&address.to_string()).ok());
+        }
+        let config = Arc::new(config);
+        let nodes = Nodes::join(options, &config).await?;
         let (stop, stopping) = watch::channel(false);
         let (_alive, alive) = mpsc::channel(1);
         let server = Arc::new(Self {
-            router: Router::new(options, accounts.clone(), metrics.clone()),
+            router: Router::new(options, accounts.clone(), metrics.clone(), nodes.clone()),
             tls: options.tls.then(|| tls::acceptor(options)).transpose()?,
             domain: options.domain.clone(),
             offered: Offered { mechanisms: options.mechanisms.clone(), sasl2: options.sasl2 == Switch::On },
@@ -145,6 +155,7 @@ impl Server {
             peers: Peers::new(options)?,
             patience: options.resume_timeout.0.unwrap_or_default(),
             store: MemoryStore::new(&config),
+            nodes: nodes.clone(),
             accounts,
             config,
             trace,
@@ -159,6 +170,9 @@ impl Server {
             state::restore(&server, dir)?;
             tokio::spawn(state::keep(server.clone(), dir.clone()));
         }
+        if let Some(nodes) = &nodes {
+            nodes.run(&server);
+        }
         tokio::spawn(server.clone().sweep());
         links::server::connect(&server, &options.links);
         let running = Running {
@@ -166,7 +180,8 @@ impl Server {
             servers: servers.as_ref().map(|(_, address)| *address),
             components: components.as_ref().map(|(_, address)| *address),
             metrics: watchers.as_ref().map(|(_, address)| *address),
-            farewell: if options.state_dir.is_some() { KEEPING } else { FAREWELL },
+            farewell: if options.state_dir.is_some() || nodes.is_some() { KEEPING } else { FAREWELL },
+            nodes,
             stop,
             alive,
         };
@@ -203,7 +218,10 @@ impl Server {
     /// Has all sessions end, and those that begin from then on.
     async fn stop_in_time(self: Arc<Self>) {
         self.stopping.clone().wait().await;
-        self.router.stop(self.state_dir.is_none());
+        self.router.stop(self.state_dir.is_none() && self.nodes.is_none());
+        if self.nodes.is_some() {
+            self.router.tell_all(|| Mail::LetGo);
+        }
     }
 
     /// The store keeps no clock: its host sweeps out what is too old.
@@ -252,6 +270,10 @@ impl Running {
     /// Tells all clients, and returns when they are gone, or have had their time: whether they are gone.
     pub async fn stop(mut self) -> bool {
         self.stop.send_replace(true);
-        timeout(self.farewell, self.alive.recv()).await.is_ok()
+        let are_gone = timeout(self.farewell, self.alive.recv()).await.is_ok();
+        if let Some(nodes) = &self.nodes {
+            nodes.leave().await;
+        }
+        are_gone
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use jid::DomainPart;
+use xmpp_sm::snapshot::Promise;
 use xmpp_sm::{AckFreq, Config, OnFull, StaleH};
 
 use super::sasl::{Account, MECHANISMS};
@@ -150,6 +151,19 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 
+    /// A Redis or Valkey that several of these servers share, as nodes of one: a client that comes back to another node has
+    /// its session there. Presence stays within a node
+    #[arg(long, value_name = "URL", conflicts_with = "state_dir")]
+    pub store: Option<String>,
+
+    /// The name of this node: no two that run have the same
+    #[arg(long, default_value = "node", value_name = "NAME")]
+    pub node: String,
+
+    /// With `--store`: how long a session lives
+    #[arg(long, default_value = "parked")]
+    pub promise: Promised,
+
     /// Print to standard error the elements of stream management (`<-` from the client), and when a push service would wake
     /// a client's device: its session is detached, or something was queued for it meanwhile
     #[arg(long)]
@@ -183,6 +197,27 @@ impl Options {
 pub enum Switch {
     On,
     Off,
+}
+
+/// How long the sessions of a node live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Promised {
+    /// As long as their node, or until it stops in good order
+    Memory,
+    /// One that has lost its stream outlives a node that is killed
+    Parked,
+    /// All outlive it, with every stanza
+    Durable,
+}
+
+impl From<Promised> for Promise {
+    fn from(promised: Promised) -> Self {
+        match promised {
+            Promised::Memory => Self::Memory,
+            Promised::Parked => Self::Parked,
+            Promised::Durable => Self::Durable,
+        }
+    }
 }
 
 /// Another domain.

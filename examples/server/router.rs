@@ -21,6 +21,7 @@ use xmpp_sm::{Condition, EndReason, Receipt, Taker};
 use super::iq;
 use super::links::Links;
 use super::metrics::Metrics;
+use super::nodes::Nodes;
 use super::offline::{Offline, Storage};
 use super::options::Options;
 use super::presence::{priority, unavailable};
@@ -47,6 +48,10 @@ pub enum Mail {
     Halt(mpsc::UnboundedSender<()>),
     /// It gives itself up, as bytes.
     Park(Parking),
+    /// Another node wants the session, or this one stops: it leaves its client, is written down, and goes.
+    LetGo,
+    /// There may be mail for it, which all nodes share.
+    Waiting,
     /// Somebody looks at the metrics, and waits until this is dropped.
     Measure(mpsc::Sender<Infallible>),
     /// It has to end: its resource is bound by another stream, the store has made room, or the server stops.
@@ -76,6 +81,15 @@ impl Delivery {
     /// What the server itself has to say, or says again.
     pub fn own(stanza: Written) -> Self {
         Self { stanza, receipt: None }
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        self.stanza.bytes()
+    }
+
+    /// Whether it may wait for its user.
+    pub fn can_be_kept(&self) -> bool {
+        self.stanza.can_be_kept()
     }
 
     /// It has waited.
@@ -123,6 +137,7 @@ pub struct Router {
     pub(super) domain: DomainPart,
     pub(super) accounts: Arc<Accounts>,
     metrics: Option<Arc<Metrics>>,
+    nodes: Option<Arc<Nodes>>,
     pub(super) storage: Mutex<Storage>,
     /// The lock is one that is not poisoned: a mistake costs the session that makes it, and not all others with it.
     pub(super) table: Mutex<Table>,
@@ -140,13 +155,19 @@ pub(super) struct Table {
 type Undelivered = (Delivery, DefinedCondition);
 
 impl Router {
-    pub fn new(options: &Options, accounts: Arc<Accounts>, metrics: Option<Arc<Metrics>>) -> Self {
+    pub fn new(
+        options: &Options,
+        accounts: Arc<Accounts>,
+        metrics: Option<Arc<Metrics>>,
+        nodes: Option<Arc<Nodes>>,
+    ) -> Self {
         let offline = Offline::new(options.offline_max_bytes);
         let table = Table { sessions: HashMap::new(), offline, is_stopping: false };
         Self {
             domain: options.domain.clone(),
             accounts,
             metrics,
+            nodes,
             storage: Mutex::new(Storage::new(options.private_max_bytes)),
             table: Mutex::new(table),
             links: Links::default(),
@@ -202,7 +223,14 @@ impl Router {
             match mail {
                 Mail::Deliver(delivery) => leave(delivery.late(now)),
                 Mail::Take(taker) => takers.push(*taker),
-                Mail::Kept | Mail::Settled(_) | Mail::Measure(_) | Mail::End(_) | Mail::Halt(_) | Mail::Park(_) => {}
+                Mail::Kept
+                | Mail::Settled(_)
+                | Mail::Measure(_)
+                | Mail::End(_)
+                | Mail::Halt(_)
+                | Mail::Park(_)
+                | Mail::LetGo
+                | Mail::Waiting => {}
             }
         }
         table.offline.put_back(&to.to_bare(), later);
@@ -219,6 +247,33 @@ impl Router {
         if ends_sessions {
             self.tell_all(|| Mail::End(EndReason::Stopped));
         }
+    }
+
+    /// Tells a session, if it is here.
+    pub fn tell(&self, jid: &FullJid, mail: Mail) {
+        if let Some(entry) = self.table.lock().entry(jid) {
+            let _ = entry.handle.send(mail);
+        }
+    }
+
+    /// A stanza that no node has a place for.
+    pub fn has_no_place(&self, delivery: Delivery, to: &Jid) {
+        let delivered = self.table.lock().deliver(delivery, to, false, SystemTime::now());
+        delivered.unwrap_or_else(|undelivered| self.refuse(undelivered));
+    }
+
+    /// A session is another node's: it is here no more, and nobody has to be told.
+    pub fn forget(&self, id: u64, jid: &FullJid) {
+        let mut table = self.table.lock();
+        if let Some(entries) = table.sessions.get_mut(&jid.to_bare()) {
+            entries.retain(|entry| entry.id != id);
+        }
+    }
+
+    /// Whether a session gets what has waited for its user.
+    pub fn takes_kept(&self, id: u64, jid: &FullJid) -> bool {
+        let mut table = self.table.lock();
+        table.entry(jid).is_some_and(|entry| entry.id == id && entry.takes_messages())
     }
 
     pub fn tell_all(&self, mail: impl Fn() -> Mail) {
@@ -318,6 +373,9 @@ impl Router {
             return;
         }
         let known = self.accounts.contains(&to.to_bare());
+        if let Some(nodes) = self.nodes.as_ref().filter(|_| known) {
+            return nodes.link.send(delivery, to.clone());
+        }
         let delivered = self.table.lock().deliver(delivery, to, known, SystemTime::now());
         delivered.unwrap_or_else(|undelivered| self.refuse(undelivered));
     }
@@ -336,6 +394,8 @@ impl Router {
         // What cannot be delivered is not answered: it is an answer.
         if *to.domain() != *self.domain {
             let _ = self.links.send(to.domain(), delivery);
+        } else if let Some(nodes) = self.nodes.as_ref().filter(|_| to.is_full()) {
+            nodes.link.send(delivery, to);
         } else if to.is_full() {
             let _ = self.table.lock().deliver(delivery, &to, true, SystemTime::now());
         }

@@ -1,5 +1,7 @@
 //! A session: the loop of the documentation, and what it takes from the rest of the server.
 
+mod shared;
+
 use std::future::{pending, poll_fn, ready};
 use std::pin::pin;
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use xmpp_sm::{
 use super::csi::{self, Csi};
 use super::inline::write_success;
 use super::metrics::Added;
+use super::nodes::{Mailbox, Shared};
 use super::router::{Delivery, Handle, Mail, Parking};
 use super::stanza::Written;
 use super::state::{Known, complain};
@@ -28,8 +31,9 @@ use super::stream::{Connection, Input};
 use super::trace::What;
 use super::xml::set;
 use super::{Server, login};
+use shared::{Place, next_write};
 
-type Session = xmpp_sm::Session<Written, Box<Connection>>;
+pub type Session = xmpp_sm::Session<Written, Box<Connection>>;
 
 /// Nothing is waited for so long. A deadline that moves away with every stanza does not move the alarm, which is set anew
 /// when it has come too early.
@@ -44,6 +48,10 @@ struct Host {
     handle: Handle,
     /// What the store knows the session by.
     registration: Option<Registration>,
+    /// What all nodes know of it, if this server is one of several.
+    shared: Option<Box<Shared>>,
+    /// Its mail, which the nodes share.
+    mailbox: Mailbox,
     csi: Csi,
     /// Something has waited for the user.
     has_kept: bool,
@@ -68,6 +76,12 @@ pub async fn bind(
 ) {
     let (handle, mailbox) = unbounded_channel();
     let id = server.next_id();
+    if let Some(nodes) = &server.nodes
+        && let Err(error) = nodes.link.arrive(&jid).await
+    {
+        complain(format_args!("{jid}: {error}"));
+        return connection.send_away(StreamCondition::ResourceConstraint).await;
+    }
     // What the former session leaves comes before all that arrives from now on.
     while let Some(former) = server.router.bind(id, &jid, &handle) {
         former.closed().await;
@@ -87,13 +101,19 @@ pub fn hand_over(taker: Taker<Box<Connection>>, server: &Arc<Server>) {
 }
 
 /// Sends a connection to the session that it asks for. `Some`: there is none.
-pub fn resume(taker: Taker<Box<Connection>>, server: &Server) -> Option<Refused<Box<Connection>>> {
-    if server.state_dir.is_some() && server.stopping.has_come() {
+pub fn resume(taker: Taker<Box<Connection>>, server: &Arc<Server>) -> Option<Refused<Box<Connection>>> {
+    if (server.state_dir.is_some() || server.nodes.is_some()) && server.stopping.has_come() {
         return None; // the session is being written down: its client tries again, and has nobody to ask until then
     }
     let found = server.store.lookup(taker.previd(), taker.owner(), Instant::now());
     Some(match found.map_or(Err(Refusal::NotFound), Lookup::session) {
-        Err(refusal) => taker.refuse(refusal),
+        Err(refusal) => match &server.nodes {
+            Some(nodes) => {
+                nodes.clone().find(taker, server.clone());
+                return None;
+            }
+            None => taker.refuse(refusal),
+        },
         Ok(Record { registration, handle }) => match handle.send(Mail::Take(Box::new(taker))) {
             Err(SendError(Mail::Take(taker))) => {
                 // The task that had this session is gone without a word.
@@ -111,8 +131,8 @@ pub fn restore(server: &Arc<Server>, sessions: Vec<(SessionParts<Written>, Known
     let mut errors = 0;
     let mut restored = Vec::new();
     for (parts, known) in sessions {
-        let session = match Session::from_parts(server.config.clone(), parts, now) {
-            Ok(session) => session,
+        match revive(server, parts, &known, None, now) {
+            Ok(_) => restored.push(known),
             Err(no) => {
                 complain(format_args!("{}: {no}: what it holds waits for its user", known.jid));
                 errors += 1;
@@ -123,27 +143,51 @@ pub fn restore(server: &Arc<Server>, sessions: Vec<(SessionParts<Written>, Known
                 };
                 let stanzas = unacked.into_iter().chain(waiting).map(|(stanza, _)| stanza.returned());
                 server.router.keep(&known.jid.to_bare(), stanzas.filter(Written::can_be_kept));
-                continue;
             }
-        };
-        let (handle, mailbox) = unbounded_channel();
-        let mut host = Host::new(server.clone(), known.jid.clone(), server.next_id(), handle);
-        if let Some(smid) = session.smid() {
-            let registered = server.store.register(smid, session.owner(), host.handle.clone(), now);
-            host.registration = registered.ok().map(|registered| registered.registration);
         }
-        server.router.restore(host.id, &known, &host.handle);
-        tokio::spawn(host.serve(Box::new(session), mailbox));
-        restored.push(known);
     }
     restored.iter().for_each(|known| server.router.restore_directed(known));
     errors
 }
 
+/// A session that was written down lives here, without a connection. Returns the way to it.
+#[expect(clippy::result_large_err, reason = "it is the session that comes back")]
+pub fn revive(
+    server: &Arc<Server>,
+    parts: SessionParts<Written>,
+    known: &Known,
+    shared: Option<Shared>,
+    now: Instant,
+) -> Result<Handle, DoesNotFit<Written>> {
+    let session = Session::from_parts(server.config.clone(), parts, now)?;
+    let (handle, mailbox) = unbounded_channel();
+    let mut host = Host::new(server.clone(), known.jid.clone(), server.next_id(), handle.clone());
+    if let Some(smid) = session.smid() {
+        let registered = server.store.register(smid, session.owner(), handle.clone(), now);
+        host.registration = registered.ok().map(|registered| registered.registration);
+    }
+    host.shared = shared.map(Box::new);
+    server.router.restore(host.id, known, &handle);
+    tokio::spawn(host.serve(Box::new(session), mailbox));
+    Ok(handle)
+}
+
 impl Host {
     fn new(server: Arc<Server>, jid: FullJid, id: u64, handle: Handle) -> Self {
-        let (registration, csi, added) = (None, Csi::default(), Added::default());
-        Self { server, jid, id, handle, registration, csi, has_kept: false, is_halted: false, resting: None, added }
+        Self {
+            server,
+            jid,
+            id,
+            handle,
+            registration: None,
+            shared: None,
+            mailbox: Mailbox::new(),
+            csi: Csi::default(),
+            has_kept: false,
+            is_halted: false,
+            resting: None,
+            added: Added::default(),
+        }
     }
 
     /// The life of a session, from bind to its end.
@@ -167,21 +211,24 @@ impl Host {
                     Event::Detached { unacked, waiting } => self.trace(What::Detached { unacked, waiting }),
                     Event::Queued => self.trace(What::Queued { waiting: session.waiting() }),
                     Event::Resumed => self.server.router.set_connected(self.id, &self.jid, true),
-                    Event::Enable(request) => self.enable(request, &mut session),
+                    Event::Enable(request) => self.enable(request, &mut session).await,
                     Event::Refused(refused) => login::continue_login(refused, self.server.clone()),
                     Event::Ended(ended) => {
                         self.measure(&session);
-                        return self.over(*ended, mailbox);
+                        return self.over(*ended, mailbox).await;
                     }
                     _ => {}
                 }
+            }
+            if self.keep_up(&mut session).await == Place::Elsewhere {
+                return self.gone(*session, mailbox);
             }
             if let Some(connection) = session.connection_mut().filter(|_| self.registration.is_some()) {
                 connection.place = None; // the store counts it
             }
             let now = Instant::now();
             while session.connection().is_some_and(|connection| connection.has_room())
-                && let Some((connection, item)) = session.next_write(now)
+                && let Some((connection, item)) = next_write(self.shared.as_deref(), &mut session, now)
             {
                 match item {
                     Write::Success(success) => write_success(&self.server, connection, self.jid.as_str(), *success),
@@ -196,16 +243,24 @@ impl Host {
             if session.is_detached() && session.open_receipts() == 0 {
                 self.resting = None;
             }
-            let reads = session.wants_read();
+            let behind = self.shared.as_ref().and_then(|shared| shared.behind);
+            let reads = session.wants_read() && behind.is_none();
             let stalls = session.connection().and_then(|connection| connection.outbox.deadline());
-            let deadline = session.deadline().into_iter().chain(stalls).min().map(Into::into);
+            let deadline = session
+                .deadline()
+                .into_iter()
+                .chain(stalls)
+                .chain(behind)
+                .chain(self.mailbox.again)
+                .min()
+                .map(Into::into);
             if let Some(deadline) = deadline.filter(|due| *due < alarm.deadline() || alarm.is_elapsed()) {
                 alarm.as_mut().reset(deadline);
             }
             let takes_kept = self.has_kept && session.has_room() && session.waiting() == 0;
             tokio::select! {
                 input = drive(session.connection_mut(), reads) => match input {
-                    Ok(Some(Input::Element(element))) => self.on_element(element, &mut session),
+                    Ok(Some(Input::Element(element))) => self.on_element(element, &mut session).await,
                     Ok(Some(Input::Nonza(nonza))) => {
                         self.trace(What::From(&nonza));
                         let _ = session.handle(nonza.into(), Instant::now());
@@ -223,12 +278,14 @@ impl Host {
                     Mail::Deliver(delivery) => self.send(delivery.settle(), &mut session),
                     Mail::Kept => self.has_kept = true,
                     Mail::Settled(receipt) => drop(session.settle(receipt, Instant::now())),
-                    Mail::Take(_) if self.is_halted => {} // its client tries again
+                    Mail::Take(_) if self.is_halted || self.lets_go() => {} // its client tries again
                     Mail::Take(taker) => session.take(*taker, Instant::now()),
                     Mail::Measure(_measured) => self.measure(&session),
                     Mail::End(reason) => session.close(reason, last_error(reason), Instant::now()),
                     Mail::Halt(resting) => self.halt(resting, &mut session),
-                    Mail::Park(parking) => return self.park(*session, mailbox, &parking),
+                    Mail::Park(parking) => return self.park(*session, mailbox, &parking).await,
+                    Mail::LetGo => self.let_go(&mut session),
+                    Mail::Waiting => self.mailbox.has_mail = true,
                 },
                 () = ready(()), if takes_kept => match self.server.router.next_kept(self.id, &self.jid) {
                     Some(stanza) => self.send(stanza, &mut session),
@@ -260,7 +317,7 @@ impl Host {
         }
     }
 
-    fn on_element(&mut self, mut element: Element, session: &mut Session) {
+    async fn on_element(&mut self, mut element: Element, session: &mut Session) {
         let now = Instant::now();
         let inbound = Inbound::from_element(&element, ns::JABBER_CLIENT);
         if let Inbound::Nonza(nonza) = &inbound {
@@ -269,10 +326,15 @@ impl Host {
         match session.handle(inbound, now) {
             Ok(Arrival::Stanza(receipt)) => {
                 set(&mut element, "from", self.jid.as_str());
+                if element.name() == "presence" && self.server.nodes.is_some() {
+                    // It may get what waits for its user from now on, after this is seen to.
+                    let _ = self.handle.send(Mail::Waiting);
+                    self.shared.iter_mut().for_each(|shared| shared.ledger.host_changed());
+                }
                 let delivery = Delivery::new(&element, receipt, self.handle.clone());
                 self.server.router.route(&element, delivery, &self.jid);
             }
-            Ok(Arrival::Enable(request)) => self.enable(request, session),
+            Ok(Arrival::Enable(request)) => self.enable(request, session).await,
             Ok(Arrival::Other) => match csi::is_active(&element) {
                 Some(active) => self.set_active(active, session),
                 None => session.close(
@@ -293,9 +355,18 @@ impl Host {
         }
     }
 
-    fn enable(&mut self, request: EnableRequest, session: &mut Session) {
+    async fn enable(&mut self, request: EnableRequest, session: &mut Session) {
         if request.is_resumable() {
             self.registration = register(&self.server, session.owner(), &self.handle);
+        }
+        if let (Some(nodes), Some(registration)) = (&self.server.nodes, &self.registration) {
+            match nodes.register(registration.smid(), session.owner()).await {
+                Some(shared) => self.shared = Some(Box::new(shared)),
+                None => {
+                    let _ = self.server.store.remove(registration);
+                    self.registration = None;
+                }
+            }
         }
         let smid = self.registration.as_ref().map(|registration| registration.smid().clone());
         let _ = session.accept_enable(request, smid, Instant::now());
@@ -319,7 +390,7 @@ impl Host {
     }
 
     /// The session gives itself up, to be written down. If it cannot, it ends.
-    fn park(mut self, mut session: Session, mut mailbox: UnboundedReceiver<Mail>, parking: &Parking) {
+    async fn park(mut self, mut session: Session, mut mailbox: UnboundedReceiver<Mail>, parking: &Parking) {
         let now = Instant::now();
         mailbox.close();
         loop {
@@ -328,7 +399,7 @@ impl Host {
             while let Some(event) = session.poll() {
                 match event {
                     Event::Left { connection, parting, .. } => self.part(connection, parting),
-                    Event::Ended(ended) => return self.over(*ended, mailbox),
+                    Event::Ended(ended) => return self.over(*ended, mailbox).await,
                     _ => {}
                 }
             }
@@ -358,13 +429,13 @@ impl Host {
 
     /// The session is over. What its client did not get goes where it would have gone without it: first what the session
     /// had, then what waits in the mailbox.
-    fn over(self, ended: SessionEnded<Written>, mailbox: UnboundedReceiver<Mail>) {
+    async fn over(mut self, ended: SessionEnded<Written>, mailbox: UnboundedReceiver<Mail>) {
         forget(&self.server, self.registration.as_ref(), &ended);
         if let Some(metrics) = &self.server.metrics {
             metrics.end(ended.reason);
         }
         let reason = ended.reason;
-        let left = left(ended).chain(self.csi.into_held());
+        let left = self.end_shared(ended).await.into_iter().chain(self.csi.into_held());
         for taker in self.server.router.end((self.id, &self.jid), reason, left, mailbox) {
             hand_over(taker, &self.server);
         }

@@ -47,7 +47,7 @@ impl Known {
         bytes
     }
 
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?;
         let (jids, presence) = text.split_once("\n\n")?;
         let mut jids = jids.split('\n').map(|jid| FullJid::new(jid).ok());

@@ -15,7 +15,7 @@ use crate::config::{Config, OnFull};
 use crate::counter::Counter;
 use crate::detached::{EndReason, Ended};
 use crate::error::{Error, LastWords};
-use crate::nonza::{Failed, Nonza};
+use crate::nonza::{Condition, Failed, Nonza};
 use crate::queue::Queue;
 use crate::stanza::Stanza;
 use crate::stream::{Disconnected, Foreign, StreamMgmt};
@@ -30,6 +30,8 @@ pub(super) struct Client {
     connection: u64,
     /// Whether a resource is bound on the present stream.
     is_bound: bool,
+    /// Whether the server has bound one inline, whatever becomes of `<resume/>`.
+    pub(super) is_bound_inline: bool,
     /// On a new connection: until when open receipts are waited for before the session is asked for.
     pub(super) settle_until: Option<Instant>,
     /// Until when the server may reply to `<enable/>` or `<resume/>`, or the host may bind.
@@ -93,11 +95,21 @@ impl Client {
     /// Nothing is bound, and no reply waited for, without a stream.
     pub(super) fn leave_stream(&mut self) {
         (self.settle_until, self.reply_until, self.is_bound) = (None, None, false);
+        self.is_bound_inline = false;
     }
 
     /// Whether a reply to `<resume/>` is waited for.
     fn is_resuming(&self) -> bool {
         self.tries > 0 && self.reply_until.is_some()
+    }
+
+    /// Whether this `<failed/>` leaves it unknown whether there is such a session, and the server is asked again.
+    pub(super) fn asks_again(&self, failed: &Failed, config: &Config) -> bool {
+        let is_unknown = matches!(
+            failed,
+            Failed { h: None, condition: Some(Condition::InternalServerError | Condition::ResourceConstraint) }
+        );
+        is_unknown && self.is_resuming() && !self.is_bound_inline && self.may_try(config)
     }
 
     /// Whether it makes sense to ask the server for a former session.
@@ -120,7 +132,7 @@ impl<S: Stanza, C> Session<S, C> {
     ///
     /// So they do if `<resume/>` has had no reply [ten times](Config::resume_tries_max) in a row, or twice where the server kept silent or closed the
     /// stream: the session is given up, and [`Event::Bind`] comes. The server may have these stanzas then, and gets them
-    /// twice.
+    /// twice. A server that [cannot tell](crate::LeftWhy::Unavailable) whether it has the session is asked again on another connection, as often.
     pub fn client(config: Arc<Config>, owner: impl Into<Arc<str>>) -> Self {
         let mut session = Self::new(config, owner.into(), State::Offline(Queue::default()), None);
         session.client = Some(Box::default());
@@ -383,6 +395,12 @@ impl<S: Stanza, C> Session<S, C> {
         if conflict {
             self.events.push_back(Event::Conflict);
         }
+    }
+
+    /// The server cannot tell whether it has the session. It may on another connection.
+    pub(super) fn on_unavailable(&mut self, now: Instant) {
+        let last = LastWords { write: None, error: None, reason: EndReason::Closed };
+        self.detach(Some(last), LeftWhy::Unavailable, now);
     }
 
     /// The server has not replied in time, or the host has not bound.

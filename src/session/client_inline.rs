@@ -159,6 +159,9 @@ impl<S: Stanza, C> Session<S, C> {
             return Err(WrongAccount(connection));
         }
         let InlineReply { resume, is_bound, enable } = reply;
+        if let Some(client) = &mut self.client {
+            client.is_bound_inline = is_bound;
+        }
         let enables = is_bound && request.enable.is_some();
         let offer = Offer { stream_management: offer.stream_management || enables, binds: offer.binds && !is_bound };
         self.set_offer(offer, after(now, self.config.settle_timeout));

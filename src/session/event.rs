@@ -94,6 +94,10 @@ pub enum LeftWhy {
     /// Client: the server has not replied in [time](crate::Config::reply_timeout), or the host has not bound.
     #[error("no reply in time")]
     NoReply,
+    /// Client: the server cannot tell at present whether it has the session, and says so by a `<failed/>` with
+    /// `<internal-server-error/>` or `<resource-constraint/>`. It is asked again on the next connection.
+    #[error("the server cannot tell at present whether it has the session")]
+    Unavailable,
 }
 
 impl From<LeftWhy> for Detach {
@@ -105,7 +109,7 @@ impl From<LeftWhy> for Detach {
             // No other fault leaves a session that lives on.
             LeftWhy::Error(_) => Self::AckTimeout,
             LeftWhy::TakenOver => Self::TakenOver,
-            LeftWhy::NoReply => Self::NoReply,
+            LeftWhy::NoReply | LeftWhy::Unavailable => Self::NoReply,
         }
     }
 }

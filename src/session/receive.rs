@@ -60,6 +60,12 @@ impl<S: Stanza, C> Session<S, C> {
                 }
                 return Ok(Arrival::Handled);
             }
+            Inbound::Nonza(Nonza::Failed(ref failed))
+                if self.client.as_ref().is_some_and(|client| client.asks_again(failed, &self.config)) =>
+            {
+                self.on_unavailable(now);
+                return Ok(Arrival::Handled);
+            }
             Inbound::StreamError { conflict } => {
                 self.on_stream_error(conflict, now);
                 return Ok(Arrival::Handled);

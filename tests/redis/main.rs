@@ -4,6 +4,7 @@
 
 mod conformance;
 mod late;
+mod nodes;
 mod parking;
 mod server;
 

@@ -74,8 +74,12 @@ impl Redis {
         }
     }
 
+    pub fn url(&self) -> String {
+        format!("redis+unix://{}", self.dir.join("s").display())
+    }
+
     pub fn client(&self) -> redis::Client {
-        redis::Client::open(format!("redis+unix://{}", self.dir.join("s").display())).unwrap()
+        redis::Client::open(self.url()).unwrap()
     }
 
     pub async fn connect(&self) -> ConnectionManager {

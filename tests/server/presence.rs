@@ -99,7 +99,7 @@ fn sessions(router: &Router, user: &str, count: u64) -> Vec<(FullJid, UnboundedR
 
 fn router() -> Router {
     let options = Options::parse_from(OPTIONS);
-    Router::new(&options, Arc::new(Accounts::new(options.users.iter().cloned())), None)
+    Router::new(&options, Arc::new(Accounts::new(options.users.iter().cloned())), None, None)
 }
 
 fn send(router: &Router, from: &FullJid, presence: &str) {

@@ -154,7 +154,7 @@ impl Host {
                     Mail::Settled(receipt) => drop(session.settle(receipt, Instant::now())),
                     Mail::Take(taker) => session.take(*taker, Instant::now()),
                     Mail::End(reason) => session.close(reason, last_error(reason), Instant::now()),
-                    Mail::Kept | Mail::Measure(_) | Mail::Halt(_) | Mail::Park(_) => {} // a user's
+                    _ => {} // a user's
                 },
                 () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
                     match Instant::now() {

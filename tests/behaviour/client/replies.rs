@@ -173,3 +173,53 @@ fn a_reply_is_waited_for_as_long_as_the_host_says() {
     assert_eq!(client.written(), ENABLE.replace("600", "7"));
     assert_eq!(client.session.deadline(), Some(client.now + Duration::from_secs(4)));
 }
+
+const UNKNOWN: [&str; 2] = ["internal-server-error", "resource-constraint"];
+
+fn failed(attributes: &str, condition: &str) -> String {
+    format!("failed {attributes}><{condition} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>")
+}
+
+#[test]
+fn a_server_that_cannot_tell_whether_it_has_the_session_is_asked_again() {
+    for condition in UNKNOWN {
+        let mut client = Client::lost(&["<a/>"]);
+        client.connect(OFFER);
+        assert_eq!(client.written(), RESUME);
+        client.receive(&failed("", condition));
+        assert_eq!(client.events(), ["parted 2 "]);
+        assert_eq!(client.session.unacked(), 1);
+        client.connect(OFFER);
+        assert_eq!(client.written(), RESUME);
+        client.receive("resumed previd='x' h='0'");
+        assert_eq!((client.events(), client.written()), (vec!["resumed".to_owned()], format!("<a/>{R}")));
+    }
+}
+
+#[test]
+fn it_is_not_asked_again_without_end() {
+    let mut client = Client::lost(&["<a/>"]);
+    for connection in 2..=10 {
+        client.connect(OFFER);
+        assert_eq!(client.written(), RESUME);
+        client.receive(&failed("", UNKNOWN[0]));
+        assert_eq!(client.events(), [format!("parted {connection} ")]);
+    }
+    client.connect(OFFER);
+    assert_eq!(client.written(), RESUME);
+    client.receive(&failed("", UNKNOWN[0]));
+    assert_eq!(client.events(), ["not resumed, h None", "bind"]);
+    client.begin();
+    assert_eq!(client.written(), format!("<a/>{R}"));
+}
+
+#[test]
+fn a_server_that_knows_the_last_h_or_has_another_reason_is_not_asked_again() {
+    for (attributes, condition) in [("h='0'", UNKNOWN[0]), ("", "item-not-found"), ("", "unexpected-request")] {
+        let mut client = Client::lost(&["<a/>"]);
+        client.connect(OFFER);
+        assert_eq!(client.written(), RESUME);
+        client.receive(&failed(attributes, condition));
+        assert_eq!(client.events()[1..], ["bind"], "{condition}");
+    }
+}

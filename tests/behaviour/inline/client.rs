@@ -162,6 +162,23 @@ fn what_a_refused_session_leaves_goes_into_the_new_one_in_order_once() {
     assert_eq!(stanzas, ["<one/>", "<two/>", "<three/>"]);
 }
 
+/// A resource is bound all the same: there is nothing to ask again.
+#[test]
+fn a_server_that_cannot_tell_whether_it_has_the_session_is_asked_again_unless_it_has_bound() {
+    let stage = Stage::new(Config::default());
+    let unknown = "<failed xmlns='urn:xmpp:sm:3'><internal-server-error xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>\
+                   </failed>";
+    let left = &["left Say(LastWords { write: None, error: None, reason: Closed })"][..];
+    let bound = ("<bound xmlns='urn:xmpp:bind:0'/>", &["not resumed None", "online false"][..]);
+    for (bound, events) in [("", left), bound] {
+        let mut client = Client::lost(&stage, &["<one/>"]);
+        let (request, _) = client.ask(ALL);
+        client.connect(request, &format!("<success xmlns='urn:xmpp:sasl:2'>{unknown}{bound}</success>"), AFTER);
+        assert_eq!(client.events(), events, "{bound}");
+        assert_eq!(client.session.is_detached(), bound.is_empty());
+    }
+}
+
 /// The server forgets to say `<failed/>`, or to answer `<enable/>`.
 #[test]
 fn a_server_that_says_less_than_it_should_is_taken_at_its_word() {

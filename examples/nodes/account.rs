@@ -1,0 +1,56 @@
+//! What became of the messages.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::client::Seen;
+
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    sent: usize,
+    delivered: usize,
+    doubled: usize,
+    out_of_order: usize,
+    resumed: usize,
+    sessions: usize,
+    clients: usize,
+}
+
+impl Account {
+    pub fn add(&mut self, one: &Seen, other: &Seen) {
+        for (seen, peer) in [(one, other), (other, one)] {
+            let different: BTreeSet<_> = seen.received.iter().collect();
+            self.sent += peer.sent;
+            self.delivered += different.len();
+            self.doubled += seen.received.len() - different.len();
+            // Each by what came first of it.
+            let mut first = BTreeSet::new();
+            let firsts: Vec<_> = seen.received.iter().filter(|number| first.insert(**number)).collect();
+            self.out_of_order += firsts.windows(2).filter(|pair| pair[0] > pair[1]).count();
+            self.resumed += seen.resumed;
+            self.sessions += seen.sessions;
+            self.clients += 1;
+        }
+    }
+
+    fn lost(&self) -> usize {
+        self.sent - self.delivered
+    }
+
+    /// `kills`: what was handled, and whose h was not written down yet, may come twice.
+    pub fn is_well(&self, kills: bool) -> bool {
+        self.lost() == 0 && self.out_of_order == 0 && (kills || self.doubled == 0) && self.sessions == self.clients
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sent, delivered, doubled, out_of_order, resumed, sessions, clients } = self;
+        write!(
+            f,
+            "{sent} sent, {delivered} delivered, {} lost, {doubled} doubled, {out_of_order} out of order; {clients} clients, \
+             {sessions} sessions, {resumed} resumed",
+            self.lost(),
+        )
+    }
+}

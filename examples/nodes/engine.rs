@@ -1,0 +1,82 @@
+//! The Redis that the servers share, and the ways to it, which can be cut off.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+pub struct Engine {
+    port: u16,
+    _process: Child,
+    dir: std::path::PathBuf,
+}
+
+impl Engine {
+    pub async fn start() -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
+        let dir = std::env::temp_dir().join(format!("xmpp-sm-nodes-{}", std::process::id()));
+        std::fs::create_dir_all(&dir)?;
+        let start = |program: &str| {
+            Command::new(program)
+                .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--port", &port.to_string()])
+                .args(["--dir".as_ref(), dir.as_os_str()])
+                .stdout(std::process::Stdio::null())
+                .kill_on_drop(true)
+                .spawn()
+        };
+        let process = start("redis-server")
+            .or_else(|_| start("valkey-server"))
+            .map_err(|_| "neither redis-server nor valkey-server is installed")?;
+        let engine = Self { port, _process: process, dir };
+        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(engine)
+    }
+
+    /// A way to it for one server.
+    pub async fn way(&self) -> std::io::Result<Way> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let (address, port) = (listener.local_addr()?, self.port);
+        let (open, is_open) = watch::channel(true);
+        tokio::spawn(async move {
+            while let Ok((mut node, _)) = listener.accept().await {
+                let mut is_open = is_open.clone();
+                tokio::spawn(async move {
+                    if *is_open.borrow_and_update()
+                        && let Ok(mut engine) = TcpStream::connect(("127.0.0.1", port)).await
+                    {
+                        let _ = (node.set_nodelay(true), engine.set_nodelay(true));
+                        tokio::select! {
+                            _ = copy_bidirectional(&mut node, &mut engine) => {}
+                            _ = is_open.changed() => {}
+                        }
+                    }
+                });
+            }
+        });
+        Ok(Way { address, open })
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+pub struct Way {
+    pub address: SocketAddr,
+    open: watch::Sender<bool>,
+}
+
+impl Way {
+    pub fn set_open(&self, open: bool) {
+        self.open.send_replace(open);
+    }
+}

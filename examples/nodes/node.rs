@@ -1,0 +1,103 @@
+//! A server, in a process of its own.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+use super::engine::{Engine, Way};
+
+pub struct Node {
+    number: usize,
+    program: PathBuf,
+    args: Vec<String>,
+    way: Arc<Way>,
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Node {
+    pub async fn start(
+        number: usize,
+        program: Option<&Path>,
+        engine: &Engine,
+        promise: &str,
+        users: &[String],
+        trace: bool,
+    ) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let way = engine.way().await?;
+        let beside = || Some(std::env::current_exe().ok()?.with_file_name("server"));
+        let program = program.map(Path::to_owned).or_else(beside).ok_or("where is the server?")?;
+        let mut args = vec![
+            "--listen=127.0.0.1:0".to_owned(),
+            format!("--node=node-{number}"),
+            format!("--store=redis://{}", way.address),
+            format!("--promise={promise}"),
+        ];
+        args.extend(users.iter().map(|user| format!("--user={user}:secret")));
+        args.extend(trace.then(|| "--trace".to_owned()));
+        let (process, address) = run(&program, &args).await?;
+        Ok(Self { number, program, args, way: Arc::new(way), process, address })
+    }
+
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// In good order.
+    pub async fn stop(&mut self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let id = self.process.id().ok_or("the server has ended by itself")?;
+        Command::new("kill").args(["-TERM", &id.to_string()]).status().await?;
+        timeout(Duration::from_secs(20), self.process.wait()).await.map_err(|_| "the server does not stop")??;
+        Ok(())
+    }
+
+    pub async fn kill(&mut self) -> std::io::Result<()> {
+        self.process.kill().await
+    }
+
+    pub async fn start_again(&mut self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        loop {
+            match run(&self.program, &self.args).await {
+                Ok((process, address)) => {
+                    (self.process, self.address) = (process, address);
+                    return Ok(());
+                }
+                // Its name is taken as long as it counts as alive.
+                Err(_) => sleep(Duration::from_millis(200)).await,
+            }
+        }
+    }
+
+    /// From Redis, for a time.
+    pub fn cut_off(&self, time: Duration) {
+        let way = self.way.clone();
+        tokio::spawn(async move {
+            way.set_open(false);
+            sleep(time).await;
+            way.set_open(true);
+        });
+    }
+}
+
+async fn run(program: &Path, args: &[String]) -> Result<(Child, SocketAddr), Box<dyn Error + Send + Sync>> {
+    let spawned = Command::new(program).args(args).stdout(Stdio::piped()).kill_on_drop(true).spawn();
+    let mut process = spawned.map_err(|error| format!("{}: {error}", program.display()))?;
+    let mut lines = BufReader::new(process.stdout.take().ok_or("no standard output")?).lines();
+    while let Some(line) = lines.next_line().await? {
+        if let Some(address) = line.strip_prefix("listening on ") {
+            return Ok((process, address.parse()?));
+        }
+    }
+    Err("the server does not start".into())
+}

@@ -1,0 +1,253 @@
+//! The example server as several nodes: a client comes back to another one. The servers are processes, which are stopped and
+//! killed; `examples/nodes` does that to them under traffic, and counts.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Once;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::server::Redis;
+
+/// Far more than anything takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `cargo test` builds the tests, but not the examples that they run.
+fn example(name: &str) -> PathBuf {
+    static BUILT: Once = Once::new();
+    BUILT.call_once(|| {
+        let mut build = Command::new(env!("CARGO"));
+        build.current_dir(env!("CARGO_MANIFEST_DIR")).args([
+            "build",
+            "--quiet",
+            "--example",
+            "server",
+            "--example",
+            "nodes",
+        ]);
+        assert!(build.status().unwrap().success());
+    });
+    let tests = std::env::current_exe().unwrap();
+    tests.ancestors().nth(2).unwrap().join("examples").join(name)
+}
+
+struct Node {
+    process: Child,
+    address: String,
+}
+
+impl Node {
+    /// A server that is told so. `Err`: it does not start, and what it says.
+    fn try_start(redis: &Redis, name: &str, promise: &str) -> Result<Self, String> {
+        let mut command = Command::new(example("server"));
+        command.args(["--listen=127.0.0.1:0", "--user=romeo:secret", "--user=juliet:secret", "--store", &redis.url()]);
+        command.args(["--node", name, "--promise", promise]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        match line.trim().strip_prefix("listening on ") {
+            Some(address) => {
+                // Nobody is held up by what nobody reads.
+                let mut said = process.stderr.take().unwrap();
+                thread::spawn(move || said.read_to_end(&mut Vec::new()));
+                Ok(Self { process, address: address.to_owned() })
+            }
+            None => {
+                let mut said = String::new();
+                process.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+                process.wait().unwrap();
+                Err(said)
+            }
+        }
+    }
+
+    fn start(redis: &Redis, name: &str, promise: &str) -> Self {
+        Self::try_start(redis, name, promise).unwrap()
+    }
+
+    fn stop(mut self) {
+        assert!(Command::new("kill").arg(self.process.id().to_string()).status().unwrap().success());
+        assert!(self.process.wait().unwrap().success());
+    }
+}
+
+/// As by `kill -9`.
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A client that says what the test says.
+struct Client {
+    tcp: TcpStream,
+    read: String,
+}
+
+const HEADER: &str = "<stream:stream to='localhost' xmlns='jabber:client' \
+    xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>";
+
+impl Client {
+    fn log_in(node: &Node, auth: &str) -> Self {
+        let tcp = TcpStream::connect(&node.address).unwrap();
+        tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut client = Self { tcp, read: String::new() };
+        client.ask(HEADER, "</stream:features>");
+        let auth = format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{auth}</auth>");
+        client.ask(&auth, "<success");
+        client.ask(HEADER, "</stream:features>");
+        client
+    }
+
+    /// Returns the SM-ID.
+    fn begin(&mut self) -> String {
+        self.ask("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>", "</iq>");
+        let enabled = self.ask("<enable xmlns='urn:xmpp:sm:3' resume='true'/>", "<enabled");
+        self.ask("<presence/>", "<presence");
+        enabled.split_once("id='").unwrap().1.split_once('\'').unwrap().0.to_owned()
+    }
+
+    fn resume(&mut self, smid: &str, h: u32) -> String {
+        self.say(&format!("<resume xmlns='urn:xmpp:sm:3' previd='{smid}' h='{h}'/>"));
+        self.until(|read| read.contains("<resumed") || read.contains("</failed>"))
+    }
+
+    fn say(&mut self, what: &str) {
+        self.tcp.write_all(what.as_bytes()).unwrap();
+    }
+
+    fn ask(&mut self, what: &str, answer: &str) -> String {
+        self.say(what);
+        self.until(|read| read.find(answer).is_some_and(|at| read[at..].contains('>')))
+    }
+
+    /// Returns what was read, once it is enough.
+    fn until(&mut self, is_enough: impl Fn(&str) -> bool) -> String {
+        let mut buffer = [0; 4096];
+        while !is_enough(&self.read) {
+            let n = self.tcp.read(&mut buffer).unwrap();
+            assert!(n > 0, "the server closes: {}", self.read);
+            self.read.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
+        }
+        std::mem::take(&mut self.read)
+    }
+}
+
+const ROMEO: &str = "AHJvbWVvAHNlY3JldA==";
+const JULIET: &str = "AGp1bGlldABzZWNyZXQ=";
+
+fn message(number: u32) -> String {
+    format!("<message to='juliet@localhost' type='chat'><body>{number}</body></message>")
+}
+
+/// Romeo writes to juliet, who is at another node, loses her stream, and comes back to romeo's.
+fn come_back(promise: &str, lose: impl FnOnce(Client, Node)) -> (String, Redis) {
+    let redis = Redis::start();
+    let (one, other) = (Node::start(&redis, "one", promise), Node::start(&redis, "other", promise));
+    let mut romeo = Client::log_in(&one, ROMEO);
+    romeo.begin();
+    let mut juliet = Client::log_in(&other, JULIET);
+    let smid = juliet.begin();
+    romeo.say(&message(1));
+    juliet.until(|read| read.contains("<body>1</body>"));
+    lose(juliet, other);
+    romeo.say(&message(2));
+    let mut juliet = Client::log_in(&one, JULIET);
+    // Her presence came to herself; message 1 she does not acknowledge.
+    let mut resumed = juliet.resume(&smid, 1);
+    if resumed.contains("<resumed") && !resumed.contains("<body>2</body>") {
+        resumed += &juliet.until(|read| read.contains("<body>2</body>"));
+    }
+    romeo.ask("<r xmlns='urn:xmpp:sm:3'/>", "<a ");
+    (resumed, redis)
+}
+
+fn assert_all_is_there(resumed: &str) {
+    assert!(resumed.starts_with("<resumed"), "{resumed}");
+    let bodies: Vec<_> = resumed.split("<body>").skip(1).map(|rest| &rest[..1]).collect();
+    assert_eq!(bodies, ["1", "2"], "{resumed}");
+}
+
+#[test]
+fn a_client_comes_back_to_another_node_while_its_own_has_the_session() {
+    for promise in ["memory", "parked", "durable"] {
+        let mut kept = None;
+        let (resumed, _redis) = come_back(promise, |juliet, node| {
+            // The connection is there, as far as the server knows.
+            kept = Some((juliet, node));
+        });
+        assert_all_is_there(&resumed);
+    }
+}
+
+#[test]
+fn a_session_outlives_a_node_that_stops_in_good_order() {
+    for promise in ["memory", "parked", "durable"] {
+        let (resumed, _redis) = come_back(promise, |_juliet, node| node.stop());
+        assert_all_is_there(&resumed);
+    }
+}
+
+#[test]
+fn a_parked_session_outlives_a_node_that_is_killed() {
+    let (resumed, _redis) = come_back("parked", |juliet, node| {
+        drop(juliet);
+        thread::sleep(Duration::from_secs(1)); // to be seen, and written down
+        drop(node);
+    });
+    assert_all_is_there(&resumed);
+}
+
+#[test]
+fn a_durable_session_outlives_a_node_that_is_killed_with_its_stream() {
+    let (resumed, _redis) = come_back("durable", |_juliet, node| drop(node));
+    assert_all_is_there(&resumed);
+}
+
+#[test]
+fn a_node_of_a_name_that_another_has_does_not_start() {
+    let redis = Redis::start();
+    let _one = Node::start(&redis, "one", "parked");
+    let said = Node::try_start(&redis, "one", "parked").err().unwrap();
+    assert!(said.contains("another node of the name one runs"), "{said}");
+}
+
+#[test]
+fn a_client_asks_again_when_the_engine_is_away() {
+    let mut redis = Redis::with_append_only_file();
+    let (one, other) = (Node::start(&redis, "one", "durable"), Node::start(&redis, "other", "durable"));
+    let mut juliet = Client::log_in(&other, JULIET);
+    let smid = juliet.begin();
+    redis.kill();
+    drop(juliet);
+    let mut juliet = Client::log_in(&one, JULIET);
+    let failed = juliet.resume(&smid, 1);
+    assert!(failed.contains("internal-server-error"), "{failed}");
+    redis.start_again();
+    let begun = Instant::now();
+    loop {
+        let resumed = Client::log_in(&one, JULIET).resume(&smid, 1);
+        if resumed.contains("<resumed") {
+            break;
+        }
+        assert!(resumed.contains("internal-server-error"), "it is not known to be gone: {resumed}");
+        assert!(begun.elapsed() < PATIENCE);
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Tens of seconds of traffic under each promise, with all that can happen under it.
+#[test]
+fn nothing_is_lost_under_traffic() {
+    for promise in ["memory", "parked", "durable"] {
+        let mut nodes = Command::new(example("nodes"));
+        nodes.args(["--promise", promise, "--pairs", "2", "--messages", "2000", "--every", "2500"]);
+        let output = nodes.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        println!("{promise}: {}", said.lines().last().unwrap_or_default());
+        assert!(output.status.success(), "{promise}: {said}{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
