@@ -41,7 +41,7 @@ pub struct Stats {
 
     /// `<r/>` that were written.
     pub ack_requests: u64,
-    /// `<a/>` that came as answers. An answer may be for several requests.
+    /// `<a/>` that came as answers, and acknowledged something. An answer may be for several requests.
     pub ack_answers: u64,
     /// The time from the oldest unanswered `<r/>` to its `<a/>`: that of the last answer.
     pub ack_time_last: Duration,

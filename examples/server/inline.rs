@@ -83,7 +83,7 @@ impl InlineHost for Arc<Server> {
         let user = BareJid::new(owner).ok()?;
         let tag = bind.get_child("tag", ns::BIND2).map(Element::text).unwrap_or_default();
         let user_agent = connection.sasl2.as_ref().and_then(|sasl2| sasl2.user_agent.as_ref());
-        let number = user_agent.map_or_else(random, |id| self.resources.hash_one((owner, &tag, id)));
+        let number = user_agent.map_or_else(random, |id| self.resources.hash_one((owner, id)));
         let tagged = (!tag.is_empty() && tag.len() <= TAG_MAX).then(|| format!("{tag}/{number:016x}"));
         // A tag that may not stand in a resource is left out.
         let tagged = tagged.and_then(|resource| user.with_resource_str(&resource).ok());

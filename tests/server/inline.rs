@@ -158,6 +158,18 @@ async fn a_failed_authentication_tells_nothing_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn whoever_fails_three_times_is_sent_away() {
+    let server = start(&[]).await;
+    let mut client = Client::opened(&server).await;
+    for _ in 0..3 {
+        client.send(&authenticate("AGp1bGlldAB3cm9uZw==", "")).await;
+        client.upto("</failure>").await;
+    }
+    let last = client.rest().await;
+    assert!(last.contains("<stream:error><not-authorized ") && last.ends_with("</stream:stream>"), "{last}");
+}
+
+#[tokio::test]
 async fn whoever_asks_twice_is_not_authenticated() {
     let server = start(&[]).await;
     let (juliet, _) = session(&server).await;
@@ -213,6 +225,25 @@ async fn the_same_client_gets_the_same_resource() {
     assert!(!one.contains("d4565fa7"), "{one}");
     let (_, other) = log_in(&server, &bind("<tag>other</tag>")).await;
     assert_ne!(jid(&other), one);
+    // The accounts of one client are not to be told by it, either.
+    let mut romeo = Client::opened(&server).await;
+    romeo.send(&authenticate("AHJvbWVvAHNlY3JldA==", &bind(""))).await;
+    let success = romeo.upto("</success>").await;
+    assert_ne!(jid(&success).split_once('/').expect("a full JID").1, one.split_once('/').expect("a full JID").1);
+}
+
+/// Anybody may have the same, and would end the other's session.
+#[tokio::test]
+async fn an_id_that_is_no_uuid_is_none() {
+    let server = start(&[]).await;
+    let mut resources = Vec::new();
+    for id in ["me", "me", "d4565fa7-4d72-4749-b3d3-740edbf8777g", "d4565fa7-4d72-4749-b3d3-740edbf8777g"] {
+        let mut client = Client::opened(&server).await;
+        let authenticate = authenticate(JULIET, &bind(""));
+        client.send(&authenticate.replace("d4565fa7-4d72-4749-b3d3-740edbf87770", id)).await;
+        resources.push(jid(&client.upto("</success>").await).to_owned());
+    }
+    assert!(resources[0] != resources[1] && resources[2] != resources[3], "{resources:?}");
 }
 
 #[tokio::test]

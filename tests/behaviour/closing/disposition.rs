@@ -26,6 +26,8 @@ const COMPOSING: &str = "<composing xmlns='http://jabber.org/protocol/chatstates
                          <no-permanent-store xmlns='urn:xmpp:hints'/><origin-id xmlns='urn:xmpp:sid:0' id='1'/>";
 const COMPOSING_STORED: &str =
     "<composing xmlns='http://jabber.org/protocol/chatstates'/><store xmlns='urn:xmpp:hints'/>";
+const COMPOSING_PRIVATE: &str = "<composing xmlns='http://jabber.org/protocol/chatstates'/>\
+     <private xmlns='urn:xmpp:carbons:2'/><delay xmlns='urn:xmpp:delay' stamp='2026-11-26T00:00:00Z'/>";
 const ACTIVE: &str = "<active xmlns='http://jabber.org/protocol/chatstates'/><body>b</body>";
 const RECEIVED: &str = "<received xmlns='urn:xmpp:carbons:2'><forwarded xmlns='urn:xmpp:forward:0'/></received>";
 const SENT: &str = "<sent xmlns='urn:xmpp:carbons:2'><forwarded xmlns='urn:xmpp:forward:0'/></sent>";
@@ -80,6 +82,7 @@ const ROWS: &[Row] = &[
     ("message", ["type='chat'", BARE, PRIVATE],             [ESB , ESB , D   , B]),
 
     ("message", ["type='chat'", BARE, COMPOSING],           [EB  , EB  , D   , B]),
+    ("message", ["type='chat'", BARE, COMPOSING_PRIVATE],   [EB  , EB  , D   , B]),
     ("message", ["type='normal'", BARE, COMPOSING],         [ESB , ESB , D   , B]),
     ("message", ["type='chat'", BARE, COMPOSING_STORED],    [ESB , ESB , D   , B]),
     ("message", ["type='chat'", BARE, ACTIVE],              [ESB , ESB , D   , B]),

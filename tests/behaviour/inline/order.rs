@@ -1,6 +1,7 @@
 //! What comes first, what waits for what, and what a host cannot get wrong.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use xmpp_sm::{
     Config, Early, EndReason, Event, Inline, NotNow, Parting, Refusal, Replay, Session, SmId, StreamCondition,
@@ -131,6 +132,15 @@ fn binding(stage: &Stage) -> Session<&'static str, ()> {
     let mut stream = unbound(stage, BIND);
     assert!(matches!(stream.poll(stage.now), Some(Early::Bind(_))));
     stream.bind(())
+}
+
+/// The host has its time for `<enable/>` from when it was told to bind.
+#[test]
+fn the_time_for_enable_runs_from_the_bind() {
+    let stage = Stage::new(Config::default().request_timeout(Duration::from_secs(7)));
+    let mut session = binding(&stage);
+    assert!(matches!(session.poll(), Some(Event::Enable(_))));
+    assert_eq!(session.deadline(), Some(stage.now + Duration::from_secs(7)));
 }
 
 /// The host drops the request for stream management.

@@ -1,6 +1,9 @@
 //! What a push service has to know, once each.
 
-use xmpp_sm::Config;
+use std::sync::Arc;
+use std::time::Instant;
+
+use xmpp_sm::{Config, Session};
 
 use super::{Host, Said, secs};
 
@@ -46,6 +49,14 @@ fn where_it_is_off_nothing_is_said() {
         host.send("<a/>");
         assert_eq!(host.said().len(), if on { 3 } else { 1 });
     }
+}
+
+#[test]
+fn a_client_that_has_no_session_yet_is_not_detached() {
+    let mut session: Session<&str, ()> = Session::client(Arc::new(Config::default()), "juliet@example.com");
+    session.report_detached(true);
+    session.send("<a/>", Instant::now()).unwrap();
+    assert!(session.poll().is_none());
 }
 
 /// The device is awake: its client has come.

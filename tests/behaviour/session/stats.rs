@@ -56,6 +56,11 @@ fn requests_and_the_time_of_their_answers() {
     host.ack(3);
     let stats = host.stats();
     assert_eq!((stats.ack_requests, stats.ack_answers), (3, 3), "one came of its own accord");
+    let mut busy = Host::new(Config::default());
+    busy.send("<a/>");
+    busy.written();
+    busy.ack(0);
+    assert_eq!((busy.stats().ack_requests, busy.stats().ack_answers), (1, 0), "nothing is acknowledged");
     assert_eq!((stats.ack_time_max, stats.ack_time_sum), (secs(7), secs(13)));
     // One answer for two requests is measured from the first.
     host.send("<b/>");
