@@ -166,3 +166,26 @@ impl Detach {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_has_all_of_both() {
+        let stats = |by: u64| StoreStats {
+            sessions: by as usize,
+            stale_h: 2 * by as usize,
+            registered: 3 * by,
+            displaced: 4 * by,
+            refused: 5 * by,
+            found: 6 * by,
+            found_stale_h: 7 * by,
+            not_found: 8 * by,
+            retired: 9 * by,
+            removed: 10 * by,
+            swept: 11 * by,
+        };
+        assert_eq!(stats(1).plus(stats(100)), stats(101));
+    }
+}

@@ -170,6 +170,17 @@ async fn whoever_fails_three_times_is_sent_away() {
 }
 
 #[tokio::test]
+async fn what_may_not_come_before_authentication_is_refused_alone() {
+    let server = start(&[]).await;
+    let mut client = Client::opened(&server).await;
+    client.send(ENABLE).await;
+    assert!(client.upto("</failed>").await.contains("<unexpected-request "));
+    client.send(&authenticate(JULIET, "")).await;
+    let success = client.upto("</success>").await;
+    assert!(!success.contains("<failure"), "{success}");
+}
+
+#[tokio::test]
 async fn whoever_asks_twice_is_not_authenticated() {
     let server = start(&[]).await;
     let (juliet, _) = session(&server).await;

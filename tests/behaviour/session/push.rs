@@ -73,6 +73,16 @@ fn a_session_that_is_taken_over_is_not_reported() {
 }
 
 #[test]
+fn a_session_may_be_let_wait_without_end() {
+    let mut host = Host::new(Config::default());
+    host.lost();
+    assert!(host.session.set_deadline(None));
+    assert_eq!(host.session.deadline(), None);
+    host.wait(secs(1_000_000));
+    assert!(host.session.is_detached());
+}
+
+#[test]
 fn whoever_wakes_a_device_can_give_it_time() {
     let mut host = Host::new(Config::default().resume_timeout(Some(secs(600))));
     host.lost();
