@@ -244,7 +244,7 @@ fn a_client_asks_again_when_the_engine_is_away() {
 fn nothing_is_lost_under_traffic() {
     for promise in ["memory", "parked", "durable"] {
         let mut nodes = Command::new(example("nodes"));
-        nodes.args(["--promise", promise, "--pairs", "2", "--messages", "2000", "--every", "2500"]);
+        nodes.args(["--promise", promise, "--pairs", "2", "--messages", "1200", "--every", "2000"]);
         let output = nodes.output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         println!("{promise}: {}", said.lines().last().unwrap_or_default());
