@@ -80,9 +80,9 @@ pub enum Promise {
 /// | --- | --- |
 /// | after each call of the session, before it writes | [`due`](Self::due); [`Due::write`]; if the session is [held](Fence::Held), [`wrote`](Self::wrote) |
 /// | the store has failed | the same again, later. Until then nothing goes out, and the host reads no more |
-/// | the session is [lost](Fence::Lost) | another has claimed it: it [leaves its client](Session::lost), is [taken apart](Session::into_parts), and what is [not written down](Self::not_written) goes to where the session is now |
+/// | the session is [lost](Fence::Lost) | another has claimed it: what its host still handles is [settled](Session::settle_without_receipt) first, for a connection may wait for that; it [leaves its client](Session::lost), is [taken apart](Session::into_parts), and what is [not written down](Self::not_written) goes to where the session is now |
 /// | its own state has changed | [`host_changed`](Self::host_changed) |
-/// | it stops, or another host asks for the session | with [`Promise::Memory`], [`set_promise`](Self::set_promise): it is parked all the same; the session [loses](Session::lost) its stream; when nothing is due and [no receipt is open](Session::open_receipts), it is let go |
+/// | it stops, or another host asks for the session | with [`Promise::Memory`], [`set_promise`](Self::set_promise): it is parked all the same; the session [loses](Session::lost) its stream, and again if one that has waited gets it; when nothing is due and [no receipt is open](Session::open_receipts), it is let go |
 /// | the session is over | what [`end`](Self::end) returns is written; if the session is held, its stanzas go where they go, and then it is retired or removed, as ever: what is kept of it goes with its record |
 ///
 /// With [`Promise::Memory`] nothing is due but what was claimed: it is unparked. A client's session is not written down.

@@ -27,6 +27,7 @@ mod counting {
     mod wrap;
 }
 mod inline;
+mod ledger;
 mod logs;
 mod negotiation {
     mod enabling;

@@ -1,0 +1,10 @@
+//! Several nodes, the store that they share, and clients that come to one and then to another.
+
+mod random;
+mod replay;
+mod short;
+#[allow(dead_code, reason = "the proofs use more of it")]
+#[path = "../support_proof/mod.rs"]
+mod support;
+mod wander;
+mod world;

@@ -1,0 +1,51 @@
+//! One schedule again, as a failure has printed it.
+
+use crate::support::{Violation, read_schedule, tried, write_schedule};
+use crate::wander::follow;
+use crate::world::World;
+use crate::world::event::{ALL, Event};
+use crate::world::setting::Setting;
+
+/// Schedules that once broke a promise, and what was wrong.
+const FOUND: &[(&str, &str)] = &[];
+
+#[test]
+fn replay() {
+    if let (Ok(world), Ok(schedule)) = (std::env::var("PROOF_WORLD"), std::env::var("PROOF_SCHEDULE")) {
+        return tell(&world, &schedule);
+    }
+    for (world, text) in FOUND {
+        let setting = Setting::by_title(world).unwrap_or_else(|| panic!("there is no world {world:?}"));
+        let schedule: Vec<Event> = read_schedule(text).unwrap_or_else(|error| panic!("{error}"));
+        if let Err(Violation(violation)) = follow(&setting, &schedule) {
+            panic!("{world}: {}: {violation}", write_schedule(&schedule));
+        }
+    }
+}
+
+/// Prints each step with the state after it.
+fn tell(world: &str, schedule: &str) {
+    let setting = Setting::by_title(world).unwrap_or_else(|| panic!("there is no world {world:?}"));
+    let schedule: Vec<Event> = read_schedule(schedule).unwrap_or_else(|error| panic!("{error}"));
+    println!("{setting:?}");
+    let result = tried(|| {
+        let mut world = World::new(&setting)?;
+        world.is_told = true;
+        for event in &schedule {
+            world.apply(*event)?;
+        }
+        world.finish()
+    });
+    println!("{result:?}");
+    assert!(result.is_ok(), "{result:?}");
+}
+
+#[test]
+fn schedules_can_be_written_and_read() {
+    let text = ALL.iter().zip(0..).map(|((_, name), at)| format!("{name}:{at}")).collect::<Vec<_>>().join(" ");
+    let schedule: Vec<Event> = read_schedule(&text).expect("events");
+    assert_eq!(write_schedule(&schedule), text);
+    for bad in ["send", "send:x", "nothing:1", ":1", "send:65536"] {
+        assert!(read_schedule::<Event>(bad).is_err(), "{bad}");
+    }
+}
