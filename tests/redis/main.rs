@@ -7,6 +7,7 @@ mod late;
 mod nodes;
 mod parking;
 mod server;
+mod transfer;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
