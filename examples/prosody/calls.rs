@@ -25,6 +25,8 @@ impl LuaUserData for LuaHost {
         methods.add_method("before_authentication", |_, _, (name, attributes): (String, LuaTable)| {
             Ok(Unbound::before_authentication(&inbound(&name, &attributes)?).map(|failed| failed.to_string()))
         });
+        // Once a minute: what is remembered of sessions that are gone grows old.
+        methods.add_method("sweep", |_, LuaHost(host), ()| Ok(host.store.sweep(Instant::now()).dropped));
         // A session that was written down: its stream, what Prosody knew of it, and when `timeout` is due.
         methods.add_method("restore", |_, LuaHost(host), bytes: LuaString| {
             let now = Instant::now();

@@ -348,6 +348,11 @@ module:hook("delivery/failure", function (event)
 	end
 end);
 
+module:add_timer(60, function ()
+	host:sweep();
+	return 60;
+end);
+
 -- A restart: sessions lose their connections before mod_c2s closes them, and are written down when all is quiet.
 local kept = { "resource", "resumption_token", "interested", "priority", "want_carbons", "mam_requested", "directed" };
 

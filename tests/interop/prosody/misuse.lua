@@ -42,6 +42,7 @@ fails("a time before all times", "negative", native.new, { ack_timeout = -1 });
 fails("no options", "table", native.new);
 fails("no owner", "string", host.stream, host);
 fails("a host that is none", "userdata", host.stream, "host", "juliet@localhost");
+same("nothing is old", host:sweep(), 0);
 fails("bytes that are no session", "snapshot", host.restore, host, "bytes");
 
 local stream = host:stream("juliet@localhost");
