@@ -8,7 +8,7 @@ for at = 1, #fields, 2 do
     last = tonumber(string.match(value, '^%d+$') or foreign())
   else
     local record = read(value)
-    if is_over(record) then over[id] = record else records[id] = record end
+    if is_over(record) then over[#over + 1] = id else records[id] = record end
   end
 end
 if #fields > 0 and last == 0 then foreign() end
@@ -27,8 +27,8 @@ end
 -- Drops what is over and the oldest of what is too much. The key expires with the last of what is left, and not before the
 -- engine's clock could have been set back by an hour without an epoch being given twice.
 local function settle(most_stale)
-  for id, record in pairs(over) do
-    if is_kept(record) then forget(id) end
+  -- What was kept of them has expired with them.
+  for _, id in ipairs(over) do
     if not records[id] then redis.call('HDEL', key, id) end
   end
   local stale = {}
