@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 use std::thread;
+use std::time::Instant;
 
 use bytes::Bytes;
 
 use crate::smid::SmId;
 use crate::store::{Change, Claim, Fence, Journal, Parking, Registration, Revision};
 
-use super::parking::{FIRST, SECOND_ONE, THIRD};
+use super::parking::{ENDLESS, FIRST, SECOND_ONE, THIRD};
 use super::{Checked, JULIET, MakeStore, ROMEO, SECOND, on, smid};
 
 impl<M: MakeStore<Store: Journal>> Checked<'_, M> {
@@ -73,7 +74,7 @@ pub fn many_changes_come_back<M: MakeStore<Store: Journal>>(make: &M) {
     let store = Checked::new(make, on());
     let registration = store.parked(&smid("a"), JULIET, b"snapshot");
     let texts: Vec<String> = (0..3000).map(|n| n.to_string()).collect();
-    for texts in texts.chunks(1000) {
+    for texts in texts.chunks(1500) {
         let changes: Vec<_> = texts.iter().map(|text| (&registration, &**text)).collect();
         assert_eq!(store.append_to(&changes), Fence::Held);
     }
@@ -225,7 +226,9 @@ pub fn nobody_sees_half_an_append<M: MakeStore<Store: Journal>>(make: &M) {
         let (last, claimed) = thread::scope(|scope| {
             let writer = scope.spawn(|| {
                 let mut last = 0;
+                let begun = Instant::now();
                 loop {
+                    assert!(begun.elapsed() < ENDLESS, "it was claimed, and is never lost");
                     let text = format!("{}", last + 1);
                     if store.append_to(&[(&one, &text), (&other, &text)]) == Fence::Lost {
                         return last;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::smid::SmId;
 use crate::store::{AsyncSessionStore, Claim, Claimed, Epoch, Fence, Parking, Registered, Registration, Revision};
@@ -12,6 +12,9 @@ use super::{Checked, JULIET, Known, MakeStore, ROMEO, SECOND, off, on, smid, sta
 pub(crate) const FIRST: Revision = Revision::FIRST;
 pub(crate) const SECOND_ONE: Revision = FIRST.next();
 pub(crate) const THIRD: Revision = SECOND_ONE.next();
+
+/// As long as a claim may take beside others, and less than somebody waits for a test.
+pub(crate) const ENDLESS: Duration = Duration::from_secs(60);
 
 impl<M: MakeStore<Store: Parking>> Checked<'_, M> {
     pub(crate) fn park(&self, registration: &Registration, revision: Revision, snapshot: &[u8]) -> Fence {
@@ -286,7 +289,9 @@ pub fn nothing_that_was_held_is_missing_in_a_claim<M: MakeStore<Store: Parking>>
         let (last, claimed) = thread::scope(|scope| {
             let writer = scope.spawn(|| {
                 let (mut last, mut revision) = (0, FIRST);
+                let begun = Instant::now();
                 loop {
+                    assert!(begun.elapsed() < ENDLESS, "it was claimed, and is never lost");
                     revision = revision.next();
                     if store.park(&registration, revision, format!("{}", last + 1).as_bytes()) == Fence::Lost {
                         return last;

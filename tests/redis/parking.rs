@@ -149,6 +149,8 @@ async fn the_time_of_a_session_begins_anew_when_it_is_written_down_or_claimed() 
     };
     let mut registration = short.parked(1, JULIET, "snapshot").await;
     assert_short();
+    assert_eq!(short.note(&registration, "one").await.unwrap(), Fence::Held);
+    assert_short();
     for turn in 0..3 {
         tokio::time::sleep(life * 2 / 3).await;
         match turn {
