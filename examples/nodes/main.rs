@@ -28,6 +28,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
@@ -140,6 +141,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
             talks.spawn(talk::<Inline>(one, other, at_one, at_other, options.messages));
         }
     }
+    let kills = AtomicUsize::new(0);
     let disturb = async {
         use Disturbance::{Cut, CutOff, Kill, Stop};
         let kinds = match (&options.disturb[..], options.promise) {
@@ -165,6 +167,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
                 }
             }
             counts[*kind as usize] += 1;
+            kills.fetch_add((*kind == Kill).into(), Ordering::Relaxed);
             println!("{kind:?} {} (cuts, stops, kills, cut off: {counts:?})", node.number());
         }
         Ok::<(), Box<dyn Error + Send + Sync>>(())
@@ -183,7 +186,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
         failed = disturb => return Err(failed.err().unwrap_or_else(|| "nothing is left to disturb".into())),
     };
     println!("{account}, in {} s", begun.elapsed().as_secs());
-    Ok(if account.is_well(options.promise == Promise::Durable) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if account.is_well(kills.load(Ordering::Relaxed)) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn jid(number: usize) -> Result<FullJid, jid::Error> {

@@ -13,15 +13,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt};
 use parking_lot::Mutex;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use xmpp_sm::snapshot::{Due, Ledger, Limits, Promise, Snapshot};
 use xmpp_sm::{
-    AsyncSessionStore, Claim, Claimed, Condition, Config, Counter, Fence, Lookup, Parking, Record, RedisStore,
-    RedisStoreError, Refusal, Registration, SmId, Taker,
+    AsyncSessionStore, Claim, Claimed, Condition, Config, Counter, EndReason, Fence, Lookup, Parking, Record,
+    RedisStore, RedisStoreError, Refusal, Registration, SmId, Taker,
 };
 
 use super::router::Mail;
@@ -33,6 +33,8 @@ pub use link::{Link, Mailbox};
 
 /// Sessions of dead nodes that are taken over at once.
 const AT_ONCE: usize = 50;
+/// How long a node has been dead when its sessions in memory are forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(60);
 /// How long an answer of the engine is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long another node has to let go of a session.
@@ -49,7 +51,7 @@ pub struct Nodes {
     redis: ConnectionManager,
     pub link: Link,
     /// Who waits until another node has let go of a session.
-    waiting: Mutex<HashMap<String, oneshot::Sender<()>>>,
+    waiting: Mutex<HashMap<String, Vec<oneshot::Sender<()>>>>,
 }
 
 /// What the nodes share of one session.
@@ -105,20 +107,24 @@ impl Nodes {
     pub fn run(self: &Arc<Self>, server: &Arc<Server>) {
         let (nodes, weak) = (self.clone(), Arc::downgrade(server));
         tokio::spawn(async move {
-            let mut ticks = 0_u32;
-            while let Some(server) = weak.upgrade() {
+            while weak.strong_count() > 0 {
                 if !matches!(nodes.is_alive_or_says_so().await, Ok(true) | Err(_)) {
                     complain(format_args!("another node has taken the name of this one"));
                 }
-                if ticks.is_multiple_of(4)
-                    && !server.stopping.has_come()
-                    && let Err(error) = nodes.adopt(&server).await
+                sleep(ALIVE / 4).await;
+            }
+        });
+        let (nodes, weak) = (self.clone(), Arc::downgrade(server));
+        tokio::spawn(async move {
+            let mut dead = HashMap::new();
+            while let Some(server) = weak.upgrade() {
+                if !server.stopping.has_come()
+                    && let Err(error) = nodes.adopt(&server, &mut dead).await
                 {
                     complain(format_args!("sessions of dead nodes: {error}"));
                 }
                 drop(server);
-                ticks = ticks.wrapping_add(1);
-                sleep(ALIVE / 4).await;
+                sleep(ALIVE).await;
             }
         });
         self.link.run(server);
@@ -154,8 +160,9 @@ impl Nodes {
         }
     }
 
+    /// Another one for each session and each claim, or two claims of this node would both be answered as one that is made again.
     fn handle(&self) -> Bytes {
-        Bytes::copy_from_slice(self.me.as_bytes())
+        format!("{}/{:016x}", self.me, random()).into()
     }
 
     /// Makes a new session known to all. `None`: it cannot be, and is not resumable.
@@ -163,7 +170,8 @@ impl Nodes {
         let registered = self.store.register(smid, owner, self.handle(), Instant::now()).await;
         let registered = registered.map_err(|error| complain(format_args!("a session: {error}"))).ok()?;
         if let Some(displaced) = registered.displaced {
-            let _ = self.link.say(&displaced.handle, "displaced", &displaced.registration).await;
+            let node = node_of(&displaced.handle);
+            let _ = self.link.say(node.as_bytes(), "displaced", &displaced.registration).await;
         }
         Some(Shared::new(registered.registration, Ledger::new(self.promise)))
     }
@@ -181,6 +189,9 @@ impl Nodes {
             }
             Ok(Fence::Lost) => return Fence::Lost,
             Err(error) => {
+                if matches!(error, RedisStoreError::Evicted) {
+                    shared.ledger.host_changed(); // all of it has to be written once more
+                }
                 complain(format_args!("a session is not written down yet: {error}"));
                 shared.behind = Some(Instant::now() + PATIENCE / 4);
             }
@@ -188,28 +199,46 @@ impl Nodes {
         Fence::Held
     }
 
-    /// A session is over. Whether its stanzas are this node's to pass on; `h` is remembered if there is one.
-    pub async fn end(&self, shared: &mut Shared, h: Option<Counter>) -> Fence {
-        // What is kept of it must not be resumed, nor adopted, by others, once its stanzas go elsewhere.
+    /// A session is over. Whether its stanzas are this node's to pass on.
+    pub async fn ends(&self, shared: &mut Shared) -> Fence {
         loop {
-            let held = match shared.ledger.end(Instant::now(), SystemTime::now()) {
-                None => Ok(Fence::Held),
-                Some(due) => due.write(&self.store, &shared.registration).await,
-            };
-            let gone = match held {
-                Ok(Fence::Lost) => return Fence::Lost,
-                Ok(Fence::Held) => match h {
-                    Some(h) => self.store.retire(&shared.registration, h, Instant::now()).await,
-                    None => self.store.remove(&shared.registration).await,
-                },
-                Err(error) => Err(error),
-            };
-            match gone {
-                Ok(()) => return Fence::Held,
+            let Some(due) = shared.ledger.end(Instant::now(), SystemTime::now()) else { return Fence::Held };
+            match due.write(&self.store, &shared.registration).await {
+                Ok(Fence::Held) => return Fence::Held,
+                Ok(Fence::Lost) => {
+                    // One that had to make room cannot be written any more, and is still its host's, if nobody else has claimed it.
+                    let claim = self.store.claim(&shared.registration, self.handle(), Instant::now()).await;
+                    let is_ours =
+                        matches!(claim, Ok(Claim::Claimed(claimed)) if claimed.registration == shared.registration);
+                    return if is_ours { Fence::Held } else { Fence::Lost };
+                }
+                // Nobody can have claimed what is not there, nor is there memory to be had by waiting.
+                Err(RedisStoreError::Evicted | RedisStoreError::NoMemory) => return Fence::Held,
                 Err(error) => complain(format_args!("a session is over, and it cannot be told yet: {error}")),
             }
             sleep(PATIENCE).await;
         }
+    }
+
+    /// Forgets a session whose stanzas have gone on; `h` is remembered if there is one.
+    pub async fn retire(&self, registration: &Registration, h: Option<Counter>) {
+        loop {
+            let gone = match h {
+                Some(h) => self.store.retire(registration, h, Instant::now()).await,
+                None => self.store.remove(registration).await,
+            };
+            match gone {
+                Ok(()) => return,
+                Err(error) => complain(format_args!("a session is over, and it cannot be told yet: {error}")),
+            }
+            sleep(PATIENCE).await;
+        }
+    }
+
+    /// Whether some node has this session. If that is unknown, one has.
+    pub async fn is_anywhere(&self, registration: &Registration) -> bool {
+        let found = self.store.lookup(registration.smid(), registration.owner(), Instant::now()).await;
+        !matches!(found, Ok(Lookup::NotFound | Lookup::StaleH(_)))
     }
 
     /// A session was written down, and is not this node's any more: whoever waits for it may have it.
@@ -219,7 +248,7 @@ impl Nodes {
 
     /// Somebody has let go of a session.
     fn is_free(&self, key: &str) {
-        if let Some(waiting) = self.waiting.lock().remove(key) {
+        for waiting in self.waiting.lock().remove(key).unwrap_or_default() {
             let _ = waiting.send(());
         }
     }
@@ -253,22 +282,19 @@ impl Nodes {
                 Lookup::Session(record) => record,
                 other => return Err(other.session().err().unwrap_or(Refusal::NotFound)),
             };
-            let node = String::from_utf8_lossy(&handle).into_owned();
+            let node = node_of(&handle);
             let lives = self.is_alive(&node).await.map_err(unknown)?;
             if lives {
                 // If it does not answer, what it has written down is what counts: it will find that it has lost the session.
                 let _ = self.asks_to_let_go(&node, &registration).await;
             }
             match self.store.claim(&registration, self.handle(), Instant::now()).await.map_err(unknown)? {
-                Claim::Claimed(claimed) => match self.revive(claimed, server).await {
+                Claim::Claimed(claimed) => match self.revive(claimed, None, server).await {
                     Ok(handle) => return Ok(handle),
                     Err(error) => return Err(unknown(error)),
                 },
-                Claim::NotParked if !lives => {
-                    // It has died with its node.
-                    self.store.remove(&registration).await.map_err(unknown)?;
-                    return Err(Refusal::NotFound);
-                }
+                // It has died with its node. If that is only cut off, it finds the session where it was.
+                Claim::NotParked if !lives => return Err(Refusal::NotFound),
                 Claim::NotParked => return Err(unknown(format_args!("{node} has not written it down"))),
                 Claim::Lost => {} // another was faster
             }
@@ -278,56 +304,101 @@ impl Nodes {
 
     async fn asks_to_let_go(&self, node: &str, registration: &Registration) -> bool {
         let (free, is_free) = oneshot::channel();
-        self.waiting.lock().insert(link::key(registration), free);
-        self.link.say(node.as_bytes(), "let-go", registration).await
-            && timeout(LETTING_GO, is_free).await.is_ok_and(|free| free.is_ok())
+        let key = link::key(registration);
+        self.waiting.lock().entry(key.clone()).or_default().push(free);
+        let is_free = self.link.say(node.as_bytes(), "let-go", registration).await
+            && timeout(LETTING_GO, is_free).await.is_ok_and(|free| free.is_ok());
+        let mut waiting = self.waiting.lock();
+        if let Some(others) = waiting.get_mut(&key) {
+            others.retain(|other| !other.is_closed());
+            if others.is_empty() {
+                waiting.remove(&key);
+            }
+        }
+        is_free
     }
 
     /// A session that was claimed lives here.
     async fn revive(
         &self,
         claimed: Claimed,
+        from: Option<&str>,
         server: &Arc<Server>,
     ) -> Result<super::router::Handle, Box<dyn Error + Send + Sync>> {
         let Claimed { registration, snapshot, journal } = claimed;
         let clocks = (Instant::now(), SystemTime::now());
         let read = Snapshot::from_journal(&snapshot, &journal, &server.config, &Limits::default(), clocks)?;
         let known = Known::from_bytes(&read.host).ok_or("the server's own part is damaged")?;
-        self.link.arrive(&known.jid).await?;
+        let is_here = self.link.arrive(&known.jid, from).await?;
         let shared = Shared::new(registration, Ledger::claimed(self.promise, &read));
-        session::revive(server, read.session, &known, Some(shared), clocks.0).map_err(|error| error.to_string().into())
+        let revived = session::revive(server, read.session, &known, Some(shared), clocks.0);
+        let handle = revived.map_err(|error| error.to_string())?;
+        if !is_here {
+            // Its client has bound the resource anew since.
+            let _ = handle.send(Mail::End(EndReason::Replaced));
+        }
+        Ok(handle)
     }
 
-    /// What dead nodes have left lives here, and ends here if its clients do not come.
-    async fn adopt(&self, server: &Arc<Server>) -> Result<(), RedisStoreError> {
-        let mut cursor = Some(0);
+    /// What dead nodes have left lives here, and ends here if its clients do not come. `dead`: since when each is.
+    async fn adopt(&self, server: &Arc<Server>, dead: &mut HashMap<String, Instant>) -> Result<(), RedisStoreError> {
         let mut lives = HashMap::new();
+        let mut cursor = Some(0);
         while let Some(at) = cursor {
             let (sessions, next) = self.store.sessions_at(b"", at).await?;
-            for Record { handle, .. } in &sessions {
-                if !lives.contains_key(handle) {
-                    lives.insert(handle.clone(), self.is_alive(&String::from_utf8_lossy(handle)).await?);
+            for node in sessions.iter().map(|session| node_of(&session.handle)) {
+                if !lives.contains_key(&node) {
+                    let is_alive = self.is_alive(&node).await?;
+                    lives.insert(node, is_alive);
                 }
             }
-            let dead = sessions.into_iter().filter(|session| lives.get(&session.handle) == Some(&false));
-            let adopted = stream::iter(dead).map(|session| self.adopt_one(session.registration, server));
-            adopted.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+            dead.retain(|node, _| lives.get(node) != Some(&true));
+            for (node, _) in lives.iter().filter(|(_, is_alive)| !**is_alive) {
+                dead.entry(node.clone()).or_insert_with(Instant::now);
+            }
+            let left = sessions.into_iter().filter_map(|session| {
+                let node = node_of(&session.handle);
+                let since = *dead.get(&node)?;
+                Some(self.adopt_one(session.registration, node, since, server))
+            });
+            stream::iter(left).buffer_unordered(AT_ONCE).collect::<()>().await;
             cursor = next;
+        }
+        // What nobody has adopted is gone, and its mail goes on.
+        for (jid, node) in self.link.places().await? {
+            let is_alive = match lives.get(&node) {
+                Some(is_alive) => *is_alive,
+                None => {
+                    let is_alive = self.is_alive(&node).await?;
+                    lives.insert(node.clone(), is_alive);
+                    is_alive
+                }
+            };
+            if !is_alive {
+                self.link.depart_from(&node, &jid, &[]).await?;
+            }
         }
         Ok(())
     }
 
-    async fn adopt_one(&self, registration: Registration, server: &Arc<Server>) -> Result<(), RedisStoreError> {
-        match self.store.claim(&registration, self.handle(), Instant::now()).await? {
-            Claim::Claimed(claimed) => {
-                if let Err(error) = self.revive(claimed, server).await {
-                    complain(format_args!("a session of a dead node: {error}"));
-                }
+    async fn adopt_one(&self, registration: Registration, node: String, since: Instant, server: &Arc<Server>) {
+        let adopted = match self.store.claim(&registration, self.handle(), Instant::now()).await {
+            Ok(Claim::Claimed(claimed)) => {
+                self.revive(claimed, Some(&node), server).await.map(drop).map_err(|error| error.to_string())
             }
-            // It has died with its node.
-            Claim::NotParked => self.store.remove(&registration).await?,
-            Claim::Lost => {}
-        }
-        Ok(())
+            // It has died with its node, unless that is only cut off.
+            Ok(Claim::NotParked) if since.elapsed() > FORGOTTEN => {
+                self.store.remove(&registration).await.map_err(|error| error.to_string())
+            }
+            Ok(Claim::NotParked | Claim::Lost) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        };
+        adopted.unwrap_or_else(|error| complain(format_args!("a session of {node}: {error}")));
     }
+}
+
+/// Which node it is that has a session.
+fn node_of(handle: &[u8]) -> String {
+    let text = String::from_utf8_lossy(handle);
+    text.rsplit_once('/').map_or_else(String::new, |(node, _)| node.to_owned())
 }

@@ -76,15 +76,16 @@ pub async fn bind(
 ) {
     let (handle, mailbox) = unbounded_channel();
     let id = server.next_id();
-    if let Some(nodes) = &server.nodes
-        && let Err(error) = nodes.link.arrive(&jid).await
-    {
-        complain(format_args!("{jid}: {error}"));
-        return connection.send_away(StreamCondition::ResourceConstraint).await;
-    }
     // What the former session leaves comes before all that arrives from now on.
     while let Some(former) = server.router.bind(id, &jid, &handle) {
         former.closed().await;
+    }
+    if let Some(nodes) = &server.nodes
+        && let Err(error) = nodes.link.arrive(&jid, None).await
+    {
+        complain(format_args!("{jid}: {error}"));
+        server.router.forget(id, &jid);
+        return connection.send_away(StreamCondition::ResourceConstraint).await;
     }
     connection.outbox.push(result);
     let mut host = Host::new(server, jid, id, handle);
@@ -169,6 +170,9 @@ pub fn revive(
     host.shared = shared.map(Box::new);
     server.router.restore(host.id, known, &handle);
     tokio::spawn(host.serve(Box::new(session), mailbox));
+    if server.nodes.is_some() && server.stopping.has_come() {
+        let _ = handle.send(Mail::LetGo); // the others were told before
+    }
     Ok(handle)
 }
 
@@ -221,7 +225,7 @@ impl Host {
                 }
             }
             if self.keep_up(&mut session).await == Place::Elsewhere {
-                return self.gone(*session, mailbox);
+                return self.gone(*session, mailbox).await;
             }
             if let Some(connection) = session.connection_mut().filter(|_| self.registration.is_some()) {
                 connection.place = None; // the store counts it

@@ -84,7 +84,8 @@ pub trait Parking: AsyncSessionStore {
         revision: Revision,
     ) -> impl Future<Output = Result<Fence, Self::Error>> + Send;
 
-    /// Makes the session the caller's, with all that is kept of it. Its record names the new handle.
+    /// Makes the session the caller's, with all that is kept of it. Its record names the new handle, which is another one for each
+    /// attempt to claim: by it a claim that is made again is told from another.
     ///
     /// # Errors
     ///

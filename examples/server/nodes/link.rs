@@ -19,6 +19,7 @@ use super::super::Server;
 use super::super::router::{Delivery, Mail};
 use super::super::stanza::Written;
 use super::super::state::complain;
+use super::super::stream::random;
 
 /// Stanzas that a session takes out of its mail at once.
 const MOST: isize = 50;
@@ -42,6 +43,8 @@ pub struct Mailbox {
     pub has_mail: bool,
     /// So many were taken, and are still in the list.
     taken: usize,
+    /// The number of the call that strikes them off.
+    call: u64,
     /// Its resource is bound at another node.
     pub is_replaced: bool,
     jid: Option<FullJid>,
@@ -55,7 +58,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 impl Mailbox {
     /// Of a session that begins, or comes from another node: it looks once.
     pub fn new() -> Self {
-        Self { has_mail: true, taken: 0, is_replaced: false, jid: None, again: None }
+        Self { has_mail: true, taken: 0, call: random(), is_replaced: false, jid: None, again: None }
     }
 
     fn must_pause(&mut self) -> bool {
@@ -83,24 +86,38 @@ fn list(jid: &Jid) -> String {
     format!("xmpp-sm-mail:{{{}}}{}", jid.to_bare(), jid.resource().map(|r| format!("/{r}")).unwrap_or_default())
 }
 
+/// Where the last call stands that may be made again.
+fn last_call(jid: &Jid) -> String {
+    format!("xmpp-sm-call:{{{}}}/{}", jid.to_bare(), jid.resource().map_or("", |resource| resource.as_str()))
+}
+
 /// KEYS: what this node has put last; and for each stanza the places of the user's sessions, and the user's own list. ARGV: the
 /// number of this call, the time, how much may wait for a user without sessions; and for each stanza the resource, whether
 /// another will do, the stanza, and the bare JID. A call that is made again does nothing, and has the same answer.
 const PUT: &str = "
     if redis.call('HGET', KEYS[1], 'call') == ARGV[1] then return redis.call('HGET', KEYS[1], 'answer') end
     local answer = {}
+    local function is(key, kind)
+      local found = redis.call('TYPE', key).ok
+      return found == 'none' or found == kind
+    end
     for item = 1, (#KEYS - 1) / 2 do
       local places, list, at = KEYS[2 * item], KEYS[2 * item + 1], 4 * item
       local resource, another, stanza, user = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-      local node = resource ~= '' and redis.call('HGET', places, resource)
-      if not node and another == '1' then
+      local ours = is(places, 'hash')
+      local node = ours and resource ~= '' and redis.call('HGET', places, resource)
+      if ours and not node and another == '1' then
         local all = redis.call('HGETALL', places)
         resource, node = all[1] or '', all[2]
       end
-      if node then
-        redis.call('RPUSH', list .. '/' .. resource, ' ' .. stanza)
+      if node then list = list .. '/' .. resource end
+      local most = tonumber(ARGV[3]) * (node and 10 or 1)
+      if not ours or not is(list, 'list') or redis.call('LLEN', list) >= most then
+        answer[item] = '0'
+      elseif node then
+        redis.call('RPUSH', list, ' ' .. stanza)
         redis.call('PUBLISH', 'xmpp-sm-link:' .. node, 'mail ' .. user .. '/' .. resource)
-      elseif another == '1' and redis.call('LLEN', list) < tonumber(ARGV[3]) then
+      elseif another == '1' then
         redis.call('RPUSH', list, ARGV[2] .. ' ' .. stanza)
       else
         answer[item] = '0'
@@ -112,20 +129,23 @@ const PUT: &str = "
     redis.call('EXPIRE', KEYS[1], 86400)
     return answer";
 
-/// KEYS: the places. ARGV: the resource, this node, the JID.
+/// KEYS: the places. ARGV: the resource, this node, the JID, and from where it may come: from anywhere, if that is empty.
 const ARRIVE: &str = "
     local before = redis.call('HGET', KEYS[1], ARGV[1])
+    if before and ARGV[4] ~= '' and before ~= ARGV[4] then return 0 end
     redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
     if before and before ~= ARGV[2] then redis.call('PUBLISH', 'xmpp-sm-link:' .. before, 'replaced ' .. ARGV[3]) end
     return 1";
 
-/// KEYS: the places, the session's list, the user's. ARGV: the resource, this node, the bare JID, the time, and what the session
-/// had and its client did not get. That goes before what was not taken: to the session that has the resource now, to another
+/// KEYS: the places, the session's list, the user's, the last call. ARGV: the resource, this node, the bare JID, the time, the
+/// number of this call, and what the session had and its client did not get. A call that is made again does nothing. What it had goes before what was not taken: to the session that has the resource now, to another
 /// session, or to the user's list.
 const DEPART: &str = "
+    if redis.call('GET', KEYS[4]) == ARGV[5] then return 1 end
+    redis.call('SET', KEYS[4], ARGV[5], 'EX', 86400)
     local place = redis.call('HGET', KEYS[1], ARGV[1])
     if place and place ~= ARGV[2] then
-      for at = #ARGV, 5, -1 do redis.call('LPUSH', KEYS[2], ' ' .. ARGV[at]) end
+      for at = #ARGV, 6, -1 do redis.call('LPUSH', KEYS[2], ' ' .. ARGV[at]) end
       redis.call('PUBLISH', 'xmpp-sm-link:' .. place, 'mail ' .. ARGV[3] .. '/' .. ARGV[1])
       return 1
     end
@@ -133,7 +153,7 @@ const DEPART: &str = "
     local all = redis.call('HGETALL', KEYS[1])
     local list, since = KEYS[3], ARGV[4]
     if all[1] then list, since = KEYS[3] .. '/' .. all[1], '' end
-    for at = 5, #ARGV do redis.call('RPUSH', list, since .. ' ' .. ARGV[at]) end
+    for at = 6, #ARGV do redis.call('RPUSH', list, since .. ' ' .. ARGV[at]) end
     for _, stanza in ipairs(redis.call('LRANGE', KEYS[2], 0, -1)) do redis.call('RPUSH', list, stanza) end
     redis.call('DEL', KEYS[2])
     if all[1] then redis.call('PUBLISH', 'xmpp-sm-link:' .. all[2], 'mail ' .. ARGV[3] .. '/' .. all[1]) end
@@ -150,9 +170,12 @@ const TAKE: &str = "
     end
     return redis.call('LRANGE', KEYS[2], 0, ARGV[3] - 1)";
 
-/// KEYS: the places, the session's list. ARGV: the resource, this node, how many were taken.
+/// KEYS: the places, the session's list, the last call. ARGV: the resource, this node, how many were taken, and the number of this
+/// call, which does nothing if it is made again.
 const TRIM: &str = "
+    if redis.call('GET', KEYS[3]) == ARGV[4] then return 1 end
     if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+    redis.call('SET', KEYS[3], ARGV[4], 'EX', 86400)
     redis.call('LTRIM', KEYS[2], ARGV[3], -1)
     return 1";
 
@@ -192,8 +215,8 @@ impl Link {
         heard.is_ok_and(|nodes| nodes > 0)
     }
 
-    /// A session is here, and its mail comes here.
-    pub async fn arrive(&self, jid: &FullJid) -> RedisResult<()> {
+    /// A session is here, and its mail comes here. `from`: only if it was at that node, or is at none; returns whether it is here.
+    pub async fn arrive(&self, jid: &FullJid, from: Option<&str>) -> RedisResult<bool> {
         let to = Jid::from(jid.clone());
         let script = Script::new(ARRIVE);
         script
@@ -201,24 +224,56 @@ impl Link {
             .arg(jid.resource().as_str())
             .arg(&self.me)
             .arg(jid.as_str())
+            .arg(from.unwrap_or_default())
             .invoke_async(&mut self.redis.clone())
             .await
     }
 
+    /// All sessions that have a place, and the node where it is.
+    pub async fn places(&self) -> RedisResult<Vec<(FullJid, String)>> {
+        let (mut all, mut cursor) = (Vec::new(), 0_u64);
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg("xmpp-sm-place:*").arg("COUNT").arg(500).arg("TYPE").arg("hash");
+            let (next, keys): (u64, Vec<String>) = scan.query_async(&mut self.redis.clone()).await?;
+            for key in keys {
+                let places: Vec<(String, String)> =
+                    redis::cmd("HGETALL").arg(&key).query_async(&mut self.redis.clone()).await?;
+                let user = key.trim_start_matches("xmpp-sm-place:{").trim_end_matches('}');
+                all.extend(
+                    places
+                        .into_iter()
+                        .filter_map(|(resource, node)| Some((FullJid::new(&format!("{user}/{resource}")).ok()?, node))),
+                );
+            }
+            cursor = next;
+            if cursor == 0 {
+                return Ok(all);
+            }
+        }
+    }
+
     /// A session is over, and has left these stanzas.
     pub async fn depart(&self, jid: &FullJid, left: &[Written]) {
-        let to = Jid::from(jid.clone());
-        let script = Script::new(DEPART);
+        while let Err(error) = self.depart_from(&self.me, jid, left).await {
+            complain(format_args!("{jid}: {error}"));
+            sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    pub async fn depart_from(&self, node: &str, jid: &FullJid, left: &[Written]) -> RedisResult<()> {
+        let (to, script) = (Jid::from(jid.clone()), Script::new(DEPART));
         let mut call = script.key(place(&to));
-        call.key(list(&to)).key(list(&Jid::from(to.to_bare()))).arg(jid.resource().as_str()).arg(&self.me);
-        call.arg(jid.to_bare().as_str()).arg(since_epoch(SystemTime::now()));
+        call.key(list(&to)).key(list(&Jid::from(to.to_bare()))).key(last_call(&to));
+        call.arg(jid.resource().as_str()).arg(node).arg(jid.to_bare().as_str());
+        call.arg(since_epoch(SystemTime::now())).arg(random());
         for stanza in left {
             call.arg(stanza.bytes());
         }
-        let mut redis = self.redis.clone();
-        while let Err(error) = call.invoke_async::<()>(&mut redis).await {
-            complain(format_args!("{jid}: {error}"));
-            sleep(Duration::from_secs(1)).await;
+        // Made again once, it does nothing if it was done.
+        match call.invoke_async(&mut self.redis.clone()).await {
+            Err(error) if error.is_timeout() => call.invoke_async(&mut self.redis.clone()).await,
+            done => done,
         }
     }
 
@@ -260,10 +315,11 @@ impl Link {
         let to = Jid::from(jid.clone());
         let script = Script::new(TRIM);
         let mut call = script.key(place(&to));
-        call.key(list(&to)).arg(jid.resource().as_str()).arg(&self.me).arg(mailbox.taken);
+        call.key(list(&to)).key(last_call(&to)).arg(jid.resource().as_str()).arg(&self.me).arg(mailbox.taken);
+        call.arg(mailbox.call);
         match call.invoke_async(&mut self.redis.clone()).await {
             Ok(1) => {
-                mailbox.taken = 0;
+                (mailbox.taken, mailbox.call) = (0, random());
                 Fence::Held
             }
             Ok(0_u8..) => Fence::Lost,

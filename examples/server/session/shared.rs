@@ -43,6 +43,10 @@ impl Host {
             for stanza in nodes.link.take(&mut self.mailbox, &self.jid, takes_kept).await {
                 self.send(stanza, session);
             }
+            // It is the session's before it is struck off.
+            while let Some(stanza) = self.csi.next() {
+                drop(session.send(stanza, Instant::now()));
+            }
         }
         if std::mem::take(&mut self.mailbox.is_replaced) {
             session.close(EndReason::Replaced, last_error(EndReason::Replaced), Instant::now());
@@ -61,7 +65,9 @@ impl Host {
         // If its resource is bound at another node, that is found when it takes the next.
         let _ = nodes.link.trim(&mut self.mailbox).await;
         match &self.shared {
-            Some(shared) if lets_go && session.is_detached() && session.open_receipts() == 0 => {
+            Some(shared)
+                if lets_go && session.is_detached() && session.open_receipts() == 0 && self.mailbox.taken() == 0 =>
+            {
                 nodes.has_let_go(&shared.registration).await;
                 Place::Elsewhere
             }
@@ -92,7 +98,7 @@ impl Host {
     }
 
     /// The session is elsewhere. What it has and has not written down goes after it.
-    pub(super) fn gone(mut self, mut session: Session, mut mailbox: UnboundedReceiver<Mail>) {
+    pub(super) async fn gone(mut self, mut session: Session, mut mailbox: UnboundedReceiver<Mail>) {
         let (Some(nodes), Some(shared)) = (self.server.nodes.clone(), self.shared.take()) else { return };
         let now = Instant::now();
         session.lost(now);
@@ -113,7 +119,13 @@ impl Host {
         let mut left = session.into_parts().map_or(Vec::new(), |parts| shared.ledger.not_written(parts));
         left.truncate(left.len().saturating_sub(self.mailbox.taken()));
         let to = jid::Jid::from(self.jid.clone());
-        left.into_iter().for_each(|(stanza, _)| nodes.link.send(Delivery::own(stanza), to.clone()));
+        if nodes.is_anywhere(&shared.registration).await {
+            left.into_iter().for_each(|(stanza, _)| nodes.link.send(Delivery::own(stanza), to.clone()));
+        } else {
+            // It counted as dead with this node.
+            let left: Vec<_> = left.into_iter().map(|(stanza, _)| stanza).filter(Written::can_be_kept).collect();
+            nodes.link.depart(&self.jid, &left).await;
+        }
         mailbox.close();
         while let Ok(mail) = mailbox.try_recv() {
             match mail {
@@ -131,17 +143,27 @@ impl Host {
         let mut left: Vec<_> = left(ended).collect();
         let Some(nodes) = self.server.nodes.clone() else { return left };
         if let Some(shared) = &mut self.shared
-            && nodes.end(shared, h).await == Fence::Lost
+            && nodes.ends(shared).await == Fence::Lost
         {
             return Vec::new();
         }
         // What was taken and is still in the list goes from there.
-        if nodes.link.trim(&mut self.mailbox).await == Fence::Lost {
-            left.truncate(left.len().saturating_sub(self.mailbox.taken()));
+        while self.mailbox.taken() > 0 {
+            if nodes.link.trim(&mut self.mailbox).await == Fence::Lost {
+                left.truncate(left.len().saturating_sub(self.mailbox.taken()));
+                break;
+            }
+            if let Some(again) = self.mailbox.again {
+                tokio::time::sleep_until(again.into()).await;
+            }
         }
         // Their order with what is in the mail stays, and any node may have the user's next session.
         let (kept, left): (Vec<_>, Vec<_>) = left.into_iter().partition(Written::can_be_kept);
         nodes.link.depart(&self.jid, &kept).await;
+        // Only then is it forgotten: another node would take it over if this one died before.
+        if let Some(shared) = &self.shared {
+            nodes.retire(&shared.registration, h).await;
+        }
         left
     }
 }
