@@ -1,5 +1,5 @@
 //! Any bytes as a snapshot, and as what is inside of one with the right checksum: they are refused, or read, written and
-//! read again.
+//! read again. The same as a change of a session that lived: it is refused, or applied, and to apply it twice is to apply it once.
 
 #![no_main]
 
@@ -10,6 +10,8 @@ use libfuzzer_sys::fuzz_target;
 use xmpp_sm::snapshot::{Limits, Snapshot};
 use xmpp_sm::{Config, Session};
 
+/// A session that lived.
+const LIVING: &[u8] = include_bytes!("../../tests/behaviour/snapshot/v1-living.cbor");
 const LIMITS: Limits = Limits { bytes: 4096, stanzas: 100 };
 /// One time for all inputs.
 static NOW: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -31,6 +33,12 @@ fn file(payload: &[u8]) -> Vec<u8> {
 
 fuzz_target!(|bytes: &[u8]| {
     for bytes in [bytes, &file(bytes)] {
+        let with = |journal: &[&[u8]]| {
+            Snapshot::<Vec<u8>>::from_journal(LIVING, journal, &Config::default(), &LIMITS, (*NOW, wall()))
+        };
+        if let Ok(changed) = with(&[bytes]) {
+            assert_eq!(with(&[bytes, bytes]), Ok(changed));
+        }
         let Some(snapshot) = read(bytes) else { continue };
         assert_eq!(read(&snapshot.to_bytes(*NOW, wall())).as_ref(), Some(&snapshot));
         // It is a session, or does not fit.

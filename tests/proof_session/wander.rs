@@ -41,6 +41,7 @@ fn weight(event: &Event) -> u32 {
         Act::Send | Act::Settle | Act::Timeout => 20,
         Act::SettleLast | Act::Big | Act::Presence => 10,
         Act::Clog | Act::Tick | Act::Request | Act::Ack | Act::Retract | Act::SettleLost | Act::Inactive => 4,
+        Act::Snapshot => 6,
         Act::Cut | Act::DropReceipt | Act::Late | Act::Rival | Act::Prolong | Act::Sleep => 2,
         _ => 1,
     }

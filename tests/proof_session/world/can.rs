@@ -32,7 +32,7 @@ impl World<'_> {
             for act in [Act::Mail, Act::Accept, Act::Settle, Act::SettleLast, Act::Send, Act::Big, Act::Presence] {
                 offer(act, at);
             }
-            for act in [Act::Timeout, Act::DropReceipt, Act::DropTaker, Act::Refuse, Act::DropEnable] {
+            for act in [Act::Timeout, Act::DropReceipt, Act::DropTaker, Act::Refuse, Act::DropEnable, Act::Snapshot] {
                 offer(act, at);
             }
             for act in [Act::Close, Act::Request, Act::Ack, Act::SettleLost, Act::Retract, Act::Prolong, Act::Inactive]
@@ -140,11 +140,20 @@ impl World<'_> {
             Act::SettleLost => self.oldest_open(h).is_some(),
             Act::Retract => self.oldest_kept(h).is_some_and(|(_, id)| !self.retracted.contains(&id)),
             Act::Prolong => host.side == 1 && host.session.is_detached(),
+            Act::Snapshot => self.rests(h),
             Act::Inactive => host.side == 1 && host.session.is_enabled() && !host.is_ending,
             Act::Close => !is_over && !host.is_ending,
             Act::Request | Act::Ack => !is_over && host.session.is_enabled(),
             _ => false,
         }
+    }
+
+    /// Whether a session of the server waits to be resumed, and for nothing else.
+    fn rests(&self, h: usize) -> bool {
+        let host = &self.hosts[h];
+        let is_settled = host.session.open_receipts() == 0 && !self.has_taker(h);
+        let is_waiting = host.session.is_detached() && !self.is_due(host.session.deadline());
+        host.side == 1 && is_waiting && is_settled && !host.is_ending
     }
 
     pub fn can_connect(&self) -> bool {

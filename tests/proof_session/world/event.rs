@@ -31,6 +31,8 @@ pub enum Act {
     Retract,
     /// The session may wait for longer to be resumed.
     Prolong,
+    /// The session is written down, and read by another process.
+    Snapshot,
     /// The peer is inactive, or active again.
     Inactive,
     /// This end notices that the connection is lost. What is on its way to it is lost, too; what it has written may
@@ -85,7 +87,7 @@ pub enum Act {
 use Act::*;
 
 /// All acts with their names, in the order of their codes.
-pub const ALL: [(Act, &str); 36] = [
+pub const ALL: [(Act, &str); 37] = [
     (Connect, "connect"),
     (Send, "send"),
     (Big, "big"),
@@ -122,6 +124,7 @@ pub const ALL: [(Act, &str); 36] = [
     (Unexpected, "unexpected"),
     (Malformed, "malformed"),
     (Error, "error"),
+    (Snapshot, "snapshot"),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -13,6 +13,7 @@ mod inline;
 pub mod ledger;
 mod link;
 mod record;
+mod rest;
 pub mod setting;
 mod turn;
 pub mod worlds;
@@ -214,6 +215,7 @@ impl<'a> World<'a> {
             Act::SettleLost => self.settle_lost(at),
             Act::Retract => self.retract(at),
             Act::Prolong => self.prolong(at),
+            Act::Snapshot => self.write_down(at),
             Act::Inactive => {
                 let is_inactive = !self.hosts[at].is_inactive;
                 self.set_inactive(at, is_inactive);

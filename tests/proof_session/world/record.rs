@@ -223,6 +223,8 @@ impl World<'_> {
 
     /// After a turn.
     pub fn after_turn(&mut self, h: usize) -> Checked {
+        // A client whose server cannot tell whether it has the session keeps it, and asks again.
+        self.hosts[h].is_refused &= !self.hosts[h].session.is_detached();
         if self.hosts[h].is_refused && !self.hosts[h].is_over() {
             self.end_life(h)?;
         }

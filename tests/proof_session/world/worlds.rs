@@ -104,6 +104,7 @@ impl Setting {
                 (w.options, w.sends) = ([small; 2], [2, 3]);
             }),
             world("lost receipts", 4, "send cut dropreceipt settlelost").with(|w| w.sends = [2, 1]),
+            world("written down", 5, "send cut snapshot settle presence").with(|w| w.sends = [1, 2]),
             world("prolonged", 5, "send cut prolong").with(|w| (w.sends, w.connects) = ([1, 1], 2)),
             world("inactive", 4, "send cut inactive r").with(|w| w.sends = [1, 3]),
             world("no room", 3, "send clog cut close"),
@@ -197,9 +198,9 @@ impl Setting {
             }
         }
         let acts = [
-            "send cut settle settlelast inactive retract",
+            "send cut settle settlelast inactive retract snapshot",
             "send big cut settle clog close",
-            "send presence big cut settle settlelast dropreceipt settlelost prolong",
+            "send presence big cut settle settlelast dropreceipt settlelost prolong snapshot",
             "send cut settle droptaker droprequest refuseresume dropenable refuse rival login prolong",
             "send big presence cut settle settlelast dropreceipt settlelost retract clog r a sleep inactive",
             "send cut settle highh lowh unexpected malformed error close",
