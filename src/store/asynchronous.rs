@@ -73,7 +73,8 @@ pub trait AsyncSessionStore: Send + Sync {
     ///
     /// # Errors
     ///
-    /// A cap is reached, and nothing has changed; or the store failed, and the session may be registered or not.
+    /// A cap is reached, and nothing has changed; or the store failed, and the session may be registered or not, or will be
+    /// yet. To try again, take another SM-ID: the first call, carried out late, takes the place of a session under its own.
     fn register(
         &self,
         smid: &SmId,
