@@ -1,6 +1,6 @@
 //! What arrives at an end of a connection, and what its host does about it.
 
-use xmpp_sm::{Arrival, Early, Failed, Lookup, Nonza, Record, Refusal, SessionStore, SmId, Unbound};
+use xmpp_sm::{Arrival, Condition, Early, Failed, Lookup, Nonza, Record, Refusal, SessionStore, SmId, Unbound};
 
 use super::counts::{Seen, check_early};
 use super::host::{Host, Mail, Open, Reply};
@@ -8,6 +8,11 @@ use super::ledger::{Checked, Fate, Got, Violation, ensure};
 use super::link::{Elem, End, Request};
 use super::setting::{REQUEST, Stream};
 use super::{OWNER, World};
+
+fn is_unknown(failed: &Failed) -> bool {
+    let condition = matches!(failed.condition, Some(Condition::InternalServerError | Condition::ResourceConstraint));
+    condition && failed.h.is_none()
+}
 
 impl World<'_> {
     pub fn can_deliver(&self, l: usize, side: usize) -> bool {
@@ -202,7 +207,7 @@ impl World<'_> {
                 }
             }
             Elem::Nonza(Nonza::Resumed(_)) if side == 0 && !is_ending => self.resumed_arrives(h, l)?,
-            Elem::Nonza(Nonza::Failed(failed)) if side == 0 && !is_ending => self.failed_arrives(h, failed)?,
+            Elem::Nonza(Nonza::Failed(failed)) if side == 0 && !is_ending => self.failed_arrives(h, failed, false)?,
             Elem::Nonza(Nonza::Enable(_)) if is_on && !is_ending => self.blame(h),
             Elem::Malformed if is_on && !is_ending => self.blame(h),
             Elem::Malformed => {}
@@ -220,7 +225,8 @@ impl World<'_> {
         Ok(())
     }
 
-    pub fn failed_arrives(&mut self, h: usize, failed: &Failed) -> Checked {
+    /// `is_bound`: a resource is bound inline, whatever becomes of the session.
+    pub fn failed_arrives(&mut self, h: usize, failed: &Failed, is_bound: bool) -> Checked {
         match self.hosts[h].awaits.take() {
             Some(Reply::Enable) => {
                 let life = self.hosts[h].life.take().ok_or("<failed/> without <enable/>")?;
@@ -229,6 +235,8 @@ impl World<'_> {
                     self.fates.set(id, Fate::Passed)?;
                 }
             }
+            // The server cannot tell whether there is such a session, and may on another connection.
+            Some(Reply::Resume) if is_unknown(failed) && !is_bound => {}
             Some(Reply::Resume) => {
                 (self.hosts[h].may_give_up, self.hosts[h].is_refused) = (true, true);
                 if let Some(handled) = failed.h {

@@ -199,7 +199,7 @@ impl World<'_> {
         }
         match resume {
             Some(Nonza::Resumed(_)) => self.resumed_arrives(0, l)?,
-            Some(Nonza::Failed(failed)) => self.failed_arrives(0, &failed)?,
+            Some(Nonza::Failed(failed)) => self.failed_arrives(0, &failed, bound.is_some())?,
             _ => {}
         }
         let result = self.hosts[0].session.connect_inline(OWNER, request, reply, offer, l, now);
