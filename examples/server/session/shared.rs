@@ -38,6 +38,10 @@ impl Host {
     pub(super) async fn keep_up(&mut self, session: &mut Session) -> Place {
         let Some(nodes) = self.server.nodes.clone() else { return Place::Here };
         let lets_go = self.lets_go();
+        if lets_go && session.connection().is_some() {
+            // It has waited for open receipts.
+            session.lost(Instant::now());
+        }
         if self.mailbox.has_mail && !lets_go && session.has_room() && session.waiting() == 0 {
             let takes_kept = self.server.router.takes_kept(self.id, &self.jid);
             for stanza in nodes.link.take(&mut self.mailbox, &self.jid, takes_kept).await {
@@ -101,11 +105,12 @@ impl Host {
     pub(super) async fn gone(mut self, mut session: Session, mut mailbox: UnboundedReceiver<Mail>) {
         let (Some(nodes), Some(shared)) = (self.server.nodes.clone(), self.shared.take()) else { return };
         let now = Instant::now();
-        session.lost(now);
         while let Some(open) = session.oldest_open() {
             // Its new owner's h leaves it out, if it was not written down.
             let _ = session.settle_without_receipt(open.number, now);
         }
+        // A connection that has waited for that has the session by now.
+        session.lost(now);
         while let Some(event) = session.poll() {
             if let Event::Left { connection, parting, .. } = event {
                 super::part(self.server.clone(), connection, parting);
