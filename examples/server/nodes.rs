@@ -342,39 +342,26 @@ impl Nodes {
 
     /// What dead nodes have left lives here, and ends here if its clients do not come. `dead`: since when each is.
     async fn adopt(&self, server: &Arc<Server>, dead: &mut HashMap<String, Instant>) -> Result<(), RedisStoreError> {
-        let mut lives = HashMap::new();
+        let mut lives = Lives { nodes: self, known: HashMap::new() };
         let mut cursor = Some(0);
         while let Some(at) = cursor {
             let (sessions, next) = self.store.sessions_at(b"", at).await?;
-            for node in sessions.iter().map(|session| node_of(&session.handle)) {
-                if !lives.contains_key(&node) {
-                    let is_alive = self.is_alive(&node).await?;
-                    lives.insert(node, is_alive);
+            let mut left = Vec::new();
+            for session in sessions {
+                let node = node_of(&session.handle);
+                if lives.has(&node).await? {
+                    dead.remove(&node);
+                } else {
+                    let since = *dead.entry(node.clone()).or_insert_with(Instant::now);
+                    left.push(self.adopt_one(session.registration, node, since, server));
                 }
             }
-            dead.retain(|node, _| lives.get(node) != Some(&true));
-            for (node, _) in lives.iter().filter(|(_, is_alive)| !**is_alive) {
-                dead.entry(node.clone()).or_insert_with(Instant::now);
-            }
-            let left = sessions.into_iter().filter_map(|session| {
-                let node = node_of(&session.handle);
-                let since = *dead.get(&node)?;
-                Some(self.adopt_one(session.registration, node, since, server))
-            });
             stream::iter(left).buffer_unordered(AT_ONCE).collect::<()>().await;
             cursor = next;
         }
         // What nobody has adopted is gone, and its mail goes on.
         for (jid, node) in self.link.places().await? {
-            let is_alive = match lives.get(&node) {
-                Some(is_alive) => *is_alive,
-                None => {
-                    let is_alive = self.is_alive(&node).await?;
-                    lives.insert(node.clone(), is_alive);
-                    is_alive
-                }
-            };
-            if !is_alive {
+            if !lives.has(&node).await? {
                 self.link.depart_from(&node, &jid, &[]).await?;
             }
         }
@@ -394,6 +381,23 @@ impl Nodes {
             Err(error) => Err(error.to_string()),
         };
         adopted.unwrap_or_else(|error| complain(format_args!("a session of {node}: {error}")));
+    }
+}
+
+/// Which nodes live, each asked once.
+struct Lives<'a> {
+    nodes: &'a Nodes,
+    known: HashMap<String, bool>,
+}
+
+impl Lives<'_> {
+    async fn has(&mut self, node: &str) -> redis::RedisResult<bool> {
+        if let Some(lives) = self.known.get(node) {
+            return Ok(*lives);
+        }
+        let lives = self.nodes.is_alive(node).await?;
+        self.known.insert(node.to_owned(), lives);
+        Ok(lives)
     }
 }
 
