@@ -33,7 +33,7 @@ enum Mail {
         to: Handle,
     },
     /// It has it.
-    Moved(Detached<Stanza>),
+    Moved(Box<Detached<Stanza>>),
     /// It cannot have it; without a reason, it is not here any more.
     No(Option<Refusal>),
     /// The session's time is over.
@@ -151,7 +151,7 @@ impl Task {
             Session::None => return self.host.boxes[to].send(Mail::No(None)),
         };
         self.successor = Some(to);
-        self.host.boxes[to].send(Mail::Moved(detached));
+        self.host.boxes[to].send(Mail::Moved(Box::new(detached)));
     }
 
     fn expire(&mut self) {
@@ -196,7 +196,7 @@ impl Task {
             self.host.boxes[found.handle].send(Mail::TakeOver { h, to: self.me });
             let answer = loop {
                 match self.host.boxes[self.me].receive() {
-                    Mail::Moved(detached) => return Ok(detached),
+                    Mail::Moved(detached) => return Ok(*detached),
                     Mail::No(why) => break why,
                     mail => self.deferred.push_back(mail),
                 }

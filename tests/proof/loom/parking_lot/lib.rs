@@ -1,6 +1,6 @@
 //! As much of `parking_lot` as `xmpp-sm` uses, over the locks of loom.
 
-use loom::sync::MutexGuard;
+pub use loom::sync::MutexGuard;
 
 #[derive(Debug, Default)]
 pub struct Mutex<T>(loom::sync::Mutex<T>);
