@@ -37,8 +37,8 @@ impl Account {
         self.sent - self.delivered
     }
 
-    /// What was on its way when a server was killed may come twice: handled by it, and its `h` not written down; or taken out of
-    /// the mail, and not struck off.
+    /// What was on its way when a server was killed may come twice: handled by it, and its `h` not written down; or
+    /// taken out of the mail, and not struck off.
     pub fn is_well(&self, kills: usize) -> bool {
         let may_be_doubled = kills * self.clients * 2 * WINDOW;
         self.lost() == 0 && self.out_of_order == 0 && self.doubled <= may_be_doubled && self.sessions == self.clients

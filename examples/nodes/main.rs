@@ -1,13 +1,14 @@
-//! Clients talk through two servers that share a Redis, while their connections are cut and come back to the other server,
-//! and while servers are stopped, killed, and cut off from Redis. Nothing is lost:
+//! Clients talk through two servers that share a Redis, while their connections are cut and come back to the other
+//! server, and while servers are stopped, killed, and cut off from Redis. Nothing is lost:
 //!
 //! ```text
 //! cargo build --example server && cargo run --example nodes
 //! ```
 //!
-//! It needs a `redis-server`, or `valkey-server`, which it starts for itself. The servers are those of the other example, each a
-//! process. Half of the clients are `tokio-xmpp`, half are those of the example `client`. Each pair talks, and each message that is received sends the
-//! next. The last line counts. The exit status is 1 if something was lost, or came twice or out of order more often than the promise allows.
+//! It needs a `redis-server`, or `valkey-server`, which it starts for itself. The servers are those of the other
+//! example, each a process. Half of the clients are `tokio-xmpp`, half are those of the example `client`. Each pair
+//! talks, and each message that is received sends the next. The last line counts. The exit status is 1 if something was
+//! lost, or came twice or out of order more often than the promise allows.
 
 #![allow(clippy::disallowed_methods)] // the crate reads no clock; its hosts do
 

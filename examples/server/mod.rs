@@ -3,7 +3,8 @@
 //! A connection begins as a task that negotiates ([`negotiate`], [`sasl`], [`tls`]) and logs in ([`login`]). A client
 //! that binds a resource gets a [`session`], which is a task of its own and stays one, with a connection or without. A
 //! client that comes back has its new connection sent to the session. Sessions reach each other through the [`router`]
-//! alone. Between two runs of the server they are [`state`], and several servers share them as [`nodes`]. Other domains are linked by [`links`], each by a session.
+//! alone. Between two runs of the server they are [`state`], and several servers share them as [`nodes`]. Other domains
+//! are linked by [`links`], each by a session.
 
 pub mod metrics;
 pub mod options;

@@ -1,6 +1,6 @@
-//! Several servers as one: `--store`. Each is a node. Their sessions are known to all in a Redis, which has the tables of
-//! [`RedisStore`], and what is written down of sessions as `--promise` says. A client that comes back to another node has its
-//! session there: the node that has it writes it down and lets go of it, the other one claims it.
+//! Several servers as one: `--store`. Each is a node. Their sessions are known to all in a Redis, which has the tables
+//! of [`RedisStore`], and what is written down of sessions as `--promise` says. A client that comes back to another
+//! node has its session there: the node that has it writes it down and lets go of it, the other one claims it.
 //!
 //! What nodes say to each other, and the mail of their users, is in [`link`].
 
@@ -160,7 +160,8 @@ impl Nodes {
         }
     }
 
-    /// Another one for each session and each claim, or two claims of this node would both be answered as one that is made again.
+    /// Another one for each session and each claim, or two claims of this node would both be answered as one that is
+    /// made again.
     fn handle(&self) -> Bytes {
         format!("{}/{:016x}", self.me, random()).into()
     }
@@ -206,7 +207,8 @@ impl Nodes {
             match due.write(&self.store, &shared.registration).await {
                 Ok(Fence::Held) => return Fence::Held,
                 Ok(Fence::Lost) => {
-                    // One that had to make room cannot be written any more, and is still its host's, if nobody else has claimed it.
+                    // One that had to make room cannot be written any more, and is still its host's, if nobody else has
+                    // claimed it.
                     let claim = self.store.claim(&shared.registration, self.handle(), Instant::now()).await;
                     let is_ours =
                         matches!(claim, Ok(Claim::Claimed(claimed)) if claimed.registration == shared.registration);
@@ -285,7 +287,8 @@ impl Nodes {
             let node = node_of(&handle);
             let lives = self.is_alive(&node).await.map_err(unknown)?;
             if lives {
-                // If it does not answer, what it has written down is what counts: it will find that it has lost the session.
+                // If it does not answer, what it has written down is what counts: it will find that it has lost the
+                // session.
                 let _ = self.asks_to_let_go(&node, &registration).await;
             }
             match self.store.claim(&registration, self.handle(), Instant::now()).await.map_err(unknown)? {

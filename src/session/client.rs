@@ -86,8 +86,8 @@ impl Client {
         Self { tries, unanswered, silent_at, ..Self::default() }
     }
 
-    /// Whether stanzas may be sent on the present stream. Not before the reply to `<enable/>`, though a client could: if
-    /// the connection were lost before it, they would have to be sent twice.
+    /// Whether stanzas may be sent on the present stream. Not before the reply to `<enable/>`, though a client could:
+    /// if the connection were lost before it, they would have to be sent twice.
     pub(super) fn is_online(&self) -> bool {
         self.is_bound && self.reply_until.is_none()
     }
@@ -127,12 +127,13 @@ impl<S: Stanza, C> Session<S, C> {
     /// A client's session, before its first connection. `owner` is the account's bare JID. Stanzas may be sent at once:
     /// they wait.
     ///
-    /// It lives over all the connections of the account, until the host [closes](Self::close) it. If the server does not
-    /// resume a session, or breaks the protocol, its stanzas go into the next one, in order, once.
+    /// It lives over all the connections of the account, until the host [closes](Self::close) it. If the server does
+    /// not resume a session, or breaks the protocol, its stanzas go into the next one, in order, once.
     ///
-    /// So they do if `<resume/>` has had no reply [ten times](Config::resume_tries_max) in a row, or twice where the server kept silent or closed the
-    /// stream: the session is given up, and [`Event::Bind`] comes. The server may have these stanzas then, and gets them
-    /// twice. A server that [cannot tell](crate::LeftWhy::Unavailable) whether it has the session is asked again on another connection, as often.
+    /// So they do if `<resume/>` has had no reply [ten times](Config::resume_tries_max) in a row, or twice where the
+    /// server kept silent or closed the stream: the session is given up, and [`Event::Bind`] comes. The server may have
+    /// these stanzas then, and gets them twice. A server that [cannot tell](crate::LeftWhy::Unavailable) whether it has
+    /// the session is asked again on another connection, as often.
     pub fn client(config: Arc<Config>, owner: impl Into<Arc<str>>) -> Self {
         let mut session = Self::new(config, owner.into(), State::Offline(Queue::default()), None);
         session.client = Some(Box::default());

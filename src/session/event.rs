@@ -26,8 +26,8 @@ pub enum Event<S, C> {
         /// Why the session has left it, for logs and counters.
         why: LeftWhy,
     },
-    /// Server: a connection that asked for the session does not get it. Write `failed`, and go on with the stream: it is
-    /// free to bind.
+    /// Server: a connection that asked for the session does not get it. Write `failed`, and go on with the stream: it
+    /// is free to bind.
     Refused(Refused<C>),
     /// The session goes on over a new connection.
     Resumed,
@@ -146,8 +146,8 @@ pub enum Arrival {
 }
 
 /// The session did not want to read: see [`Session::wants_read`](crate::Session::wants_read). The element was not taken
-/// and comes back: keep it, and give it once more when the session wants to read. If the connection is lost before, drop
-/// it.
+/// and comes back: keep it, and give it once more when the session wants to read. If the connection is lost before,
+/// drop it.
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("the session does not read now")]
 pub struct NotNow(
@@ -173,8 +173,8 @@ pub struct NotSent<S> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NotSentWhy {
-    /// The session is over: [`Event::Ended`] has come, or comes with the next [`poll`](crate::Session::poll). The stanza
-    /// goes elsewhere, behind those of the session.
+    /// The session is over: [`Event::Ended`] has come, or comes with the next [`poll`](crate::Session::poll). The
+    /// stanza goes elsewhere, behind those of the session.
     #[error("the session is over")]
     Over,
     /// Client: the [backlog](crate::Config::backlog_max) is full.

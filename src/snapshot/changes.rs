@@ -13,7 +13,8 @@ use crate::stanza::Stanza;
 pub(super) struct Changes<S> {
     pub(super) h: Counter,
     pub(super) acked: Counter,
-    /// The number of the first of the stanzas, counted as the peer does: those that wait come after those that were sent.
+    /// The number of the first of the stanzas, counted as the peer does: those that wait come after those that were
+    /// sent.
     pub(super) first: Counter,
     pub(super) stanzas: Vec<(S, Instant)>,
 }
@@ -58,8 +59,8 @@ impl<S: Stanza> Snapshot<S> {
         Ok(())
     }
 
-    /// Takes what waits for sent, as far as the buffer could hold it: it is not known what the process wrote before it ended. What
-    /// was not written is resent.
+    /// Takes what waits for sent, as far as the buffer could hold it: it is not known what the process wrote before it
+    /// ended. What was not written is resent.
     pub(super) fn take_for_sent(&mut self, config: &Config) {
         let SessionParts { side: Side::Server(Parts { unacked, .. }), waiting, .. } = &mut self.session else { return };
         let mut bytes = unacked.iter().fold(0_usize, |sum, (stanza, _)| sum.saturating_add(stanza.bytes()));

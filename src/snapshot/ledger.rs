@@ -18,14 +18,16 @@ pub enum Promise {
     /// As long as their process.
     #[default]
     Memory,
-    /// One that has lost its stream is written down, with what is queued for it meanwhile: it outlives its process. One that has a
-    /// stream when its process is killed is lost; a process that is told to stop has each session lose its stream first.
+    /// One that has lost its stream is written down, with what is queued for it meanwhile: it outlives its process. One
+    /// that has a stream when its process is killed is lost; a process that is told to stop has each session lose its
+    /// stream first.
     Parked,
-    /// Each stanza is in the store before it is on the wire, and `h` before it is told: nothing is lost, even if the process is
-    /// killed. Stanzas of the peer that were handled, and whose `h` was not written down any more, come once more.
+    /// Each stanza is in the store before it is on the wire, and `h` before it is told: nothing is lost, even if the
+    /// process is killed. Stanzas of the peer that were handled, and whose `h` was not written down any more, come once
+    /// more.
     ///
-    /// It holds while the session is resumable: one that has [evicted](crate::OnFull::EvictOldest) stanzas is not written down
-    /// until they are acknowledged, and one that ends is not written down any more.
+    /// It holds while the session is resumable: one that has [evicted](crate::OnFull::EvictOldest) stanzas is not
+    /// written down until they are acknowledged, and one that ends is not written down any more.
     Durable,
 }
 
@@ -85,7 +87,8 @@ pub enum Promise {
 /// | it stops, or another host asks for the session | with [`Promise::Memory`], [`set_promise`](Self::set_promise): it is parked all the same; the session [loses](Session::lost) its stream, and again if one that has waited gets it; when nothing is due and [no receipt is open](Session::open_receipts), it is let go |
 /// | the session is over | what [`end`](Self::end) returns is written; if the session is held, its stanzas go where they go, and then it is retired or removed, as ever: what is kept of it goes with its record |
 ///
-/// With [`Promise::Memory`] nothing is due but what was claimed: it is unparked. A client's session is not written down.
+/// With [`Promise::Memory`] nothing is due but what was claimed: it is unparked. A client's session is not written
+/// down.
 #[derive(Debug)]
 pub struct Ledger {
     promise: Promise,
@@ -93,7 +96,8 @@ pub struct Ledger {
     used: Option<Revision>,
     /// What was written under it. `None`: nothing is written down, or it is not known what.
     written: Option<Mark>,
-    /// The number of the last stanza that the store has for certain, and how many were rewritten by then. `None`: it has none.
+    /// The number of the last stanza that the store has for certain, and how many were rewritten by then. `None`: it
+    /// has none.
     stored: Option<(Counter, u32)>,
     /// Whether the store may have something of the session.
     has_kept: bool,
@@ -146,8 +150,8 @@ impl Ledger {
         }
     }
 
-    /// A ledger of a session that was [claimed](crate::Claimed) and read: the store keeps what there was until something new is
-    /// written.
+    /// A ledger of a session that was [claimed](crate::Claimed) and read: the store keeps what there was until
+    /// something new is written.
     pub fn claimed<S>(promise: Promise, read: &Snapshot<S>) -> Self {
         let SessionParts { side, waiting, .. } = &read.session;
         let stored = match side {
@@ -165,8 +169,8 @@ impl Ledger {
         self.promise
     }
 
-    /// The session is to live as long as that says, from now on. A host whose sessions live in memory parks them all the same
-    /// when it is told to stop, or when a client has come to another host.
+    /// The session is to live as long as that says, from now on. A host whose sessions live in memory parks them all
+    /// the same when it is told to stop, or when a client has come to another host.
     pub fn set_promise(&mut self, promise: Promise) {
         self.promise = promise;
     }
@@ -176,8 +180,8 @@ impl Ledger {
         self.has_host_changed = true;
     }
 
-    /// What has to be written down now. `None`: nothing. `host` returns the host's own state, if it is wanted. `now` and
-    /// `by_the_wall` are its clocks, read together.
+    /// What has to be written down now. `None`: nothing. `host` returns the host's own state, if it is wanted. `now`
+    /// and `by_the_wall` are its clocks, read together.
     pub fn due<S: Stanza + Portable, C>(
         &mut self,
         session: &Session<S, C>,
@@ -253,9 +257,9 @@ impl Ledger {
         self.has_kept = !matches!(what, What::Nothing);
     }
 
-    /// The session is over: what tells whether it is still this host's. It is written before the stanzas of the session go
-    /// elsewhere: if the session is [lost](Fence::Lost), they are another's. What is kept of it stays until it is retired or
-    /// removed, for its host may die before they have gone. `None`: nothing is kept.
+    /// The session is over: what tells whether it is still this host's. It is written before the stanzas of the session
+    /// go elsewhere: if the session is [lost](Fence::Lost), they are another's. What is kept of it stays until it is
+    /// retired or removed, for its host may die before they have gone. `None`: nothing is kept.
     pub fn end(&mut self, now: Instant, by_the_wall: SystemTime) -> Option<Due> {
         if !self.has_kept {
             return None;
@@ -312,9 +316,9 @@ impl Ledger {
         self.changes > self.snapshot.saturating_mul(8).saturating_add(64 << 10)
     }
 
-    /// Of a session that is [lost](Fence::Lost): the stanzas that are not written down, oldest first. The others are where
-    /// the session is. Some of these may be there, too, if the store has failed before, or if some that waited were
-    /// [replaced](Session::replace) since.
+    /// Of a session that is [lost](Fence::Lost): the stanzas that are not written down, oldest first. The others are
+    /// where the session is. Some of these may be there, too, if the store has failed before, or if some that waited
+    /// were [replaced](Session::replace) since.
     pub fn not_written<S>(&self, parts: SessionParts<S>) -> Vec<(S, Instant)> {
         let SessionParts { side, waiting, .. } = parts;
         let (acked, unacked) = match side {

@@ -8,10 +8,11 @@ use super::{Lookup, Registered, Registration, SessionStore};
 use crate::counter::Counter;
 use crate::smid::SmId;
 
-/// The smid table and the stale-h table of a host whose store is in another process, or of several hosts that share one.
+/// The smid table and the stale-h table of a host whose store is in another process, or of several hosts that share
+/// one.
 ///
-/// Every [`SessionStore`] is one, whose futures are ready at once: a host that is written for this trait runs on either. It
-/// names no runtime. The futures are `Send`.
+/// Every [`SessionStore`] is one, whose futures are ready at once: a host that is written for this trait runs on
+/// either. It names no runtime. The futures are `Send`.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -73,8 +74,9 @@ pub trait AsyncSessionStore: Send + Sync {
     ///
     /// # Errors
     ///
-    /// A cap is reached, and nothing has changed; or the store failed, and the session may be registered or not, or will be
-    /// yet. To try again, take another SM-ID: the first call, carried out late, takes the place of a session under its own.
+    /// A cap is reached, and nothing has changed; or the store failed, and the session may be registered or not, or
+    /// will be yet. To try again, take another SM-ID: the first call, carried out late, takes the place of a session
+    /// under its own.
     fn register(
         &self,
         smid: &SmId,

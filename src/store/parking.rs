@@ -10,10 +10,15 @@ use super::{AsyncSessionStore, Registration};
 /// A store that keeps sessions while no process has them: beside the record of a session lies its
 /// snapshot, as bytes that the store does not look into.
 ///
-/// A host that is told to stop, or whose client has gone, [parks](Self::park) the session. The host to which the client comes
-/// back [claims](Self::claim) it with the registration that a [`lookup`](AsyncSessionStore::lookup) has found, puts it
-/// together, [unparks](Self::unpark) it, and only then lets the client resume: from there on the session lives in its
-/// memory, and a snapshot would be of the past.
+/// A host that is told to stop, or whose client has gone, [parks](Self::park) the session. The host to which the client
+/// comes back [claims](Self::claim) it with the registration that a [`lookup`](AsyncSessionStore::lookup) has found,
+/// puts it together, [unparks](Self::unpark) it, and only then lets the client resume. From then on the session lives
+/// in that host's memory, and the stored snapshot would be out of date. `snapshot::Ledger`, behind the feature
+/// `snapshot`, says when to do which, unparking included.
+///
+/// How hosts learn that another one wants a session is their own business: a message between them. One that does not
+/// answer has lost the session as soon as another has claimed it, and is told so when it next writes. A host that is
+/// dead leaves sessions behind: others claim them, for those whose clients do not come back have to end somewhere.
 ///
 /// ```
 /// use std::time::Instant;
@@ -84,8 +89,8 @@ pub trait Parking: AsyncSessionStore {
         revision: Revision,
     ) -> impl Future<Output = Result<Fence, Self::Error>> + Send;
 
-    /// Makes the session the caller's, with all that is kept of it. Its record names the new handle, which is another one for each
-    /// attempt to claim: by it a claim that is made again is told from another.
+    /// Makes the session the caller's, with all that is kept of it. Its record names the new handle, which is another
+    /// one for each attempt to claim: by it a claim that is made again is told from another.
     ///
     /// # Errors
     ///
@@ -98,13 +103,13 @@ pub trait Parking: AsyncSessionStore {
     ) -> impl Future<Output = Result<Claim, Self::Error>> + Send;
 }
 
-/// A store that keeps sessions while they live, so that not even the death of their process loses one: beside the snapshot
-/// lies a journal of what has changed since.
+/// A store that keeps sessions while they live, so that not even the death of their process loses one: beside the
+/// snapshot lies a journal of what has changed since.
 ///
-/// A host writes down what is new before it goes out: a stanza is in the store before it is on the wire, and `h` before it is
-/// told. It [parks](Parking::park) the session when it is enabled, [appends](Self::append) what changes, all that one turn
-/// of its loop has changed in one call, and parks it again before the journal grows long. `snapshot::Ledger`, behind the feature
-/// `snapshot`, says what to write.
+/// A host writes down what is new before it goes out: a stanza is in the store before it is on the wire, and `h` before
+/// it is told. It [parks](Parking::park) the session when it is enabled, [appends](Self::append) what changes, all that
+/// one turn of its loop has changed in one call, and parks it again before the journal grows long. `snapshot::Ledger`,
+/// behind the feature `snapshot`, says what to write.
 ///
 /// # Contract
 ///
@@ -116,15 +121,15 @@ pub trait Parking: AsyncSessionStore {
 ///
 /// `journal_conformance!`, behind the feature `store-tests`, checks any store against all this.
 pub trait Journal: Parking {
-    /// Appends changes to the journals of sessions, of several at once: a stanza that is handled by being queued for another session
-    /// changes two, and neither can be true without the other.
+    /// Appends changes to the journals of sessions, of several at once: a stanza that is handled by being queued for
+    /// another session changes two, and neither can be true without the other.
     ///
     /// Returns [`Fence::Lost`], and has changed nothing, if one of them is not held any more.
     ///
     /// # Errors
     ///
-    /// The store failed: all changes are appended, or none. A store whose sessions lie on several nodes refuses changes of
-    /// sessions that do not lie together.
+    /// The store failed: all changes are appended, or none. A store whose sessions lie on several nodes refuses changes
+    /// of sessions that do not lie together.
     fn append(&self, changes: &[Change<'_>]) -> impl Future<Output = Result<Fence, Self::Error>> + Send;
 }
 
@@ -145,8 +150,8 @@ pub struct Change<'a> {
 pub enum Fence {
     /// It is, and what was to be written is written.
     Held,
-    /// It is not: another has claimed it, or it is over. Nothing was written, and what its host still has of it is for the new owner
-    /// to decide: the host leaves its client, and passes on what it has not written down.
+    /// It is not: another host has claimed it, or it is over. Nothing was written. The host leaves the client. The new
+    /// owner has all that was written down; the rest goes to wherever the session is now.
     ///
     /// It is also the answer to what comes behind something later of the same registration.
     Lost,
@@ -158,8 +163,9 @@ pub enum Fence {
 pub enum Claim {
     /// The session is the caller's.
     Claimed(Claimed),
-    /// Nothing is kept of it, and nothing has changed: who has it has it in memory. If that host is dead, so is the session: it is
-    /// [removed](AsyncSessionStore::remove). If it only does not answer, the client is refused so that it asks again.
+    /// Nothing is kept of it, and nothing has changed: who has it has it in memory. If that host is dead, so is the
+    /// session: it is [removed](AsyncSessionStore::remove). If it only does not answer, the client is refused so that
+    /// it asks again.
     NotParked,
     /// The registration is not the latest: another was faster, or the session is over. Look again.
     Lost,

@@ -1,5 +1,5 @@
-//! The example server as several nodes: a client comes back to another one. The servers are processes, which are stopped and
-//! killed; `examples/nodes` does that to them under traffic, and counts.
+//! The example server as several nodes: a client comes back to another one. The servers are processes, which are
+//! stopped and killed; `examples/nodes` does that to them under traffic, and counts.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -1,5 +1,5 @@
-//! A stanza that one session has handled by queueing it for another: both are written down by one call, and so by one script. Whenever the
-//! process is killed, nothing is lost, and nothing comes twice.
+//! A stanza that one session has handled by queueing it for another: both are written down by one call, and so by one
+//! script. Whenever the process is killed, nothing is lost, and nothing comes twice.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};

@@ -1,8 +1,8 @@
 //! What nodes say to each other, and the mail of their users, over the Redis that they share.
 //!
-//! Each session has its mail in a list there, and each user a list for when there is none. Whichever node a message comes
-//! to puts it behind what is in the list, and answers for it from then on; the node that has the session takes it out, and
-//! forgets it there when the session has it. A session that moves leaves its mail where it is.
+//! Each session has its mail in a list there, and each user a list for when there is none. Whichever node a message
+//! comes to puts it behind what is in the list, and answers for it from then on; the node that has the session takes it
+//! out, and forgets it there when the session has it. A session that moves leaves its mail where it is.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -91,9 +91,10 @@ fn last_call(jid: &Jid) -> String {
     format!("xmpp-sm-call:{{{}}}/{}", jid.to_bare(), jid.resource().map_or("", |resource| resource.as_str()))
 }
 
-/// KEYS: what this node has put last; and for each stanza the places of the user's sessions, and the user's own list. ARGV: the
-/// number of this call, the time, how much may wait for a user without sessions; and for each stanza the resource, whether
-/// another will do, the stanza, and the bare JID. A call that is made again does nothing, and has the same answer.
+/// KEYS: what this node has put last; and for each stanza the places of the user's sessions, and the user's own list.
+/// ARGV: the number of this call, the time, how much may wait for a user without sessions; and for each stanza the
+/// resource, whether another will do, the stanza, and the bare JID. A call that is made again does nothing, and has the
+/// same answer.
 const PUT: &str = "
     if redis.call('HGET', KEYS[1], 'call') == ARGV[1] then return redis.call('HGET', KEYS[1], 'answer') end
     local answer = {}
@@ -129,7 +130,8 @@ const PUT: &str = "
     redis.call('EXPIRE', KEYS[1], 86400)
     return answer";
 
-/// KEYS: the places. ARGV: the resource, this node, the JID, and from where it may come: from anywhere, if that is empty.
+/// KEYS: the places. ARGV: the resource, this node, the JID, and from where it may come: from anywhere, if that is
+/// empty.
 const ARRIVE: &str = "
     local before = redis.call('HGET', KEYS[1], ARGV[1])
     if before and ARGV[4] ~= '' and before ~= ARGV[4] then return 0 end
@@ -137,9 +139,10 @@ const ARRIVE: &str = "
     if before and before ~= ARGV[2] then redis.call('PUBLISH', 'xmpp-sm-link:' .. before, 'replaced ' .. ARGV[3]) end
     return 1";
 
-/// KEYS: the places, the session's list, the user's, the last call. ARGV: the resource, this node, the bare JID, the time, the
-/// number of this call, and what the session had and its client did not get. A call that is made again does nothing. What it had goes before what was not taken: to the session that has the resource now, to another
-/// session, or to the user's list.
+/// KEYS: the places, the session's list, the user's, the last call. ARGV: the resource, this node, the bare JID, the
+/// time, the number of this call, and what the session had and its client did not get. A call that is made again does
+/// nothing. What it had goes before what was not taken: to the session that has the resource now, to another session,
+/// or to the user's list.
 const DEPART: &str = "
     if redis.call('GET', KEYS[4]) == ARGV[5] then return 1 end
     redis.call('SET', KEYS[4], ARGV[5], 'EX', 86400)
@@ -159,8 +162,8 @@ const DEPART: &str = "
     if all[1] then redis.call('PUBLISH', 'xmpp-sm-link:' .. all[2], 'mail ' .. ARGV[3] .. '/' .. all[1]) end
     return 1";
 
-/// KEYS: the places, the session's list, the user's. ARGV: the resource, this node, how many, whether it takes what waits for
-/// the user, which is older.
+/// KEYS: the places, the session's list, the user's. ARGV: the resource, this node, how many, whether it takes what
+/// waits for the user, which is older.
 const TAKE: &str = "
     if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return false end
     if ARGV[4] == '1' then
@@ -170,8 +173,8 @@ const TAKE: &str = "
     end
     return redis.call('LRANGE', KEYS[2], 0, ARGV[3] - 1)";
 
-/// KEYS: the places, the session's list, the last call. ARGV: the resource, this node, how many were taken, and the number of this
-/// call, which does nothing if it is made again.
+/// KEYS: the places, the session's list, the last call. ARGV: the resource, this node, how many were taken, and the
+/// number of this call, which does nothing if it is made again.
 const TRIM: &str = "
     if redis.call('GET', KEYS[3]) == ARGV[4] then return 1 end
     if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
@@ -215,7 +218,8 @@ impl Link {
         heard.is_ok_and(|nodes| nodes > 0)
     }
 
-    /// A session is here, and its mail comes here. `from`: only if it was at that node, or is at none; returns whether it is here.
+    /// A session is here, and its mail comes here. `from`: only if it was at that node, or is at none; returns whether
+    /// it is here.
     pub async fn arrive(&self, jid: &FullJid, from: Option<&str>) -> RedisResult<bool> {
         let to = Jid::from(jid.clone());
         let script = Script::new(ARRIVE);

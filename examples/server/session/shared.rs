@@ -141,8 +141,8 @@ impl Host {
         }
     }
 
-    /// The session is over: the other nodes are told. Returns what has to go elsewhere from here, which is nothing if the session
-    /// was another node's already.
+    /// The session is over: the other nodes are told. Returns what has to go elsewhere from here, which is nothing if
+    /// the session was another node's already.
     pub(super) async fn end_shared(&mut self, ended: SessionEnded<Written>) -> Vec<Written> {
         let h = (ended.reason != EndReason::Closed).then_some(ended.h);
         let mut left: Vec<_> = left(ended).collect();
