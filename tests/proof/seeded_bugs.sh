@@ -12,6 +12,8 @@ cd "$(dirname "$0")/../.."
 suite=proof
 case ${1-} in proof | proof_session | nodes) suite=$1; shift ;; esac
 work=$PWD/target/seeded-$suite
+# What they depend on is built once for all suites.
+build=$PWD/target/seeded-build
 mkdir -p "$work"
 missed=0
 if [ $# = 0 ]; then
@@ -22,7 +24,7 @@ fi
 set -- none "$@"
 
 run() {
-    cargo test -q --release --locked --manifest-path "$work/tree/tests/$suite/long/Cargo.toml" --target-dir "$work/build" "$@"
+    cargo test -q --release --locked --manifest-path "$work/tree/tests/$suite/long/Cargo.toml" --target-dir "$build" "$@"
 }
 
 for bug; do
