@@ -202,7 +202,9 @@ impl<S: Stanza, C> Session<S, C> {
     }
 
     /// Has the session tell what a push service has to know: that it is [detached](Event::Detached), once each time, and
-    /// of each stanza that is [queued](Event::Queued) meanwhile. Off by default, and then it costs nothing.
+    /// of each stanza that is [queued](Event::Queued) meanwhile. Off by default, and then it costs nothing. It is said once
+    /// after `bind`, and again of a session that is put together from its parts. A session whose client is back already is
+    /// not told of.
     ///
     /// A host that has woken a device gives it time to come back: [`set_deadline`](Self::set_deadline). Its client is not
     /// told: `<resumed/>` has a place for `previd` and `h`
@@ -384,8 +386,9 @@ impl<S: Stanza, C> Session<S, C> {
 
     /// Says whether the peer is active, where a server understands
     /// [client state indication](https://xmpp.org/extensions/xep-0352.html#indication): `<r/>` waits while it is not, unless
-    /// the buffer fills up, and goes out when it is active again. Every stream starts active, a resumed one too. What else an
-    /// inactive client need not see is the host's business.
+    /// the buffer fills up, and goes out when it is active again. Every stream starts active, a resumed one too; without a
+    /// stream the call does nothing. A dead connection of an inactive client is not found by an `<r/>`: the host pings. What
+    /// else an inactive client need not see is the host's business.
     pub fn set_active(&mut self, active: bool, now: Instant) {
         if let State::Live(stream) = &mut self.state
             && self.ending.is_none()
@@ -516,8 +519,9 @@ impl<S: Stanza, C> Session<S, C> {
         self.evicted.as_ref().map_or(0, |evicted| evicted.forgotten())
     }
 
-    /// While the session is detached: moves the time at which it expires. Returns whether it is detached, and does
-    /// not end already.
+    /// While the session is detached: moves the time at which it expires. `None`: it does not expire by itself. It is not the
+    /// [`deadline`](Self::deadline), which is when to call [`timeout`](Self::timeout). Returns whether it is detached, and
+    /// does not end already.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) -> bool {
         let State::Detached(session, _) = &mut self.state else { return false };
         if self.ending.is_some() {
