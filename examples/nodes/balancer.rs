@@ -10,11 +10,9 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::Shared;
-
 #[derive(Clone)]
 pub struct Balancer {
-    nodes: Shared<Vec<Option<SocketAddr>>>,
+    nodes: Arc<Mutex<Vec<Option<SocketAddr>>>>,
     next: Arc<AtomicUsize>,
     cuts: Arc<watch::Sender<u64>>,
 }

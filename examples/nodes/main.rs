@@ -28,7 +28,6 @@ mod node;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -119,15 +118,11 @@ async fn main() -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
     let options = Options::parse();
     let engine = Engine::start().await?;
     let users: Vec<_> = (0..2 * options.pairs).map(|n| format!("user{n}")).collect();
+    let programs = [&options.server, &options.other_server.clone().or_else(|| options.server.clone())];
     let mut nodes = Vec::new();
-    for (number, program) in
-        [&options.server, options.other_server.as_ref().map_or(&options.server, |_| &options.other_server)]
-            .into_iter()
-            .enumerate()
-    {
-        nodes.push(
-            Node::start(number, program.as_deref(), &engine, options.promise.name(), &users, options.trace).await?,
-        );
+    for (number, program) in programs.into_iter().enumerate() {
+        let promise = options.promise.name();
+        nodes.push(Node::start(number, program.as_deref(), &engine, promise, &users, options.trace).await?);
     }
     let balancer = Balancer::new(nodes.iter().map(Node::address).collect());
 
@@ -207,6 +202,3 @@ async fn talk<C: Talks>(
     tokio::join!(first.talk(&other, messages), second.talk(&one, messages));
     tokio::join!(first.finish(), second.finish())
 }
-
-/// The rest of the program ends with it.
-type Shared<T> = Arc<parking_lot::Mutex<T>>;

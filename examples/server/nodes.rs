@@ -194,7 +194,7 @@ impl Nodes {
                     shared.ledger.host_changed(); // all of it has to be written once more
                 }
                 complain(format_args!("a session is not written down yet: {error}"));
-                shared.behind = Some(Instant::now() + PATIENCE / 4);
+                shared.behind = Some(Instant::now() + link::PAUSE);
             }
         }
         Fence::Held
@@ -259,15 +259,11 @@ impl Nodes {
     pub fn find(self: Arc<Self>, taker: Taker<Box<Connection>>, server: Arc<Server>) {
         // Once begun it runs to its end, whatever becomes of the client.
         tokio::spawn(async move {
-            let found = self.fetch(taker.previd(), taker.owner(), &server).await;
-            let refused = match found {
-                Ok(handle) => match handle.send(Mail::Take(Box::new(taker))) {
-                    Err(tokio::sync::mpsc::error::SendError(Mail::Take(taker))) => taker.refuse(Refusal::NotFound),
-                    _ => return,
-                },
-                Err(refusal) => taker.refuse(refusal),
+            let refused = match self.fetch(taker.previd(), taker.owner(), &server).await {
+                Ok(handle) => session::give(taker, &handle),
+                Err(refusal) => Some(taker.refuse(refusal)),
             };
-            login::continue_login(refused, server);
+            refused.into_iter().for_each(|refused| login::continue_login(refused, server.clone()));
         });
     }
 

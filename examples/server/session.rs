@@ -115,15 +115,21 @@ pub fn resume(taker: Taker<Box<Connection>>, server: &Arc<Server>) -> Option<Ref
             }
             None => taker.refuse(refusal),
         },
-        Ok(Record { registration, handle }) => match handle.send(Mail::Take(Box::new(taker))) {
-            Err(SendError(Mail::Take(taker))) => {
-                // The task that had this session is gone without a word.
-                let _ = server.store.remove(&registration);
-                taker.refuse(Refusal::NotFound)
-            }
-            _ => return None,
-        },
+        Ok(Record { registration, handle }) => {
+            let refused = give(taker, &handle)?;
+            // The task that had this session is gone without a word.
+            let _ = server.store.remove(&registration);
+            refused
+        }
     })
+}
+
+/// Sends a connection to this session. `Some`: it is not there any more.
+pub fn give(taker: Taker<Box<Connection>>, session: &Handle) -> Option<Refused<Box<Connection>>> {
+    match session.send(Mail::Take(Box::new(taker))) {
+        Err(SendError(Mail::Take(taker))) => Some(taker.refuse(Refusal::NotFound)),
+        _ => None,
+    }
 }
 
 /// Sessions that were written down begin to live again. Returns how many cannot: what they hold waits for their
@@ -285,7 +291,7 @@ impl Host {
                     Mail::Take(_) if self.is_halted || self.lets_go() => {} // its client tries again
                     Mail::Take(taker) => session.take(*taker, Instant::now()),
                     Mail::Measure(_measured) => self.measure(&session),
-                    Mail::End(reason) => session.close(reason, last_error(reason), Instant::now()),
+                    Mail::End(reason) => close(&mut session, reason),
                     Mail::Halt(resting) => self.halt(resting, &mut session),
                     Mail::Park(parking) => return self.park(*session, mailbox, &parking).await,
                     Mail::LetGo => self.let_go(&mut session),
@@ -389,7 +395,7 @@ impl Host {
         (self.is_halted, self.resting) = (true, Some(resting));
         match session.smid() {
             Some(_) => session.lost(Instant::now()),
-            None => session.close(EndReason::Stopped, last_error(EndReason::Stopped), Instant::now()),
+            None => close(session, EndReason::Stopped),
         }
     }
 
@@ -485,13 +491,14 @@ pub fn part(server: Arc<Server>, connection: Box<Connection>, parting: Parting) 
     }
 }
 
-/// What the client is told about an end that comes from the rest of the server.
-pub fn last_error(reason: EndReason) -> Option<StreamError> {
-    match reason {
+/// The session has to end, as the rest of the server says, and its peer is told why.
+pub fn close(session: &mut Session, reason: EndReason) {
+    let error = match reason {
         EndReason::Replaced => Some(StreamError::Conflict),
         EndReason::Stopped => Some(StreamError::Other(StreamCondition::SystemShutdown)),
         _ => None,
-    }
+    };
+    session.close(reason, error, Instant::now());
 }
 
 /// [`Connection::drive`], where there may be none.

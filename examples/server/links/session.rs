@@ -17,7 +17,7 @@ use xmpp_sm::{
 use super::super::Server;
 use super::super::options::Peer;
 use super::super::router::{Delivery, Handle, Mail};
-use super::super::session::{drive, last_error, part, register};
+use super::super::session::{close, drive, part, register};
 use super::super::stanza::Written;
 use super::super::stream::{Connection, Input};
 use super::super::trace::What;
@@ -153,7 +153,7 @@ impl Host {
                     }
                     Mail::Settled(receipt) => drop(session.settle(receipt, Instant::now())),
                     Mail::Take(taker) => session.take(*taker, Instant::now()),
-                    Mail::End(reason) => session.close(reason, last_error(reason), Instant::now()),
+                    Mail::End(reason) => close(&mut session, reason),
                     _ => {} // a user's
                 },
                 () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {

@@ -33,6 +33,7 @@ pub struct Link {
     client: redis::Client,
     redis: ConnectionManager,
     me: String,
+    scripts: Scripts,
     out: UnboundedSender<(Delivery, Jid)>,
     pending: parking_lot::Mutex<Option<UnboundedReceiver<(Delivery, Jid)>>>,
 }
@@ -47,18 +48,17 @@ pub struct Mailbox {
     call: u64,
     /// Its resource is bound at another node.
     pub is_replaced: bool,
-    jid: Option<FullJid>,
     /// When to look again, after the engine has failed.
     pub again: Option<Instant>,
 }
 
 /// How long the engine is left in peace when it has failed.
-const PAUSE: Duration = Duration::from_millis(250);
+pub const PAUSE: Duration = Duration::from_millis(250);
 
 impl Mailbox {
     /// Of a session that begins, or comes from another node: it looks once.
     pub fn new() -> Self {
-        Self { has_mail: true, taken: 0, call: random(), is_replaced: false, jid: None, again: None }
+        Self { has_mail: true, taken: 0, call: random(), is_replaced: false, again: None }
     }
 
     fn must_pause(&mut self) -> bool {
@@ -182,10 +182,24 @@ const TRIM: &str = "
     redis.call('LTRIM', KEYS[2], ARGV[3], -1)
     return 1";
 
+/// Each is hashed once.
+struct Scripts {
+    arrive: Script,
+    depart: Script,
+    take: Script,
+    trim: Script,
+}
+
 impl Link {
     pub fn new(client: redis::Client, redis: ConnectionManager, me: &str) -> Self {
         let (out, pending) = unbounded_channel();
-        Self { client, redis, me: me.to_owned(), out, pending: parking_lot::Mutex::new(Some(pending)) }
+        let scripts = Scripts {
+            arrive: Script::new(ARRIVE),
+            depart: Script::new(DEPART),
+            take: Script::new(TAKE),
+            trim: Script::new(TRIM),
+        };
+        Self { client, redis, me: me.to_owned(), scripts, out, pending: parking_lot::Mutex::new(Some(pending)) }
     }
 
     pub fn run(&self, server: &Arc<Server>) {
@@ -222,8 +236,8 @@ impl Link {
     /// it is here.
     pub async fn arrive(&self, jid: &FullJid, from: Option<&str>) -> RedisResult<bool> {
         let to = Jid::from(jid.clone());
-        let script = Script::new(ARRIVE);
-        script
+        self.scripts
+            .arrive
             .key(place(&to))
             .arg(jid.resource().as_str())
             .arg(&self.me)
@@ -266,8 +280,8 @@ impl Link {
     }
 
     pub async fn depart_from(&self, node: &str, jid: &FullJid, left: &[Written]) -> RedisResult<()> {
-        let (to, script) = (Jid::from(jid.clone()), Script::new(DEPART));
-        let mut call = script.key(place(&to));
+        let to = Jid::from(jid.clone());
+        let mut call = self.scripts.depart.key(place(&to));
         call.key(list(&to)).key(list(&Jid::from(to.to_bare()))).key(last_call(&to));
         call.arg(jid.resource().as_str()).arg(node).arg(jid.to_bare().as_str());
         call.arg(since_epoch(SystemTime::now())).arg(random());
@@ -287,9 +301,7 @@ impl Link {
             return Vec::new();
         }
         let to = Jid::from(jid.clone());
-        mailbox.jid = Some(jid.clone());
-        let script = Script::new(TAKE);
-        let mut call = script.key(place(&to));
+        let mut call = self.scripts.take.key(place(&to));
         call.key(list(&to)).key(list(&Jid::from(to.to_bare())));
         call.arg(jid.resource().as_str()).arg(&self.me).arg(MOST).arg(if takes_kept { "1" } else { "0" });
         let taken: RedisResult<Option<Vec<Vec<u8>>>> = call.invoke_async(&mut self.redis.clone()).await;
@@ -312,13 +324,12 @@ impl Link {
     }
 
     /// What was taken is with the session.
-    pub async fn trim(&self, mailbox: &mut Mailbox) -> Fence {
-        let (true, Some(jid)) = (mailbox.taken > 0 && !mailbox.must_pause(), mailbox.jid.clone()) else {
+    pub async fn trim(&self, mailbox: &mut Mailbox, jid: &FullJid) -> Fence {
+        if mailbox.taken == 0 || mailbox.must_pause() {
             return Fence::Held;
-        };
+        }
         let to = Jid::from(jid.clone());
-        let script = Script::new(TRIM);
-        let mut call = script.key(place(&to));
+        let mut call = self.scripts.trim.key(place(&to));
         call.key(list(&to)).key(last_call(&to)).arg(jid.resource().as_str()).arg(&self.me).arg(mailbox.taken);
         call.arg(mailbox.call);
         match call.invoke_async(&mut self.redis.clone()).await {

@@ -11,7 +11,7 @@ use super::super::nodes::Shared;
 use super::super::router::{Delivery, Mail};
 use super::super::stanza::Written;
 use super::super::stream::Connection;
-use super::{Host, Session, last_error, left};
+use super::{Host, Session, close, left};
 
 /// Where a session is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Host {
             }
         }
         if std::mem::take(&mut self.mailbox.is_replaced) {
-            session.close(EndReason::Replaced, last_error(EndReason::Replaced), Instant::now());
+            close(session, EndReason::Replaced);
         }
         if let Some(shared) = &mut self.shared {
             let (router, id, jid) = (&self.server.router, self.id, &self.jid);
@@ -67,7 +67,7 @@ impl Host {
             }
         }
         // If its resource is bound at another node, that is found when it takes the next.
-        let _ = nodes.link.trim(&mut self.mailbox).await;
+        let _ = nodes.link.trim(&mut self.mailbox, &self.jid).await;
         match &self.shared {
             Some(shared)
                 if lets_go && session.is_detached() && session.open_receipts() == 0 && self.mailbox.taken() == 0 =>
@@ -95,7 +95,7 @@ impl Host {
                 session.lost(now);
             }
             _ if self.server.stopping.has_come() => {
-                session.close(EndReason::Stopped, last_error(EndReason::Stopped), now);
+                close(session, EndReason::Stopped);
             }
             _ => {}
         }
@@ -154,7 +154,7 @@ impl Host {
         }
         // What was taken and is still in the list goes from there.
         while self.mailbox.taken() > 0 {
-            if nodes.link.trim(&mut self.mailbox).await == Fence::Lost {
+            if nodes.link.trim(&mut self.mailbox, &self.jid).await == Fence::Lost {
                 left.truncate(left.len().saturating_sub(self.mailbox.taken()));
                 break;
             }
