@@ -14,7 +14,7 @@ pub fn wander(setting: &Setting, choices: &[u32]) -> (Vec<Event>, Checked<Sum>) 
     let result = tried(|| {
         let mut world = World::new(setting)?;
         for choice in choices {
-            let Some(event) = choose(&world.enabled(), *choice) else { break };
+            let Some(event) = support::choose(&world.enabled(), *choice, weight) else { break };
             schedule.push(event);
             world.apply(event)?;
         }
@@ -23,17 +23,7 @@ pub fn wander(setting: &Setting, choices: &[u32]) -> (Vec<Event>, Checked<Sum>) 
     (schedule, result)
 }
 
-/// One of the events, the ones that bring things forward more often than those that end them.
-fn choose(events: &[Event], choice: u32) -> Option<Event> {
-    let mut left = choice.checked_rem(events.iter().map(weight).sum())?;
-    let chosen = events.iter().find(|event| {
-        let here = left < weight(event);
-        left = left.saturating_sub(weight(event));
-        here
-    });
-    chosen.copied()
-}
-
+/// Those that bring things forward come more often than those that end them.
 fn weight(event: &Event) -> u32 {
     match event.act {
         Act::Deliver | Act::Execute | Act::Answer => 60,

@@ -16,7 +16,7 @@ pub fn wander(setting: &Setting, choices: &[u32]) -> (Vec<Event>, Checked) {
         let mut events = Vec::new();
         for choice in choices {
             world.enabled(&mut events);
-            let event = choose(&world, &events, *choice);
+            let event = choose(&world, &mut events, *choice);
             schedule.push(event);
             world.apply(event)?;
             world.check()?;
@@ -27,7 +27,7 @@ pub fn wander(setting: &Setting, choices: &[u32]) -> (Vec<Event>, Checked) {
 }
 
 /// One of the events, the ones that bring things forward more often than those that end them.
-fn choose(world: &World, events: &[Event], choice: u32) -> Event {
+fn choose(world: &World, events: &mut Vec<Event>, choice: u32) -> Event {
     let weight = |event: &Event| match event.act {
         Act::Deliver(..) => 30,
         Act::Send(_) | Act::Handle(..) => 20,
@@ -38,15 +38,9 @@ fn choose(world: &World, events: &[Event], choice: u32) -> Event {
         Act::Read(..) => 0,
     };
     let probe = Event { pair: 0, act: Act::Probe };
-    let all = events.iter().chain([&probe]);
-    let sum: u32 = all.clone().map(weight).sum();
-    let mut left = choice % sum;
-    let chosen = all.copied().find(|event| {
-        let here = left < weight(event);
-        left = left.saturating_sub(weight(event));
-        here
-    });
-    match chosen.unwrap_or(probe) {
+    events.push(probe);
+    let sum: u32 = events.iter().map(weight).sum();
+    match support::choose(events, choice, weight).unwrap_or(probe) {
         Event { pair, act: Act::Deliver(side, at) } if world.readable(pair, side, at) > 0 => {
             Event { pair, act: read(side, at, choice / sum) }
         }

@@ -1,5 +1,5 @@
-//! What the proofs of the engine (`tests/proof`) and of `Session` (`tests/proof_session`) share: violations, schedules as
-//! text, and how one that fails is made short.
+//! What the proofs of the engine (`tests/proof`), of `Session` (`tests/proof_session`) and of nodes (`tests/nodes`) share:
+//! violations, schedules as text, the choice of what happens next, and how a schedule that fails is made short.
 
 use std::fmt::{self, Display};
 use std::num::NonZeroU32;
@@ -110,4 +110,15 @@ pub fn shorten<E: Clone>(mut schedule: Vec<E>, fails: impl Fn(&[E]) -> bool) -> 
 /// The number that the environment sets.
 pub fn number<T: FromStr<Err: fmt::Debug>>(name: &str) -> Option<T> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// One of the events, each as often as its weight says.
+pub fn choose<E: Copy>(events: &[E], choice: u32, weight: impl Fn(&E) -> u32) -> Option<E> {
+    let mut left = choice.checked_rem(events.iter().map(&weight).sum())?;
+    let chosen = events.iter().find(|event| {
+        let here = left < weight(event);
+        left = left.saturating_sub(weight(event));
+        here
+    });
+    chosen.copied()
 }

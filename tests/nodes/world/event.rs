@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::words::{read_event, write_event};
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     /// A client connects to a node: its number times the number of nodes, and the node's.
@@ -93,8 +95,7 @@ impl Event {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = ALL.iter().find(|(act, _)| *act == self.act).map_or("?", |(_, name)| name);
-        write!(f, "{name}:{}", self.at)
+        write_event(f, ALL, (self.act, self.at))
     }
 }
 
@@ -102,9 +103,6 @@ impl FromStr for Event {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("not an event: {text}");
-        let (name, at) = text.split_once(':').ok_or_else(bad)?;
-        let (act, _) = ALL.iter().find(|(_, other)| *other == name).ok_or_else(bad)?;
-        Ok(Self { act: *act, at: at.parse().map_err(|_| bad())? })
+        read_event(text, ALL).map(|(act, at)| Self { act, at })
     }
 }
