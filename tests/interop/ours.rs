@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use crate::account::Kind;
 use crate::driver::{Driver, Login};
 use crate::journal::{End, Journal};
 use crate::peers::{BY_CLIENTS, Client, DOMAIN, Options, PASSWORD, Place, Server, USERS};
@@ -21,10 +20,6 @@ impl Server for ExampleServer {
 
     fn version(&self) -> Result<String, String> {
         Ok(String::new())
-    }
-
-    fn faults(&self) -> &'static [Kind] {
-        &[]
     }
 
     fn is_inline(&self) -> bool {
@@ -75,10 +70,6 @@ impl Client for ExampleClient {
 
     fn is_ours(&self) -> bool {
         true
-    }
-
-    fn faults(&self) -> &'static [Kind] {
-        &[]
     }
 
     fn start(&self, login: Login, journal: &Arc<Journal>, place: &Place) -> Result<Driver, String> {

@@ -28,7 +28,9 @@ pub trait Client: Sync {
     /// The version, or in one line what is missing and how to get it.
     fn version(&self) -> Result<String, String>;
     /// Faults of its own that are known. Any other fails the run until somebody has looked at it.
-    fn faults(&self) -> &'static [Kind];
+    fn faults(&self) -> &'static [Kind] {
+        &[]
+    }
     /// Whether it resumes and binds inside of SASL2.
     fn is_inline(&self) -> bool {
         false
@@ -48,7 +50,9 @@ pub trait Server: Sync {
     fn name(&self) -> &'static str;
     fn version(&self) -> Result<String, String>;
     /// As those of a client.
-    fn faults(&self) -> &'static [Kind];
+    fn faults(&self) -> &'static [Kind] {
+        &[]
+    }
     /// Whether it offers SASL2 and Bind 2.
     fn is_inline(&self) -> bool {
         false

@@ -65,10 +65,6 @@ impl Server for ProsodySm {
         version()
     }
 
-    fn faults(&self) -> &'static [Kind] {
-        &[]
-    }
-
     fn is_ours(&self) -> bool {
         true
     }

@@ -10,7 +10,6 @@ use tokio_xmpp::parsers::presence::Presence;
 use tokio_xmpp::stanzastream::{self, Connection, StanzaStage, StanzaState, StanzaStream, StanzaToken, StreamEvent};
 use tokio_xmpp::xmlstream::Timeouts;
 
-use crate::account::Kind;
 use crate::driver::{Command, Driver, Login, Report, Seat};
 use crate::journal::{End, Event, Journal};
 use crate::login::{Gate, authenticate};
@@ -29,10 +28,6 @@ impl Client for TokioXmpp {
         let mut lines = lock.lines().skip_while(|line| *line != "name = \"tokio-xmpp\"");
         let version = lines.nth(1).and_then(|line| line.strip_prefix("version = "));
         version.map(|v| v.trim_matches('"').to_owned()).ok_or_else(|| "Cargo.lock has no tokio-xmpp".into())
-    }
-
-    fn faults(&self) -> &'static [Kind] {
-        &[]
     }
 
     fn start(&self, login: Login, journal: &Arc<Journal>, _: &Place) -> Result<Driver, String> {

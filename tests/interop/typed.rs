@@ -10,7 +10,6 @@ use tokio_xmpp::parsers::presence::Presence;
 use tokio_xmpp::xmlstream::Timeouts;
 use xmpp_sm::{Config, Counter};
 
-use crate::account::Kind;
 use crate::driver::{Command, Driver, Login, Report, Seat};
 use crate::journal::{End, Event, Journal};
 use crate::login::{Gate, authenticate};
@@ -34,10 +33,6 @@ impl Server for TypedServer {
 
     fn version(&self) -> Result<String, String> {
         Ok(String::new())
-    }
-
-    fn faults(&self) -> &'static [Kind] {
-        &[]
     }
 
     fn is_ours(&self) -> bool {
@@ -78,10 +73,6 @@ impl Client for TypedClient {
 
     fn version(&self) -> Result<String, String> {
         Ok(String::new())
-    }
-
-    fn faults(&self) -> &'static [Kind] {
-        &[]
     }
 
     fn is_ours(&self) -> bool {
