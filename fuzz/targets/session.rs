@@ -15,6 +15,8 @@ use world::worlds::KNOBS;
 mod support;
 #[path = "../../tests/proof_session/wander.rs"]
 mod wander;
+#[path = "../../tests/support_proof/words.rs"]
+mod words;
 #[path = "../../tests/proof_session/world/mod.rs"]
 #[allow(dead_code, reason = "the explorer needs more of it")]
 mod world;
