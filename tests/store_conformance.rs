@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use support::count::counted;
 use xmpp_sm::store_tests::MakeStore;
 use xmpp_sm::{
-    AtCap, Config, Counter, Epoch, Lookup, MemoryStore, Record, Registration, SessionStore, SmId, StaleH, StoreError,
-    Sweep,
+    AtCap, Claim, Config, Counter, Epoch, Fence, Lookup, MemoryStore, Parking, Record, Registration, Revision,
+    SessionStore, SmId, StaleH, StoreError, Sweep,
 };
 
 const JULIET: &str = "juliet@example.com";
@@ -590,6 +590,32 @@ fn a_handle_that_asks_the_store_as_it_is_dropped_finds_it_free() {
             let registered = [1, 2].map(|n| store.register(&id(n), &JULIET.into(), handle(), Instant::now()).is_ok());
             assert_eq!(registered, [true, at_cap == AtCap::EvictOldest]);
         }
+    }
+}
+
+/// What is remembered of displaced sessions is bounded; what is kept of one stays until it is over, or another has its SM-ID.
+#[test]
+fn what_is_kept_of_a_displaced_session_has_no_bound_and_goes_with_its_sm_id() {
+    let now = Instant::now();
+    for few in [store().stale_per_owner(count(1)), store().stale_bytes(count(1)), remembering(off())] {
+        let few = few.per_owner(count(1));
+        let parked = |n: u64| {
+            let registered = SessionStore::register(&few, &id(n), &JULIET.into(), n, now).unwrap();
+            let park = few.park(&registered.registration, Revision::FIRST, b"snapshot");
+            assert_eq!(futures::executor::block_on(park).unwrap(), Fence::Held);
+            registered.registration
+        };
+        let claim = |registration| futures::executor::block_on(few.claim(registration, 9, now)).unwrap();
+        let sessions: Vec<Registration> = (1..=4).map(parked).collect();
+        for session in &sessions[..3] {
+            assert!(matches!(claim(session), Claim::Claimed(_)), "{session:?}");
+        }
+        few.sweep(now + 2 * GERIATRIC);
+        parked(1);
+        assert_eq!(claim(&sessions[0]), Claim::Lost, "its stanzas are where it lives");
+        assert!(matches!(claim(&sessions[1]), Claim::Claimed(_)));
+        SessionStore::remove(&few, &sessions[1]).unwrap();
+        assert_eq!(claim(&sessions[1]), Claim::Lost);
     }
 }
 

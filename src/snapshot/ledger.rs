@@ -8,7 +8,7 @@ use super::{Portable, Snapshot};
 use crate::counter::{Counter, count};
 use crate::session::{Lasting, Session, SessionParts, Side, Write};
 use crate::stanza::Stanza;
-use crate::store::{Change, Fence, Journal, Registration, Revision};
+use crate::store::{Change, Fence, Journal, Lookup, Registration, Revision};
 
 /// How long the sessions of a host live.
 ///
@@ -249,7 +249,7 @@ impl Ledger {
     /// It was written down, and the session is [held](Fence::Held).
     pub fn wrote(&mut self, due: Due) {
         let Due { revision, what, mark } = due;
-        if self.used != Some(revision) {
+        if self.used != Some(revision) || matches!(what, What::Question(_)) {
             return;
         }
         self.written = mark;
@@ -265,7 +265,8 @@ impl Ledger {
             return None;
         }
         let (Some(mark), Some(revision)) = (self.written, self.used) else {
-            return Some(self.next(None, What::Nothing));
+            // It is not known what is there, and what is there stays.
+            return Some(Due { revision: Revision::FIRST, what: What::Question(now), mark: None });
         };
         // It changes nothing.
         let no_stanzas = std::iter::empty::<(&Vec<u8>, Instant)>();
@@ -346,6 +347,8 @@ enum What {
     Change(Vec<u8>),
     /// The session is to be kept no more.
     Nothing,
+    /// Whether the session is still this host's, asked at that time.
+    Question(Instant),
 }
 
 /// Sizes: what people wrote to each other is not for logs.
@@ -355,6 +358,7 @@ impl std::fmt::Debug for What {
             Self::Snapshot(bytes) => write!(f, "Snapshot({})", bytes.len()),
             Self::Change(bytes) => write!(f, "Change({})", bytes.len()),
             Self::Nothing => write!(f, "Nothing"),
+            Self::Question(_) => write!(f, "Question"),
         }
     }
 }
@@ -373,6 +377,11 @@ impl Due {
                 store.append(&[change]).await
             }
             What::Nothing => store.unpark(registration, self.revision).await,
+            What::Question(now) => {
+                let found = store.lookup(registration.smid(), registration.owner(), *now).await?;
+                let is_held = matches!(found, Lookup::Session(record) if record.registration == *registration);
+                Ok(if is_held { Fence::Held } else { Fence::Lost })
+            }
         }
     }
 
@@ -381,7 +390,7 @@ impl Due {
     pub fn change<'a>(&'a self, registration: &'a Registration) -> Option<Change<'a>> {
         match &self.what {
             What::Change(change) => Some(Change { registration, revision: self.revision, change }),
-            What::Snapshot(_) | What::Nothing => None,
+            What::Snapshot(_) | What::Nothing | What::Question(_) => None,
         }
     }
 }

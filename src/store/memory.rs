@@ -296,7 +296,6 @@ impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
                 let count = known.as_slice().len();
                 if let Some(at) = known.position(|session| session.smid == *smid) {
                     _former = known.replace(at, session(handle));
-                    _former.iter().for_each(|former| kept.drop(&of_epoch(former.epoch)));
                 } else if count < self.per_owner.get() && self.reserve() {
                     known.push(session(handle));
                     *len = len.saturating_add(1);
@@ -312,12 +311,11 @@ impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
         }
         inc(&mut stats.registered);
         // It may be of one that was displaced, and is a new one now.
-        if let Some(former) = stale.remove(smid, owner, |_| true) {
-            kept.drop(&of_epoch(former.epoch));
-        }
+        stale.remove(smid, owner, |_| true);
+        kept.drop_former(owner, smid);
         let displaced = displaced.map(|session| session.into_record(owner.clone()));
         if let Some(Record { registration, .. }) = &displaced
-            && (self.stale_h.enabled || kept.has(registration))
+            && self.stale_h.enabled
         {
             let stale_h = Stale { smid: registration.smid.clone(), epoch: registration.epoch, h: None, since: now };
             stale.insert(owner, stale_h, self.stale_bounds);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -9,15 +10,19 @@ use parking_lot::MutexGuard;
 
 use super::shard::Shard;
 use super::{Epoch, MemoryStore, StoreError};
+use crate::smid::SmId;
 use crate::store::{Change, Claim, Claimed, Fence, Journal, Parking, Registration, Revision};
 
-/// By registration. That of a displaced session, too, which no table has.
+/// By owner and SM-ID. That of a displaced session, too, which no table need have: what is remembered of those is
+/// bounded, and what is kept of them stays.
 #[derive(Debug)]
-pub(super) struct Kept<Handle>(HashMap<Registration, Parked<Handle>>);
+pub(super) struct Kept<Handle>(HashMap<(Arc<str>, SmId), Parked<Handle>>);
 
 /// What one registration has written, or taken over.
 #[derive(Debug)]
 struct Parked<Handle> {
+    /// That of the registration.
+    epoch: Epoch,
     /// The last of its revisions. `None`: it has written nothing since its claim.
     revision: Option<Revision>,
     /// `None`: the session is in its host's memory.
@@ -37,7 +42,9 @@ impl<Handle> Default for Kept<Handle> {
 
 impl<Handle: Clone + PartialEq> Kept<Handle> {
     fn write(&mut self, registration: &Registration, revision: Revision, snapshot: Option<Bytes>) -> Fence {
-        let parked = self.0.entry(registration.clone()).or_insert_with(|| Parked {
+        let Registration { epoch, .. } = *registration;
+        let parked = self.0.entry(key(registration)).or_insert_with(|| Parked {
+            epoch,
             revision: None,
             snapshot: None,
             journal: Vec::new(),
@@ -53,45 +60,64 @@ impl<Handle: Clone + PartialEq> Kept<Handle> {
 
     /// Where changes of this revision go. `None`: it is not the one that is kept.
     fn journal(&mut self, registration: &Registration, revision: Revision) -> Option<&mut Vec<Bytes>> {
-        let parked = self.0.get_mut(registration)?;
+        let parked = self.of_mut(registration)?;
         (parked.revision == Some(revision) && parked.snapshot.is_some()).then_some(&mut parked.journal)
     }
 
     /// Whether this registration came by a claim from that epoch, and has written nothing since.
     fn is_claimed_from(&self, registration: &Registration, from: Epoch) -> bool {
-        let parked = self.0.get(registration);
+        let parked = self.of(registration);
         parked.is_some_and(|parked| parked.claimed_from == Some(from) && parked.revision.is_none())
     }
 
     /// What was kept under one registration is kept under another.
-    fn hand_over(&mut self, from: &Registration, to: Registration) {
-        if let Some(parked) = self.0.remove(from) {
-            self.0.insert(to, Parked { revision: None, claimed_from: Some(from.epoch), ..parked });
+    fn hand_over(&mut self, from: &Registration, epoch: Epoch) {
+        if let Some(parked) = self.of_mut(from) {
+            (parked.epoch, parked.revision, parked.claimed_from) = (epoch, None, Some(from.epoch));
         }
     }
 
     /// Gives what is kept of a displaced session to one who asks for it: the first.
     fn bequeath(&mut self, registration: &Registration, handle: &Handle) -> bool {
-        let parked = self.0.get_mut(registration);
+        let parked = self.of_mut(registration);
         parked.is_some_and(|parked| parked.heir.get_or_insert_with(|| handle.clone()) == handle)
     }
 
     fn get(&self, registration: &Registration) -> Option<(Bytes, Vec<Bytes>)> {
-        let parked = self.0.get(registration)?;
+        let parked = self.of(registration)?;
         Some((parked.snapshot.clone()?, parked.journal.clone()))
     }
 }
 
+fn key(registration: &Registration) -> (Arc<str>, SmId) {
+    (registration.owner.clone(), registration.smid.clone())
+}
+
 impl<Handle> Kept<Handle> {
-    pub(super) fn has(&self, registration: &Registration) -> bool {
-        self.0.get(registration).is_some_and(|parked| parked.snapshot.is_some())
+    fn of(&self, registration: &Registration) -> Option<&Parked<Handle>> {
+        self.0.get(&key(registration)).filter(|parked| parked.epoch == registration.epoch)
+    }
+
+    fn of_mut(&mut self, registration: &Registration) -> Option<&mut Parked<Handle>> {
+        self.0.get_mut(&key(registration)).filter(|parked| parked.epoch == registration.epoch)
+    }
+
+    fn has(&self, registration: &Registration) -> bool {
+        self.of(registration).is_some_and(|parked| parked.snapshot.is_some())
     }
 
     /// The session is over.
     pub(super) fn drop(&mut self, registration: &Registration) {
         // Most stores keep nothing, and need not look for it.
+        if !self.0.is_empty() && self.of(registration).is_some() {
+            self.0.remove(&key(registration));
+        }
+    }
+
+    /// A new session has the SM-ID: what is kept is of one that was there before it.
+    pub(super) fn drop_former(&mut self, owner: &Arc<str>, smid: &SmId) {
         if !self.0.is_empty() {
-            self.0.remove(registration);
+            self.0.remove(&(owner.clone(), smid.clone()));
         }
     }
 }
@@ -133,7 +159,7 @@ impl<Handle: Clone + PartialEq + Send> Parking for MemoryStore<Handle> {
                 if !kept.has(registration) {
                     return Ok(Claim::NotParked);
                 }
-                kept.hand_over(registration, new.clone());
+                kept.hand_over(registration, new.epoch);
                 session.epoch = new.epoch;
                 _former = mem::replace(&mut session.handle, handle);
                 new

@@ -111,6 +111,37 @@ fn at_its_end_a_session_is_another_s_or_stays_until_it_is_retired() {
     }
 }
 
+/// A call has failed, or a claimed session ends at once: it is not known what is written down, and all of it stays until the
+/// stanzas have gone elsewhere.
+#[test]
+fn at_its_end_what_is_kept_of_a_session_stays_though_nothing_is_known_to_be_written() {
+    for is_claimed in [false, true] {
+        for is_lost in [false, true] {
+            let mut host = Host::online(Promise::Durable, Config::default());
+            host.send("a");
+            host.keep_up();
+            host.out();
+            if is_claimed {
+                host = host.moved();
+            } else {
+                host.ledger.host_changed();
+                let _unwritten = host.due().unwrap();
+            }
+            if is_lost {
+                stolen(&host);
+            }
+            host.session.close(xmpp_sm::EndReason::Stopped, None, host.now);
+            let due = host.ledger.end(host.now, wall()).unwrap();
+            assert_eq!(host.write(&due), if is_lost { Fence::Lost } else { Fence::Held });
+            if !is_lost {
+                host.ledger.wrote(due);
+                assert!(host.ledger.end(host.now, wall()).is_some(), "as often as it is asked");
+                assert_eq!(host.moved().holds().0, ["a"], "its host may die before they have gone");
+            }
+        }
+    }
+}
+
 /// The last words of a session wait for nothing.
 #[test]
 fn what_is_said_at_the_end_is_not_held_back() {

@@ -2,7 +2,8 @@
 
 use xmpp_sm::snapshot::{Ledger, Limits, Snapshot};
 use xmpp_sm::{
-    Claim, Claimed, Condition, EnableRequest, Lookup, Record, Refusal, Refused, Registration, Session, SmId, Taker,
+    Claim, Claimed, Condition, EnableRequest, Fence, Lookup, Record, Refusal, Refused, Registration, Session, SmId,
+    Taker,
 };
 
 use super::World;
@@ -161,8 +162,13 @@ impl World<'_> {
                 return self.on_written(a, fence);
             }
             if actor.ended.as_ref().is_some_and(|ended| ended.call == Some(call)) {
+                let is_held = |found| match found {
+                    Lookup::Session(record) => Some(&record.registration) == actor.registration.as_ref(),
+                    _ => false,
+                };
                 let answer = answer.map(|answer| match answer {
                     Answer::Fence(fence) => Some(fence),
+                    Answer::Found(found) => Some(if is_held(found) { Fence::Held } else { Fence::Lost }),
                     _ => None,
                 });
                 return self.on_end_answered(a, answer);
