@@ -65,8 +65,9 @@ pub struct Config {
 pub enum AckFreq {
     /// After every so many stanzas.
     Every(NonZeroU32),
-    /// After the first stanza that follows an answer, so that one `<r/>` is on its way at a time. It costs
-    /// [mobile links](https://xmpp.org/extensions/xep-0198.html#scenarios-efficient) least.
+    /// After the first stanza that follows an answer, so that one `<r/>` is on its way at a time: a burst costs one, and
+    /// the slower the [link](https://xmpp.org/extensions/xep-0198.html#scenarios-efficient), the fewer there are. A single
+    /// stanza now and then costs one each time, as the table shows.
     SelfClocked,
 }
 

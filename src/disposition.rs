@@ -7,28 +7,51 @@
 //! the crate.
 //!
 //! ```
+//! use minidom::Element;
 //! use xmpp_sm::disposition::{Facts, IqKind, Kind, Step, steps};
-//! use xmpp_sm::{Condition, EndReason};
+//! use xmpp_sm::{Condition, EndReason, Leftover, SessionEnded};
 //!
-//! let message = "<message xmlns='jabber:client' type='chat' from='romeo@example.net/orchard' \
-//!                to='juliet@example.com/balcony'><body>Wilt thou leave me so unsatisfied?</body></message>";
-//! let facts = Facts::of(&message.parse::<minidom::Element>()?).expect("a stanza");
-//! let mut offline_storage = Vec::new();
-//! for step in steps(&facts, EndReason::Expired) {
-//!     match step {
-//!         Step::Store => offline_storage.push(message),
-//!         Step::Bounce(condition) => unreachable!("it is stored, and no {condition:?}"),
-//!         _ => continue, // there is no other resource
+//! /// What a host does with what a session has left: for each stanza in order, the first step that is possible.
+//! fn dispose(ended: SessionEnded<&'static str>, offline: &mut Vec<&str>, errors: &mut Vec<&str>) {
+//!     for Leftover { stanza, .. } in ended.stanzas {
+//!         let Some(facts) = stanza.parse::<Element>().ok().as_ref().and_then(Facts::of) else { continue };
+//!         for step in steps(&facts, ended.reason) {
+//!             match step {
+//!                 Step::Successor | Step::Elsewhere => continue, // nobody else is online: the next step
+//!                 Step::Store => offline.push(stanza),           // with a stamp: see `delay`
+//!                 Step::Bounce(_) => errors.push(stanza),
+//!                 _ => {}
+//!             }
+//!             break;
+//!         }
 //!     }
-//!     break;
 //! }
-//! assert_eq!(offline_storage, [message]);
+//! # use std::sync::Arc;
+//! # use std::time::Instant;
+//! # use xmpp_sm::{Config, Event, Session, Unbound};
+//! # let now = Instant::now();
+//! # let mut session: Session<&'static str, ()> = Unbound::new(Arc::new(Config::default()), "juliet@example.com").bind(());
+//! # let message = "<message xmlns='jabber:client' type='chat' to='juliet@example.com/balcony'><body>?</body></message>";
+//! # let ping = "<iq xmlns='jabber:client' type='get' id='1' to='juliet@example.com/balcony'/>";
+//! # let presence = "<presence xmlns='jabber:client' to='juliet@example.com/balcony'/>";
+//! # for stanza in [ping, message, presence, message] { session.send(stanza, now).map_err(|no| no.why)?; }
+//! # session.lost(now);
+//! # let ended = std::iter::from_fn(|| session.poll()).find_map(|event| match event {
+//! #     Event::Ended(ended) => Some(*ended),
+//! #     _ => None,
+//! # });
+//! # let (mut offline, mut errors) = (Vec::new(), Vec::new());
+//! # dispose(ended.expect("an end"), &mut offline, &mut errors);
+//! # assert_eq!((offline, errors), (vec![message, message], vec![ping]));
 //!
 //! // A host with types of its own fills in what it knows.
 //! let facts = Facts::new(Kind::Iq(IqKind::Request));
 //! assert!(steps(&facts, EndReason::Expired).eq([Step::Bounce(Condition::ServiceUnavailable)]));
-//! # Ok::<(), minidom::Error>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! How far a stanza came ([`Fate`](crate::Fate)) changes nothing: one that the peer may have, and has not acknowledged, is
+//! passed on as one that was never written. It may then arrive twice, at two resources; the other choice is to lose it.
 //!
 //! # The table
 //!
@@ -62,7 +85,8 @@
 //!
 //! A client "[should try](https://xmpp.org/extensions/xep-0198.html#acking) to silently resend the stanzas upon
 //! reconnection or inform the user": that is [`Step::Resend`] for what a refused session leaves, and a client's
-//! [`Session`](crate::Session) does it by itself.
+//! [`Session`](crate::Session) does it by itself. What has come back too often is not sent again: the last step of its
+//! row is left, and a bounce is for the user's eyes.
 //!
 //! [RFC 6120]: https://www.rfc-editor.org/rfc/rfc6120#section-10.5.4
 //! [RFC 6121]: https://www.rfc-editor.org/rfc/rfc6121#section-8.5.3.2
@@ -91,8 +115,9 @@ const STANZA_IDS: &str = "urn:xmpp:sid:0";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Step {
-    /// Give it to the session that has bound the same resource: it has the address that the stanza was sent to. Not
-    /// possible before that session has sent its initial presence, for what is written until then is kept nowhere.
+    /// Give it to the session that has bound the same resource, with [`send`](crate::Session::send): the host finds it
+    /// where it finds the recipient of any stanza to that full JID. Not possible before that session has sent its initial
+    /// presence, for what is written until then is kept nowhere.
     Successor,
     /// Give it to another available resource of the same user, to the one that a message to the bare JID would reach.
     /// Not possible if every other resource has a negative priority, or there is none. If such a resource got this very
@@ -187,8 +212,8 @@ pub struct Facts {
     pub only_chat_state: bool,
     /// Whether the host has put it into an archive that its user's clients read. [`of`](Self::of) says `false`.
     pub archived: bool,
-    /// Whether it has come back as often as the host puts up with: it is not passed on or stored once more, or it would
-    /// go round for ever. [`of`](Self::of) says `false`.
+    /// Whether it has come back as often as the host puts up with: it is not passed on, stored or sent once more, or it
+    /// would go round for ever. [`of`](Self::of) says `false`.
     pub exhausted: bool,
 }
 
@@ -268,7 +293,7 @@ impl Kind {
 pub fn steps(facts: &Facts, reason: EndReason) -> impl Iterator<Item = Step> + use<> {
     const BOUNCE: Step = Step::Bounce(Condition::ServiceUnavailable);
     let plan = match (facts.kind, reason) {
-        (_, EndReason::EnableRefused | EndReason::ResumeRefused) => Plan::only(Step::Resend),
+        (_, EndReason::EnableRefused | EndReason::ResumeRefused) if !facts.exhausted => Plan::only(Step::Resend),
         (Kind::Message(MessageKind::Error), _) => Plan::only(Step::Drop),
         // A member of a room is not replaced by another resource, and the room has to know that it is gone.
         (Kind::Message(MessageKind::Groupchat), _) => Plan::only(BOUNCE),

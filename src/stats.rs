@@ -14,8 +14,16 @@ use crate::counter::Counter;
 /// | Why does `h` stand still? | [`oldest_open`](Self::oldest_open) is old: the host has not settled that receipt |
 /// | Why the ping-pong of `<r/>` and `<a/>`? | [`ack_requests`](Self::ack_requests) beside [`sent`](Self::sent): see [`AckFreq`](crate::AckFreq) |
 ///
-/// Numbers of what has happened go up only and begin at 0 with the session, whatever its connections. A client's session
-/// counts on when a refused session is followed by another.
+/// A session is read by its owner, between two calls: a metrics endpoint asks it by a message and adds up what is new since
+/// the last answer, as `examples/server/metrics.rs` does.
+///
+/// **Totals** go up only and begin at 0 with the session, whatever its connections: [`sent`](Self::sent),
+/// [`acked`](Self::acked), [`resent`](Self::resent), [`evicted`](Self::evicted), [`ack_requests`](Self::ack_requests),
+/// [`ack_answers`](Self::ack_answers), [`receipts_given_up`](Self::receipts_given_up),
+/// [`requests_dropped`](Self::requests_dropped), [`detached`](Self::detached), [`resumed`](Self::resumed),
+/// [`refused`](Self::refused) and the two sums of times. A client's session counts on when a refused session is followed
+/// by another. `sent` and `acked` are the stream's own counters, of 32 bits, which [wrap](crate::Counter); the others stay
+/// at 2³² - 1 when they come there. All else is what there is now, what was last, or what was most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -76,7 +84,9 @@ pub struct Stats {
     pub resumed_after_max: Duration,
     /// All such times together.
     pub resumed_after_sum: Duration,
-    /// Connections that asked for the session, and did not get it.
+    /// Connections that asked for the session, and that it has refused: their `h` was not possible, its buffer had a gap, it
+    /// was ending, or a newer connection asked, too. What the host refuses, for its store knows no such session, is not
+    /// counted here.
     pub refused: u64,
 }
 
@@ -101,9 +111,10 @@ pub struct StoreStats {
     pub found_stale_h: u64,
     /// Lookups that found nothing, or what is another's.
     pub not_found: u64,
-    /// Sessions that ended and may have left their `h`.
+    /// Sessions that were taken out by [`retire`](crate::SessionStore::retire): they may have left their `h`. Where
+    /// [`stale_h`](crate::Config::stale_h) is off they are counted as removed.
     pub retired: u64,
-    /// Sessions that ended in good order.
+    /// Sessions that were taken out by [`remove`](crate::SessionStore::remove).
     pub removed: u64,
     /// Stale `h` that a sweep dropped.
     pub swept: u64,

@@ -159,13 +159,13 @@ impl Metrics {
             self.counters[COUNTERS.len() - 1].inc();
         }
         for ((_, _, field), counter) in COUNTERS.iter().zip(&self.counters) {
-            let more = field(&stats) - field(before);
+            let more = field(&stats).saturating_sub(field(before));
             if more > 0 {
                 counter.inc_by(more);
             }
         }
         for ((_, _, field), time) in TIMES.iter().zip(&self.times) {
-            let more = field(&stats) - field(before);
+            let more = field(&stats).saturating_sub(field(before));
             if !more.is_zero() {
                 time.inc_by(more.as_secs_f64());
             }

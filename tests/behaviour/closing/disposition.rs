@@ -152,6 +152,7 @@ fn each_stanza_goes_the_way_of_its_row() {
         assert_eq!(told(&Facts { exhausted: true, ..facts }, EndReason::Replaced), *exhausted, "{xml}");
         for reason in [EndReason::EnableRefused, EndReason::ResumeRefused] {
             assert_eq!(told(&facts, reason), "resend", "{reason:?}: {xml}");
+            assert_eq!(told(&Facts { exhausted: true, ..facts }, reason), *exhausted, "{reason:?}: {xml}");
         }
     }
 }
