@@ -487,6 +487,15 @@ impl<S: Stanza, C> Session<S, C> {
         self.backlog().stanzas
     }
 
+    /// When the oldest `<r/>` was written that the peer has not answered. `None`: there is none. After
+    /// [`ack_timeout`](Config::ack_timeout) the connection counts as lost; a push service may wake the device before that.
+    pub fn ack_requested_at(&self) -> Option<Instant> {
+        match &self.state {
+            State::Live(stream) => stream.asked_at(),
+            State::Detached(..) | State::Closing(_) | State::Offline(_) | State::Over => None,
+        }
+    }
+
     /// How many delivered stanzas the host has not settled.
     pub fn open_receipts(&self) -> usize {
         match &self.state {

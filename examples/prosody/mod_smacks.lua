@@ -27,24 +27,39 @@ local path = module:get_option_path("smacks_native", "sm_native.so");
 local load_native, why = package.loadlib(path, "luaopen_sm_native");
 assert(load_native, why);
 
+-- What is no number, Prosody says in its log.
 local function option(name, default)
-	local value = module:get_option_number(name, default);
-	return value and value > 0 and value or nil;
+	return module:get_option_number(name) or default;
 end
 
-local host = load_native().new {
+local native, options = load_native(), {
 	buffer_max = option("smacks_max_queue_size", 500);
 	backlog_max = option("smacks_max_waiting", 1000);
 	full_grace = option("smacks_full_grace", 5);
 	resume_timeout = option("smacks_hibernation_time", 600);
-	resume_timeout_max = option("smacks_hibernation_time_max");
+	resume_timeout_max = option("smacks_hibernation_time_max", 0);
 	unacked_max = option("smacks_max_unacked_stanzas", 0);
 	ack_timeout = option("smacks_ack_timeout", 60);
 	ack_delay = option("smacks_max_ack_delay", 30);
 	sessions_max = option("smacks_max_old_sessions", 10);
 };
--- The sessions, by the ids of their streams.
-local by_id = {};
+local host = native.new(options);
+-- The sessions, by their SM-IDs; those that cannot be resumed, by themselves.
+local sessions = {};
+
+-- The metrics of Prosody's own mod_smacks.
+local function histogram(name, unit, text, buckets)
+	return module:metric("histogram", name, unit, text, {}, { buckets = buckets }):with_labels();
+end
+local sizes = { 0, 1, 2, 4, 8, 16, 32 };
+local tx_queued_stanzas = module:measure("tx_queued_stanzas", "counter");
+local tx_dropped_stanzas = histogram("tx_dropped_stanzas", "", "number of stanzas in a queue which got dropped", sizes);
+local tx_acked_stanzas = histogram("tx_acked_stanzas", "", "number of items acked per ack received", sizes);
+local resumption_expired = module:measure("session_resumption_expired", "counter");
+local resumption_age = histogram("resumption_age", "seconds",
+	"time the session had been hibernating at the time of a resumption", { 0, 1, 2, 5, 10, 30, 60, 120, 300, 600 });
+local sessions_expired = module:measure("sessions_expired", "counter");
+local sessions_started = module:measure("sessions_started", "counter");
 
 -- What other modules see of a session's queue: its stanzas are read when somebody looks at them.
 local queue_mt = {
@@ -86,29 +101,31 @@ local function outgoing(stanza, session)
 	or (stanza.attr.xmlns and stanza.attr.xmlns ~= "jabber:client") then
 		return stanza;
 	end
-	local text = tostring(stanza);
-	local ok, todo, wait = pcall(session.sm.send, session.sm, text);
+	local ok, todo, wait = pcall(session.sm.send, session.sm, tostring(stanza));
 	if not ok then
 		session.log("error", "Stream management: send: %s", todo);
 		undelivered(session, stanza);
 		return nil;
 	end
+	tx_queued_stanzas(1);
 	if session.hibernating and session.smacks then
 		module:fire_event("smacks-hibernation-stanza-queued", {
 			origin = session, queue = queue_of(session), stanza = stanza;
 		});
 	end
-	if todo == true and not wait and not session.sm_steps then return text; end
-	obey(session, todo, wait, text);
+	obey(session, todo, wait);
 	return nil;
 end
 
 local function handle(session, element)
-	local sm = session.sm;
-	local todo, wait, id, its_todo, its_wait =
-		call(session, "handle", element.name, element.attr, session.full_jid ~= nil);
-	if id then obey(by_id[id], its_todo, its_wait, nil, session); end
-	if session.sm == sm then obey(session, todo, wait); end
+	local todo, wait, previd = call(session, "handle", element.name, element.attr, session.full_jid ~= nil);
+	obey(session, todo, wait);
+	if previd then
+		local former = sessions[previd];
+		local own, _, its_todo, its_wait = call(session, "resume", former and former.sm);
+		obey(session, own);
+		obey(former, its_todo, its_wait, session);
+	end
 	return true;
 end
 
@@ -134,22 +151,29 @@ local function filter(session)
 	add_filter(session, "stanzas/in", incoming, 999);
 end
 
-local function release(session)
-	local conn = session.conn;
-	if conn then
-		c2s_sessions[conn] = nil;
-		session.conn = nil;
-		conn:close();
+local xmlns_framing = "urn:ietf:params:xml:ns:xmpp-framing";
+local declared = "<%1 xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'";
+
+-- Over WebSocket each element is a document of its own.
+local function write(session, element)
+	if session.websocket_request then
+		if element == "</stream:stream>" then
+			element = "<close xmlns='"..xmlns_framing.."'/>";
+		elseif not element:match("^<[^>]*"):find(" xmlns=", 1, true) then
+			element = element:gsub("^<([^%s/>]+)", declared, 1);
+		end
 	end
+	session.rawsend(element);
 end
 
--- What the crate asks for, by the names that it uses.
+-- What the crate asks for, by the names that it uses. `new`: the stream whose connection it is about.
 local acts = {};
 
-function acts.enabled(session, smid)
-	session.smacks, session.resumption_token = xmlns_sm, smid;
-	by_id[session.sm:id()] = session;
+function acts.enabled(session, _, smid)
+	session.smacks, session.resumption_token, session.sm_key = xmlns_sm, smid, smid or session;
+	sessions[session.sm_key] = session;
 	filter(session);
+	sessions_started(1);
 end
 
 function acts.flush(session)
@@ -164,29 +188,31 @@ function acts.close(session)
 	session:close();
 end
 
--- The connection is done with, and not the session.
-function acts.left(session, words)
-	if words and session.conn then
-		session.rawsend(words.."</stream:stream>");
+-- The connection is done with. The session may wait for another.
+function acts.left(session, _, is_said, is_detached)
+	local conn = session.conn;
+	if conn then
+		if is_said then write(session, "</stream:stream>"); end
+		c2s_sessions[conn], session.conn = nil, nil;
+		conn:close();
 	end
-	release(session);
-end
-
-function acts.detached(session)
-	session.hibernating = os.time();
-	release(session);
-	session.log("debug", "The session waits to be resumed");
-	module:fire_event("smacks-hibernation-start", { origin = session, queue = queue_of(session) });
+	if is_detached then
+		session.hibernating = os.time();
+		session.log("debug", "The session waits to be resumed");
+		module:fire_event("smacks-hibernation-start", { origin = session, queue = queue_of(session) });
+	end
 end
 
 -- The connection of another stream is this session's now.
-function acts.resumed(session, _, new)
+function acts.resumed(session, new)
 	local log = new.log;
+	resumption_age:sample(session.hibernating and os.time() - session.hibernating or 0);
 	session.ip, session.conn, session.secure, session.encrypted = new.ip, new.conn, new.secure, new.encrypted;
 	-- These functions know their session by an upvalue, which Prosody lets be set like a field.
 	new.rawsend.session, new.data.session, new.filter.session = session, session, session;
 	session.rawsend, session.send, session.close, session.data = new.rawsend, new.send, new.close, new.data;
 	session.filter, session.filters, session.stream = new.filter, new.filters, new.stream;
+	session.open_stream, session.websocket_request = new.open_stream, new.websocket_request;
 	session.stream:set_session(session);
 	session.hibernating, session.state = nil, nil;
 	session.resumption_counter = (session.resumption_counter or 0) + 1;
@@ -196,17 +222,25 @@ function acts.resumed(session, _, new)
 		log("error", "The stream has gone to a session that is resumed: %s", stanza);
 		return false;
 	end
+	function new.close(_, reason) session:close(reason); end
 	filter(session);
 	session.resumed_from = new;
 end
+
+function acts.expired() resumption_expired(1); end
+
+function acts.acked(_, _, count) tx_acked_stanzas:sample(count); end
 
 function acts.delayed(session)
 	module:fire_event("smacks-ack-delayed", { origin = session, queue = queue_of(session) });
 end
 
-function acts.ended(session, stanzas)
+function acts.ended(session, _, stanzas, reason)
+	session.log("debug", "The session is over: %s", reason);
 	session.smacks, session.resumption_token = false, nil; -- for good
-	by_id[session.sm:id()] = nil;
+	sessions[session.sm_key or session] = nil;
+	if reason == "Expired" then sessions_expired(1); end
+	if #stanzas > 0 then tx_dropped_stanzas:sample(#stanzas); end
 	for _, text in ipairs(stanzas) do
 		undelivered(session, parse(text));
 	end
@@ -216,8 +250,8 @@ function acts.ended(session, stanzas)
 	end
 end
 
-function acts.displaced(_, id)
-	by_id[id]:close { condition = "conflict", text = "There are too many sessions" };
+function acts.displaced(_, _, smid)
+	sessions[smid]:close { condition = "conflict", text = "There are too many sessions" };
 end
 
 local function on_time(_, _, session)
@@ -226,30 +260,25 @@ local function on_time(_, _, session)
 	end
 end
 
--- `text`: what `true` stands for. `new`: the stream whose connection it is about.
-function obey(session, todo, wait, text, new)
+function obey(session, todo, wait, new)
 	if wait then
 		timer.add_task(wait, on_time, session);
 	end
 	if todo == nil then return; end
 	local steps = session.sm_steps;
-	local is_first = not steps;
-	if is_first then
-		steps = {};
-		session.sm_steps = steps;
+	if steps then
+		-- What comes of a step is behind those that were there before.
+		table.move(todo, 1, #todo, #steps + 1, steps);
+		return;
 	end
-	for _, step in ipairs(type(todo) == "table" and todo or { todo }) do
-		table.insert(steps, step == true and text or step);
-	end
-	-- What comes of a step is behind those that were there before.
-	if not is_first then return; end
+	session.sm_steps = todo;
 	local i = 1;
-	while steps[i] do
-		local step = steps[i];
+	while todo[i] do
+		local step = todo[i];
 		if type(step) == "string" then
-			session.rawsend(step);
+			write(session, step);
 		else
-			local ok, err = pcall(acts[step[1]], session, step[2], new);
+			local ok, err = pcall(acts[step[1]], session, new, table.unpack(step, 2));
 			if not ok then session.log("error", "Stream management: %s: %s", step[1], err); end
 		end
 		i = i + 1;
@@ -314,7 +343,7 @@ module:hook("pre-session-close", function (event)
 	local session, reason = event.session, event.reason;
 	if not session.sm or session.sm_ends then return; end
 	session.sm_ends = true;
-	obey(session, call(session, "close", type(reason) == "table" and (reason.condition or reason.name) or reason));
+	obey(session, call(session, "close", reason == false, reason and true or false));
 end);
 
 -- A session is destroyed: unless it waits to be resumed.
@@ -357,7 +386,7 @@ end);
 local kept = { "resource", "resumption_token", "interested", "priority", "want_carbons", "mam_requested", "directed" };
 
 local function each_session(act)
-	for _, session in pairs(by_id) do act(session); end
+	for _, session in pairs(sessions) do act(session); end
 end
 
 module:hook_global("server-stopping", function ()
@@ -385,7 +414,7 @@ module:hook_global("server-stopping", function ()
 end, -110);
 
 local function revive(user, bytes)
-	local sm, known, wait = host:restore(bytes);
+	local sm, smid, known, wait = host:restore(bytes);
 	known = json.decode(known);
 	local nothing = function () return true; end
 	local conn = setmetatable({ ip = function () return "127.0.0.1"; end, ssl = function () end }, { __index = function () return nothing; end });
@@ -393,7 +422,7 @@ local function revive(user, bytes)
 	local session = c2s_sessions[conn];
 	c2s_sessions[conn], session.conn, session.notopen = nil, nil, nil;
 	session.host, session.sm, session.smacks, session.hibernating = module.host, sm, xmlns_sm, os.time();
-	by_id[sm:id()] = session;
+	session.sm_key, sessions[smid] = smid, session;
 	filter(session);
 	sessionmanager.make_authenticated(session, user);
 	sessionmanager.bind_resource(session, known.resource);
@@ -413,16 +442,16 @@ module:hook_global("server-started", function ()
 	end
 end);
 
--- Reloaded, the module goes on with the sessions that it has.
+-- Reloaded, the module goes on with the sessions that it has. Those that begin then have the options that are new.
 local is_reloaded = false;
 
 function module.save()
 	is_reloaded = true;
-	return { host = host, by_id = by_id };
+	return { host = host, sessions = sessions };
 end
 
 function module.restore(saved)
-	host, by_id = saved.host, saved.by_id;
+	host, sessions = native.new(options, saved.host), saved.sessions;
 	each_session(filter);
 end
 

@@ -4,50 +4,48 @@
 //! Nothing here calls Lua, so no call comes from inside of another; and all that is wrong is an error of Lua's.
 
 mod calls;
-mod options;
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::rc::{Rc, Weak};
+use std::mem;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use mlua::prelude::*;
 use xmpp_sm::{
-    Config, Early, EnableRequest, EndReason, Event, Inbound, Lookup, MemoryStore, Nonza, Parting, Refusal, Refused,
-    Registered, Registration, Session, SessionEnded, SessionStore, SmId, Taker, Unbound, Write, delay,
+    Config, EnableRequest, EndReason, Event, LastWords, Lookup, MemoryStore, Nonza, Parting, Refused, Registered,
+    Registration, ResumeRequest, Session, SessionEnded, SessionStore, SmId, Taker, Unbound, Write, delay,
 };
 
 /// What may wait in Prosody's own buffer. The rest waits in the session, where it is bounded.
 const ROOM: usize = 64 << 10;
 
-/// The streams of one virtual host.
+/// A virtual host.
+#[derive(Clone)]
 struct Host {
     config: Arc<Config>,
-    store: MemoryStore<u64>,
+    /// Its sessions that can be resumed. Lua finds each by its SM-ID.
+    store: Rc<MemoryStore<()>>,
     /// An `<r/>` that is unanswered for so long is told.
     ack_delay: Option<Duration>,
-    streams: RefCell<HashMap<u64, Weak<RefCell<Stream>>>>,
-    next_id: Cell<u64>,
 }
 
 /// One client's stream, and the session that it becomes. The connection is Prosody's, which knows which one it is.
 struct Stream {
-    host: Rc<Host>,
-    id: u64,
+    host: Host,
     state: State,
     registration: Option<Registration>,
     /// Prosody ends the stream, in words of its own.
     is_closed: bool,
     /// How much was written since Prosody's buffer was empty.
     buffered: usize,
-    /// Since when an `<r/>` is unanswered.
-    asked: Option<Instant>,
-    /// Whether Lua was told that it is so for long.
-    is_delayed: bool,
     /// What Lua waits for.
     alarm: Option<Instant>,
+    /// Of when the `<r/>` is that Lua was told of.
+    told: Option<Instant>,
+    /// What this stream asks for, if it does.
+    asks: Option<Taker<()>>,
+    /// The stream that has asked for this session in vain.
     refused: Option<Refused<()>>,
 }
 
@@ -57,73 +55,31 @@ enum State {
     Over,
 }
 
-struct LuaHost(Rc<Host>);
-#[derive(Clone)]
-struct LuaStream(Rc<RefCell<Stream>>);
+/// What Lua does, in order: a string is an element to write, and a table is the name of a function of the module with
+/// what it needs.
+struct Steps<'a>(&'a Lua, Vec<LuaValue>);
 
-/// What Lua does, in order: a string is written, `true` stands for the stanza in hand, and a table is the name of a
-/// function of the module with what it needs.
-struct Steps<'a> {
-    lua: &'a Lua,
-    list: Vec<LuaValue>,
-    /// The stanza that Lua has in hand.
-    sent: Option<Bytes>,
-}
+/// The steps, if there are any; and the seconds to the next timeout, if Lua does not wait for an earlier one.
+type Todo = (Option<Vec<LuaValue>>, Option<f64>);
 
-/// `nil`, one string or `true`, or a list of steps; and the seconds to the next timeout, if there is none before.
-type Todo = (LuaValue, Option<f64>);
-
-impl<'a> Steps<'a> {
-    fn new(lua: &'a Lua) -> Self {
-        Self { lua, list: Vec::new(), sent: None }
-    }
-
-    fn write(&mut self, bytes: impl AsRef<[u8]>) -> LuaResult<()> {
-        self.list.push(LuaValue::String(self.lua.create_string(bytes)?));
+impl Steps<'_> {
+    fn write(&mut self, element: impl AsRef<[u8]>) -> LuaResult<()> {
+        self.1.push(LuaValue::String(self.0.create_string(element)?));
         Ok(())
     }
 
-    fn act(&mut self, name: &str, with: impl IntoLua) -> LuaResult<()> {
-        let step = self.lua.create_sequence_from([name.into_lua(self.lua)?, with.into_lua(self.lua)?])?;
-        self.list.push(LuaValue::Table(step));
+    fn act(&mut self, name: &str, with: impl IntoLuaMulti) -> LuaResult<()> {
+        self.1.push(LuaValue::Table(self.0.create_sequence_from((name, with).into_lua_multi(self.0)?)?));
         Ok(())
-    }
-
-    fn into_lua(mut self) -> LuaResult<LuaValue> {
-        match &self.list[..] {
-            [] => Ok(LuaNil),
-            [LuaValue::String(_) | LuaValue::Boolean(_)] => Ok(self.list.remove(0)),
-            _ => self.list.into_lua(self.lua),
-        }
-    }
-}
-
-impl Host {
-    fn stream(self: &Rc<Self>, state: State) -> LuaStream {
-        let (host, id) = (self.clone(), self.next_id.replace(self.next_id.get() + 1));
-        let (registration, asked, alarm, refused) = (None, None, None, None);
-        let (is_closed, is_delayed, buffered) = (false, false, 0);
-        let stream = Stream { host, id, state, registration, is_closed, buffered, asked, is_delayed, alarm, refused };
-        let stream = Rc::new(RefCell::new(stream));
-        self.streams.borrow_mut().insert(id, Rc::downgrade(&stream));
-        LuaStream(stream)
-    }
-
-    fn find(&self, taker: &Taker<()>, now: Instant) -> Result<LuaStream, Refusal> {
-        let found = self.store.lookup(taker.previd(), taker.owner(), now);
-        let record = found.unwrap_or(Lookup::NotFound).session()?;
-        let stream = self.streams.borrow().get(&record.handle).and_then(Weak::upgrade);
-        stream.map(LuaStream).ok_or(Refusal::NotFound)
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.host.streams.borrow_mut().remove(&self.id);
     }
 }
 
 impl Stream {
+    fn new(host: Host, state: State) -> Self {
+        let (registration, alarm, told, asks, refused) = (None, None, None, None, None);
+        Self { host, state, registration, is_closed: false, buffered: 0, alarm, told, asks, refused }
+    }
+
     fn session(&mut self) -> LuaResult<&mut Session<Bytes, ()>> {
         match &mut self.state {
             State::Session(session) => Ok(session),
@@ -134,38 +90,29 @@ impl Stream {
 
     /// What the session says, until it has nothing more to say.
     fn todo(&mut self, mut steps: Steps, now: Instant) -> LuaResult<Todo> {
-        let mut before = usize::MAX;
-        while std::mem::replace(&mut before, steps.list.len()) != steps.list.len() {
-            while let State::Session(session) = &mut self.state
-                && let Some(event) = session.poll()
-            {
+        while let State::Session(session) = &mut self.state {
+            if let Some(event) = session.poll() {
                 self.on_event(event, &mut steps, now)?;
+            } else if self.buffered >= ROOM || !self.write(&mut steps, now)? {
+                break;
             }
-            self.write(&mut steps, now)?;
         }
-        Ok((steps.into_lua()?, self.wait(now)))
+        Ok((Some(steps.1).filter(|steps| !steps.is_empty()), self.wait(now)))
     }
 
     fn on_event(&mut self, event: Event<Bytes, ()>, steps: &mut Steps, now: Instant) -> LuaResult<()> {
         match event {
             Event::Left { parting, .. } => {
-                (self.asked, self.buffered) = (None, 0);
-                let words = match parting {
-                    Parting::Drop => None,
-                    Parting::Close => Some(String::new()),
-                    Parting::Say(last) => {
-                        let error = last.error.filter(|_| !self.is_closed).map(|error| error.to_string());
-                        Some(last.write.map(|nonza| nonza.to_string()).into_iter().chain(error).collect())
-                    }
-                };
-                match words {
-                    words if !self.is_closed => steps.act("left", words)?,
-                    Some(words) if !words.is_empty() => steps.write(words)?,
-                    _ => {}
+                self.buffered = 0;
+                let how = (parting != Parting::Drop, self.session()?.is_detached());
+                if let Parting::Say(last) = parting {
+                    self.say(last, steps)?;
+                }
+                if !self.is_closed {
+                    steps.act("left", how)?;
                 }
             }
-            Event::Resumed => steps.act("resumed", LuaNil)?,
-            Event::Detached { .. } => steps.act("detached", LuaNil)?,
+            Event::Resumed => steps.act("resumed", ())?,
             Event::Refused(refused) => self.refused = Some(refused),
             Event::Ended(ended) => self.on_ended(*ended, steps, now)?,
             _ => {}
@@ -173,8 +120,13 @@ impl Stream {
         Ok(())
     }
 
+    fn say(&self, last: LastWords, steps: &mut Steps) -> LuaResult<()> {
+        last.write.map_or(Ok(()), |nonza| steps.write(nonza.to_string()))?;
+        last.error.filter(|_| !self.is_closed).map_or(Ok(()), |error| steps.write(error.to_string()))
+    }
+
     fn on_ended(&mut self, ended: SessionEnded<Bytes>, steps: &mut Steps, now: Instant) -> LuaResult<()> {
-        let State::Session(session) = std::mem::replace(&mut self.state, State::Over) else { return Ok(()) };
+        let State::Session(session) = mem::replace(&mut self.state, State::Over) else { return Ok(()) };
         if let Some(registration) = self.registration.take() {
             // A store in memory does not fail.
             let _ = match ended.reason {
@@ -182,48 +134,30 @@ impl Stream {
                 _ => self.host.store.retire(&registration, ended.h, now),
             };
         }
-        let by_the_wall = SystemTime::now();
-        let stanzas = ended.stanzas.map(|left| {
-            let queued = delay::wall_clock(left.queued, now, by_the_wall);
-            steps.lua.create_string(delay::stamp_bytes(&left.stanza, session.owner(), queued).unwrap_or(left.stanza))
-        });
-        steps.act("ended", stanzas.collect::<LuaResult<Vec<_>>>()?)
+        let stanzas = ended.stanzas.map(|left| stamped(&left.stanza, session.owner(), left.queued, now));
+        let stanzas = stanzas.map(|stanza| steps.0.create_string(stanza)).collect::<LuaResult<Vec<_>>>()?;
+        steps.act("ended", (stanzas, ended.reason.name()))
     }
 
-    fn write(&mut self, steps: &mut Steps, now: Instant) -> LuaResult<()> {
-        let State::Session(session) = &mut self.state else { return Ok(()) };
+    /// Writes the next thing, if there is one.
+    fn write(&mut self, steps: &mut Steps, now: Instant) -> LuaResult<bool> {
+        let State::Session(session) = &mut self.state else { return Ok(false) };
         let owner = session.owner().clone();
-        while self.buffered < ROOM
-            && let Some(((), item)) = session.next_write(now)
-        {
-            match item {
-                Write::Stanza { stanza, late } => {
-                    self.buffered += stanza.len();
-                    let queued = late.map(|late| delay::wall_clock(late, now, SystemTime::now()));
-                    match queued.and_then(|queued| delay::stamp_bytes(stanza, &owner, queued)) {
-                        Some(stamped) => steps.write(stamped)?,
-                        None if steps.sent.as_ref().is_some_and(|sent| sent.as_ptr() == stanza.as_ptr()) => {
-                            steps.list.push(LuaValue::Boolean(true));
-                        }
-                        None => steps.write(stanza)?,
-                    }
-                }
-                Write::Nonza(nonza) => {
-                    if nonza == Nonza::AckRequest && self.asked.is_none() {
-                        (self.asked, self.is_delayed) = (Some(now), false);
-                    }
-                    steps.write(nonza.to_string())?;
-                }
-                Write::Flush => steps.act("flush", LuaNil)?,
-                Write::StreamError(error) if !self.is_closed => steps.write(error.to_string())?,
-                Write::Close if !self.is_closed => steps.act("close", LuaNil)?,
-                _ => {}
+        let Some(((), item)) = session.next_write(now) else { return Ok(false) };
+        match item {
+            Write::Stanza { stanza, late } => {
+                self.buffered += stanza.len();
+                steps.write(late.map_or(stanza.clone(), |queued| stamped(stanza, &owner, queued, now)))?;
             }
+            Write::Nonza(nonza) => steps.write(nonza.to_string())?,
+            Write::Flush => steps.act("flush", ())?,
+            Write::StreamError(error) if !self.is_closed => steps.write(error.to_string())?,
+            Write::Close if !self.is_closed => steps.act("close", ())?,
+            _ => {}
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Seconds to the next timeout, if Lua does not wait for an earlier one.
     fn wait(&mut self, now: Instant) -> Option<f64> {
         let State::Session(session) = &self.state else { return None };
         let due = session.deadline().into_iter().chain(self.delayed_at()).min()?;
@@ -236,58 +170,49 @@ impl Stream {
 
     /// When Lua is told that an `<r/>` is unanswered for long.
     fn delayed_at(&self) -> Option<Instant> {
-        self.asked.filter(|_| !self.is_delayed)?.checked_add(self.host.ack_delay?)
+        let State::Session(session) = &self.state else { return None };
+        session.ack_requested_at().filter(|at| self.told != Some(*at))?.checked_add(self.host.ack_delay?)
     }
 
-    fn continue_login(&mut self, refused: Refused<()>, steps: &mut Steps) -> LuaResult<()> {
-        self.state = State::Unbound(refused.stream);
-        refused.failed.map_or(Ok(()), |failed| steps.write(failed.to_string()))
-    }
-
-    /// An element of stream management before there is a session. Returns the session that takes the connection, or does
-    /// not: what to do there.
-    fn early(&mut self, inbound: Inbound, steps: &mut Steps, now: Instant) -> LuaResult<Option<(u64, Todo)>> {
-        let State::Unbound(mut stream) = std::mem::replace(&mut self.state, State::Over) else { return Ok(None) };
-        match stream.handle(inbound, now) {
-            Ok(Early::Resume(request)) => {
-                let taker = stream.take(request, ()).map_err(|no| LuaError::runtime(no.to_string()))?;
-                let former = match self.host.find(&taker, now) {
-                    Ok(former) => former,
-                    Err(refusal) => return self.continue_login(taker.refuse(refusal), steps).map(|()| None),
-                };
-                let mut former = former.0.borrow_mut();
-                former.session()?.take(taker, now);
-                let todo = former.todo(Steps::new(steps.lua), now)?;
-                if let Some(refused) = former.refused.take() {
-                    self.continue_login(refused, steps)?;
-                }
-                return Ok(Some((former.id, todo)));
-            }
-            Ok(Early::Write(nonza)) => steps.write(nonza.to_string())?,
-            Ok(Early::Close(last)) => {
-                steps.write(last.error.map(|error| error.to_string()).unwrap_or_default())?;
-                steps.act("close", LuaNil)?;
-            }
-            _ => {}
+    /// The client asks for its former session. Returns the SM-ID, where there is such a session.
+    fn ask(&mut self, request: ResumeRequest, steps: &mut Steps, now: Instant) -> LuaResult<Option<String>> {
+        let State::Unbound(stream) = mem::replace(&mut self.state, State::Over) else { return Ok(None) };
+        let taker = stream.take(request, ()).map_err(|no| LuaError::runtime(no.to_string()))?;
+        let found = self.host.store.lookup(taker.previd(), taker.owner(), now).unwrap_or(Lookup::NotFound);
+        if let Err(refusal) = found.session() {
+            return self.log_in(taker.refuse(refusal), steps).map(|()| None);
         }
-        self.state = State::Unbound(stream);
-        Ok(None)
+        let previd = taker.previd().as_str().to_owned();
+        self.asks = Some(taker);
+        Ok(Some(previd))
+    }
+
+    /// It does not get its former session, and may bind.
+    fn log_in(&mut self, refused: Refused<()>, steps: &mut Steps) -> LuaResult<()> {
+        self.state = State::Unbound(refused.stream);
+        let Some(Nonza::Failed(failed)) = refused.failed else { return Ok(()) };
+        if failed.h.is_some() {
+            steps.act("expired", ())?;
+        }
+        steps.write(Nonza::Failed(failed).to_string())
     }
 
     fn enable(&mut self, request: EnableRequest, steps: &mut Steps, now: Instant) -> LuaResult<()> {
-        let (host, id) = (self.host.clone(), self.id);
+        let host = self.host.clone();
         let session = self.session()?;
-        session.report_detached(true);
         let smid = SmId::random().ok().filter(|_| request.is_resumable());
-        let registered = smid.and_then(|smid| host.store.register(&smid, session.owner(), id, now).ok());
+        let registered = smid.and_then(|smid| host.store.register(&smid, session.owner(), (), now).ok());
         let smid = registered.as_ref().map(|registered| registered.registration.smid().clone());
         session.accept_enable(request, smid.clone(), now).map_err(LuaError::external)?;
-        let smid = smid.map(|smid| smid.as_str().to_owned());
-        steps.act("enabled", smid)?;
-        if let Some(Registered { registration, displaced }) = registered {
-            self.registration = Some(registration);
-            return displaced.map_or(Ok(()), |displaced| steps.act("displaced", displaced.handle));
-        }
-        Ok(())
+        steps.act("enabled", smid.map(|smid| smid.as_str().to_owned()))?;
+        let Some(Registered { registration, displaced }) = registered else { return Ok(()) };
+        self.registration = Some(registration);
+        displaced.map_or(Ok(()), |displaced| steps.act("displaced", displaced.registration.smid().as_str()))
     }
+}
+
+/// A stanza with the time at which it was given to the session.
+fn stamped(stanza: &Bytes, owner: &str, queued: Instant, now: Instant) -> Bytes {
+    let queued = delay::wall_clock(queued, now, SystemTime::now());
+    delay::stamp_bytes(stanza, owner, queued).unwrap_or_else(|| stanza.clone())
 }

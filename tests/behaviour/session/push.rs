@@ -72,6 +72,29 @@ fn a_session_that_is_taken_over_is_not_reported() {
     assert_eq!(host.said(), [Said::Resumed]);
 }
 
+/// The phone may sleep with its connection open: a push service wakes it before the connection counts as lost.
+#[test]
+fn since_when_a_request_is_unanswered_can_be_seen() {
+    let mut host = host();
+    assert_eq!(host.session.ack_requested_at(), None);
+    host.send("<a/>");
+    assert_eq!(host.session.ack_requested_at(), None, "it is not written yet");
+    host.written();
+    let asked = host.now;
+    host.wait(secs(7));
+    host.send("<b/>");
+    host.written();
+    assert_eq!(host.session.ack_requested_at(), Some(asked), "the oldest");
+    host.ack(1);
+    assert_eq!(host.session.ack_requested_at(), Some(host.now));
+    host.ack(2);
+    assert_eq!(host.session.ack_requested_at(), None);
+    host.send("<c/>");
+    host.written();
+    host.lost();
+    assert_eq!(host.session.ack_requested_at(), None, "nobody is asked without a connection");
+}
+
 #[test]
 fn a_session_may_be_let_wait_without_end() {
     let mut host = Host::new(Config::default());

@@ -3,7 +3,15 @@
 --   lua5.4 misuse.lua libsm_native.so
 
 local native = assert(package.loadlib(arg[1], "luaopen_sm_native"))();
-local host = native.new { buffer_max = 10, resume_timeout = 60 };
+local function options(changes)
+	local all = {
+		buffer_max = 10, backlog_max = 10, full_grace = 5, resume_timeout = 60, resume_timeout_max = 0,
+		unacked_max = 0, ack_timeout = 60, ack_delay = 30, sessions_max = 10,
+	};
+	for name, value in pairs(changes or {}) do all[name] = value or nil; end
+	return all;
+end
+local host = native.new(options());
 local failures = 0;
 
 local function fails(what, pattern, act, ...)
@@ -36,9 +44,11 @@ local function ended(todo)
 	end
 end
 
-fails("an option that is none", "no option", native.new, { buffer = 1 });
-fails("an option that is no number", "number", native.new, { buffer_max = {} });
-fails("a time before all times", "negative", native.new, { ack_timeout = -1 });
+fails("an option that is not there", "option ack_timeout: .*nil", native.new, options { ack_timeout = false });
+fails("an option that is no number", "option buffer_max: .*number", native.new, options { buffer_max = {} });
+fails("a buffer for nothing", "option buffer_max: .*at least", native.new, options { buffer_max = 0 });
+fails("a time before all times", "option ack_timeout: .*negative", native.new, options { ack_timeout = -1 });
+fails("a time without end", "option resume_timeout: .*", native.new, options { resume_timeout = 1 / 0 });
 fails("no options", "table", native.new);
 fails("no owner", "string", host.stream, host);
 fails("a host that is none", "userdata", host.stream, "host", "juliet@localhost");
@@ -57,7 +67,8 @@ same("a stream that was misused", (select(1, stream:handle("r", {}, false))), ni
 local session, id = enabled("juliet@localhost");
 fails("nil is sent", "string", session.send, session, nil);
 fails("another's method", "userdata", session.send, host, "<message/>");
-same("a stanza that is sent", session:send("<message from='a' to='b'><body>1</body></message>")[1], true);
+same("a stanza that is sent", session:send("<message from='a' to='b'><body>1</body></message>")[1],
+	"<message from='a' to='b'><body>1</body></message>");
 same("one that is pending", session:pending(), 1);
 same("and another", session:pending(2), nil);
 fails("a session that is connected", "connection", session.park, session, "");
@@ -66,24 +77,32 @@ fails("another element before its time", "no session yet", function ()
 	other:send("<message/>");
 end);
 
+local over = session;
 -- It is over: what it had comes back once, and all else is an error.
-local back = ended(session:close("not-well-formed")) or ended(session:lost());
+local back = ended(session:close(false, true)) or ended(session:lost());
 same("what comes back", back and #back, 1);
 for _, name in ipairs { "receive", "send", "set_active", "read_timeout", "timeout", "lost", "park" } do
 	fails(name.." when the session is over", "over", session[name], session, name == "set_active" and true or "message");
 end
-same("a session that is over is closed", session:close(), nil);
+same("a session that is over is closed", session:close(false, false), nil);
 same("nothing is pending", session:pending(), nil);
 
 -- Its SM-ID is worth nothing to others, and a stream whose connection has gone to a session is over.
 local stranger = host:stream("romeo@localhost");
 local failed = stranger:handle("resume", { previd = id, h = "0" }, false);
-same("a stranger is refused", failed:find("item-not-found", 1, true) ~= nil, true);
+same("a stranger is refused", failed[#failed]:find("item-not-found", 1, true) ~= nil, true);
 session, id = enabled("juliet@localhost");
 session:lost();
+fails("a stream that asks for none", "asks for no session", stranger.resume, stranger, session);
 local taker = host:stream("juliet@localhost");
-local _, _, former = taker:handle("resume", { previd = id, h = "0" }, false);
-same("the session that takes the connection", former, session:id());
+local _, _, previd = taker:handle("resume", { previd = id, h = "0" }, false);
+same("the session that is asked for", previd, id);
+fails("a session that is none", "userdata", taker.resume, taker, nil);
+fails("itself", "borrow", taker.resume, taker, taker);
+fails("a session that is over by now", "over", taker.resume, taker, over);
+local own, _, its = taker:resume(session);
+same("nothing is left to do", own, nil);
+same("the session goes on", its[1][1], "resumed");
 fails("the stream that it was on", "over", taker.send, taker, "<message/>");
 
 -- Many, and they leave nothing behind.
@@ -96,7 +115,7 @@ end
 collectgarbage();
 print(("10000 sessions that wait: %.2f s of CPU time"):format(os.clock() - before));
 for i = 1, 10000 do
-	same("what a session leaves", #ended(sessions[i]:close()), 1);
+	same("what a session leaves", #ended(sessions[i]:close(false, false)), 1);
 end
 sessions = nil;
 collectgarbage();

@@ -19,7 +19,7 @@ function commands.spoil(jid)
 	local session = prosody.full_sessions[jid];
 	session.outgoing_stanza_queue = nil; -- of Prosody's own
 	if session.sm then
-		session.sm:close("gone");
+		session.sm:close(false, true);
 		session.sm:lost();
 	end
 end
