@@ -97,17 +97,17 @@
 //!
 //! | # | the XEP | whose | here | tests |
 //! | --- | --- | --- | --- | --- |
-//! | 53 | If the client included a `<resume/>` element in its SASL2 `<authenticate/>` element, that **MUST** be processed first by the server. | crate | [`Unbound::poll`] returns [`Early::Resume`] first. | `the_session_comes_before_the_resource_in_any_order_of_the_elements` |
-//! | 54 | If that resumption is successful, the server **MUST** skip resource binding (…) and **MUST** entirely ignore the `<bind/>` request that might also be inlined in the `<authenticate/>` element. | crate | A session that takes the connection writes `<resumed/>` in [`Write::Success`]; the `<bind/>` is dropped with the [`Unbound`]. | `client_tries_to_resume_stream_and_enables_stream_management_inlined_in_its_bind_request` |
-//! | 55 | If a former stream has been successfully resumed using this specification, the stream is considered re-established immediately after the `<success/>` element instead and stream features **MUST NOT** be sent in this case. | both | [`Success::features`] is `None`. | `client_tries_to_resume_stream_and_enables_stream_management_inlined_in_its_bind_request` |
-//! | 56 | In this case, the server **MUST** include the `<failed/>` element defined by this specification in its SASL2 `<success/>` response, but also **MUST** continue to process the `<bind/>` in order to establish a new session for the client. | both | [`Refused::failed`] is `None`: the [`Unbound`] keeps the `<failed/>`, and goes on with [`Early::Bind`]. | `client_failed_to_resume_stream`, `a_connection_that_comes_back_later_is_bound_in_the_same_success` |
+//! | 53 | If the client included a `<resume/>` element in its SASL2 `<authenticate/>` element, that **MUST** be processed first by the server. | crate | [`LoginStep::Resume`] is the first step. | `the_session_comes_before_the_resource_in_any_order_of_the_elements` |
+//! | 54 | If that resumption is successful, the server **MUST** skip resource binding (…) and **MUST** entirely ignore the `<bind/>` request that might also be inlined in the `<authenticate/>` element. | crate | A session that takes the connection writes `<resumed/>` in [`Write::Success`]; the `<bind/>` is dropped with the [`Taker`]. | `client_tries_to_resume_stream_and_enables_stream_management_inlined_in_its_bind_request` |
+//! | 55 | If a former stream has been successfully resumed using this specification, the stream is considered re-established immediately after the `<success/>` element instead and stream features **MUST NOT** be sent in this case. | both | [`InlineSuccess::features`] is `None`. | `client_tries_to_resume_stream_and_enables_stream_management_inlined_in_its_bind_request` |
+//! | 56 | In this case, the server **MUST** include the `<failed/>` element defined by this specification in its SASL2 `<success/>` response, but also **MUST** continue to process the `<bind/>` in order to establish a new session for the client. | both | [`Refused::step`] is [`LoginStep::Bind`], and keeps the `<failed/>` for `<success/>`. | `client_failed_to_resume_stream`, `a_connection_that_comes_back_later_is_bound_in_the_same_success` |
 //!
 //! # 10. [Security Considerations](https://xmpp.org/extensions/xep-0198.html#security)
 //!
 //! | # | the XEP | whose | here | tests |
 //! | --- | --- | --- | --- | --- |
 //! | 57 | As noted, a server **MUST NOT** allow a client to resume a stream management session until after the client has authenticated (…); this helps to prevent session hijacking. | both | Before [`authenticated`] it is refused with `unexpected-request`. The store finds a session for its owner alone. | `no_resumption_before_authentication`, `p04_to_know_an_sm_id_is_not_enough` |
-//! | 58 | That is, these elements **MUST NOT** be sent or processed if the stream would be resumed solely based on 0-RTT data, except when appropriate mitigations are in place (…). | both | The host says by [`Replay`] whether it could be one; if it could, nothing is resumed and nothing bound. | `what_may_be_a_replay_neither_resumes_nor_binds` |
+//! | 58 | That is, these elements **MUST NOT** be sent or processed if the stream would be resumed solely based on 0-RTT data, except when appropriate mitigations are in place (…). | both | A host neither sends [`to_elements`] in early data nor authenticates by it: XEP-0388 [forbids both](https://xmpp.org/extensions/xep-0388.html#security), with or without these elements. Behind that, it says by [`Replay`] whether an `<authenticate/>` could be one; if it could, nothing is resumed and nothing bound. The examples take no early data. | `what_may_be_a_replay_neither_resumes_nor_binds` |
 //!
 //! # Rules without such a word
 //!
@@ -143,8 +143,6 @@
 //! [`Detached::deadline`]: crate::Detached::deadline
 //! [`disconnect`]: crate::StreamMgmt::disconnect
 //! [`Disconnected::Resumable`]: crate::Disconnected::Resumable
-//! [`Early::Bind`]: crate::Early::Bind
-//! [`Early::Resume`]: crate::Early::Resume
 //! [`enable`]: crate::StreamMgmt::enable
 //! [`EnableRequest`]: crate::EnableRequest
 //! [`Ended`]: crate::Ended
@@ -154,6 +152,9 @@
 //! [`finish`]: crate::StreamMgmt::finish
 //! [`has_feature`]: crate::StreamMgmt::has_feature
 //! [`Inbound`]: crate::Inbound
+//! [`InlineSuccess::features`]: crate::InlineSuccess::features
+//! [`LoginStep::Bind`]: crate::LoginStep::Bind
+//! [`LoginStep::Resume`]: crate::LoginStep::Resume
 //! [`Lookup::session`]: crate::Lookup::session
 //! [`Nonza::Ack`]: crate::Nonza::Ack
 //! [`queued`]: crate::Returned::queued
@@ -161,7 +162,7 @@
 //! [`Receipt`]: crate::Receipt
 //! [`Refusal`]: crate::Refusal
 //! [`refuse_enable`]: crate::StreamMgmt::refuse_enable
-//! [`Refused::failed`]: crate::Refused::failed
+//! [`Refused::step`]: crate::Refused::step
 //! [`Replay`]: crate::Replay
 //! [`request_ack`]: crate::StreamMgmt::request_ack
 //! [`request_timeout`]: crate::Config::request_timeout
@@ -177,8 +178,7 @@
 //! [`stale_h`]: crate::Config::stale_h
 //! [`StreamError::Conflict`]: crate::StreamError::Conflict
 //! [`StreamError::HandledCountTooHigh`]: crate::StreamError::HandledCountTooHigh
-//! [`Success::features`]: crate::Success::features
+//! [`Taker`]: crate::Taker
+//! [`to_elements`]: crate::InlineRequest::to_elements
 //! [`unacked`]: crate::StreamMgmt::unacked
-//! [`Unbound::poll`]: crate::Unbound::poll
-//! [`Unbound`]: crate::Unbound
 //! [`Write::Success`]: crate::Write::Success

@@ -7,26 +7,38 @@
 //! into `<success/>`:
 //!
 //! 1. Among the stream features, `<authentication/>` has the `<inline/>` that `inline_features` makes.
-//! 2. On `<authenticate/>`, [`Inline::from_authenticate`](crate::Inline::from_authenticate) reads what the client asks for. An
-//!    error fails the authentication with `malformed-request`.
-//! 3. If authentication fails, the [`Inline`](crate::Inline) is dropped: nothing is looked up, and nothing told.
-//! 4. If it succeeds, [`Unbound::with_inline`](crate::Unbound::with_inline) takes it, and `inline` does the rest. The
-//!    `<additional-data/>` that the mechanism wants to be in `<success/>` stays with the connection, for a session may write
-//!    it.
-//! 5. When a connection [comes back](crate::Event::Refused), `inline` comes before anything else, again.
+//! 2. On `<authenticate/>`, [`InlineElements::from_authenticate`](crate::InlineElements::from_authenticate) reads what the
+//!    client asks for. An error fails the authentication with `malformed-request`.
+//! 3. If authentication fails, the [`InlineElements`](crate::InlineElements) are dropped: nothing is looked up, and nothing
+//!    told.
+//! 4. If it succeeds, [`authenticated`](crate::InlineElements::authenticated) returns the first [step](crate::LoginStep), and
+//!    `inline_login` goes on from there. The `<additional-data/>` that the mechanism wants to be in `<success/>` stays with
+//!    the connection, for a session may write it.
+//! 5. A connection that [comes back](crate::Event::Refused) has the next step with it: `log_in` of the server's loop starts
+//!    `inline_login` with that.
 //!
-//! The server's loop gets two arms more. [`Event::Enable`](crate::Event::Enable) is what
-//! [`Arrival::Enable`](crate::Arrival::Enable) is. [`Write::Success`](crate::Write::Success) needs the session's full JID,
-//! which a new connection does not know and the `Host` of the session does:
+//! The [server's loop](crate#a-servers-loop) gets two arms more, one for events and one for what is written:
 //!
 //! ```text
-//! Event::Enable(request) => enable(request, &mut session, &host), // as `on_element` does it
+//! Event::Enable(request) => {
+//!     let smid = if request.is_resumable() { host.register(session.owner()) } else { None };
+//!     let _ = session.accept_enable(request, smid, now());
+//! }
 //!
 //! match item {
-//!     Write::Success(sm) => host.write_success(connection, *sm), // `success` below, with the session's full JID
+//!     Write::Success(success) => host.write_success(connection, &host.jid, *success),
 //!     item => connection.push(item),
 //! }
 //! ```
+//!
+//! [`Event::Enable`](crate::Event::Enable) is to `<bind/>` what [`Arrival::Enable`](crate::Arrival::Enable) is to a bare
+//! `<enable/>`. [`Write::Success`](crate::Write::Success) needs the session's full JID, which a new connection does not know:
+//! it is kept beside the session, as `host.jid` here. `write_success` is that of `InlineHost` below.
+//!
+//! TLS early data ("0-RTT") can be recorded and sent again by anybody. A server
+//! [must not](https://xmpp.org/extensions/xep-0388.html#security) authenticate by an `<authenticate/>` that came in it, with or
+//! without inline elements: it fails the authentication, or takes no early data. [`Replay`](crate::Replay) is the
+//! second line behind that. What may be a replay resumes and binds nothing.
 //!
 //! | the client asks for | what becomes of it | in `<success/>` | then |
 //! | --- | --- | --- | --- |
@@ -39,8 +51,8 @@
 //! | a resource, with stream management | bound, not enabled | the new full JID, `<bound/>` with `<failed/>` in it | features, with `<sm/>` |
 //! | neither | | the bare JID | features, with `<bind/>` and `<sm/>` |
 //!
-//! A malformed `<resume/>` or `<enable/>` is refused alone, with `bad-request`. What may be a [replay](crate::Replay) resumes
-//! and binds nothing.
+//! "Features, with `<bind/>`": the `<bind/>` of RFC 6120. A malformed `<resume/>` or `<enable/>` is refused alone, with
+//! `bad-request`.
 //!
 //! This is the host's part. The tests run this very file, and so does `examples/server`. For attributes of `minidom` it
 //! uses the crate `rxml` 0.14 with its feature `macros`.
@@ -52,27 +64,30 @@
 //! # A client
 //!
 //! 1. When the connection is there and the features are read, [`InlineOffer::from_features`](crate::InlineOffer::from_features)
-//!    says what the server offers, and [`Session::inline`](crate::Session::inline) what to ask for:
-//!    [`to_elements`](crate::InlineRequest::to_elements) belongs into `<authenticate/>`.
-//! 2. If authentication fails, drop the request: nothing has changed.
-//! 3. On `<success/>`, [`InlineReply::from_success`](crate::InlineReply::from_success) reads what has come of it. Unless the session
+//!    says what the server offers, and [`Session::request_inline`](crate::Session::request_inline) what to ask for:
+//!    [`to_elements`](crate::InlineRequest::to_elements) belongs into `<authenticate/>`, which must not be sent as TLS early
+//!    data.
+//! 2. On `<failure/>`, [`authentication_failed`](crate::Session::authentication_failed) takes the request back: nothing has
+//!    changed. If the connection is lost before there is an answer, drop the request: that counts as a
+//!    [try](crate::Config::resume_tries_max).
+//! 3. On `<success/>`, [`InlineRequest::reply`](crate::InlineRequest::reply) reads what has come of it. Unless the session
 //!    [goes on](crate::InlineReply::is_resumed), the stream features follow. If a resource
 //!    [is bound](crate::InlineReply::is_bound), its JID is the `<authorization-identifier/>`.
-//! 4. [`Session::connect_inline`](crate::Session::connect_inline) takes all that, and the connection. The session goes on from
+//! 4. [`Session::connect_inline`](crate::Session::connect_inline) takes the reply, and the connection. The session goes on from
 //!    there as after [`connect`](crate::Session::connect): what the server did not do inline is done the old way.
 //!
 //! ```
 //! use std::sync::Arc;
 //! use std::time::Instant;
 //! use minidom::Element;
-//! use xmpp_sm::{Config, Event, InlineOffer, InlineReply, Offer, Session};
+//! use xmpp_sm::{Config, Event, InlineOffer, Offer, Session};
 //!
 //! let now = Instant::now();
 //! let mut session: Session<String, ()> = Session::client(Arc::new(Config::default()), "juliet@example.com");
 //! let features: Element = "<features xmlns='http://etherx.jabber.org/streams'><authentication xmlns='urn:xmpp:sasl:2'>\
 //!      <mechanism>SCRAM-SHA-1</mechanism><inline><sm xmlns='urn:xmpp:sm:3'/><bind xmlns='urn:xmpp:bind:0'>\
 //!      <inline><feature var='urn:xmpp:sm:3'/></inline></bind></inline></authentication></features>".parse()?;
-//! let request = session.inline(InlineOffer::from_features(&features), now);
+//! let request = session.request_inline("juliet@example.com", InlineOffer::from_features(&features), now)?;
 //! let authenticate = Element::builder("authenticate", "urn:xmpp:sasl:2")
 //!     .append_all(request.to_elements(Some("balcony")))
 //!     .build();
@@ -82,20 +97,22 @@
 //! let success: Element = "<success xmlns='urn:xmpp:sasl:2'>\
 //!      <authorization-identifier>juliet@example.com/balcony</authorization-identifier><bound xmlns='urn:xmpp:bind:0'>\
 //!      <enabled xmlns='urn:xmpp:sm:3' id='x' resume='true'/></bound></success>".parse()?;
-//! let reply = InlineReply::from_success(&success);
+//! let reply = request.reply(&success);
 //! assert!(reply.is_bound() && !reply.is_resumed());
 //! // ... unless it is resumed, the features follow: what they offer of these two ...
 //! let offer = Offer { stream_management: false, binds: false };
-//! session.connect_inline("juliet@example.com", request, reply, offer, (), now)?;
+//! session.connect_inline(reply, offer, (), now)?;
 //! assert!(matches!(session.poll(), Some(Event::Online { enabled: true })));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! In the client's loop, `log_in` runs while the loop owns the session. So `log_in` asks the loop for the request, over a
-//! channel of `(InlineOffer, oneshot::Sender<InlineRequest>)`, and returns the request and the reply beside the connection
-//! if there are any. The loop gets one arm more, and `connect_inline` in that of `log_in`, as in `examples/client` with
-//! `--inline`:
+//! In the [client's loop](crate#a-clients-loop), `log_in` runs while the loop owns the session. So `log_in` asks the loop over
+//! a channel, and returns the reply beside the connection if there is one. The loop gets one arm more, and `connect_inline`
+//! in that of `log_in`, as in `examples/client` with `--inline`:
 //!
 //! ```text
-//! Some((offer, request)) = asked.recv() => drop(request.send(session.inline(offer, now()))),
+//! Some(ask) = asked.recv() => match ask {
+//!     Ask::Request(offer, request) => drop(request.send(session.request_inline(app.owner(), offer, now()))),
+//!     Ask::Failed(request) => session.authentication_failed(request),
+//! },
 //! ```

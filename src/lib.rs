@@ -64,10 +64,10 @@ pub use nonza::{Condition, Enable, Enabled, FEATURE, Failed, Kind, Location, NS,
 pub use queue::{Queued, Returned, Unacked, Undelivered, WrongH};
 pub use receipts::{NotOpen, OpenReceipt, Receipt, ReceiptError};
 pub use session::{
-    Arrival, Attempts, Bound, DoesNotFit, Early, Event, Fate, Features, Inline, InlineOffer, InlineReply,
-    InlineRequest, LeftWhy, Leftover, Leftovers, MustBind, NotAtRest, NotAtRestWhy, NotNow, NotSent, NotSentWhy,
-    NotTaken, Offer, Parting, Refused, Replay, Session, SessionEnded, SessionParts, Side, Success, Taker, Twice,
-    Unbound, Write, WrongAccount,
+    Arrival, Attempts, DoesNotFit, DuplicateElement, Early, Event, Fate, InlineBind, InlineBound, InlineElements,
+    InlineOffer, InlineReply, InlineRequest, InlineResume, InlineSuccess, LeftWhy, Leftover, Leftovers, LoginStep,
+    MustBind, NotAtRest, NotAtRestWhy, NotConnected, NotConnectedInline, NotConnectedWhy, NotNow, NotSent, NotSentWhy,
+    NotTaken, Offer, Parting, Refused, Replay, Session, SessionEnded, SessionParts, Side, Taker, Unbound, Write,
 };
 pub use smid::{InvalidText, RandomError, SmId};
 pub use stanza::{Measured, Stanza};

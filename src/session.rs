@@ -10,6 +10,7 @@ mod inline;
 mod lasting;
 mod parts;
 mod receive;
+mod success;
 mod take;
 mod tally;
 mod timers;
@@ -21,14 +22,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use client::{MustBind, Offer, WrongAccount};
-pub use client_inline::{InlineOffer, InlineReply, InlineRequest};
+pub use client::{MustBind, NotConnected, NotConnectedWhy, Offer};
+pub use client_inline::{InlineOffer, InlineReply, InlineRequest, NotConnectedInline};
 pub use closing::{Fate, Leftover, Leftovers, SessionEnded};
 pub use event::{Arrival, Event, LeftWhy, NotNow, NotSent, NotSentWhy, Parting};
-pub use inline::{Bound, Features, Inline, Replay, Success, Twice};
+pub use inline::{DuplicateElement, InlineBind, InlineElements, InlineResume, LoginStep, Replay};
 #[cfg(feature = "snapshot")]
 pub(crate) use lasting::Lasting;
 pub use parts::{Attempts, DoesNotFit, NotAtRest, NotAtRestWhy, SessionParts, Side};
+pub use success::{InlineBound, InlineSuccess};
 pub use take::{Refused, Taker};
 pub use unbound::{Early, NotTaken, Unbound};
 pub use write::Write;

@@ -19,7 +19,7 @@ use xmpp_parsers::bind::{BindQuery, BindResponse};
 use xmpp_parsers::iq::Iq;
 use xmpp_parsers::ns;
 use xmpp_parsers::sasl::{Auth, Nonza, Response};
-use xmpp_sm::{InlineOffer, InlineReply, InlineRequest, Offer};
+use xmpp_sm::{InlineOffer, InlineReply, InlineRequest, NotConnectedWhy, Offer};
 
 use super::Options;
 use super::connection::Connection;
@@ -38,14 +38,18 @@ pub struct Arrived {
 }
 
 pub struct Inlined {
-    pub request: InlineRequest,
     pub reply: InlineReply,
     /// Who we are. With the resource, if it is bound.
     pub jid: String,
 }
 
-/// Asks the session what to ask the server for inline.
-pub type Ask = (InlineOffer, oneshot::Sender<InlineRequest>);
+/// What the session is asked while the client logs in.
+pub enum Ask {
+    /// What to ask the server for inline.
+    Request(InlineOffer, oneshot::Sender<Result<InlineRequest, NotConnectedWhy>>),
+    /// The server has refused to authenticate the client that has asked for this.
+    Failed(InlineRequest),
+}
 
 /// Connects and authenticates, sooner or later.
 pub async fn log_in(options: &Options, ask: &UnboundedSender<Ask>, tell: &(impl Fn(String) + Sync)) -> Arrived {
@@ -66,13 +70,16 @@ async fn attempt(options: &Options, to_session: &UnboundedSender<Ask>) -> Result
     let features = open(&mut connection, &options.jid).await?;
     if options.inline && features.has_child("authentication", ns::SASL2) {
         let (reply, request) = oneshot::channel();
-        to_session.send((InlineOffer::from_features(&features), reply)).map_err(no)?;
-        let request = request.await.map_err(no)?;
-        let success = authenticate_inline(&mut connection, &features, options, &request).await?;
+        to_session.send(Ask::Request(InlineOffer::from_features(&features), reply)).map_err(no)?;
+        let request = request.await.map_err(no)?.map_err(no)?;
+        let Some(success) = authenticate_inline(&mut connection, &features, options, &request).await? else {
+            to_session.send(Ask::Failed(request)).map_err(no)?;
+            return Err(no("the server refuses the password"));
+        };
         let jid = success.get_child("authorization-identifier", ns::SASL2).map(Element::text).unwrap_or_default();
-        let reply = InlineReply::from_success(&success);
+        let reply = request.reply(&success);
         let offer = if reply.is_resumed() { Offer::default() } else { offer(&ask(&mut connection).await?) };
-        return Ok(Arrived { offer, connection, inline: Some(Inlined { request, reply, jid }) });
+        return Ok(Arrived { offer, connection, inline: Some(Inlined { reply, jid }) });
     }
     authenticate(&mut connection, &features, options).await?;
     connection.reader.restart();
@@ -145,13 +152,13 @@ async fn authenticate(connection: &mut Connection, features: &Element, options: 
     }
 }
 
-/// By SASL2. Gives `<success/>`.
+/// By SASL2. Gives `<success/>`. `None`: the server says `<failure/>`.
 async fn authenticate_inline(
     connection: &mut Connection,
     features: &Element,
     options: &Options,
     request: &InlineRequest,
-) -> Result<Element, ReadError> {
+) -> Result<Option<Element>, ReadError> {
     let mut mechanism = mechanism(features.get_child("authentication", ns::SASL2), options)?;
     let data = |name: &str, data: &[u8]| Element::builder(name, ns::SASL2).append(BASE64.encode(data)).build();
     let initial = data("initial-response", &mechanism.initial());
@@ -171,9 +178,10 @@ async fn authenticate_inline(
             "success" => {
                 let proof = element.get_child("additional-data", ns::SASL2).map(Element::text).unwrap_or_default();
                 mechanism.success(&decode(proof)?).map_err(no)?;
-                return Ok(element);
+                return Ok(Some(element));
             }
-            _ => return Err(no("the server refuses the password")),
+            "failure" => return Ok(None),
+            _ => return Err(no("the server does not keep to SASL2")),
         }
     }
 }

@@ -12,7 +12,7 @@ use xmpp_sm::{Arrival, EndReason, Event, Inbound, MustBind, Session};
 
 use super::connection::{Connection, drive};
 use super::lines::Line;
-use super::login::{Arrived, Inlined};
+use super::login::{Arrived, Ask, Inlined};
 use super::user::User;
 use super::xml::Incoming;
 use super::{Options, login, message};
@@ -69,17 +69,22 @@ pub async fn run(options: Options, mut lines: UnboundedReceiver<Line>, tell: imp
                 login.set(login::log_in(&options, &ask, &tell));
                 let (Arrived { offer, connection, inline }, now) = (arrived, Instant::now());
                 // The owner is the session's. If it is over, the connection is of no use.
-                let _ = match inline {
-                    None => session.connect(&owner, offer, connection, now),
-                    Some(Inlined { request, reply, jid }) => {
+                match inline {
+                    None => drop(session.connect(&owner, offer, connection, now)),
+                    Some(Inlined { reply, jid }) => {
                         if reply.is_bound() {
                             user.jid = jid;
                         }
-                        session.connect_inline(&owner, request, reply, offer, connection, now)
+                        drop(session.connect_inline(reply, offer, connection, now));
                     }
-                };
+                }
             }
-            Some((offer, request)) = asked.recv() => drop(request.send(session.inline(offer, Instant::now()))),
+            Some(ask) = asked.recv() => match ask {
+                Ask::Request(offer, request) => {
+                    drop(request.send(session.request_inline(&owner, offer, Instant::now())));
+                }
+                Ask::Failed(request) => session.authentication_failed(request),
+            },
             arrived = drive(session.connection_mut(), reads) => match arrived {
                 Ok(None) => {}
                 Ok(Some(Incoming::Element(element))) => on_element(element, &mut session, &mut binding, &mut user),

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use mlua::prelude::*;
 use xmpp_sm::{
-    Config, EnableRequest, EndReason, Event, LastWords, Lookup, MemoryStore, Nonza, Parting, Refused, Registered,
-    Registration, ResumeRequest, Session, SessionEnded, SessionStore, SmId, Taker, Unbound, Write, delay,
+    Config, EnableRequest, EndReason, Event, LastWords, LoginStep, Lookup, MemoryStore, Nonza, Parting, Refused,
+    Registered, Registration, ResumeRequest, Session, SessionEnded, SessionStore, SmId, Taker, Unbound, Write, delay,
 };
 
 /// What may wait in Prosody's own buffer. The rest waits in the session, where it is bounded.
@@ -189,12 +189,12 @@ impl Stream {
 
     /// It does not get its former session, and may bind.
     fn log_in(&mut self, refused: Refused<()>, steps: &mut Steps) -> LuaResult<()> {
-        self.state = State::Unbound(refused.stream);
-        let Some(Nonza::Failed(failed)) = refused.failed else { return Ok(()) };
-        if failed.h.is_some() {
+        let LoginStep::Failed { failed, stream } = refused.step else { return Ok(()) }; // there is no SASL2 here
+        self.state = State::Unbound(stream);
+        if matches!(&failed, Nonza::Failed(failed) if failed.h.is_some()) {
             steps.act("expired", ())?;
         }
-        steps.write(Nonza::Failed(failed).to_string())
+        steps.write(failed.to_string())
     }
 
     fn enable(&mut self, request: EnableRequest, steps: &mut Steps, now: Instant) -> LuaResult<()> {

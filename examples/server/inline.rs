@@ -2,11 +2,12 @@
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::time::Instant;
 
 use jid::{BareJid, FullJid};
 use minidom::Element;
 use xmpp_parsers::ns;
-use xmpp_sm::{Features, Nonza, Refused, ResumeRequest, Success, Unbound};
+use xmpp_sm::{InlineBind, InlineSuccess, Nonza, Offer, Refused, Taker};
 
 use super::Server;
 use super::csi;
@@ -52,14 +53,14 @@ pub fn authentication(server: &Server) -> Element {
 }
 
 /// Writes `<success/>`, and the features that follow it.
-pub fn write_success(server: &Server, connection: &mut Connection, jid: &str, sm: Success) {
+pub fn write_success(server: &Server, connection: &mut Connection, jid: &str, sm: InlineSuccess) {
     let nonzas = [sm.resume.as_ref(), sm.bound.as_ref().and_then(|bound| bound.enable.as_ref())];
     nonzas.into_iter().flatten().for_each(|nonza: &Nonza| server.trace(jid, What::To(nonza)));
     let follows = sm.features;
     let data = connection.sasl2.take().and_then(|sasl2| sasl2.data);
     connection.outbox.push(&to_bytes(&success(jid, data.as_deref(), sm)));
-    if let Some(Features { bind, sm, .. }) = follows {
-        connection.outbox.push(&to_bytes(&features(bind, sm, server.csi)));
+    if let Some(Offer { stream_management, binds }) = follows {
+        connection.outbox.push(&to_bytes(&features(binds, stream_management, server.csi)));
     }
 }
 
@@ -67,21 +68,16 @@ impl InlineHost for Arc<Server> {
     type Connection = Box<Connection>;
     type Jid = FullJid;
 
-    fn resume(
-        &self,
-        stream: Unbound,
-        request: ResumeRequest,
-        connection: Box<Connection>,
-    ) -> Option<Refused<Box<Connection>>> {
-        // The request is this stream's.
-        session::resume(stream.take(request, connection).ok()?, self)
+    fn resume(&self, taker: Taker<Box<Connection>>) -> Option<Refused<Box<Connection>>> {
+        session::resume(taker, self)
     }
 
     /// The same client gets the same resource, and the session that it left there ends: one user agent has one session. Its
     /// id is not in the resource, nor to be found from it.
-    fn choose(&self, connection: &Box<Connection>, owner: &str, bind: &Element) -> Option<FullJid> {
+    fn choose(&self, connection: &Box<Connection>, request: &InlineBind) -> Option<FullJid> {
+        let owner = &**request.owner();
         let user = BareJid::new(owner).ok()?;
-        let tag = bind.get_child("tag", ns::BIND2).map(Element::text).unwrap_or_default();
+        let tag = request.element().get_child("tag", ns::BIND2).map(Element::text).unwrap_or_default();
         let user_agent = connection.sasl2.as_ref().and_then(|sasl2| sasl2.user_agent.as_ref());
         let number = user_agent.map_or_else(random, |id| self.resources.hash_one((owner, id)));
         let tagged = (!tag.is_empty() && tag.len() <= TAG_MAX).then(|| format!("{tag}/{number:016x}"));
@@ -91,12 +87,16 @@ impl InlineHost for Arc<Server> {
     }
 
     /// What waits for the user waits for initial presence: there is no archive here from which the client could have it.
-    async fn bind(&self, stream: Unbound, connection: Box<Connection>, jid: FullJid, bind: &Element) {
-        let is_active = bind.children().find_map(csi::is_active);
-        session::bind(stream, connection, jid, &[], is_active, self.clone()).await;
+    async fn bind(&self, request: InlineBind, connection: Box<Connection>, jid: FullJid, now: Instant) {
+        let is_active = request.element().children().find_map(csi::is_active);
+        session::bind(|connection| request.bind(connection, now), connection, jid, &[], is_active, self.clone()).await;
     }
 
-    fn write_success(&self, connection: &mut Box<Connection>, jid: &str, success: Success) {
+    fn write_success(&self, connection: &mut Box<Connection>, jid: &str, success: InlineSuccess) {
         write_success(self, connection, jid, success);
+    }
+
+    fn write_failed(&self, connection: &mut Box<Connection>, jid: &str, failed: Nonza) {
+        self.write(jid, connection, &failed);
     }
 }

@@ -9,11 +9,11 @@ use tokio::net::TcpStream;
 use tokio::time::sleep_until;
 use xmpp_parsers::bind::{BindQuery, BindResponse};
 use xmpp_parsers::ns;
-use xmpp_sm::{Early, Inbound, Nonza, Parting, Refused, Replay, StreamCondition, Unbound};
+use xmpp_sm::{Early, Inbound, LoginStep, Nonza, Parting, Refused, Replay, StreamCondition, Unbound};
 
 use super::Server;
 use super::csi;
-use super::host_inline::inline;
+use super::host_inline::inline_login;
 use super::negotiate::{TIME, features, negotiate};
 use super::session;
 use super::stanza::{kind, reply};
@@ -29,10 +29,6 @@ pub async fn serve(tcp: TcpStream, server: Arc<Server>) {
         () = stopping.wait() => None,
     };
     let Some((mut connection, user, inline)) = negotiated else { return };
-    let stream = match server.sm {
-        true => Unbound::new(server.config.clone(), user.as_str()),
-        false => Unbound::disabled(server.config.clone(), user.as_str()),
-    };
     connection.place = server.places.take(&user);
     if connection.place.is_none() {
         return connection.send_away(StreamCondition::ResourceConstraint).await;
@@ -40,21 +36,33 @@ pub async fn serve(tcp: TcpStream, server: Arc<Server>) {
     let asks = connection.sasl2.as_mut().map(|sasl2| std::mem::take(&mut sasl2.asks)).unwrap_or_default();
     asks.iter().for_each(|nonza| server.trace(user.as_str(), What::From(nonza)));
     connection.login_until = Instant::now() + TIME;
-    let stream = match inline {
-        Some(inline) => stream.with_inline(inline, Replay::Impossible), // no early data is taken
-        None => {
-            connection.outbox.push(&to_bytes(&features(true, stream.has_feature(), server.csi)));
-            stream
-        }
+    let (config, owner) = (server.config.clone(), user.as_str());
+    if let Some(inline) = inline {
+        let (replay, now) = (Replay::Impossible, Instant::now()); // no early data is taken
+        let step = match server.sm {
+            true => inline.authenticated(config, owner, replay, now),
+            false => inline.authenticated_disabled(config, owner, replay, now),
+        };
+        return log_in(step, connection, server).await;
+    }
+    let stream = match server.sm {
+        true => Unbound::new(config, owner),
+        false => Unbound::disabled(config, owner),
     };
-    Login { server, stream, connection }.run().await;
+    connection.outbox.push(&to_bytes(&features(true, stream.has_feature(), server.csi)));
+    Login { server, stream, connection }.ask().await;
 }
 
 /// A client does not get the session that it asked for.
-pub fn continue_login(Refused { stream, connection, failed }: Refused<Box<Connection>>, server: Arc<Server>) {
-    let mut login = Login { server, stream, connection };
-    failed.iter().for_each(|failed| login.write(failed));
-    tokio::spawn(login.run());
+pub fn continue_login(Refused { step, connection }: Refused<Box<Connection>>, server: Arc<Server>) {
+    tokio::spawn(log_in(step, connection, server));
+}
+
+/// Waits until the client has a session, or is gone, or sent away.
+async fn log_in(step: LoginStep, connection: Box<Connection>, server: Arc<Server>) {
+    if let Some((stream, connection)) = inline_login(step, connection, &server, Instant::now()).await {
+        Login { server, stream, connection }.ask().await;
+    }
 }
 
 /// A client without a session.
@@ -65,14 +73,6 @@ struct Login {
 }
 
 impl Login {
-    /// Waits until the client has a session, or is gone, or sent away.
-    async fn run(self) {
-        let Self { server, stream, connection } = self;
-        if let Some((stream, connection)) = inline(stream, connection, &server, Instant::now()).await {
-            Self { server, stream, connection }.ask().await;
-        }
-    }
-
     /// The client asks, element by element.
     async fn ask(mut self) {
         let mut stopping = self.server.stopping.clone();
@@ -113,7 +113,8 @@ impl Login {
         };
         let mut result = reply(iq, "result");
         result.append_child(BindResponse { jid: jid.clone() }.into());
-        session::bind(self.stream, self.connection, jid, &to_bytes(&result), None, self.server).await;
+        let begin = |connection| self.stream.bind(connection);
+        session::bind(begin, self.connection, jid, &to_bytes(&result), None, self.server).await;
     }
 
     fn write(&mut self, nonza: &Nonza) {

@@ -11,7 +11,7 @@ use xmpp_parsers::bind::BindFeature;
 use xmpp_parsers::ns;
 use xmpp_parsers::sm::StreamManagement;
 use xmpp_parsers::starttls::{Proceed, Request, StartTls};
-use xmpp_sm::{Inline, StreamCondition};
+use xmpp_sm::{InlineElements, StreamCondition};
 
 use super::Server;
 use super::sasl::{self, Proved};
@@ -23,7 +23,7 @@ use super::{csi, inline};
 pub const TIME: Duration = Duration::from_secs(30);
 
 /// Who the client is, on a stream that waits for its features, or for `<success/>` to what it asks for inline.
-pub type Negotiated = (Box<Connection>, BareJid, Option<Inline>);
+pub type Negotiated = (Box<Connection>, BareJid, Option<InlineElements>);
 
 /// `None`: the client did not say who it is.
 pub async fn negotiate(tcp: TcpStream, server: &Server) -> Option<Negotiated> {

@@ -15,7 +15,7 @@ use sasl::impl_validator_using_provider;
 use sasl::secret::{Pbkdf2Sha1, Pbkdf2Sha256, Plain};
 use sasl::server::{Mechanism, Provider, ProviderError, Response, Validator, ValidatorError, mechanisms};
 use xmpp_parsers::ns;
-use xmpp_sm::{Inbound, Inline, Unbound};
+use xmpp_sm::{Inbound, InlineElements, Unbound};
 
 use super::inline::Sasl2;
 use super::stream::{Connection, random};
@@ -72,7 +72,7 @@ impl Accounts {
 pub struct Proved {
     pub name: NodePart,
     /// How it has done so, if by SASL2: then it still waits for `<success/>`.
-    pub sasl2: Option<(Sasl2, Inline)>,
+    pub sasl2: Option<(Sasl2, InlineElements)>,
 }
 
 /// Asks the client who it is, until it can prove it.
@@ -164,7 +164,7 @@ impl Profile {
 }
 
 /// Who has proved it and what the server proves in turn; or the condition of the failure.
-type Attempt<'a> = Result<(&'a Account, Option<Vec<u8>>, Inline), &'static str>;
+type Attempt<'a> = Result<(&'a Account, Option<Vec<u8>>, InlineElements), &'static str>;
 
 async fn attempt<'a>(
     connection: &mut Connection,
@@ -173,7 +173,7 @@ async fn attempt<'a>(
     profile: Profile,
     element: &Element,
 ) -> Result<Attempt<'a>, ReadError> {
-    let Ok(inline) = Inline::from_authenticate(element) else { return Ok(Err("malformed-request")) };
+    let Ok(inline) = InlineElements::from_authenticate(element) else { return Ok(Err("malformed-request")) };
     let (name, mut response) = match profile.begin(element) {
         Ok(begun) => begun,
         Err(condition) => return Ok(Err(condition)),

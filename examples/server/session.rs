@@ -17,7 +17,7 @@ use xmpp_sm::snapshot::Snapshot;
 use xmpp_sm::{
     Arrival, DoesNotFit, EnableRequest, EndReason, Event, Inbound, Lookup, Parting, Record, Refusal, Refused,
     Registered, Registration, SessionEnded, SessionParts, SessionStore, Side, SmId, StreamCondition, StreamError,
-    Taker, Unbound, Write, delay,
+    Taker, Write, delay,
 };
 
 use super::csi::{self, Csi};
@@ -67,7 +67,7 @@ struct Host {
 ///
 /// `is_active`: what the client has said of itself.
 pub async fn bind(
-    stream: Unbound,
+    begin: impl FnOnce(Box<Connection>) -> Session,
     mut connection: Box<Connection>,
     jid: FullJid,
     result: &[u8],
@@ -89,7 +89,7 @@ pub async fn bind(
     }
     connection.outbox.push(result);
     let mut host = Host::new(server, jid, id, handle);
-    let mut session = Box::new(stream.bind(connection));
+    let mut session = Box::new(begin(connection));
     if let Some(active) = is_active {
         host.set_active(active, &mut session);
     }

@@ -23,7 +23,7 @@ use xmpp_parsers::sm::StreamManagement;
 use xmpp_parsers::stanza::Stanza;
 use xmpp_parsers::stream_features::StreamFeatures;
 use xmpp_parsers::{ns, sasl as xmpp_sasl};
-use xmpp_sm::{Early, Parting, Refused, Unbound};
+use xmpp_sm::{Early, LoginStep, Parting, Refused, Unbound};
 
 use super::connection::{Connection, Input, TypedStream};
 use super::session;
@@ -128,12 +128,10 @@ pub async fn negotiate(mut stream: Unbound, mut connection: Connection, server: 
             }
             Ok(Early::Resume(request)) => {
                 let Ok(taker) = stream.take(request, connection) else { return Ok(()) };
-                let Some(Refused { stream: unbound, connection: back, failed }) = session::resume(taker, &server)
-                else {
-                    return Ok(());
-                };
+                let Some(Refused { step, connection: back }) = session::resume(taker, &server) else { return Ok(()) };
+                let LoginStep::Failed { failed, stream: unbound } = step else { return Ok(()) }; // there is no SASL2 here
                 (stream, connection) = (unbound, back);
-                failed.iter().for_each(|failed| connection.put(failed, 256));
+                connection.put(&failed, 256);
             }
             Ok(Early::Write(nonza)) => connection.put(&nonza, 256),
             Ok(Early::Close(last)) => {

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::sleep_until;
 use xmpp_sm::{
-    Arrival, EnableRequest, EndReason, Event, Lookup, Record, Refusal, Refused, Registration, SessionEnded,
+    Arrival, EnableRequest, EndReason, Event, LoginStep, Lookup, Record, Refusal, Refused, Registration, SessionEnded,
     SessionStore, SmId, StreamError, Taker,
 };
 
@@ -131,8 +131,9 @@ impl Host {
         let _ = session.accept_enable(request, smid, now);
     }
 
-    fn log_in(&self, Refused { stream, mut connection, failed }: Refused<Connection>) {
-        failed.iter().for_each(|failed| connection.put(failed, 256));
+    fn log_in(&self, Refused { step, mut connection }: Refused<Connection>) {
+        let LoginStep::Failed { failed, stream } = step else { return }; // there is no SASL2 here
+        connection.put(&failed, 256);
         tokio::spawn(negotiate(stream, connection, self.server.clone()));
     }
 

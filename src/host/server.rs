@@ -140,7 +140,7 @@ pub trait Host: Clone + Send + 'static {
     fn forget(&self, registration: &Registration);
     /// Says the last words on a connection that its session has left, in a task of its own.
     fn part(&self, connection: Self::Connection, parting: Parting);
-    /// Writes `failed`, and goes on with the login of this stream, in a task of its own.
+    /// Takes the next step of this login, in a task of its own: writes `failed`, and reads on.
     fn log_in(&self, refused: Refused<Self::Connection>);
     /// Closes the mailbox, retires the SM-ID, and sends the stanzas elsewhere: those of the session first, then those in
     /// the mailbox. A [`Taker`] in the mailbox is refused, as in [`resume`]; a receipt is of no use any more.

@@ -44,15 +44,17 @@ pub(super) struct Client {
     pub(super) silent_at: Option<Counter>,
 }
 
-/// What a server offers on a new stream, after authentication.
+/// What the stream features of a server offer after authentication.
 ///
-/// Given to [`Session::connect`](crate::Session::connect).
+/// A client gives it to [`Session::connect`](crate::Session::connect); a server has it in
+/// [`InlineSuccess`](crate::InlineSuccess).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offer {
     /// Whether `<sm xmlns='urn:xmpp:sm:3'/>` is among the
     /// [stream features](https://xmpp.org/extensions/xep-0198.html#feature).
     pub stream_management: bool,
-    /// Whether a resource has to be bound; not so between servers and for components.
+    /// Whether a resource has to be bound, by the
+    /// [`<bind/>`](https://www.rfc-editor.org/rfc/rfc6120#section-7) of RFC 6120; not so between servers and for components.
     pub binds: bool,
 }
 
@@ -63,15 +65,37 @@ pub struct MustBind {
     connection: u64,
 }
 
-/// The session belongs to another account, or is over. The connection comes back.
+/// The session does not take this connection. It comes back.
 ///
 /// Returned by [`Session::connect`](crate::Session::connect).
 #[derive(Debug, PartialEq, Eq, Error)]
-#[error("the session is another account's, or over")]
-pub struct WrongAccount<C>(
+#[error("the session does not take the connection: {why}")]
+pub struct NotConnected<C> {
     /// The connection.
-    pub C,
-);
+    pub connection: C,
+    /// The reason.
+    pub why: NotConnectedWhy,
+}
+
+/// Why a session does not take a connection.
+///
+/// A field of [`NotConnected`] and [`NotConnectedInline`](crate::NotConnectedInline).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum NotConnectedWhy {
+    /// The session belongs to another account.
+    #[error("it is another account's")]
+    WrongAccount,
+    /// The session is a server's: its connections come by [`take`](crate::Session::take).
+    #[error("it is a server's")]
+    NotClient,
+    /// The session is over, or is being closed.
+    #[error("it is over, or is being closed")]
+    Over,
+    /// Inline: another connection was made, or asked for, since this one was.
+    #[error("another connection was made since")]
+    Outdated,
+}
 
 /// How many times in a row the server may keep silent, or close the stream, instead of a reply to `<resume/>`.
 const UNANSWERED_MAX: u32 = 2;
@@ -147,10 +171,11 @@ impl<S: Stanza, C> Session<S, C> {
     ///
     /// # Errors
     ///
-    /// [`WrongAccount`], with the connection: a session is not offered to another account. Nothing has changed.
-    pub fn connect(&mut self, owner: &str, offer: Offer, connection: C, now: Instant) -> Result<(), WrongAccount<C>> {
-        if *owner != *self.owner || self.is_ending() || self.is_over() || self.client.is_none() {
-            return Err(WrongAccount(connection));
+    /// [`NotConnected`], with the connection: a session is not offered to another account, and one that is closed takes
+    /// none. Nothing has changed.
+    pub fn connect(&mut self, owner: &str, offer: Offer, connection: C, now: Instant) -> Result<(), NotConnected<C>> {
+        if let Err(why) = self.check_connects(owner) {
+            return Err(NotConnected { connection, why });
         }
         self.leave_for_another(now);
         self.count_connection();
@@ -158,6 +183,16 @@ impl<S: Stanza, C> Session<S, C> {
         self.connection = Some(connection);
         self.advance(now);
         Ok(())
+    }
+
+    /// Whether a connection of this account may be made.
+    pub(super) fn check_connects(&self, owner: &str) -> Result<(), NotConnectedWhy> {
+        match () {
+            () if self.client.is_none() => Err(NotConnectedWhy::NotClient),
+            () if self.is_ending() || self.is_over() => Err(NotConnectedWhy::Over),
+            () if *owner != *self.owner => Err(NotConnectedWhy::WrongAccount),
+            () => Ok(()),
+        }
     }
 
     /// There is a new connection, and the session leaves the one that it has.
@@ -226,6 +261,13 @@ impl<S: Stanza, C> Session<S, C> {
             other => self.state = other,
         }
         None
+    }
+
+    /// A try has come to nothing, and not for the server's session.
+    pub(super) fn uncount_try(&mut self) {
+        if let Some(client) = &mut self.client {
+            client.tries = client.tries.saturating_sub(1);
+        }
     }
 
     pub(super) fn count_try(&mut self) {

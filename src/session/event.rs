@@ -26,8 +26,8 @@ pub enum Event<S, C> {
         /// Why the session has left it, for logs and counters.
         why: LeftWhy,
     },
-    /// Server: a connection that asked for the session does not get it. Write `failed`, and go on with the stream: it
-    /// is free to bind.
+    /// Server: a connection that asked for the session does not get it. Its login goes on, with the
+    /// [step](Refused::step) that comes next.
     Refused(Refused<C>),
     /// The session goes on over a new connection.
     Resumed,

@@ -1,18 +1,22 @@
 //! Stream management [inside of SASL2 and Bind 2](https://xmpp.org/extensions/xep-0198.html#inline), the server's side:
-//! what a client asks for in its `<authenticate/>`, and what belongs into `<success/>`.
+//! what a client asks for in its `<authenticate/>`, and what becomes of it, step by step.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use minidom::Element;
 use thiserror::Error;
 
-use super::write::Front;
-use super::{Event, Session, State};
+use super::Session;
+use super::success::InlineSuccess;
+use super::take::Taker;
+use super::unbound::Unbound;
 use crate::config::Config;
-use crate::error::{Error, Reaction};
 use crate::nonza::{Condition, NS, Nonza};
+use crate::smid::SmId;
 use crate::stanza::Stanza;
-use crate::stream::{Action, Inbound};
+use crate::stream::{Inbound, Refusal, ResumeRequest};
 
 /// The namespace of [SASL2](https://xmpp.org/extensions/xep-0388.html).
 pub(super) const NS_SASL2: &str = "urn:xmpp:sasl:2";
@@ -20,68 +24,75 @@ pub(super) const NS_SASL2: &str = "urn:xmpp:sasl:2";
 /// clients do not use.
 pub(super) const NS_BIND2: &str = "urn:xmpp:bind:0";
 
-/// What a client asks for [inline](https://xmpp.org/extensions/xep-0198.html#inline), in its SASL2 `<authenticate/>`:
-/// its former session, or a resource, with stream management.
+/// What a client asks for [inline](https://xmpp.org/extensions/xep-0198.html#inline), in its SASL2 `<authenticate/>`: the
+/// `<resume/>` for its former session, and the `<bind/>` for a resource, which may have an `<enable/>` in it.
 ///
-/// It is read before authentication, and acted upon after it: [`Unbound::with_inline`](crate::Unbound::with_inline). If
-/// authentication fails, drop it: nothing has been looked up, and nothing is told.
+/// It is read before authentication, and acted upon [after it](Self::authenticated). If authentication fails, drop it:
+/// nothing has been looked up, and nothing is told.
 ///
 /// ```
 /// use std::sync::Arc;
 /// use std::time::Instant;
-/// use xmpp_sm::{Config, Early, Inline, Refusal, Replay, Session, Unbound, Write};
+/// use xmpp_sm::{Config, InlineElements, LoginStep, Refusal, Replay, Session, Write};
 ///
 /// let authenticate: minidom::Element = "<authenticate xmlns='urn:xmpp:sasl:2' mechanism='SCRAM-SHA-1'>\
 ///      <resume xmlns='urn:xmpp:sm:3' previd='x' h='0'/><bind xmlns='urn:xmpp:bind:0'/></authenticate>".parse()?;
-/// let inline = Inline::from_authenticate(&authenticate)?;
+/// let inline = InlineElements::from_authenticate(&authenticate)?;
 /// // ... the client proves to be juliet@example.com ...
 /// let now = Instant::now();
-/// let stream = Unbound::new(Arc::new(Config::default()), "juliet@example.com");
-/// let mut stream = stream.with_inline(inline, Replay::Impossible);
-/// let Some(Early::Resume(request)) = stream.poll(now) else { unreachable!() };
+/// let step = inline.authenticated(Arc::new(Config::default()), "juliet@example.com", Replay::Impossible, now);
+/// let LoginStep::Resume(request) = step else { unreachable!() };
 /// // ... the store knows no session of that SM-ID and owner ...
-/// assert_eq!(stream.refuse(request, Refusal::NotFound)?, None, "it goes into <success/>");
-/// let Some(Early::Bind(_)) = stream.poll(now) else { unreachable!() };
+/// let LoginStep::Bind(request) = request.refuse(Refusal::NotFound) else { unreachable!() };
 /// // ... a resource is bound ...
-/// let mut session: Session<String, ()> = stream.bind(());
+/// let mut session: Session<String, ()> = request.bind((), now);
 /// let Some((_, Write::Success(success))) = session.next_write(now) else { unreachable!() };
 /// assert!(success.resume.is_some_and(|failed| failed.to_string().contains("<item-not-found ")));
 /// assert!(success.bound.is_some_and(|bound| bound.enable.is_none()));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Inline {
-    pub(super) resume: Option<Inbound>,
-    pub(super) bind: Option<Element>,
-    pub(super) enable: Option<Inbound>,
+#[derive(Debug, Default, PartialEq)]
+pub struct InlineElements {
+    resume: Option<Inbound>,
+    bind: Option<Box<Bind>>,
+}
+
+/// `<bind xmlns='urn:xmpp:bind:0'/>`.
+#[derive(Debug, PartialEq)]
+pub(super) struct Bind {
+    element: Element,
+    enable: Option<Inbound>,
 }
 
 /// An element stands twice where a client may ask once: fail the authentication, with `malformed-request`.
 ///
-/// Returned by [`Inline::from_authenticate`](crate::Inline::from_authenticate).
+/// Returned by [`InlineElements::from_authenticate`](crate::InlineElements::from_authenticate).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("<{0}/> stands twice in one <authenticate/>")]
-pub struct Twice(
+pub struct DuplicateElement(
     /// The name of the element: `resume`, `bind` or `enable`.
     pub &'static str,
 );
 
 /// Whether an `<authenticate/>` may be a copy of one that the client sent to another connection.
 ///
-/// Only what came as [TLS early data](https://xmpp.org/extensions/xep-0388.html#security) ("0-RTT") may, and not even that
-/// if the client has answered a challenge since.
+/// Only what came as TLS early data ("0-RTT") may. A server
+/// [must not authenticate by it](https://xmpp.org/extensions/xep-0388.html#security) at all: it waits until the handshake is
+/// complete, and has the client ask again. This is for a server that has a protection of its own against replays, and
+/// knows of each `<authenticate/>` whether that covers it; and for one that takes no early data, where each is
+/// [`Impossible`](Self::Impossible).
 ///
-/// See the example of [`Inline`](crate::Inline).
+/// See the example of [`InlineElements`](crate::InlineElements).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replay {
-    /// It came after the TLS handshake; or the mechanism has a challenge, as SCRAM does; or the host knows each early data
-    /// that it has seen.
+    /// It came after the handshake, or in early data of which the host knows that it sees each only once.
     Impossible,
-    /// No session is resumed and no resource bound by it.
+    /// It may be one: the host should have failed the authentication. If it has not, no session is resumed and no resource
+    /// bound.
     Possible,
 }
 
-impl Inline {
+impl InlineElements {
     /// Whether [`FEATURE`](crate::FEATURE) belongs into the `<inline/>` of
     /// [SASL2](https://xmpp.org/extensions/xep-0388.html#feature), on a server that offers stream management: whether
     /// sessions can be resumed. Into the `<inline/>` of
@@ -97,144 +108,224 @@ impl Inline {
     ///
     /// # Errors
     ///
-    /// [`Twice`] if there are two `<resume/>`, two `<bind/>`, or two `<enable/>` in a `<bind/>`.
-    pub fn from_authenticate(element: &Element) -> Result<Self, Twice> {
-        let mut inline = Self::default();
+    /// [`DuplicateElement`] if there are two `<resume/>`, two `<bind/>`, or two `<enable/>` in a `<bind/>`.
+    pub fn from_authenticate(element: &Element) -> Result<Self, DuplicateElement> {
         if !element.is("authenticate", NS_SASL2) {
-            return Ok(inline);
+            return Ok(Self::default());
         }
-        let resume = only(element, "resume", NS)?;
-        inline.resume = resume.and_then(Nonza::from_element).map(Inbound::from);
-        if let Some(bind) = only(element, "bind", NS_BIND2)? {
-            let enable = only(bind, "enable", NS)?;
-            inline.enable = enable.and_then(Nonza::from_element).map(Inbound::from);
-            inline.bind = Some(bind.clone());
+        let inbound = |element: &Element| Nonza::from_element(element).map(Inbound::from);
+        let resume = only(element, "resume", NS)?.and_then(inbound);
+        let bind = match only(element, "bind", NS_BIND2)? {
+            Some(bind) => {
+                let enable = only(bind, "enable", NS)?.and_then(inbound);
+                Some(Box::new(Bind { element: bind.clone(), enable }))
+            }
+            None => None,
+        };
+        Ok(Self { resume, bind })
+    }
+
+    /// The client has authenticated, and `owner` is its bare JID. Returns what to do first, on the way to `<success/>`. Each
+    /// step has what belongs to the stream, and leads to the next, in the order that
+    /// [XEP-0198](https://xmpp.org/extensions/xep-0198.html#inline-resume) and
+    /// [XEP-0386](https://xmpp.org/extensions/xep-0386.html#bind-request) fix: the former session; if the client does not get
+    /// it, a resource; without either, `<success/>` alone.
+    pub fn authenticated(
+        self,
+        config: Arc<Config>,
+        owner: impl Into<Arc<str>>,
+        replay: Replay,
+        now: Instant,
+    ) -> LoginStep {
+        self.begin(Unbound::new(config, owner), replay, now)
+    }
+
+    /// The same, where stream management is switched off: what the client asks of it is refused with
+    /// `feature-not-implemented`.
+    pub fn authenticated_disabled(
+        self,
+        config: Arc<Config>,
+        owner: impl Into<Arc<str>>,
+        replay: Replay,
+        now: Instant,
+    ) -> LoginStep {
+        self.begin(Unbound::disabled(config, owner), replay, now)
+    }
+
+    fn begin(self, mut stream: Unbound, replay: Replay, now: Instant) -> LoginStep {
+        let Self { resume, bind } = self;
+        let Some(resume) = resume else {
+            return LoginStep::after(stream, bind.filter(|_| replay == Replay::Impossible), None);
+        };
+        if replay == Replay::Possible {
+            return LoginStep::after(stream, None, Some(Nonza::failed(Condition::NotAllowed)));
         }
-        Ok(inline)
+        match stream.ask(resume, now) {
+            Ok(request) => LoginStep::Resume(InlineResume { stream, request, bind }),
+            Err(failed) => LoginStep::after(stream, bind, Some(failed)),
+        }
     }
 }
 
-fn only<'a>(parent: &'a Element, name: &'static str, ns: &str) -> Result<Option<&'a Element>, Twice> {
+fn only<'a>(parent: &'a Element, name: &'static str, ns: &str) -> Result<Option<&'a Element>, DuplicateElement> {
     let mut children = parent.children().filter(|child| child.is(name, ns));
     match (children.next(), children.next()) {
-        (_, Some(_)) => Err(Twice(name)),
+        (_, Some(_)) => Err(DuplicateElement(name)),
         (only, None) => Ok(only),
     }
 }
 
-/// An [`Inline`] on its way to `<success/>`.
+/// What a server does next in a login.
+///
+/// It comes from [`InlineElements::authenticated`](crate::InlineElements::authenticated), or with a connection that does
+/// [not get](crate::Refused::step) its session. The page [`inline`](crate::inline) has the loop around it.
 #[derive(Debug)]
-pub(super) struct Inlined {
-    pub(super) inline: Inline,
-    /// What `<success/>` says about the former session.
-    pub(super) failed: Option<Nonza>,
-    /// When the host was told to bind a resource, if it was.
-    pub(super) bind_at: Option<Instant>,
+#[must_use = "the client waits for it"]
+pub enum LoginStep {
+    /// The client asks for its former session in `<authenticate/>`. Look it up, and [`take`](InlineResume::take) or
+    /// [`refuse`](InlineResume::refuse) the request.
+    Resume(InlineResume),
+    /// The client asks for a resource in `<authenticate/>`. Choose one, and [`bind`](InlineBind::bind) or
+    /// [`refuse`](InlineBind::refuse) the request.
+    Bind(InlineBind),
+    /// The client has no session. Write `<success/>` with the bare JID, and the features that follow it. The login goes on
+    /// with [`Unbound::handle`](crate::Unbound::handle).
+    Success {
+        /// What belongs into `<success/>`.
+        success: Box<InlineSuccess>,
+        /// The stream.
+        stream: Unbound,
+    },
+    /// The client does not get the session that it has asked for after `<success/>`, or without SASL2. Write this. The login
+    /// goes on with [`Unbound::handle`](crate::Unbound::handle): the client may bind, or ask again.
+    Failed {
+        /// `<failed/>`.
+        failed: Nonza,
+        /// The stream.
+        stream: Unbound,
+    },
 }
 
-impl Inlined {
-    pub(super) fn new(inline: Inline, replay: Replay) -> Self {
-        match replay {
-            Replay::Impossible => Self { inline, failed: None, bind_at: None },
-            Replay::Possible => {
-                let failed = inline.resume.map(|_| Nonza::failed(Condition::NotAllowed));
-                Self { inline: Inline::default(), failed, bind_at: None }
+impl LoginStep {
+    /// What is left when there is no `<resume/>` any more.
+    pub(super) fn after(stream: Unbound, bind: Option<Box<Bind>>, failed: Option<Nonza>) -> Self {
+        match bind {
+            Some(bind) => Self::Bind(InlineBind { stream, bind, failed }),
+            None => {
+                let success = Box::new(InlineSuccess::without_session(failed, stream.has_feature()));
+                Self::Success { success, stream }
             }
+        }
+    }
+
+    /// The `<failed/>` that tells the client about its former session, bare or in `<success/>`. `None`: it has not asked for
+    /// one, or is not refused yet.
+    pub fn failed(&self) -> Option<&Nonza> {
+        match self {
+            Self::Resume(_) => None,
+            Self::Bind(request) => request.failed.as_ref(),
+            Self::Success { success, .. } => success.resume.as_ref(),
+            Self::Failed { failed, .. } => Some(failed),
         }
     }
 }
 
-/// All that stream management puts into a SASL2 [`<success/>`](https://xmpp.org/extensions/xep-0388.html#success), and
-/// what follows that.
+/// A client asks for its former session in its `<authenticate/>`.
 ///
-/// The host adds `<additional-data/>`, and as `<authorization-identifier/>` the full JID: that of the session which goes on,
-/// or which is new. Where it is [neither](crate::Early::Success), it is the bare JID.
+/// A part of [`LoginStep`]. The request has the stream, and no timer runs: a host whose store may keep silent bounds the time
+/// of the login as a whole. If the request is dropped, there is nothing left to do but to close the connection.
 ///
-/// See the example of [`Inline`](crate::Inline).
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "the client waits for `<success/>`"]
-#[non_exhaustive]
-pub struct Success {
-    /// `<resumed/>`, or `<failed/>`: directly in `<success/>`.
-    pub resume: Option<Nonza>,
-    /// `Some`: a resource is bound, and there is a [`<bound/>`](https://xmpp.org/extensions/xep-0386.html#bind-request) in
-    /// `<success/>`.
-    pub bound: Option<Bound>,
-    /// The stream features that follow `<success/>`. `None`: the session goes on, and
-    /// [none may follow](https://xmpp.org/extensions/xep-0198.html#inline-resume).
-    pub features: Option<Features>,
-    /// Whether the host has not yet answered the `<enable/>` in `<bind/>`.
-    pub(super) waits: bool,
+/// See the example of [`InlineElements`](crate::InlineElements).
+#[must_use = "the client waits for its session: `take` or `refuse` the request"]
+pub struct InlineResume {
+    stream: Unbound,
+    request: ResumeRequest,
+    bind: Option<Box<Bind>>,
 }
 
-/// A resource is bound.
+impl InlineResume {
+    /// The SM-ID of the session that is asked for.
+    pub fn previd(&self) -> &SmId {
+        self.request.previd()
+    }
+
+    /// The authenticated bare JID of who asks.
+    pub fn owner(&self) -> &Arc<str> {
+        self.stream.owner()
+    }
+
+    /// Bundles the stream and its connection into what the session [takes](crate::Session::take).
+    pub fn take<C>(self, connection: C) -> Taker<C> {
+        Taker::inline(self.stream, self.request, connection, self.bind)
+    }
+
+    /// The client does not get its session. `<failed/>` goes into `<success/>`.
+    pub fn refuse(self, why: Refusal) -> LoginStep {
+        let Self { mut stream, bind, .. } = self;
+        stream.leave_pending();
+        LoginStep::after(stream, bind, Some(why.into_failed()))
+    }
+}
+
+/// It has no content that a log may show.
+impl fmt::Debug for InlineResume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "InlineResume {{ h: {}, binds: {} }}", self.request.h(), self.bind.is_some())
+    }
+}
+
+/// A client asks for a resource by Bind 2, in its `<authenticate/>`.
 ///
-/// See the example of [`Inline`](crate::Inline).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Bound {
-    /// `<enabled/>` or `<failed/>`, if the client has asked: in `<bound/>`.
-    pub enable: Option<Nonza>,
-}
-
-/// The stream features that follow `<success/>`, as far as they depend on the session.
+/// A part of [`LoginStep`]. The request has the stream, so that no resource is bound on it in any other way before
+/// `<success/>`:
 ///
-/// A part of [`Success`]: see the example of [`Inline`](crate::Inline).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Features {
-    /// Whether a resource can be bound.
-    pub bind: bool,
-    /// Whether [`FEATURE`](crate::FEATURE) is among them.
-    pub sm: bool,
+/// ```compile_fail,E0382
+/// # use std::time::Instant;
+/// # use xmpp_sm::{InlineBind, Session};
+/// # fn bind(request: InlineBind, now: Instant) {
+/// let session: Session<String, ()> = request.bind((), now);
+/// let _ = request.refuse(); // `request` was moved
+/// # }
+/// ```
+///
+/// See the example of [`InlineElements`](crate::InlineElements).
+#[must_use = "the client waits for its resource: `bind` or `refuse` the request"]
+pub struct InlineBind {
+    stream: Unbound,
+    bind: Box<Bind>,
+    failed: Option<Nonza>,
 }
 
-impl Success {
-    /// Neither a session that goes on nor a new one.
-    pub(super) fn without_session(resume: Option<Nonza>, sm: bool) -> Self {
-        Self { resume, bound: None, features: Some(Features { bind: true, sm }), waits: false }
+impl InlineBind {
+    /// The authenticated bare JID of who asks.
+    pub fn owner(&self) -> &Arc<str> {
+        self.stream.owner()
     }
 
-    pub(super) fn resumed(resumed: Nonza) -> Self {
-        Self { resume: Some(resumed), bound: None, features: None, waits: false }
+    /// `<bind xmlns='urn:xmpp:bind:0'/>`. But for `<enable xmlns='urn:xmpp:sm:3'/>` its children are the host's: a `<tag/>`,
+    /// and what else the client wants to be [switched on](https://xmpp.org/extensions/xep-0386.html#bind-request).
+    pub fn element(&self) -> &Element {
+        &self.bind.element
     }
 
-    /// A new session. Whether stream management can be enabled later is seen when this is written.
-    pub(super) fn bound(resume: Option<Nonza>, binds: bool) -> Self {
-        let features = Some(Features { bind: false, sm: false });
-        Self { resume, bound: binds.then(Bound::default), features, waits: false }
+    /// A resource is bound: the session begins. It [writes](crate::Write::Success) `<success/>`, once the `<enable/>` that may
+    /// be in `<bind/>` [is answered](crate::Event::Enable).
+    pub fn bind<S: Stanza, C>(self, connection: C, now: Instant) -> Session<S, C> {
+        let Self { stream, bind, failed } = self;
+        let mut session = stream.begin(connection);
+        session.begin_inline(bind.enable, failed, now);
+        session
     }
 
-    /// The reply to the `<enable/>` in `<bind/>`.
-    pub(super) fn set_enable(&mut self, reply: Nonza) {
-        self.waits = false;
-        self.bound.get_or_insert_default().enable = Some(reply);
-    }
-}
-
-impl<S: Stanza, C> Session<S, C> {
-    /// The client has asked for its resource in `<authenticate/>`, and perhaps for stream management.
-    pub(super) fn begin_inline(&mut self, inlined: Inlined, failed: Option<Nonza>) {
-        let Inlined { inline, failed: failed_before, bind_at } = inlined;
-        let mut success = Success::bound(failed.or(failed_before), bind_at.is_some());
-        if let (Some(enable), Some(at), State::Live(stream)) = (inline.enable, bind_at, &mut self.state) {
-            match stream.handle(enable, at) {
-                Ok(Action::Enable(request)) => {
-                    success.waits = true;
-                    self.events.push_back(Event::Enable(request));
-                }
-                Ok(_) => {}
-                Err(error) => success.set_enable(failed_by(&error)),
-            }
-        }
-        self.unwritten.push(Front::Success(Box::new(success)));
+    /// No resource can be bound. The client is told so by a `<success/>` that has no `<bound/>`.
+    pub fn refuse(self) -> LoginStep {
+        LoginStep::after(self.stream, None, self.failed)
     }
 }
 
-/// The `<failed/>` for a request that the engine does not take.
-pub(super) fn failed_by(error: &Error) -> Nonza {
-    match error.reaction() {
-        Reaction::Write(failed) => failed,
-        _ => Nonza::failed(Condition::UnexpectedRequest),
+/// It has no content that a log may show.
+impl fmt::Debug for InlineBind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "InlineBind {{ enables: {} }}", self.bind.enable.is_some())
     }
 }

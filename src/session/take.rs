@@ -6,8 +6,9 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::inline::Success;
+use super::inline::{Bind, LoginStep};
 use super::receive::Acknowledged;
+use super::success::InlineSuccess;
 use super::tally::Away;
 use super::timers::after;
 use super::unbound::Unbound;
@@ -23,8 +24,9 @@ use crate::stanza::Stanza;
 use crate::stream::{Disconnected, NotResumedWhy, Refusal, ResumeRequest, Resumption, StreamMgmt};
 use crate::stream_error::StreamError;
 
-/// A connection that asks for a session, with all that belongs to it. It comes from [`Unbound::take`], waits wherever
-/// and as long as it has to (in a mailbox, for instance), and goes to [`Session::take`].
+/// A connection that asks for a session, with all that belongs to it. It comes from [`Unbound::take`] or
+/// [`InlineResume::take`](crate::InlineResume::take), waits wherever and as long as it has to (in a mailbox, for instance),
+/// and goes to [`Session::take`].
 ///
 /// If the session is gone by then, [`refuse`](Self::refuse) gives the connection back.
 #[must_use = "a client waits for its session: give this to `Session::take`, or `refuse` it"]
@@ -32,6 +34,26 @@ pub struct Taker<C> {
     pub(super) stream: Unbound,
     pub(super) request: ResumeRequest,
     pub(super) connection: C,
+    asked: Asked,
+}
+
+/// Where the session was asked for.
+enum Asked {
+    /// By a `<resume/>` of its own.
+    Bare,
+    /// In `<authenticate/>`, with this `<bind/>` beside it.
+    Inline(Option<Box<Bind>>),
+}
+
+impl Asked {
+    /// What comes next where the client does not get its session.
+    fn refused(self, mut stream: Unbound, failed: Nonza) -> LoginStep {
+        stream.leave_pending();
+        match self {
+            Self::Bare => LoginStep::Failed { failed, stream },
+            Self::Inline(bind) => LoginStep::after(stream, bind, Some(failed)),
+        }
+    }
 }
 
 /// A connection that gets the session as soon as it can be resumed.
@@ -48,6 +70,14 @@ impl<C> fmt::Debug for Waiter<C> {
 }
 
 impl<C> Taker<C> {
+    pub(super) fn bare(stream: Unbound, request: ResumeRequest, connection: C) -> Self {
+        Self { stream, request, connection, asked: Asked::Bare }
+    }
+
+    pub(super) fn inline(stream: Unbound, request: ResumeRequest, connection: C, bind: Option<Box<Bind>>) -> Self {
+        Self { stream, request, connection, asked: Asked::Inline(bind) }
+    }
+
     /// The SM-ID of the session that is asked for.
     pub fn previd(&self) -> &SmId {
         self.request.previd()
@@ -60,8 +90,8 @@ impl<C> Taker<C> {
 
     /// The session is not to be had.
     pub fn refuse(self, why: Refusal) -> Refused<C> {
-        let Self { stream, connection, .. } = self;
-        stream.into_refused(connection, why.into_failed())
+        let Self { stream, connection, asked, .. } = self;
+        Refused { connection, step: asked.refused(stream, why.into_failed()) }
     }
 }
 
@@ -75,20 +105,18 @@ impl<C> fmt::Debug for Taker<C> {
 /// A connection that does not get the session that it asked for.
 ///
 /// See [a server's loop](crate#a-servers-loop).
-#[must_use = "the client waits for `failed`, and may bind"]
+#[must_use = "the client waits for the next step of its login"]
 pub struct Refused<C> {
-    /// Its stream, free to bind.
-    pub stream: Unbound,
     /// The connection.
     pub connection: C,
-    /// What to write first. `None`: the session was asked for inline, and `<failed/>` goes into `<success/>`: see
-    /// [`Unbound::poll`].
-    pub failed: Option<Nonza>,
+    /// What comes next on it. On a server without SASL2 it is always [`LoginStep::Failed`].
+    pub step: LoginStep,
 }
 
+/// It has no content that a log may show.
 impl<C> fmt::Debug for Refused<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Refused {{ failed: {:?} }}", self.failed)
+        write!(f, "Refused {{ step: {:?} }}", self.step)
     }
 }
 
@@ -189,16 +217,16 @@ impl<S: Stanza, C> Session<S, C> {
         }
         let Some(waiter) = self.waiter.take() else { return };
         let State::Detached(session, away) = mem::replace(&mut self.state, State::Over) else { return };
-        let Taker { stream, request, connection } = waiter.taker;
+        let Taker { stream, request, connection, asked } = waiter.taker;
         let mut engine = stream.engine();
         let request = engine.adopt_request(request);
         let mut events = VecDeque::new();
         let mut acknowledged = Acknowledged { into: &mut events, are_wanted: self.returns_acknowledged() };
         match engine.accept_resume_into(request, session, now, &mut acknowledged) {
             Ok(Resumption { write, after }) => {
-                match stream.is_inline() {
-                    true => self.unwritten.push(Front::Success(Box::new(Success::resumed(write)))),
-                    false => self.unwritten.extend([Front::Flush, Front::Nonza(write)]),
+                match asked {
+                    Asked::Inline(_) => self.unwritten.push(Front::Success(Box::new(InlineSuccess::resumed(write)))),
+                    Asked::Bare => self.unwritten.extend([Front::Flush, Front::Nonza(write)]),
                 }
                 self.unwritten.push(Front::Flush);
                 self.state = State::Live(engine);
@@ -216,7 +244,7 @@ impl<S: Stanza, C> Session<S, C> {
                     NotResumedWhy::Refused { write, .. } => write,
                     _ => Refusal::Because(Condition::InternalServerError).into_failed(),
                 };
-                self.tell_refused(stream.into_refused(connection, failed));
+                self.tell_refused(Refused { connection, step: asked.refused(stream, failed) });
             }
         }
     }

@@ -140,7 +140,7 @@ impl<S: Stanza, C> Session<S, C> {
     /// A connection does not get the session.
     pub(super) fn tell_refused(&mut self, refused: Refused<C>) {
         add(&mut tally(&mut self.tally).refused, 1);
-        let condition = match &refused.failed {
+        let condition = match refused.step.failed() {
             Some(Nonza::Failed(failed)) => failed.condition,
             _ => None,
         };

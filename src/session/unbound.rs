@@ -4,11 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use minidom::Element;
 use thiserror::Error;
 
-use super::inline::{Inline, Inlined, Replay, Success, failed_by};
-use super::take::{Refused, Taker};
+use super::success::failed_by;
+use super::take::Taker;
 use super::write::Front;
 use super::{NotNow, Session, State};
 use crate::config::Config;
@@ -28,7 +27,7 @@ use crate::stream::{Action, Foreign, Inbound, Refusal, ResumeRequest, StreamMgmt
 /// use std::sync::Arc;
 /// use std::time::Instant;
 /// use minidom::Element;
-/// use xmpp_sm::{Config, Early, Refusal, Session, Unbound};
+/// use xmpp_sm::{Config, Early, LoginStep, Refusal, Session, Unbound};
 ///
 /// struct Connection {
 ///     input: VecDeque<Element>,
@@ -44,8 +43,9 @@ use crate::stream::{Action, Foreign, Inbound, Refusal, ResumeRequest, StreamMgmt
 ///                 let taker = stream.take(request, connection).ok()?;
 ///                 // Here it goes to the session that the store knows. This store knows none of that SM-ID and owner:
 ///                 let refused = taker.refuse(Refusal::NotFound);
-///                 (stream, connection) = (refused.stream, refused.connection);
-///                 connection.output.extend(refused.failed.map(|failed| failed.to_string()));
+///                 let LoginStep::Failed { failed, stream: back } = refused.step else { return None };
+///                 (stream, connection) = (back, refused.connection);
+///                 connection.output.push(failed.to_string());
 ///             }
 ///             Early::Write(nonza) => connection.output.push(nonza.to_string()),
 ///             Early::Close(_) => return None, // write it, and `</stream:stream>`
@@ -78,8 +78,6 @@ pub struct Unbound {
     kind: Kind,
     /// Its place among the streams that have authenticated.
     serial: Tag,
-    /// What its client asks for in `<authenticate/>`, until that is in `<success/>`.
-    inline: Option<Box<Inlined>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +97,7 @@ impl Stanza for Nothing {
     }
 }
 
-/// What to do about an element that arrived before there is a session, or about what a client asks for in its
-/// `<authenticate/>`.
+/// What to do about an element that arrived before there is a session.
 ///
 /// Returned by [`Unbound::handle`](crate::Unbound::handle).
 #[derive(Debug)]
@@ -122,13 +119,6 @@ pub enum Early {
     Begin,
     /// Not a stanza and not stream management: the host handles it.
     Other,
-    /// [Inline](Unbound::poll): the client asks for a resource by this `<bind xmlns='urn:xmpp:bind:0'/>`. Choose one, and
-    /// call [`bind`](Unbound::bind): the session writes `<success/>`. The other children of the element are the host's,
-    /// `<tag/>` for instance. If no resource can be bound, call [`poll`](Unbound::poll) again.
-    Bind(Element),
-    /// [Inline](Unbound::poll): the client has no session by now. Write `<success/>` with the bare JID and what this
-    /// holds, and the features that follow.
-    Success(Success),
 }
 
 /// The stream does not wait for this request. All comes back.
@@ -176,40 +166,7 @@ impl Unbound {
 
     fn of_kind(config: Arc<Config>, owner: Arc<str>, kind: Kind) -> Self {
         let engine = Box::new(engine(&config, kind));
-        Self { engine, serial: Tag::new(&config), config, owner, kind, inline: None }
-    }
-
-    /// What the client has asked for in its `<authenticate/>` is done by [`poll`](Self::poll), and written in `<success/>`,
-    /// which the host has not written yet.
-    pub fn with_inline(mut self, inline: Inline, replay: Replay) -> Self {
-        self.inline = Some(Box::new(Inlined::new(inline, replay)));
-        self
-    }
-
-    /// What to do next about what the client asks for [in its `<authenticate/>`](Self::with_inline), in the order that
-    /// [XEP-0198](https://xmpp.org/extensions/xep-0198.html#inline-resume) and
-    /// [XEP-0386](https://xmpp.org/extensions/xep-0386.html#bind-request) fix: first [`Early::Resume`], and if the client does not
-    /// get its session, [`Early::Bind`]; without either, [`Early::Success`]. `None`: there is nothing left of it, and
-    /// elements may be read.
-    pub fn poll(&mut self, now: Instant) -> Option<Early> {
-        if self.engine.poll_timeout().is_some() {
-            // The host has the request.
-            return None;
-        }
-        let Inlined { inline, failed, bind_at } = &mut **self.inline.as_mut()?;
-        if let Some(resume) = inline.resume.take() {
-            match self.engine.handle(resume, now) {
-                Ok(Action::Resume(request)) => return Some(Early::Resume(request)),
-                Ok(_) => {}
-                Err(error) => *failed = Some(failed_by(&error)),
-            }
-        }
-        if let Some(bind) = inline.bind.take() {
-            *bind_at = Some(now);
-            return Some(Early::Bind(bind));
-        }
-        let failed = self.inline.take()?.failed;
-        Some(Early::Success(Success::without_session(failed, self.has_feature())))
+        Self { engine, serial: Tag::new(&config), config, owner, kind }
     }
 
     /// What to write about an element that arrives before authentication, if anything: `<failed/>` for a request of
@@ -242,10 +199,10 @@ impl Unbound {
     ///
     /// # Errors
     ///
-    /// [`NotNow`] while the host has a [`ResumeRequest`], or [`poll`](Self::poll) something to do: keep the element, do that,
-    /// and give it once more.
+    /// [`NotNow`] while the host has a [`ResumeRequest`]: keep the element, answer the request, and give the element once
+    /// more.
     pub fn handle(&mut self, inbound: Inbound, now: Instant) -> Result<Early, NotNow> {
-        if self.inline.is_some() || !self.engine.reads() {
+        if !self.engine.reads() {
             return Err(NotNow(inbound));
         }
         let begins = self.kind == Kind::WithoutBind;
@@ -276,36 +233,34 @@ impl Unbound {
     /// Refuses a [`ResumeRequest`] that was dropped, once [`request_timeout`](Config::request_timeout) is over: returns the
     /// `<failed/>` to write. Calling it early is a no-op.
     pub fn timeout(&mut self, now: Instant) -> Option<Nonza> {
-        let failed = self.engine.handle_timeout(now).ok().flatten()?;
-        self.unless_inline(failed)
+        self.engine.handle_timeout(now).ok().flatten()
     }
 
     /// The peer does not get the session that it asked for. Returns the `<failed/>` to write. The stream goes on.
-    /// `None`: it was asked for inline, and `<failed/>` goes into `<success/>`: [`poll`](Self::poll).
     ///
     /// # Errors
     ///
     /// [`Foreign`], with the request, if the stream does not wait for it.
-    pub fn refuse(&mut self, request: ResumeRequest, why: Refusal) -> Result<Option<Nonza>, Foreign<ResumeRequest>> {
-        let failed = self.engine.refuse_resume(request, why)?;
-        Ok(self.unless_inline(failed))
+    pub fn refuse(&mut self, request: ResumeRequest, why: Refusal) -> Result<Nonza, Foreign<ResumeRequest>> {
+        self.engine.refuse_resume(request, why)
     }
 
-    /// `<failed/>`, unless it goes into `<success/>`.
-    fn unless_inline(&mut self, failed: Nonza) -> Option<Nonza> {
-        match &mut self.inline {
-            Some(inlined) => {
-                inlined.failed = Some(failed);
-                None
-            }
-            None => Some(failed),
+    /// The client has asked for its former session in `<authenticate/>`.
+    ///
+    /// # Errors
+    ///
+    /// What to tell it, if that cannot be.
+    pub(super) fn ask(&mut self, resume: Inbound, now: Instant) -> Result<ResumeRequest, Nonza> {
+        match self.engine.handle(resume, now) {
+            Ok(Action::Resume(request)) => Ok(request),
+            Ok(_) => Err(Nonza::failed(Condition::UnexpectedRequest)),
+            Err(error) => Err(failed_by(&error)),
         }
     }
 
-    pub(super) fn into_refused<C>(mut self, connection: C, failed: Nonza) -> Refused<C> {
+    /// The request of the peer is answered.
+    pub(super) fn leave_pending(&mut self) {
         self.engine.leave_pending();
-        let failed = self.unless_inline(failed);
-        Refused { stream: self, connection, failed }
     }
 
     /// The peer asks for a session that the host has found: bundles the stream and its connection into what the session
@@ -318,29 +273,29 @@ impl Unbound {
         if !self.engine.waits_for(&request) {
             return Err(Box::new(NotTaken { stream: self, request, connection }));
         }
-        Ok(Taker { stream: self, request, connection })
+        Ok(Taker::bare(self, request, connection))
     }
 
     /// A resource is bound, or there is none to be: the session begins. `<enable/>` may come. A [`ResumeRequest`] that is
     /// not answered by now is refused.
     ///
-    /// If the resource was asked for [inline](Early::Bind), the session writes `<success/>`, once the `<enable/>` that may be
-    /// in `<bind/>` [is answered](crate::Event::Enable).
+    /// This is the bind of [RFC 6120](https://www.rfc-editor.org/rfc/rfc6120#section-7). That of Bind 2 is
+    /// [`InlineBind::bind`](crate::InlineBind::bind).
     pub fn bind<S: Stanza, C>(self, connection: C) -> Session<S, C> {
+        // The host has dropped the peer's request, or forgotten it.
+        let failed = (!self.engine.reads()).then(|| Nonza::failed(Condition::InternalServerError));
+        let mut session = self.begin(connection);
+        session.unwritten.extend(failed.map(Front::Nonza));
+        session
+    }
+
+    /// The session begins.
+    pub(super) fn begin<S: Stanza, C>(self, connection: C) -> Session<S, C> {
         let mut engine = engine(&self.config, self.kind);
         if self.kind != Kind::WithoutBind {
             engine.bound();
         }
-        // The host has dropped the peer's request, or forgotten it.
-        let is_asked = |inlined: &Inlined| inlined.inline.resume.is_some();
-        let is_pending = self.engine.poll_timeout().is_some() || self.inline.as_deref().is_some_and(is_asked);
-        let failed = is_pending.then(|| Nonza::failed(Condition::InternalServerError));
-        let mut session = Session::new(self.config, self.owner, State::Live(engine), Some(connection));
-        match self.inline {
-            None => session.unwritten.extend(failed.map(Front::Nonza)),
-            Some(inlined) => session.begin_inline(*inlined, failed),
-        }
-        session
+        Session::new(self.config, self.owner, State::Live(engine), Some(connection))
     }
 
     /// The engine of this stream once it has a session.
@@ -355,11 +310,6 @@ impl Unbound {
 
     pub(super) fn serial(&self) -> Tag {
         self.serial
-    }
-
-    /// Whether the former session was asked for in `<authenticate/>`.
-    pub(super) fn is_inline(&self) -> bool {
-        self.inline.is_some()
     }
 }
 

@@ -5,7 +5,7 @@ use std::mem;
 use std::time::{Duration, Instant};
 
 use super::evicted::Evicted;
-use super::inline::Success;
+use super::success::InlineSuccess;
 use super::{Session, State};
 use crate::config::OnFull;
 use crate::counter::Counter;
@@ -30,8 +30,8 @@ pub enum Write<'a, S> {
     /// An element of stream management.
     Nonza(Nonza),
     /// `<success/>`, of which this is what stream management has to say, and the features that follow it. Only where the
-    /// client has asked [inline](crate::Unbound::with_inline).
-    Success(Box<Success>),
+    /// client has asked [inline](crate::InlineElements).
+    Success(Box<InlineSuccess>),
     /// The last stream error.
     StreamError(StreamError),
     /// `</stream:stream>`. Nothing follows.
@@ -46,7 +46,7 @@ pub enum Write<'a, S> {
 pub(super) enum Front {
     Flush,
     Nonza(Nonza),
-    Success(Box<Success>),
+    Success(Box<InlineSuccess>),
     Error(StreamError),
     Close,
 }
@@ -93,7 +93,7 @@ impl Unwritten {
     }
 
     /// `<success/>`, which comes before all else.
-    pub(super) fn success(&mut self) -> Option<&mut Success> {
+    pub(super) fn success(&mut self) -> Option<&mut InlineSuccess> {
         match self.front.as_mut()?.front_mut() {
             Some(Front::Success(success)) => Some(success),
             _ => None,
@@ -272,7 +272,7 @@ impl<S: Stanza, C> Session<S, C> {
                 return None;
             }
             if let (Some(features), State::Live(stream)) = (&mut success.features, &self.state) {
-                features.sm = stream.has_feature();
+                features.stream_management = stream.has_feature();
             }
         }
         Some(Next::Front)

@@ -85,7 +85,7 @@ fn events<C>(session: &mut Session<&'static str, C>) -> Vec<Event<&'static str, 
 
 /// What the connection that asked for the session is told.
 fn failed<'a>(events: &'a [Event<&'static str, u32>]) -> Option<&'a Nonza> {
-    events.iter().find_map(|event| if let Event::Refused(refused) = event { refused.failed.as_ref() } else { None })
+    events.iter().find_map(|event| if let Event::Refused(refused) = event { refused.step.failed() } else { None })
 }
 
 fn client(config: &Arc<Config>, now: Instant) -> Session<&'static str, u32> {

@@ -10,8 +10,8 @@ use minidom::Element;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{sleep, timeout};
 use xmpp_sm::{
-    Config, Early, EndReason, Fate, Lookup, MemoryStore, Parting, Receipt, Record, Refusal, Refused, Registration,
-    SessionEnded, SessionStore, SmId, Unbound, Write,
+    Config, Early, EndReason, Fate, LoginStep, Lookup, MemoryStore, Parting, Receipt, Record, Refusal, Refused,
+    Registration, SessionEnded, SessionStore, SmId, Unbound, Write,
 };
 
 use crate::conn::{Conn, HEADER, inbound};
@@ -143,8 +143,7 @@ impl Server {
                     self.lock().resumes += 1;
                     let host = self.host(stream.owner());
                     let Some(refused) = resume(stream, request, conn, &host) else { return };
-                    (stream, conn) = (refused.stream, refused.connection);
-                    refused.failed.into_iter().for_each(|failed| conn.write(Write::Nonza(failed)));
+                    return server_loop::Host::log_in(&host, refused);
                 }
                 Ok(Early::Write(nonza)) => conn.write(Write::Nonza(nonza)),
                 other => unreachable!("{other:?}"),
@@ -254,8 +253,8 @@ impl server_loop::Host for Host {
     }
 
     fn log_in(&self, refused: Refused<Conn>) {
-        let Refused { stream, mut connection, failed } = refused;
-        failed.into_iter().for_each(|failed| connection.write(Write::Nonza(failed)));
+        let Refused { step: LoginStep::Failed { failed, stream }, mut connection } = refused else { unreachable!() };
+        connection.write(Write::Nonza(failed));
         tokio::spawn(self.server.clone().log_in(stream, connection));
     }
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use minidom::Element;
 use xmpp_sm::{
-    Arrival, Config, Early, EndReason, Event, Inbound, MemoryStore, Offer, Parting, Refused, Session, SessionStore,
-    SmId, Taker, Unbound, Write,
+    Arrival, Config, Early, EndReason, Event, Inbound, LoginStep, MemoryStore, Offer, Parting, Refused, Session,
+    SessionStore, SmId, Taker, Unbound, Write,
 };
 
 use crate::rng::Rng;
@@ -188,8 +188,9 @@ fn serve(mut session: Session<String, Pipe>, (me, mailbox): &Mailbox, host: &Arc
 
 impl Host {
     fn continue_login(self: &Arc<Self>, refused: Refused<Pipe>) {
-        refused.failed.iter().for_each(|failed| refused.connection.write(&failed.to_string()));
-        self.listen(refused.stream, refused.connection);
+        let Refused { step: LoginStep::Failed { failed, stream }, connection } = refused else { unreachable!() };
+        connection.write(&failed.to_string());
+        self.listen(stream, connection);
     }
 
     /// A stream of the server's before it has a session.

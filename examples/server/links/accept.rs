@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
-use xmpp_sm::{Early, Inbound, Nonza, Parting, Refused, StreamCondition, Unbound};
+use xmpp_sm::{Early, Inbound, LoginStep, Nonza, Parting, Refused, StreamCondition, Unbound};
 
 use super::super::session::resume;
 use super::super::stream::Connection;
@@ -23,8 +23,9 @@ pub fn stream(link: &Link) -> Unbound {
 }
 
 /// The peer does not get the session that it asked for.
-pub fn continue_login(link: Link, Refused { stream, mut connection, failed }: Refused<Box<Connection>>) {
-    failed.iter().for_each(|failed| write(&link, &mut connection, failed));
+pub fn continue_login(link: Link, Refused { step, mut connection }: Refused<Box<Connection>>) {
+    let LoginStep::Failed { failed, stream } = step else { return }; // there is no SASL2 here
+    write(&link, &mut connection, &failed);
     tokio::spawn(serve(link, stream, connection));
 }
 
@@ -48,9 +49,10 @@ pub async fn serve(link: Link, mut stream: Unbound, mut connection: Box<Connecti
             Ok(Early::Begin | Early::Stanza) => return link.begin(stream, connection, Some(element)).await,
             Ok(Early::Resume(request)) => {
                 let Ok(taker) = stream.take(request, connection) else { return }; // the request is this stream's
-                let Some(refused) = resume(taker, &link.server) else { return };
-                (stream, connection) = (refused.stream, refused.connection);
-                refused.failed.iter().for_each(|failed| write(&link, &mut connection, failed));
+                match resume(taker, &link.server) {
+                    Some(refused) => return continue_login(link, refused),
+                    None => return,
+                }
             }
             Ok(Early::Write(nonza)) => write(&link, &mut connection, &nonza),
             Ok(Early::Close(last)) => return connection.part(Parting::Say(last)).await,

@@ -2,7 +2,7 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
-use xmpp_sm::{Config, EndReason, NotSentWhy, Offer, OnFull, Write};
+use xmpp_sm::{Config, EndReason, NotConnected, NotConnectedWhy, NotSentWhy, Offer, OnFull, Write};
 
 use super::{Client, ENABLE, OFFER, R, RESUME};
 
@@ -115,7 +115,7 @@ fn a_component_binds_no_resource() {
 fn a_session_is_not_offered_to_another_account() {
     let mut client = Client::online(Config::default());
     let refused = client.session.connect("romeo@example.com", OFFER, 2, client.now);
-    assert_eq!(refused.map_err(|wrong| wrong.0), Err(2));
+    assert_eq!(refused, Err(NotConnected { connection: 2, why: NotConnectedWhy::WrongAccount }));
     // And nothing has changed.
     assert_eq!((client.session.connection().copied(), client.events()), (Some(1), vec![]));
     client.send("<a/>");

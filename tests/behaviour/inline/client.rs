@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use minidom::Element;
 use xmpp_sm::{
-    Arrival, Config, Event, Inbound, InlineOffer, InlineReply, InlineRequest, MustBind, Offer, Receipt, Session, Write,
+    Arrival, Config, EndReason, Event, Inbound, InlineOffer, InlineRequest, MustBind, NotConnectedWhy, Offer, Receipt,
+    Session, Unbound, Write,
 };
 
 use super::host::inline_features;
@@ -22,19 +23,23 @@ struct Client {
 
 impl Client {
     fn new() -> Self {
-        Self { session: Session::client(Arc::new(Config::default()), OWNER), now: Instant::now(), binding: None }
+        Self::with(Arc::new(Config::default()))
+    }
+
+    fn with(config: Arc<Config>) -> Self {
+        Self { session: Session::client(config, OWNER), now: Instant::now(), binding: None }
     }
 
     /// The children of `<authenticate/>`.
     fn ask(&mut self, offer: InlineOffer) -> (InlineRequest, String) {
-        let request = self.session.inline(offer, self.now);
+        let request = self.session.request_inline(OWNER, offer, self.now).unwrap();
         let children = request.to_elements(Some("tag")).map(|child| String::from(&child)).collect();
         (request, children)
     }
 
     fn connect(&mut self, request: InlineRequest, success: &str, offer: Offer) {
-        let reply = InlineReply::from_success(&success.parse().unwrap());
-        self.session.connect_inline(OWNER, request, reply, offer, 1, self.now).unwrap();
+        let reply = request.reply(&success.parse().unwrap());
+        self.session.connect_inline(reply, offer, 1, self.now).unwrap();
     }
 
     /// By the stage. Gives the session's place there.
@@ -77,7 +82,7 @@ impl Client {
 
     /// A session on the stage, with these stanzas sent and the connection lost.
     fn lost(stage: &Stage, stanzas: &[&'static str]) -> Self {
-        let mut client = Self::new();
+        let mut client = Self::with(stage.config.clone());
         let at = client.authenticate(stage);
         for stanza in stanzas {
             client.session.send(stanza, client.now).unwrap();
@@ -245,7 +250,7 @@ fn a_session_is_not_asked_for_inline_while_stanzas_are_being_handled() {
     assert!(written[0].starts_with("<resume ") && written[0].contains("h='1'"), "{written:?}");
 }
 
-/// A password that is wrong, a connection that is lost: nothing has changed.
+/// A connection that is lost before there is an answer.
 #[test]
 fn a_request_that_comes_to_nothing_changes_nothing() {
     let stage = Stage::new(Config::default());
@@ -277,22 +282,127 @@ fn a_session_is_given_up_after_ten_tries_in_a_row() {
     assert_eq!(client.written()[0], "<one/>");
 }
 
+/// The server has answered: it does not die of the `<resume/>`.
+#[test]
+fn an_authentication_that_fails_is_no_try() {
+    let stage = Stage::new(Config::default());
+    let mut client = Client::lost(&stage, &["<one/>"]);
+    for _ in 0..9 {
+        let _ = client.ask(ALL);
+    }
+    for _ in 0..3 {
+        let (request, children) = client.ask(ALL);
+        assert!(children.starts_with("<resume "), "{children}");
+        client.session.authentication_failed(request);
+    }
+    // One that is answered late makes up for no other.
+    let (late, _) = client.ask(ALL);
+    let (_, children) = client.ask(ALL);
+    assert!(children.starts_with("<bind "), "{children}");
+    client.session.authentication_failed(late);
+    let (_, children) = client.ask(ALL);
+    assert!(children.starts_with("<bind "), "{children}");
+}
+
+/// The server knows nothing of what was inline, and is asked once more on this connection, be it the last.
+#[test]
+fn what_is_asked_again_on_the_same_connection_is_one_try() {
+    let stage = Stage::new(Config::default().resume_tries_max(std::num::NonZeroU32::MIN));
+    let mut client = Client::lost(&stage, &["<one/>"]);
+    let (request, children) = client.ask(ALL);
+    assert!(children.starts_with("<resume "), "{children}");
+    client.connect(request, "<success xmlns='urn:xmpp:sasl:2'/>", AFTER);
+    assert!(client.written()[0].starts_with("<resume "), "it is not given up");
+}
+
 #[test]
 fn a_session_is_not_offered_to_another_account_or_by_an_earlier_request() {
     let stage = Stage::new(Config::default());
     let mut client = Client::lost(&stage, &["<one/>"]);
+    let now = client.now;
+    assert_eq!(client.session.request_inline("romeo@example.com", ALL, now), Err(NotConnectedWhy::WrongAccount));
     let (early, _) = client.ask(ALL);
     let (late, children) = client.ask(ALL);
     let Outcome::Session(at) = stage.authenticate(OWNER, &children) else { panic!() };
     let success: Element = stage.written(at)[0].parse().unwrap();
-    let reply = || InlineReply::from_success(&success);
-    let (session, now) = (&mut client.session, client.now);
-    assert!(session.connect_inline(OWNER, early, reply(), AFTER, 7, now).is_err_and(|wrong| wrong.0 == 7));
-    let (other, _) = client.ask(ALL);
-    let session = &mut client.session;
-    assert!(session.connect_inline(OWNER, late, reply(), AFTER, 7, now).is_err());
-    assert!(session.connect_inline("romeo@example.com", other, reply(), AFTER, 7, now).is_err());
-    assert!(session.is_detached() && session.poll().is_none());
+    let not = client.session.connect_inline(early.reply(&success), AFTER, 7, now).unwrap_err();
+    assert_eq!((not.connection, not.why), (7, NotConnectedWhy::Outdated));
+    // A request of one account, and the session of another.
+    let mut romeo: Session<&str, u32> = Session::client(stage.config.clone(), "romeo@example.com");
+    let _ = romeo.request_inline("romeo@example.com", ALL, now).unwrap();
+    let _ = romeo.request_inline("romeo@example.com", ALL, now).unwrap();
+    let _ = romeo.request_inline("romeo@example.com", ALL, now).unwrap();
+    let not = romeo.connect_inline(late.reply(&success), AFTER, 8, now).unwrap_err();
+    assert_eq!((not.connection, not.why), (8, NotConnectedWhy::WrongAccount));
+    // All came back, and goes where it belongs.
+    client.session.connect_inline(not.reply, AFTER, not.connection, now).unwrap();
+    assert_eq!(client.events(), ["resumed"]);
+}
+
+/// A server's session, and one that is closed, have nothing to ask for, and stay as they are.
+#[test]
+fn only_a_client_that_goes_on_asks_inline() {
+    let now = Instant::now();
+    let mut server: Session<&str, u32> = Unbound::new(Arc::new(Config::default()), OWNER).bind(1);
+    assert_eq!(server.request_inline(OWNER, ALL, now), Err(NotConnectedWhy::NotClient));
+    assert!(server.poll().is_none());
+    assert_eq!(server.connection(), Some(&1));
+
+    let mut client = Client::new();
+    client.authenticate(&Stage::new(Config::default()));
+    client.events();
+    client.session.close(EndReason::Closed, None, now);
+    assert_eq!(client.session.request_inline(OWNER, ALL, now), Err(NotConnectedWhy::Over));
+    assert_eq!(client.written().pop(), Some("Close".to_owned()), "its last words are not cut off");
+}
+
+/// Nothing of it was asked for.
+#[test]
+fn a_server_that_says_more_than_it_should_is_not_listened_to() {
+    let resumed = "<resumed xmlns='urn:xmpp:sm:3' h='0' previd='x'/>";
+    let bound = "<bound xmlns='urn:xmpp:bind:0'><enabled xmlns='urn:xmpp:sm:3' id='x' resume='true'/></bound>";
+    let success: Element = format!("<success xmlns='urn:xmpp:sasl:2'>{resumed}{bound}</success>").parse().unwrap();
+    let mut client = Client::new();
+    let (request, children) = client.ask(InlineOffer::default());
+    assert_eq!(children, "");
+    let reply = request.reply(&success);
+    assert!(!reply.is_resumed() && !reply.is_bound());
+    client.session.connect_inline(reply, AFTER, 1, client.now).unwrap();
+    assert_eq!(client.events(), ["bind"], "the features follow, and what is not bound is");
+
+    // A resource was asked for, and stream management was not.
+    let mut client = Client::new();
+    let (request, _) = client.ask(InlineOffer { bind: true, ..InlineOffer::default() });
+    client.connect(request, &String::from(&success), AFTER);
+    assert!(client.written()[0].starts_with("<enable "));
+
+    // The session goes on, and there is no other.
+    let stage = Stage::new(Config::default());
+    let mut client = Client::lost(&stage, &["<one/>"]);
+    let (request, _) = client.ask(ALL);
+    let success = String::from(&success).replace("'x'", "'some-long-sm-id'").replace("\"x\"", "\"some-long-sm-id\"");
+    let reply = request.reply(&success.parse().unwrap());
+    assert!(reply.is_resumed() && !reply.is_bound());
+    client.session.connect_inline(reply, AFTER, 1, client.now).unwrap();
+    assert_eq!(client.events(), ["resumed"]);
+}
+
+/// What may come first, and is no reply.
+#[test]
+fn other_elements_of_stream_management_hide_no_reply() {
+    let stage = Stage::new(Config::default());
+    let others = "<r xmlns='urn:xmpp:sm:3'/><a xmlns='urn:xmpp:sm:3'/><x xmlns='urn:xmpp:sm:3'/>";
+    let mut client = Client::lost(&stage, &["<one/>"]);
+    let (request, _) = client.ask(ALL);
+    let resumed = "<resumed xmlns='urn:xmpp:sm:3' h='0' previd='some-long-sm-id'/>";
+    client.connect(request, &format!("<success xmlns='urn:xmpp:sasl:2'>{others}{resumed}</success>"), AFTER);
+    assert_eq!(client.events(), ["resumed"]);
+
+    let mut client = Client::new();
+    let (request, _) = client.ask(ALL);
+    let bound = format!("<bound xmlns='urn:xmpp:bind:0'>{others}{resumed}{}</bound>", super::stage::ENABLED);
+    client.connect(request, &format!("<success xmlns='urn:xmpp:sasl:2'>{bound}</success>"), AFTER);
+    assert_eq!(client.events(), ["online true"]);
 }
 
 #[test]
@@ -314,8 +424,9 @@ fn a_malformed_resumed_ends_the_session() {
     let (request, _) = client.ask(ALL);
     let success =
         "<success xmlns='urn:xmpp:sasl:2'><resumed xmlns='urn:xmpp:sm:3' previd='some-long-sm-id'/></success>";
-    assert!(InlineReply::from_success(&success.parse().unwrap()).is_resumed());
-    client.connect(request, success, AFTER);
+    let reply = request.reply(&success.parse().unwrap());
+    assert!(reply.is_resumed());
+    client.session.connect_inline(reply, AFTER, 1, client.now).unwrap();
     client.written();
     client.session.lost(client.now);
     client.events();

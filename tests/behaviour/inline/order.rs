@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use xmpp_sm::{
-    Config, Early, EndReason, Event, Inline, NotNow, Parting, Refusal, Replay, Session, SmId, StreamCondition,
-    StreamError, Unbound, Write,
+    Config, Early, EndReason, Event, InlineBind, InlineElements, InlineResume, LoginStep, Parting, Refusal, Replay,
+    Session, SmId, StreamCondition, StreamError, Unbound, Write,
 };
 
 use super::examples::assert_success;
@@ -14,9 +14,19 @@ use super::stage::{OWNER, Outcome, Stage, authenticate, early};
 const RESUME: &str = "<resume xmlns='urn:xmpp:sm:3' h='0' previd='some-long-sm-id'/>";
 const BIND: &str = "<bind xmlns='urn:xmpp:bind:0'><enable xmlns='urn:xmpp:sm:3' resume='true'/></bind>";
 
-fn unbound(stage: &Stage, children: &str) -> Unbound {
-    let inline = Inline::from_authenticate(&authenticate(children)).unwrap();
-    Unbound::new(stage.config.clone(), OWNER).with_inline(inline, Replay::Impossible)
+fn step(stage: &Stage, children: &str) -> LoginStep {
+    let inline = InlineElements::from_authenticate(&authenticate(children)).unwrap();
+    inline.authenticated(stage.config.clone(), OWNER, Replay::Impossible, stage.now)
+}
+
+fn resume(stage: &Stage, children: &str) -> InlineResume {
+    let LoginStep::Resume(request) = step(stage, children) else { panic!() };
+    request
+}
+
+fn bind(step: LoginStep) -> InlineBind {
+    let LoginStep::Bind(request) = step else { panic!("{step:?}") };
+    request
 }
 
 /// `<resume/>` is processed first, wherever it stands.
@@ -35,10 +45,7 @@ fn the_session_comes_before_the_resource_in_any_order_of_the_elements() {
 fn a_session_that_is_connected_leaves_its_connection_with_conflict() {
     let stage = Stage::new(Config::default());
     let former = stage.session(OWNER, &["<one/>"]);
-    let inline = Inline::from_authenticate(&authenticate(RESUME)).unwrap();
-    let mut stream = Unbound::new(stage.config.clone(), OWNER).with_inline(inline, Replay::Impossible);
-    let Some(Early::Resume(request)) = stream.poll(stage.now) else { panic!() };
-    let taker = stream.take(request, Default::default()).unwrap();
+    let taker = resume(&stage, RESUME).take(Default::default());
     let session = &mut stage.members.lock().unwrap()[former].session;
     session.take(taker, stage.now);
     let Some(Event::Left { parting: Parting::Say(last), .. }) = session.poll() else { panic!() };
@@ -52,12 +59,10 @@ fn a_session_that_is_connected_leaves_its_connection_with_conflict() {
 #[test]
 fn a_connection_that_comes_back_later_is_bound_in_the_same_success() {
     let stage = Stage::new(Config::default());
-    let mut stream = unbound(&stage, &format!("{RESUME}{BIND}"));
-    let Some(Early::Resume(request)) = stream.poll(stage.now) else { panic!() };
-    let taker = stream.take(request, super::stage::Conn::default()).unwrap();
+    let taker = resume(&stage, &format!("{RESUME}{BIND}")).take(super::stage::Conn::default());
     let refused = taker.refuse(Refusal::NotFound);
-    assert_eq!(refused.failed, None, "it goes into <success/>");
-    let Outcome::Session(at) = stage.continue_login(refused.stream, refused.connection) else { panic!() };
+    assert!(refused.step.failed().is_some_and(|failed| failed.to_string().contains("<item-not-found ")));
+    let Outcome::Session(at) = stage.continue_login(refused.step, refused.connection) else { panic!() };
     let written = stage.written(at);
     assert!(written[0].find("<item-not-found") < written[0].find("<bound"), "{written:?}");
     assert!(written[0].contains("<enabled"));
@@ -73,7 +78,7 @@ fn a_client_that_wants_its_session_and_no_other_goes_on_with_its_login() {
     // It may ask again, in the old way, and is answered in the old way.
     let again = early(&mut stream, RESUME, stage.now);
     let Early::Resume(request) = again else { panic!("{again:?}") };
-    assert!(stream.refuse(request, Refusal::NotFound).unwrap().is_some());
+    let _ = stream.refuse(request, Refusal::NotFound).unwrap();
 }
 
 /// The XEPs want `<success/>` even if the host finds no resource for its client.
@@ -85,56 +90,23 @@ fn a_resource_that_cannot_be_bound_is_no_success_with_bound() {
     assert_success(&conn.written[0], OWNER, "");
 }
 
+/// What came by a bare `<resume/>` is answered by a bare `<failed/>`, and the login goes on.
 #[test]
-fn nothing_is_read_before_success_is_written() {
+fn a_session_that_was_not_asked_for_inline_is_refused_bare() {
     let stage = Stage::new(Config::default());
-    let mut stream = unbound(&stage, RESUME);
-    let stanza = || xmpp_sm::Inbound::Stanza { bytes: 1 };
-    assert_eq!(stream.handle(stanza(), stage.now).unwrap_err(), NotNow(stanza()));
-    let Some(Early::Resume(request)) = stream.poll(stage.now) else { panic!() };
-    assert!(stream.poll(stage.now).is_none(), "the host has the request");
-    assert_eq!(stream.handle(stanza(), stage.now).unwrap_err(), NotNow(stanza()));
-    assert_eq!(stream.refuse(request, Refusal::NotFound).unwrap(), None);
-    assert_eq!(stream.handle(stanza(), stage.now).unwrap_err(), NotNow(stanza()));
-    assert!(matches!(stream.poll(stage.now), Some(Early::Success(_))));
-    assert!(stream.poll(stage.now).is_none());
-    assert!(matches!(stream.handle(stanza(), stage.now), Ok(Early::Stanza)));
-}
-
-/// The host drops the request for the session: it is refused in time, in `<success/>`.
-#[test]
-fn a_request_for_a_session_that_is_dropped_is_refused_in_success() {
-    let mut stage = Stage::new(Config::default());
-    let mut stream = unbound(&stage, &format!("{RESUME}{BIND}"));
-    drop(stream.poll(stage.now));
-    assert!(stream.poll(stage.now).is_none());
-    stage.now = stream.deadline().unwrap();
-    assert_eq!(stream.timeout(stage.now), None, "nothing is written bare");
-    assert!(matches!(stream.poll(stage.now), Some(Early::Bind(_))));
-}
-
-/// The host binds without an answer to it.
-#[test]
-fn a_request_for_a_session_that_is_forgotten_is_refused_in_success() {
-    let stage = Stage::new(Config::default());
-    for polls in [0, 1] {
-        let mut stream = unbound(&stage, RESUME);
-        (0..polls).for_each(|_| drop(stream.poll(stage.now)));
-        let mut session: Session<&str, ()> = stream.bind(());
-        let Some((_, Write::Success(success))) = session.next_write(stage.now) else { panic!() };
-        let failed = success.resume.unwrap().to_string();
-        assert!(failed.contains("<internal-server-error"), "{failed}");
-        assert_eq!(success.bound, None, "the client has not asked for it");
-    }
+    let mut stream = Unbound::new(stage.config.clone(), OWNER);
+    let Early::Resume(request) = early(&mut stream, RESUME, stage.now) else { panic!() };
+    let refused = stream.take(request, super::stage::Conn::default()).unwrap().refuse(Refusal::NotFound);
+    let Outcome::Login(mut stream, conn) = stage.continue_login(refused.step, refused.connection) else { panic!() };
+    assert!(matches!(&conn.written[..], [failed] if failed.contains("<item-not-found ")), "{:?}", conn.written);
+    assert!(matches!(early(&mut stream, RESUME, stage.now), Early::Resume(_)));
 }
 
 fn binding(stage: &Stage) -> Session<&'static str, ()> {
-    let mut stream = unbound(stage, BIND);
-    assert!(matches!(stream.poll(stage.now), Some(Early::Bind(_))));
-    stream.bind(())
+    bind(step(stage, BIND)).bind((), stage.now)
 }
 
-/// The host has its time for `<enable/>` from when it was told to bind.
+/// The host has its time for `<enable/>` from when it binds.
 #[test]
 fn the_time_for_enable_runs_from_the_bind() {
     let stage = Stage::new(Config::default().request_timeout(Duration::from_secs(7)));
@@ -157,7 +129,7 @@ fn a_request_to_enable_that_is_dropped_is_refused_in_success() {
     let Some((_, Write::Success(success))) = session.next_write(later) else { panic!() };
     let failed = success.bound.unwrap().enable.unwrap().to_string();
     assert!(failed.contains("<failed"), "{failed}");
-    assert!(success.features.unwrap().sm, "and may be made again");
+    assert!(success.features.unwrap().stream_management, "and may be made again");
     assert!(matches!(session.next_write(later), Some((_, Write::Flush))));
     assert!(matches!(session.next_write(later), Some((_, Write::Stanza { stanza: &"<stanza/>", .. }))));
 }
@@ -180,10 +152,8 @@ fn a_session_that_ends_before_success_says_an_error_instead() {
 fn without_success_there_is_no_other_last_word_than_an_error() {
     let stage = Stage::new(Config::default());
     let at = stage.lost_session(OWNER, &[]);
-    let mut stream = unbound(&stage, RESUME);
-    let Some(Early::Resume(request)) = stream.poll(stage.now) else { panic!() };
     let session = &mut stage.members.lock().unwrap()[at].session;
-    session.take(stream.take(request, Default::default()).unwrap(), stage.now);
+    session.take(resume(&stage, RESUME).take(Default::default()), stage.now);
     session.peer_closed(stage.now);
     let left = std::iter::from_fn(|| session.poll()).find_map(|event| match event {
         Event::Left { parting, .. } => Some(parting),
@@ -211,9 +181,7 @@ fn a_session_that_was_enabled_inline_is_enabled() {
 #[test]
 fn an_enable_that_comes_before_success_is_written_is_answered_after_it() {
     let stage = Stage::new(Config::default());
-    let mut stream = unbound(&stage, "<bind xmlns='urn:xmpp:bind:0'/>");
-    assert!(matches!(stream.poll(stage.now), Some(Early::Bind(_))));
-    let mut session: Session<&str, ()> = stream.bind(());
+    let mut session: Session<&str, ()> = bind(step(&stage, "<bind xmlns='urn:xmpp:bind:0'/>")).bind((), stage.now);
     let enable: minidom::Element = "<enable xmlns='urn:xmpp:sm:3'/>".parse().unwrap();
     let Ok(xmpp_sm::Arrival::Enable(request)) = session.handle(session.inbound(&enable), stage.now) else { panic!() };
     session.accept_enable(request, None, stage.now).unwrap();

@@ -1,6 +1,6 @@
 //! What is malformed, what stands in the wrong place, and what belongs to somebody else.
 
-use xmpp_sm::{Config, Inline, Replay, Twice};
+use xmpp_sm::{Config, DuplicateElement, InlineElements, Replay};
 
 use super::examples::assert_success;
 use super::stage::{ENABLED, OWNER, Outcome, Stage, authenticate};
@@ -22,13 +22,17 @@ fn bound(content: &str) -> String {
 
 #[test]
 fn whoever_asks_twice_is_not_authenticated() {
-    let twice = |children: &str| Inline::from_authenticate(&authenticate(children)).unwrap_err();
-    assert_eq!(twice(&format!("{RESUME}{RESUME}")), Twice("resume"));
-    assert_eq!(twice(&format!("{RESUME}<resume xmlns='urn:xmpp:sm:3'/>")), Twice("resume"), "malformed or not");
-    assert_eq!(twice(&format!("{}{}", bind(""), bind(ENABLE))), Twice("bind"));
-    assert_eq!(twice(&bind(&format!("{ENABLE}{ENABLE}"))), Twice("enable"));
+    let twice = |children: &str| InlineElements::from_authenticate(&authenticate(children)).unwrap_err();
+    assert_eq!(twice(&format!("{RESUME}{RESUME}")), DuplicateElement("resume"));
+    assert_eq!(
+        twice(&format!("{RESUME}<resume xmlns='urn:xmpp:sm:3'/>")),
+        DuplicateElement("resume"),
+        "malformed or not"
+    );
+    assert_eq!(twice(&format!("{}{}", bind(""), bind(ENABLE))), DuplicateElement("bind"));
+    assert_eq!(twice(&bind(&format!("{ENABLE}{ENABLE}"))), DuplicateElement("enable"));
     let others = format!("<resume xmlns='urn:xmpp:sm:2'/>{RESUME}<enable xmlns='urn:xmpp:carbons:2'/>{}", bind(""));
-    assert!(Inline::from_authenticate(&authenticate(&others)).is_ok());
+    assert!(InlineElements::from_authenticate(&authenticate(&others)).is_ok());
 }
 
 #[test]
@@ -88,22 +92,22 @@ fn the_older_namespace_of_bind_2_is_another_element() {
     assert_success(&conn.written[0], OWNER, "");
     // Beside the one that counts it is no second.
     let both = format!("{older}{}", bind(""));
-    assert!(Inline::from_authenticate(&authenticate(&both)).is_ok());
+    assert!(InlineElements::from_authenticate(&authenticate(&both)).is_ok());
 }
 
 #[test]
 fn the_sasl_of_rfc_6120_has_nothing_inline() {
     let xml = format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{RESUME}{RESUME}</auth>");
-    assert_eq!(Inline::from_authenticate(&xml.parse().unwrap()), Ok(Inline::default()));
+    assert_eq!(InlineElements::from_authenticate(&xml.parse().unwrap()), Ok(InlineElements::default()));
     let inner = format!("<message xmlns='jabber:client'>{RESUME}</message>");
-    assert_eq!(Inline::from_authenticate(&inner.parse().unwrap()), Ok(Inline::default()));
+    assert_eq!(InlineElements::from_authenticate(&inner.parse().unwrap()), Ok(InlineElements::default()));
 }
 
 /// What is deeper inside is not the client's request.
 #[test]
 fn only_children_count() {
     let wrapped = format!("<user-agent>{RESUME}{}</user-agent><other xmlns='urn:x'>{RESUME}</other>", bind(""));
-    assert_eq!(Inline::from_authenticate(&authenticate(&wrapped)), Ok(Inline::default()));
+    assert_eq!(InlineElements::from_authenticate(&authenticate(&wrapped)), Ok(InlineElements::default()));
 }
 
 #[test]

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use futures::executor::block_on;
 use minidom::Element;
 use xmpp_sm::{
-    Arrival, Condition, Config, Early, Event, Features, Inline, Lookup, MemoryStore, Parting, Refusal, Refused, Replay,
-    ResumeRequest, Session, SessionStore, SmId, Success, Twice, Unbound, Write,
+    Arrival, Condition, Config, DuplicateElement, Early, Event, InlineBind, InlineElements, InlineSuccess, LoginStep,
+    Lookup, MemoryStore, Nonza, Offer, Parting, Refusal, Refused, Replay, Session, SessionStore, SmId, Taker, Unbound,
+    Write,
 };
 
-use super::host::{InlineHost, inline, success};
+use super::host::{InlineHost, inline_login, success};
 
 pub const OWNER: &str = "user@example.com";
 pub const ENABLED: &str = "<enabled xmlns='urn:xmpp:sm:3' id='some-long-sm-id' resume='true' max='600'/>";
@@ -22,10 +23,11 @@ pub struct Conn {
 }
 
 impl Conn {
-    fn write_success(&mut self, jid: &str, sm: Success) {
+    fn write_success(&mut self, jid: &str, sm: InlineSuccess) {
         let features = sm.features;
         self.written.push(String::from(&success(jid, Some("ZGF0YQ=="), sm)));
-        self.written.extend(features.map(|Features { bind, sm, .. }| format!("features bind={bind} sm={sm}")));
+        let offer = |Offer { binds, stream_management: sm }| format!("features bind={binds} sm={sm}");
+        self.written.extend(features.map(offer));
     }
 }
 
@@ -65,19 +67,19 @@ impl Stage {
         self.authenticate_as(owner, children, Replay::Impossible).unwrap()
     }
 
-    pub fn authenticate_as(&self, owner: &str, children: &str, replay: Replay) -> Result<Outcome, Twice> {
-        let inline = Inline::from_authenticate(&authenticate(children))?;
-        let stream = match self.sm {
-            true => Unbound::new(self.config.clone(), owner),
-            false => Unbound::disabled(self.config.clone(), owner),
+    pub fn authenticate_as(&self, owner: &str, children: &str, replay: Replay) -> Result<Outcome, DuplicateElement> {
+        let inline = InlineElements::from_authenticate(&authenticate(children))?;
+        let step = match self.sm {
+            true => inline.authenticated(self.config.clone(), owner, replay, self.now),
+            false => inline.authenticated_disabled(self.config.clone(), owner, replay, self.now),
         };
-        Ok(self.continue_login(stream.with_inline(inline, replay), Conn::default()))
+        Ok(self.continue_login(step, Conn::default()))
     }
 
-    pub fn continue_login(&self, stream: Unbound, conn: Conn) -> Outcome {
+    pub fn continue_login(&self, step: LoginStep, conn: Conn) -> Outcome {
         let before: Vec<_> =
             self.members.lock().unwrap().iter().map(|member| member.session.connection().is_some()).collect();
-        match block_on(inline(stream, conn, self, self.now)) {
+        match block_on(inline_login(step, conn, self, self.now)) {
             Some((stream, conn)) => Outcome::Login(stream, conn),
             None => {
                 let members = self.members.lock().unwrap();
@@ -152,8 +154,7 @@ impl InlineHost for Stage {
     type Connection = Conn;
     type Jid = String;
 
-    fn resume(&self, stream: Unbound, request: ResumeRequest, connection: Conn) -> Option<Refused<Conn>> {
-        let taker = stream.take(request, connection).unwrap();
+    fn resume(&self, taker: Taker<Conn>) -> Option<Refused<Conn>> {
         let found = self.store.lookup(taker.previd(), taker.owner(), self.now);
         let at = match found.map_or(Err(Refusal::NotFound), Lookup::session) {
             Err(refusal) => return Some(taker.refuse(refusal)),
@@ -171,13 +172,14 @@ impl InlineHost for Stage {
         None
     }
 
-    fn choose(&self, _: &Conn, owner: &str, bind: &Element) -> Option<String> {
+    fn choose(&self, _: &Conn, request: &InlineBind) -> Option<String> {
+        let (owner, bind) = (request.owner(), request.element());
         let tag = bind.get_child("tag", "urn:xmpp:bind:0").map(Element::text).unwrap_or("resource".to_owned());
         (tag != "none").then(|| format!("{owner}/{tag}"))
     }
 
-    async fn bind(&self, stream: Unbound, connection: Conn, jid: String, _: &Element) {
-        let mut session = stream.bind(connection);
+    async fn bind(&self, request: InlineBind, connection: Conn, jid: String, now: Instant) {
+        let mut session = request.bind(connection, now);
         while let Some(event) = session.poll() {
             let Event::Enable(request) = event else { panic!("{event:?}") };
             assert!(session.next_write(self.now).is_none(), "nothing is written before <success/> is complete");
@@ -195,9 +197,13 @@ impl InlineHost for Stage {
         self.members.lock().unwrap().push(Member { jid, session });
     }
 
-    fn write_success(&self, connection: &mut Conn, jid: &str, success: Success) {
-        assert!(success.features.is_some_and(|features| features.bind), "there is no session");
+    fn write_success(&self, connection: &mut Conn, jid: &str, success: InlineSuccess) {
+        assert!(success.features.is_some_and(|features| features.binds), "there is no session");
         connection.write_success(jid, success);
+    }
+
+    fn write_failed(&self, connection: &mut Conn, _: &str, failed: Nonza) {
+        connection.written.push(failed.to_string());
     }
 }
 

@@ -190,7 +190,9 @@ fn said(event: Event<Bytes, u32>) -> Said {
             let words = last.write.iter().map(short).chain(last.error.map(|error| error.condition().to_owned()));
             Said::Parted(connection, words.collect::<Vec<_>>().join(" "))
         }
-        Event::Refused(refused) => Said::Refused(refused.connection, refused.failed.iter().map(short).collect()),
+        Event::Refused(refused) => {
+            Said::Refused(refused.connection, refused.step.failed().into_iter().map(short).collect())
+        }
         Event::Resumed => Said::Resumed,
         Event::Detached { unacked, waiting } => Said::Detached { unacked, waiting },
         Event::Queued => Said::Queued,

@@ -233,3 +233,17 @@ fn each_request_about_the_same_stanza_is_to_be_answered() {
     host.ack(1);
     assert_eq!(host.session.deadline(), Some(host.now + secs(30)), "all are");
 }
+
+/// One that no clock can tell does not make the request forgotten.
+#[test]
+fn a_request_for_a_session_that_the_host_drops_is_refused_at_bind() {
+    let resume: minidom::Element = "<resume xmlns='urn:xmpp:sm:3' previd='x' h='0'/>".parse().unwrap();
+    for timeout in [secs(5), Duration::MAX] {
+        let now = Instant::now();
+        let mut stream = Unbound::new(Arc::new(Config::default().request_timeout(timeout)), OWNER);
+        assert!(matches!(stream.handle(stream.inbound(&resume), now), Ok(Early::Resume(_))));
+        let mut session: Session<&str, ()> = stream.bind(());
+        let Some((_, Write::Nonza(failed))) = session.next_write(now) else { panic!("{timeout:?}") };
+        assert_eq!(short(&failed), "<failed><internal-server-error/></failed>");
+    }
+}

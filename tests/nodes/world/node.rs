@@ -2,8 +2,8 @@
 
 use xmpp_sm::snapshot::{Ledger, Limits, Snapshot};
 use xmpp_sm::{
-    Claim, Claimed, Condition, EnableRequest, Fence, Lookup, Record, Refusal, Refused, Registration, Session, SmId,
-    Taker,
+    Claim, Claimed, Condition, EnableRequest, Fence, LoginStep, Lookup, Record, Refusal, Refused, Registration,
+    Session, SmId, Taker,
 };
 
 use super::World;
@@ -306,10 +306,10 @@ impl World<'_> {
     }
 
     pub fn refused(&mut self, refused: Refused<usize>) {
-        let Refused { stream, connection, failed } = refused;
+        let Refused { step: LoginStep::Failed { failed, stream }, connection } = refused else { unreachable!() };
         let link = &mut self.links[connection];
         link.server = End::Unbound(Box::new(stream));
-        failed.into_iter().for_each(|failed| link.tell_client(Elem::Nonza(failed)));
+        link.tell_client(Elem::Nonza(failed));
     }
 
     /// A node waits no longer, or another has let go.

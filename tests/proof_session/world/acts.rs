@@ -1,6 +1,8 @@
 //! What hosts and users do to sessions.
 
-use xmpp_sm::{Counter, EndReason, Nonza, NotOpen, NotSentWhy, Offer, OpenReceipt, ReceiptError, Refusal, StreamError};
+use xmpp_sm::{
+    Counter, EndReason, LoginStep, Nonza, NotOpen, NotSentWhy, Offer, OpenReceipt, ReceiptError, Refusal, StreamError,
+};
 
 use super::host::{Mail, Open};
 use super::ledger::{Checked, Fate, Waiting, ensure};
@@ -224,12 +226,20 @@ impl World<'_> {
 
     /// The host does not look for the session.
     pub fn refuse_resume(&mut self, l: usize) -> Checked {
-        let is_inline = self.is_inline(l);
-        let End::Unbound(stream, request) = &mut self.links[l].end[1] else { return Ok(()) };
-        let Request::Held(asked) = std::mem::replace(request, Request::None) else { return Ok(()) };
-        let failed = stream.refuse(asked, Refusal::NotFound).map_err(|_| "a stream does not know its request")?;
-        ensure!(failed.is_none() == is_inline, "<failed/> belongs into <success/>, or it does not");
-        self.answer_refused(l, failed)
+        let link = &mut self.links[l];
+        let step = match std::mem::replace(&mut link.end[1], End::Gone) {
+            End::Unbound(mut stream, Request::Held(asked)) => {
+                let failed =
+                    stream.refuse(asked, Refusal::NotFound).map_err(|_| "a stream does not know its request")?;
+                LoginStep::Failed { failed, stream }
+            }
+            End::Asked(request) => request.refuse(Refusal::NotFound),
+            end => {
+                link.end[1] = end;
+                return Ok(());
+            }
+        };
+        self.go_on_with(l, step)
     }
 
     /// This end notices that the connection is lost.

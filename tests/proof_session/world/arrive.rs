@@ -1,11 +1,13 @@
 //! What arrives at an end of a connection, and what its host does about it.
 
-use xmpp_sm::{Arrival, Condition, Early, Failed, Lookup, Nonza, Record, Refusal, SessionStore, SmId, Unbound};
+use xmpp_sm::{
+    Arrival, Condition, Early, Failed, Lookup, Nonza, Record, Refusal, Session, SessionStore, SmId, Unbound,
+};
 
 use super::counts::{Seen, check_early};
 use super::host::{Host, Mail, Open, Reply};
 use super::ledger::{Checked, Fate, Got, Violation, ensure};
-use super::link::{Elem, End, Request};
+use super::link::{Elem, End, Item, Request};
 use super::setting::{REQUEST, Stream};
 use super::{OWNER, World};
 
@@ -25,7 +27,7 @@ impl World<'_> {
                 }
                 End::Unbound(_, request) => matches!(request, Request::None),
                 End::Login(_) => true,
-                End::Mail | End::Mute | End::Gone => false,
+                End::Asked(_) | End::Mail | End::Mute | End::Gone => false,
             }
     }
 
@@ -85,8 +87,12 @@ impl World<'_> {
     pub fn bind(&mut self, l: usize) -> Checked<usize> {
         let end = std::mem::replace(&mut self.links[l].end[1], End::Gone);
         let End::Unbound(stream, _) = end else { return Err("there is no stream to bind".into()) };
+        self.begin(l, stream.bind(l))?;
+        Ok(self.hosts.len() - 1)
+    }
+
+    pub fn begin(&mut self, l: usize, mut session: Session<Item, usize>) -> Checked {
         let h = self.hosts.len();
-        let mut session = stream.bind(l);
         session.return_acknowledged(self.setting.returns);
         session.report_detached(true);
         self.hosts.push(Host::new(session, 1));
@@ -99,14 +105,19 @@ impl World<'_> {
                 }
             }
         }
-        Ok(h)
+        Ok(())
     }
 
     /// The store answers: the connection goes to its session, or on with its login. As the documentation has it.
     pub fn look_up(&mut self, l: usize) -> Checked {
         let end = std::mem::replace(&mut self.links[l].end[1], End::Gone);
-        let End::Unbound(stream, Request::Held(request)) = end else { return Err("nothing is looked up".into()) };
-        let Ok(taker) = stream.take(request, l) else { return Err("a stream does not know its request".into()) };
+        let taker = match end {
+            End::Unbound(stream, Request::Held(request)) => {
+                stream.take(request, l).map_err(|_| "a stream does not know its request")?
+            }
+            End::Asked(request) => request.take(l),
+            _ => return Err("nothing is looked up".into()),
+        };
         let found = self.store.lookup(taker.previd(), taker.owner(), self.now).map_err(|error| error.to_string())?;
         let refusal = match found {
             Lookup::Session(Record { handle: h, .. }) if !self.hosts[h].is_over() => {

@@ -85,7 +85,7 @@ impl World<'_> {
         match act {
             Act::Deliver => self.can_deliver(l, side),
             Act::Lookup | Act::DropRequest | Act::RefuseResume => {
-                matches!(&link.end[side], End::Unbound(_, Request::Held(_)))
+                matches!(&link.end[side], End::Unbound(_, Request::Held(_)) | End::Asked(_))
             }
             Act::Late => match &link.end[side] {
                 End::Unbound(stream, Request::Dropped | Request::Held(_)) => self.is_due(stream.deadline()),
@@ -101,7 +101,7 @@ impl World<'_> {
             End::Host(h) => self.hosts[*h].session.connection() == Some(&l),
             End::Unbound(_, request) => matches!(request, Request::None),
             End::Login(_) => true,
-            End::Mail | End::Mute | End::Gone => false,
+            End::Asked(_) | End::Mail | End::Mute | End::Gone => false,
         }
     }
 

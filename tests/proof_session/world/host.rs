@@ -8,7 +8,7 @@ use xmpp_sm::{EnableRequest, EndReason, Event, MustBind, Parting, Receipt, Regis
 
 use super::World;
 use super::ledger::{Backlog, Checked, Fate, Violation, ensure};
-use super::link::{Elem, End, Item, Request};
+use super::link::{Elem, Item};
 use super::setting::Options;
 
 /// What waits in a mailbox.
@@ -245,9 +245,7 @@ impl World<'_> {
 
     /// A connection goes on with its login.
     pub fn refused(&mut self, refused: xmpp_sm::Refused<usize>) -> Checked {
-        let link = &mut self.links[refused.connection];
-        link.end[1] = End::Unbound(refused.stream, Request::None);
-        self.answer_refused(refused.connection, refused.failed)
+        self.go_on_with(refused.connection, refused.step)
     }
 
     /// What was left in the mailbox of a session that is over.

@@ -1,7 +1,9 @@
 //! Logins by SASL2, whose elements are the hosts' own.
 
 use minidom::Element;
-use xmpp_sm::{Bound, Early, EnableRequest, Inline, InlineOffer, InlineReply, NS, Nonza, Offer, Replay, Success};
+use xmpp_sm::{
+    EnableRequest, InlineBound, InlineElements, InlineOffer, InlineSuccess, LoginStep, NS, Nonza, Offer, Replay,
+};
 
 use super::ledger::{Checked, Life, ensure};
 use super::link::{Elem, End, Request};
@@ -26,9 +28,9 @@ impl World<'_> {
     pub fn authenticate(&mut self, l: usize) -> Checked {
         let offered = self.setting.sasl2.unwrap_or_default();
         let is_offered = self.hosts[0].is_offered;
-        let resume = is_offered && offered.resume && Inline::has_resume_feature(&self.configs[1]);
+        let resume = is_offered && offered.resume && InlineElements::has_resume_feature(&self.configs[1]);
         let offer = InlineOffer { resume, bind: offered.bind, enable: is_offered && offered.enable };
-        let request = self.hosts[0].session.inline(offer, self.now);
+        let request = self.hosts[0].session.request_inline(OWNER, offer, self.now).map_err(|why| why.to_string())?;
         let authenticate = Element::builder("authenticate", SASL2).append_all(request.to_elements(Some("tag"))).build();
         if let Some(Nonza::Resume(resume)) = nonza(&authenticate) {
             ensure!(offer.resume, "<resume/> is not offered inline");
@@ -48,11 +50,14 @@ impl World<'_> {
 
     /// The client is who it says it is.
     pub fn authenticated(&mut self, l: usize, authenticate: &Element, replay: Replay) -> Checked {
-        let inline = Inline::from_authenticate(authenticate).map_err(|error| error.to_string())?;
-        let end = std::mem::replace(&mut self.links[l].end[1], End::Gone);
-        let End::Unbound(stream, _) = end else { return Err("there is no stream that asks".into()) };
-        self.links[l].end[1] = End::Unbound(stream.with_inline(inline, replay), Request::None);
-        self.go_on_inline(l)
+        let inline = InlineElements::from_authenticate(authenticate).map_err(|error| error.to_string())?;
+        let (config, now) = (self.configs[1].clone(), self.now);
+        let step = match self.setting.stream {
+            Stream::Binds => inline.authenticated(config, OWNER, replay, now),
+            Stream::Disabled => inline.authenticated_disabled(config, OWNER, replay, now),
+            Stream::WithoutBind => return Err("nothing is inline where no resource is bound".into()),
+        };
+        self.go_on_with(l, step)
     }
 
     /// A client that knows only the old way: its `<resume/>` is taken as a part of `<authenticate/>`.
@@ -61,48 +66,45 @@ impl World<'_> {
         self.authenticated(l, &authenticate, Replay::Impossible)
     }
 
-    /// `<failed/>` is written, or it goes into `<success/>`.
-    pub fn answer_refused(&mut self, l: usize, failed: Option<Nonza>) -> Checked {
-        match failed {
-            Some(failed) => {
-                self.links[l].push(1, Elem::Nonza(failed));
-                Ok(())
-            }
-            None => self.go_on_inline(l),
-        }
-    }
-
-    fn go_on_inline(&mut self, l: usize) -> Checked {
-        let now = self.now;
-        let End::Unbound(stream, request) = &mut self.links[l].end[1] else { return Ok(()) };
-        match stream.poll(now) {
-            Some(Early::Resume(asked)) => {
-                *request = Request::Held(asked);
+    /// What comes next in a login.
+    pub fn go_on_with(&mut self, l: usize, step: LoginStep) -> Checked {
+        match step {
+            LoginStep::Resume(request) => {
+                self.links[l].end[1] = End::Asked(request);
                 if self.setting.late { Ok(()) } else { self.look_up(l) }
             }
-            Some(Early::Bind(_)) if self.is_stopping => {
+            LoginStep::Bind(_) if self.is_stopping => {
                 self.links[l].leave(1);
                 Ok(())
             }
-            Some(Early::Bind(bind)) => {
-                let tag = bind.get_child("tag", BIND2).map(Element::text);
+            LoginStep::Bind(request) => {
+                let tag = request.element().get_child("tag", BIND2).map(Element::text);
                 ensure!(tag.as_deref() == Some("tag"), "the tag is {tag:?}");
                 self.links[l].is_fresh[1] = true;
-                self.bind(l).map(drop)
+                let session = request.bind(l, self.now);
+                self.begin(l, session)
             }
-            Some(Early::Success(success)) => self.write_success(l, &success),
-            early => Err(format!("in place of <success/>: {early:?}").into()),
+            LoginStep::Success { success, stream } => {
+                self.links[l].end[1] = End::Unbound(stream, Request::None);
+                self.write_success(l, &success)
+            }
+            LoginStep::Failed { failed, stream } => {
+                ensure!(!self.is_inline(l), "<failed/> belongs into <success/>");
+                self.links[l].end[1] = End::Unbound(stream, Request::None);
+                self.links[l].push(1, Elem::Nonza(failed));
+                Ok(())
+            }
         }
     }
 
     /// Nobody has a session on this connection.
-    fn write_success(&mut self, l: usize, success: &Success) -> Checked {
+    fn write_success(&mut self, l: usize, success: &InlineSuccess) -> Checked {
         ensure!(success.bound.is_none(), "bound, and there is no session");
         let is_bound = self.links[l].binds_inline && self.setting.replay == Replay::Impossible;
         ensure!(!is_bound, "<bind/> is left out");
         let Some(features) = success.features else { return Err("no features without a session".into()) };
         let is_on = self.setting.stream != Stream::Disabled;
-        ensure!(features.bind && features.sm == is_on, "without a session: {features:?}");
+        ensure!(features.binds && features.stream_management == is_on, "without a session: {features:?}");
         let is_failed = matches!(success.resume, Some(Nonza::Failed(_)));
         ensure!(is_failed == self.is_inline(l), "without a session: {:?}", success.resume);
         match (&success.resume, self.setting.sasl2) {
@@ -112,22 +114,22 @@ impl World<'_> {
         Ok(())
     }
 
-    fn push_success(&mut self, l: usize, success: &Success) {
-        let enable = |bound: &Bound| bound.enable.as_ref().map(Nonza::to_element);
+    fn push_success(&mut self, l: usize, success: &InlineSuccess) {
+        let enable = |bound: &InlineBound| bound.enable.as_ref().map(Nonza::to_element);
         let bound = |bound| Element::builder("bound", BIND2).append_all(enable(bound)).build();
         let element = Element::builder("success", SASL2)
             .append_all(success.resume.as_ref().map(Nonza::to_element))
             .append_all(success.bound.as_ref().map(bound))
             .build();
         let is_offered = self.hosts[0].is_offered;
-        let features = success.features;
-        let offer = features.map(|offers| Offer { stream_management: offers.sm && is_offered, binds: offers.bind });
+        let offer =
+            success.features.map(|offer| Offer { stream_management: offer.stream_management && is_offered, ..offer });
         self.links[l].push(1, Elem::Success(element, offer));
     }
 
     /// A session writes `<success/>`, before all else.
-    pub fn wrote_success(&mut self, h: usize, l: usize, success: &Success) -> Checked {
-        let Success { resume, bound, features, .. } = success;
+    pub fn wrote_success(&mut self, h: usize, l: usize, success: &InlineSuccess) -> Checked {
+        let InlineSuccess { resume, bound, features, .. } = success;
         let is_resumed = matches!(resume, Some(Nonza::Resumed(_)));
         ensure!(is_resumed != bound.is_some(), "resumed and bound, or neither: {success:?}");
         ensure!(is_resumed == features.is_none(), "features follow a session that goes on: {success:?}");
@@ -144,7 +146,7 @@ impl World<'_> {
         }
         if let Some(features) = features {
             let is_on = self.setting.stream != Stream::Disabled && !is_enabled;
-            ensure!(!features.bind && features.sm == is_on, "after a session began: {features:?}");
+            ensure!(!features.binds && features.stream_management == is_on, "after a session began: {features:?}");
         }
         self.links[l].must_flush[1] = is_resumed || is_enabled;
         self.push_success(l, success);
@@ -181,18 +183,18 @@ impl World<'_> {
 
     fn logged_in(&mut self, l: usize, success: &Element, offer: Option<Offer>) -> Checked {
         let now = self.now;
-        let reply = InlineReply::from_success(success);
         let (resume, bound) = (nonza(success), success.get_child("bound", BIND2));
-        ensure!(reply.is_resumed() == matches!(resume, Some(Nonza::Resumed(_))), "{reply:?} is read of {resume:?}");
-        ensure!(reply.is_bound() == bound.is_some(), "{reply:?} is read of {bound:?}");
         let End::Login(request) = std::mem::replace(&mut self.links[l].end[0], End::Host(0)) else {
             return Err("nobody has asked to log in".into());
         };
+        let reply = request.reply(success);
+        ensure!(reply.is_resumed() == matches!(resume, Some(Nonza::Resumed(_))), "{reply:?} is read of {resume:?}");
+        ensure!(reply.is_bound() == bound.is_some(), "{reply:?} is read of {bound:?}");
         let host = &mut self.hosts[0];
         host.may_give_up = host.has_no_hope();
         let offer = offer.unwrap_or(Offer { stream_management: false, binds: false });
         if host.is_over() || host.is_ending {
-            let result = host.session.connect_inline(OWNER, request, reply, offer, l, now);
+            let result = host.session.connect_inline(reply, offer, l, now);
             ensure!(result.is_err(), "a session that ends takes a connection");
             self.leave_login(l);
             return Ok(());
@@ -202,7 +204,7 @@ impl World<'_> {
             Some(Nonza::Failed(failed)) => self.failed_arrives(0, &failed, bound.is_some())?,
             _ => {}
         }
-        let result = self.hosts[0].session.connect_inline(OWNER, request, reply, offer, l, now);
+        let result = self.hosts[0].session.connect_inline(reply, offer, l, now);
         result.map_err(|wrong| wrong.to_string())?;
         let Some(bound) = bound else { return Ok(()) };
         ensure!(self.hosts[0].awaits.is_none(), "<bound/>, and nothing about <resume/>");

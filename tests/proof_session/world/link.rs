@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use minidom::Element;
-use xmpp_sm::{Inbound, InlineRequest, Nonza, Offer, ResumeRequest, Stanza, Unbound};
+use xmpp_sm::{Inbound, InlineRequest, InlineResume, Nonza, Offer, ResumeRequest, Stanza, Unbound};
 
 /// A stanza: its number, and what matters of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub enum End {
     Login(InlineRequest),
     /// A stream without a session; the host may have its request, or have dropped it.
     Unbound(Unbound, Request),
+    /// A stream whose client has asked for its session in `<authenticate/>`: the host has the request.
+    Asked(InlineResume),
     /// It waits in a mailbox.
     Mail,
     /// Somebody who reads and says nothing.

@@ -206,8 +206,10 @@ impl<'a> World<'a> {
             }
             Act::Lookup => self.look_up(l),
             Act::DropRequest => {
-                if let End::Unbound(_, request) = &mut self.links[l].end[1] {
-                    *request = Request::Dropped;
+                match &mut self.links[l].end[1] {
+                    End::Unbound(_, request) => *request = Request::Dropped,
+                    // The stream goes with it.
+                    _ => drop(self.links[l].leave(1)),
                 }
                 Ok(())
             }
@@ -261,12 +263,10 @@ impl<'a> World<'a> {
                 Ok(())
             }
             Act::Late => {
-                let is_inline = self.is_inline(l);
                 let End::Unbound(stream, request) = &mut self.links[l].end[1] else { return Ok(()) };
-                let failed = stream.timeout(now);
-                if failed.is_some() || is_inline && stream.deadline().is_none() {
+                if let Some(failed) = stream.timeout(now) {
                     *request = Request::None;
-                    self.answer_refused(l, failed)?;
+                    self.links[l].push(1, Elem::Nonza(failed));
                 }
                 Ok(())
             }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use xmpp_sm::{Nonza, StreamError, Success, Write};
+use xmpp_sm::{InlineSuccess, Nonza, StreamError, Write};
 
 use super::World;
 use super::ledger::{Checked, Violation, ensure};
@@ -14,7 +14,7 @@ enum Out {
     Nonza(Nonza),
     /// `<success/>` with this in it, and with all that may be in it.
     Success(Nonza),
-    Login(Box<Success>),
+    Login(Box<InlineSuccess>),
     Error(bool),
     Close,
     Flush,

@@ -217,7 +217,7 @@ impl Setting {
         (setting.mailboxes, setting.late) = (knobs.turn(2) == 0, knobs.turn(3) == 0);
         setting.room = knobs.pick(&[1, 3, usize::MAX]);
         setting.returns = knobs.turn(2) == 0;
-        setting.inline = knobs.turn(3) == 1;
+        setting.inline = knobs.turn(3) == 1 && setting.stream != Stream::WithoutBind;
         let offered = knobs.turn(16);
         let [resume, bind, enable] = [1, 2, 4].map(|bit| offered & bit > 0);
         if setting.stream != Stream::WithoutBind && !setting.inline && offered >= 8 {
