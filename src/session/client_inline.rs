@@ -79,7 +79,7 @@ impl InlineRequest {
     pub fn reply(self, success: &Element) -> InlineReply {
         let resume = self.resume.as_ref().and_then(|_| find(success, ["resumed", "failed"]));
         let bound = success.get_child("bound", NS_BIND2).filter(|_| self.binds);
-        let enable = bound.filter(|_| self.enable.is_some()).and_then(|bound| find(bound, ["enabled", "failed"]));
+        let enable = bound.and_then(|bound| find(bound, ["enabled", "failed"]));
         InlineReply { request: self, resume, is_bound: bound.is_some(), enable }
     }
 }

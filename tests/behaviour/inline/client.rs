@@ -167,6 +167,20 @@ fn what_a_refused_session_leaves_goes_into_the_new_one_in_order_once() {
     assert_eq!(stanzas, ["<one/>", "<two/>", "<three/>"]);
 }
 
+/// The `h` of `<failed/>` counts, inline as elsewhere.
+#[test]
+fn what_the_server_has_of_a_session_that_is_gone_is_not_sent_again() {
+    let stage = Stage::new(Config::default());
+    let mut client = Client::lost(&stage, &["<one/>", "<two/>"]);
+    let (request, _) = client.ask(ALL);
+    let failed = "<failed xmlns='urn:xmpp:sm:3' h='1'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>\
+                  </failed>";
+    let bound = format!("<bound xmlns='urn:xmpp:bind:0'>{}</bound>", super::stage::ENABLED);
+    client.connect(request, &format!("<success xmlns='urn:xmpp:sasl:2'>{failed}{bound}</success>"), AFTER);
+    assert_eq!(client.events(), ["not resumed Some(1)", "online true"]);
+    assert_eq!(client.written()[0], "<two/>");
+}
+
 /// A resource is bound all the same: there is nothing to ask again.
 #[test]
 fn a_server_that_cannot_tell_whether_it_has_the_session_is_asked_again_unless_it_has_bound() {

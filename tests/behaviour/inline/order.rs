@@ -88,6 +88,11 @@ fn a_resource_that_cannot_be_bound_is_no_success_with_bound() {
     let none = "<bind xmlns='urn:xmpp:bind:0'><tag>none</tag><enable xmlns='urn:xmpp:sm:3'/></bind>";
     let Outcome::Login(_, conn) = stage.authenticate(OWNER, none) else { panic!() };
     assert_success(&conn.written[0], OWNER, "");
+    // What became of the session is told all the same.
+    let Outcome::Login(_, conn) = stage.authenticate(OWNER, &format!("{RESUME}{none}")) else { panic!() };
+    let failed = "<failed xmlns='urn:xmpp:sm:3'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>";
+    assert_success(&conn.written[0], OWNER, failed);
+    assert_eq!(conn.written[1..], ["features bind=true sm=true"]);
 }
 
 /// What came by a bare `<resume/>` is answered by a bare `<failed/>`, and the login goes on.

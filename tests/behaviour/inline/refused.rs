@@ -137,6 +137,8 @@ fn what_may_be_a_replay_neither_resumes_nor_binds() {
     let children = format!("{RESUME}{}", bind(ENABLE));
     let Ok(Outcome::Login(_, conn)) = stage.authenticate_as(OWNER, &children, Replay::Possible) else { panic!() };
     assert_success(&conn.written[0], OWNER, &failed("not-allowed"));
+    let Ok(Outcome::Login(_, conn)) = stage.authenticate_as(OWNER, &bind(ENABLE), Replay::Possible) else { panic!() };
+    assert_success(&conn.written[0], OWNER, "");
     assert!(stage.members.lock().unwrap()[former].session.is_detached());
     // The same once more, where it cannot be one.
     let Ok(Outcome::Session(at)) = stage.authenticate_as(OWNER, &children, Replay::Impossible) else { panic!() };
