@@ -62,7 +62,7 @@ use write::{Front, Unwritten};
 ///
 /// | when | call |
 /// | --- | --- |
-/// | a server has bound a resource | [`Unbound::bind`] makes the session |
+/// | a server has bound a resource | [`Unbound::bind`] makes the session, or [`InlineBind::bind`] |
 /// | a client starts | [`client`](Self::client), and [`connect`](Self::connect) for each connection |
 /// | after each call below | [`poll`](Self::poll) until it returns `None`; and [`next_write`](Self::next_write) while the connection has room |
 /// | an element has arrived, any element, while [`wants_read`](Self::wants_read) | [`handle`](Self::handle) |

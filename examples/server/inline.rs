@@ -87,9 +87,10 @@ impl InlineHost for Arc<Server> {
     }
 
     /// What waits for the user waits for initial presence: there is no archive here from which the client could have it.
-    async fn bind(&self, request: InlineBind, connection: Box<Connection>, jid: FullJid, now: Instant) {
+    async fn bind(&self, request: InlineBind, connection: Box<Connection>, jid: FullJid) {
         let is_active = request.element().children().find_map(csi::is_active);
-        session::bind(|connection| request.bind(connection, now), connection, jid, &[], is_active, self.clone()).await;
+        let begin = |connection| request.bind(connection, Instant::now());
+        session::bind(begin, connection, jid, &[], is_active, self.clone()).await;
     }
 
     fn write_success(&self, connection: &mut Box<Connection>, jid: &str, success: InlineSuccess) {

@@ -60,7 +60,7 @@ pub fn continue_login(Refused { step, connection }: Refused<Box<Connection>>, se
 
 /// Waits until the client has a session, or is gone, or sent away.
 async fn log_in(step: LoginStep, connection: Box<Connection>, server: Arc<Server>) {
-    if let Some((stream, connection)) = inline_login(step, connection, &server, Instant::now()).await {
+    if let Some((stream, connection)) = inline_login(step, connection, &server).await {
         Login { server, stream, connection }.ask().await;
     }
 }

@@ -1,5 +1,3 @@
-use std::time::Instant;
-
 use minidom::Element;
 use xmpp_sm::{
     Config, InlineBind, InlineBound, InlineElements, InlineSuccess, LoginStep, NS, Nonza, Refused, Taker, Unbound,
@@ -38,14 +36,13 @@ pub async fn inline_login<H: InlineHost>(
     mut step: LoginStep,
     mut connection: H::Connection,
     host: &H,
-    now: Instant,
 ) -> Option<(Unbound, H::Connection)> {
     loop {
         match step {
             LoginStep::Resume(request) => Refused { connection, step } = host.resume(request.take(connection))?,
             LoginStep::Bind(request) => match host.choose(&connection, &request) {
                 Some(jid) => {
-                    host.bind(request, connection, jid, now).await;
+                    host.bind(request, connection, jid).await;
                     return None;
                 }
                 None => step = request.refuse(),
@@ -94,7 +91,6 @@ pub trait InlineHost {
         request: InlineBind,
         connection: Self::Connection,
         jid: Self::Jid,
-        now: Instant,
     ) -> impl Future<Output = ()> + Send;
     /// Writes `<success/>` with this JID, and the stream features that `success` names.
     fn write_success(&self, connection: &mut Self::Connection, jid: &str, success: InlineSuccess);

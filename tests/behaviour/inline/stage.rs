@@ -79,7 +79,7 @@ impl Stage {
     pub fn continue_login(&self, step: LoginStep, conn: Conn) -> Outcome {
         let before: Vec<_> =
             self.members.lock().unwrap().iter().map(|member| member.session.connection().is_some()).collect();
-        match block_on(inline_login(step, conn, self, self.now)) {
+        match block_on(inline_login(step, conn, self)) {
             Some((stream, conn)) => Outcome::Login(stream, conn),
             None => {
                 let members = self.members.lock().unwrap();
@@ -178,8 +178,8 @@ impl InlineHost for Stage {
         (tag != "none").then(|| format!("{owner}/{tag}"))
     }
 
-    async fn bind(&self, request: InlineBind, connection: Conn, jid: String, now: Instant) {
-        let mut session = request.bind(connection, now);
+    async fn bind(&self, request: InlineBind, connection: Conn, jid: String) {
+        let mut session = request.bind(connection, self.now);
         while let Some(event) = session.poll() {
             let Event::Enable(request) = event else { panic!("{event:?}") };
             assert!(session.next_write(self.now).is_none(), "nothing is written before <success/> is complete");
