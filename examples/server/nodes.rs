@@ -2,9 +2,13 @@
 //! of [`RedisStore`], and what is written down of sessions as `--promise` says. A client that comes back to another
 //! node has its session there: the node that has it writes it down and lets go of it, the other one claims it.
 //!
-//! What nodes say to each other, and the mail of their users, is in [`link`].
+//! What nodes say to each other, and the mail of their users, is in [`link`]; what they write down goes through
+//! [`journal`]; a session that was claimed lives again by [`revival`], and one that nobody has is found by [`orphans`].
 
+mod journal;
 mod link;
+mod orphans;
+mod revival;
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -13,28 +17,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use futures::stream::{self, StreamExt};
 use parking_lot::Mutex;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
-use xmpp_sm::snapshot::{Due, Ledger, Limits, Promise, Snapshot};
+use xmpp_sm::snapshot::{Due, Ledger, Promise};
 use xmpp_sm::{
-    AsyncSessionStore, Claim, Claimed, Condition, Config, Counter, EndReason, Fence, Lookup, Parking, Record,
-    RedisStore, RedisStoreError, Refusal, Registration, SmId, Taker,
+    AsyncSessionStore, Claim, Condition, Config, Counter, Fence, Lookup, Parking, Record, RedisStore, RedisStoreError,
+    Refusal, Registration, SmId, Taker,
 };
 
-use super::router::Mail;
 use super::session;
-use super::state::{Known, complain};
+use super::state::complain;
 use super::stream::{Connection, random};
 use super::{Server, login, options};
+use journal::Journal;
 pub use link::{Link, Mailbox};
+use revival::Revived;
 
-/// Sessions of dead nodes that are taken over at once.
-const AT_ONCE: usize = 50;
-/// How long a node has been dead when its sessions in memory are forgotten.
-const FORGOTTEN: Duration = Duration::from_secs(60);
 /// How long an answer of the engine is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long another node has to let go of a session.
@@ -44,7 +44,8 @@ const ALIVE: Duration = Duration::from_secs(4);
 
 /// What a node has in common with the others.
 pub struct Nodes {
-    store: RedisStore<ConnectionManager>,
+    store: Arc<RedisStore<ConnectionManager>>,
+    journal: Journal,
     pub promise: Promise,
     /// This node, in this run: its name and a number.
     me: String,
@@ -62,6 +63,17 @@ pub struct Shared {
     pub behind: Option<Instant>,
     /// The session is to be written down, and then to go.
     pub lets_go: bool,
+}
+
+/// Where a session is that this node has lost.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// At another node, or nobody knows.
+    Elsewhere,
+    /// It has ended at another node, which has passed on what was written down.
+    Over,
+    /// The store has lost it, others have given this node up for dead, or its client has closed it at another node.
+    Nowhere,
 }
 
 impl Shared {
@@ -82,9 +94,11 @@ impl Nodes {
             .set_number_of_retries(1);
         let client = redis::Client::open(url.as_str())?;
         let redis = ConnectionManager::new_with_config(client.clone(), times).await?;
+        keeps_all(redis.clone()).await?;
         let me = format!("{}/{:016x}", options.node, random());
-        let store = RedisStore::new(redis.clone(), config).prefix("xmpp-sm-sessions");
+        let store = Arc::new(RedisStore::new(redis.clone(), config).prefix("xmpp-sm-sessions"));
         let nodes = Arc::new(Self {
+            journal: Journal::new(store.clone()),
             store,
             promise: options.promise.into(),
             link: Link::new(client, redis.clone(), &me),
@@ -114,19 +128,8 @@ impl Nodes {
                 sleep(ALIVE / 4).await;
             }
         });
-        let (nodes, weak) = (self.clone(), Arc::downgrade(server));
-        tokio::spawn(async move {
-            let mut dead = HashMap::new();
-            while let Some(server) = weak.upgrade() {
-                if !server.stopping.has_come()
-                    && let Err(error) = nodes.adopt(&server, &mut dead).await
-                {
-                    complain(format_args!("sessions of dead nodes: {error}"));
-                }
-                drop(server);
-                sleep(ALIVE).await;
-            }
-        });
+        orphans::run(self.clone(), server);
+        self.journal.run();
         self.link.run(server);
     }
 
@@ -134,9 +137,11 @@ impl Nodes {
     async fn is_alive_or_says_so(&self) -> redis::RedisResult<bool> {
         let (name, number) = self.me.split_once('/').unwrap_or_default();
         let script = redis::Script::new(
+            // Also where there is no memory left.
             "local who = redis.call('GET', KEYS[1])
              if who and who ~= ARGV[1] then return 0 end
-             redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+             if who then redis.call('PEXPIRE', KEYS[1], ARGV[2])
+             else redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
              return 1",
         );
         let mut call = script.key(format!("xmpp-sm-node:{name}"));
@@ -179,18 +184,18 @@ impl Nodes {
 
     /// Writes down what is due of a session.
     pub async fn write(&self, shared: &mut Shared, due: Option<Due>) -> Fence {
-        let written = match &due {
-            None => Ok(Fence::Held),
-            Some(due) => due.write(&self.store, &shared.registration).await,
+        let Some(due) = due else {
+            shared.behind = None;
+            return Fence::Held;
         };
-        match written {
-            Ok(Fence::Held) => {
-                due.into_iter().for_each(|due| shared.ledger.wrote(due));
+        match self.journal.write(&shared.registration, due).await {
+            Ok((due, Fence::Held)) => {
+                shared.ledger.wrote(due);
                 shared.behind = None;
             }
-            Ok(Fence::Lost) => return Fence::Lost,
+            Ok((_, Fence::Lost)) => return Fence::Lost,
             Err(error) => {
-                if matches!(error, RedisStoreError::Evicted) {
+                if matches!(*error, RedisStoreError::Evicted) {
                     shared.ledger.host_changed(); // all of it has to be written once more
                 }
                 complain(format_args!("a session is not written down yet: {error}"));
@@ -204,7 +209,7 @@ impl Nodes {
     pub async fn ends(&self, shared: &mut Shared) -> Fence {
         loop {
             let Some(due) = shared.ledger.end(Instant::now(), SystemTime::now()) else { return Fence::Held };
-            match due.write(&self.store, &shared.registration).await {
+            match due.write(&*self.store, &shared.registration).await {
                 Ok(Fence::Held) => return Fence::Held,
                 Ok(Fence::Lost) => {
                     // One that had to make room cannot be written any more, and is still its host's, if nobody else has
@@ -237,15 +242,19 @@ impl Nodes {
         }
     }
 
-    /// Whether some node has this session. If that is unknown, one has.
-    pub async fn is_anywhere(&self, registration: &Registration) -> bool {
+    /// What the store knows of a session that this node has lost.
+    pub async fn whereabouts(&self, registration: &Registration) -> Whereabouts {
         let found = self.store.lookup(registration.smid(), registration.owner(), Instant::now()).await;
-        !matches!(found, Ok(Lookup::NotFound | Lookup::StaleH(_)))
+        match found {
+            Ok(Lookup::StaleH(_)) => Whereabouts::Over,
+            Ok(Lookup::NotFound) => Whereabouts::Nowhere,
+            Ok(Lookup::Session(_)) | Err(_) => Whereabouts::Elsewhere,
+        }
     }
 
     /// A session was written down, and is not this node's any more: whoever waits for it may have it.
     pub async fn has_let_go(&self, registration: &Registration) {
-        self.link.say_to_all("free", registration).await;
+        self.link.say_to_all("free", &link::key(registration)).await;
     }
 
     /// Somebody has let go of a session.
@@ -289,7 +298,8 @@ impl Nodes {
             }
             match self.store.claim(&registration, self.handle(), Instant::now()).await.map_err(unknown)? {
                 Claim::Claimed(claimed) => match self.revive(claimed, None, server).await {
-                    Ok(handle) => return Ok(handle),
+                    Ok(Revived::Here(handle)) => return Ok(handle),
+                    Ok(Revived::Over) => {} // the store knows its h, perhaps
                     Err(error) => return Err(unknown(error)),
                 },
                 // It has died with its node. If that is only cut off, it finds the session where it was.
@@ -316,87 +326,17 @@ impl Nodes {
         }
         is_free
     }
-
-    /// A session that was claimed lives here.
-    async fn revive(
-        &self,
-        claimed: Claimed,
-        from: Option<&str>,
-        server: &Arc<Server>,
-    ) -> Result<super::router::Handle, Box<dyn Error + Send + Sync>> {
-        let Claimed { registration, snapshot, journal } = claimed;
-        let clocks = (Instant::now(), SystemTime::now());
-        let read = Snapshot::from_journal(&snapshot, &journal, &server.config, &Limits::default(), clocks)?;
-        let known = Known::from_bytes(&read.host).ok_or("the server's own part is damaged")?;
-        let is_here = self.link.arrive(&known.jid, from).await?;
-        let shared = Shared::new(registration, Ledger::claimed(self.promise, &read));
-        let revived = session::revive(server, read.session, &known, Some(shared), clocks.0);
-        let handle = revived.map_err(|error| error.to_string())?;
-        if !is_here {
-            // Its client has bound the resource anew since.
-            let _ = handle.send(Mail::End(EndReason::Replaced));
-        }
-        Ok(handle)
-    }
-
-    /// What dead nodes have left lives here, and ends here if its clients do not come. `dead`: since when each is.
-    async fn adopt(&self, server: &Arc<Server>, dead: &mut HashMap<String, Instant>) -> Result<(), RedisStoreError> {
-        let mut lives = Lives { nodes: self, known: HashMap::new() };
-        let mut cursor = Some(0);
-        while let Some(at) = cursor {
-            let (sessions, next) = self.store.sessions_at(b"", at).await?;
-            let mut left = Vec::new();
-            for session in sessions {
-                let node = node_of(&session.handle);
-                if lives.has(&node).await? {
-                    dead.remove(&node);
-                } else {
-                    let since = *dead.entry(node.clone()).or_insert_with(Instant::now);
-                    left.push(self.adopt_one(session.registration, node, since, server));
-                }
-            }
-            stream::iter(left).buffer_unordered(AT_ONCE).collect::<()>().await;
-            cursor = next;
-        }
-        // What nobody has adopted is gone, and its mail goes on.
-        for (jid, node) in self.link.places().await? {
-            if !lives.has(&node).await? {
-                self.link.depart_from(&node, &jid, &[]).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn adopt_one(&self, registration: Registration, node: String, since: Instant, server: &Arc<Server>) {
-        let adopted = match self.store.claim(&registration, self.handle(), Instant::now()).await {
-            Ok(Claim::Claimed(claimed)) => {
-                self.revive(claimed, Some(&node), server).await.map(drop).map_err(|error| error.to_string())
-            }
-            // It has died with its node, unless that is only cut off.
-            Ok(Claim::NotParked) if since.elapsed() > FORGOTTEN => {
-                self.store.remove(&registration).await.map_err(|error| error.to_string())
-            }
-            Ok(Claim::NotParked | Claim::Lost) => Ok(()),
-            Err(error) => Err(error.to_string()),
-        };
-        adopted.unwrap_or_else(|error| complain(format_args!("a session of {node}: {error}")));
-    }
 }
 
-/// Which nodes live, each asked once.
-struct Lives<'a> {
-    nodes: &'a Nodes,
-    known: HashMap<String, bool>,
-}
-
-impl Lives<'_> {
-    async fn has(&mut self, node: &str) -> redis::RedisResult<bool> {
-        if let Some(lives) = self.known.get(node) {
-            return Ok(*lives);
+/// Sessions and mail that the engine evicts would be lost without a word.
+async fn keeps_all(mut redis: ConnectionManager) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let memory: redis::InfoDict = redis::cmd("INFO").arg("memory").query_async(&mut redis).await?;
+    match memory.get::<String>("maxmemory_policy") {
+        Some(policy) if policy != "noeviction" => {
+            Err(format!("the Redis may evict what it has: its maxmemory-policy is {policy}, and has to be noeviction")
+                .into())
         }
-        let lives = self.nodes.is_alive(node).await?;
-        self.known.insert(node.to_owned(), lives);
-        Ok(lives)
+        _ => Ok(()),
     }
 }
 

@@ -160,7 +160,7 @@ pub struct Options {
     #[arg(long, default_value = "node", value_name = "NAME")]
     pub node: String,
 
-    /// With `--store`: how long a session lives
+    /// With `--store`: how long a session lives. Stanzas for other domains are in memory whatever is promised
     #[arg(long, default_value = "parked")]
     pub promise: Promised,
 

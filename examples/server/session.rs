@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use xmpp_parsers::ns;
 use xmpp_sm::snapshot::Snapshot;
 use xmpp_sm::{
-    Arrival, DoesNotFit, EnableRequest, EndReason, Event, Inbound, Lookup, Parting, Record, Refusal, Refused,
+    Arrival, Counter, DoesNotFit, EnableRequest, EndReason, Event, Inbound, Lookup, Parting, Record, Refusal, Refused,
     Registered, Registration, SessionEnded, SessionParts, SessionStore, Side, SmId, StreamCondition, StreamError,
     Taker, Write, delay,
 };
@@ -143,12 +143,7 @@ pub fn restore(server: &Arc<Server>, sessions: Vec<(SessionParts<Written>, Known
             Err(no) => {
                 complain(format_args!("{}: {no}: what it holds waits for its user", known.jid));
                 errors += 1;
-                let DoesNotFit { parts: SessionParts { side, waiting, .. } } = no;
-                let unacked = match side {
-                    Side::Server(parts) => parts.unacked,
-                    Side::Client { .. } => Vec::new(),
-                };
-                let stanzas = unacked.into_iter().chain(waiting).map(|(stanza, _)| stanza.returned());
+                let stanzas = left_of(no.parts, (now, SystemTime::now())).map(Written::returned);
                 server.router.keep(&known.jid.to_bare(), stanzas.filter(Written::can_be_kept));
             }
         }
@@ -440,12 +435,14 @@ impl Host {
     /// The session is over. What its client did not get goes where it would have gone without it: first what the session
     /// had, then what waits in the mailbox.
     async fn over(mut self, ended: SessionEnded<Written>, mailbox: UnboundedReceiver<Mail>) {
-        forget(&self.server, self.registration.as_ref(), &ended);
+        let (reason, h) = (ended.reason, ended.h);
         if let Some(metrics) = &self.server.metrics {
-            metrics.end(ended.reason);
+            metrics.end(reason);
         }
-        let reason = ended.reason;
-        let left = self.end_shared(ended).await.into_iter().chain(self.csi.into_held());
+        let left = self.end_shared(ended).await;
+        // Not before: a client that asks for it meanwhile would have this node bring it here once more.
+        forget(&self.server, self.registration.as_ref(), (reason, h));
+        let left = left.into_iter().chain(self.csi.into_held());
         for taker in self.server.router.end((self.id, &self.jid), reason, left, mailbox) {
             hand_over(taker, &self.server);
         }
@@ -465,12 +462,12 @@ pub fn register(server: &Server, owner: &Arc<str>, handle: &Handle) -> Option<Re
 }
 
 /// A session that was registered is over.
-pub fn forget(server: &Server, registration: Option<&Registration>, ended: &SessionEnded<Written>) {
+pub fn forget(server: &Server, registration: Option<&Registration>, (reason, h): (EndReason, Counter)) {
     if let Some(registration) = registration {
         // A store in this process does not fail; one that did would let the record grow old by itself.
-        let _ = match ended.reason {
+        let _ = match reason {
             EndReason::Closed => server.store.remove(registration),
-            _ => server.store.retire(registration, ended.h, Instant::now()),
+            _ => server.store.retire(registration, h, Instant::now()),
         };
     }
 }
@@ -479,6 +476,20 @@ pub fn forget(server: &Server, registration: Option<&Registration>, ended: &Sess
 pub fn left(ended: SessionEnded<Written>) -> impl Iterator<Item = Written> {
     let (now, wall_clock) = (Instant::now(), SystemTime::now());
     ended.stanzas.map(move |left| left.stanza.waiting_since(delay::wall_clock(left.queued, now, wall_clock)))
+}
+
+/// The same of a session that was taken apart.
+pub fn left_of(
+    parts: SessionParts<Written>,
+    (now, by_the_wall): (Instant, SystemTime),
+) -> impl Iterator<Item = Written> {
+    let SessionParts { side, waiting, .. } = parts;
+    let unacked = match side {
+        Side::Server(parts) => parts.unacked,
+        Side::Client { .. } => Vec::new(),
+    };
+    let all = unacked.into_iter().chain(waiting);
+    all.map(move |(stanza, queued)| stanza.waiting_since(delay::wall_clock(queued, now, by_the_wall)))
 }
 
 /// A session has left this connection, which takes its time.

@@ -53,9 +53,9 @@ use scripts::{Reply, Script, Scripts};
 ///
 /// # What is in Redis
 ///
-/// One hash for each owner, `xmpp-sm:{juliet@example.com}`: its sessions, the stale `h`, and its last epoch; and one list for
-/// each session that is parked, the same name with `:` and the SM-ID behind it: the snapshot, and the changes that were
-/// appended since. The name in braces is the hash tag: all that is kept for an owner lies on one node of a cluster. Each call is
+/// One hash for each owner, `xmpp-sm:{juliet@example.com}`: its sessions, the stale `h`, and its last epoch; and one string for
+/// each session that is parked, the same name with its epoch and revision behind it: the snapshot. Where changes were
+/// appended since it is a list, with `+` and the SM-ID behind that. The name in braces is the hash tag: all that is kept for an owner lies on one node of a cluster. Each call is
 /// one script: it happens as a whole or not at all, and takes one round trip, or two where another node has just registered a
 /// session of the owner.
 ///
@@ -64,7 +64,7 @@ use scripts::{Reply, Script, Scripts};
 /// | epochs | microseconds by the engine's clock, and always more than the owner's last: a Redis that has lost everything does not give one again. Its clock must not be set back by more than an hour, nor differ by that between a primary and the replica that takes its place |
 /// | stale `h` | go by the engine's clock, at the latest an hour after the owner's last session; there is nothing to sweep |
 /// | sessions | stay until they are retired or removed, or as long as [`session_ttl`](Self::session_ttl) says |
-/// | parked sessions | go with their record, and need what their bytes need and some 350 bytes more |
+/// | parked sessions | go with their record, and need what their bytes need and some 250 bytes more |
 /// | a dead node | [`sessions_at`](Self::sessions_at) lists what it had, and [`remove`](AsyncSessionStore::remove) takes it out |
 /// | several sessions in one [`append`](crate::Journal::append) | on one Redis always; on a cluster if they are of one owner, or lie in one slot by chance: else [`Apart`](RedisStoreError::Apart), and nothing has changed |
 /// | bounds | [`per_owner`](Self::per_owner), [`stale_per_owner`](Self::stale_per_owner): 10 each, as in [`MemoryStore`](crate::MemoryStore). How much there may be in all is the engine's `maxmemory` |
@@ -77,7 +77,7 @@ use scripts::{Reply, Script, Scripts};
 /// With `noeviction` a Redis without memory refuses new sessions, snapshots and changes. Those that it has it still finds,
 /// retires, removes, unparks, and gives to those who claim them. With `allkeys-lru` it forgets owners, and what is kept of a
 /// session, each as a whole. A session of such an owner cannot be resumed, and is [lost](crate::Fence::Lost) to a host that
-/// writes it down; one of which nothing is kept any more is [not parked](crate::Claim::NotParked), and changes to it are
+/// parks it; one of which nothing is kept any more is [not parked](crate::Claim::NotParked), and changes to it are
 /// [refused](RedisStoreError::Evicted). So where sessions are promised to last, nothing may be evicted.
 ///
 /// A Redis that is killed and writes nothing down forgets everything, or its last second; a replica may lack the newest
@@ -155,11 +155,6 @@ impl<Connection> RedisStore<Connection> {
 
     fn saw(&self, time: u64) {
         self.seen.fetch_max(time, Ordering::Relaxed);
-    }
-
-    /// The hash of the owner, and the list of what is kept of the session.
-    fn keys_of(&self, owner: &str, smid: &SmId) -> [Vec<u8>; 2] {
-        [self.keys.of(owner), self.keys.of_session(owner, smid)]
     }
 
     /// For how long a session is known, in microseconds. `0`: for ever.
@@ -245,7 +240,7 @@ impl<Connection: ConnectionLike + Clone + Send + Sync> AsyncSessionStore for Red
         let life = self.life();
         let (most, most_stale) = (self.per_owner.to_string(), self.stale_per_owner.to_string());
         let stale_life = self.stale_life();
-        let keys = self.keys_of(owner, smid);
+        let keys = [self.keys.of(owner)];
         for _ in 0..TRIES {
             let known = self.seen.load(Ordering::Relaxed).to_string();
             let smid_bytes = smid.as_bytes();
@@ -292,7 +287,7 @@ impl<Connection: ConnectionLike + Clone + Send + Sync> AsyncSessionStore for Red
         let texts = [&epoch, &h, &most_stale, &stale_life].map(|text| text.as_bytes());
         let [epoch, h, most_stale, stale_life] = texts;
         let args = [registration.smid().as_bytes(), epoch, h, most_stale, stale_life];
-        let keys = self.keys_of(registration.owner(), registration.smid());
+        let keys = [self.keys.of(registration.owner())];
         self.run(&self.scripts.retire, &keys, &args).await?;
         Ok(())
     }
@@ -300,7 +295,7 @@ impl<Connection: ConnectionLike + Clone + Send + Sync> AsyncSessionStore for Red
     async fn remove(&self, registration: &Registration) -> Result<(), RedisStoreError> {
         let (epoch, most_stale) = (registration.epoch().get().to_string(), self.stale_per_owner.to_string());
         let args = [registration.smid().as_bytes(), epoch.as_bytes(), most_stale.as_bytes()];
-        let keys = self.keys_of(registration.owner(), registration.smid());
+        let keys = [self.keys.of(registration.owner())];
         self.run(&self.scripts.remove, &keys, &args).await?;
         Ok(())
     }

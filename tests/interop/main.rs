@@ -3,6 +3,8 @@
 mod account;
 mod driver;
 mod ejabberd;
+#[path = "../support/examples.rs"]
+mod examples;
 mod faithful;
 mod journal;
 mod ledger;

@@ -1,12 +1,13 @@
 //! This crate's side: the programs in `examples/`.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::process::Command;
 
 use crate::driver::{Driver, Login};
+use crate::examples::told_by_cargo;
+pub use crate::examples::{build, cargo, example};
 use crate::journal::{End, Journal};
 use crate::peers::{BY_CLIENTS, Client, DOMAIN, Options, PASSWORD, Place, Server, USERS};
 use crate::scenario::Scenario;
@@ -83,42 +84,9 @@ impl Client for ExampleClient {
     }
 }
 
-/// `cargo test` builds the tests, but not the examples that they run.
-pub fn build(example: &str) -> Result<(), String> {
-    cargo(&["--example", example])
-}
-
-/// `cargo build` with these arguments.
-pub fn cargo(args: &[&str]) -> Result<(), String> {
-    let mut cargo = std::process::Command::new(env!("CARGO"));
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet"]).args(args);
-    for name in told_by_cargo() {
-        cargo.env_remove(name);
-    }
-    match cargo.status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("cargo build {args:?}: {status}")),
-        Err(e) => Err(format!("cargo build {args:?}: {e}")),
-    }
-}
-
 /// Has a program that calls cargo not know what cargo tells this test.
 pub fn clean(command: &mut Command) {
     for name in told_by_cargo() {
         command.env_remove(name);
     }
-}
-
-/// What cargo tells this test of its package is news to build scripts: dependencies would be compiled again.
-fn told_by_cargo() -> impl Iterator<Item = std::ffi::OsString> {
-    std::env::vars_os().map(|(name, _)| name).filter(|name| {
-        let name = name.to_string_lossy();
-        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
-    })
-}
-
-/// Beside this test: `target/debug/deps/interop-…` and `target/debug/examples/…`.
-pub fn example(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap_or_default();
-    test.parent().and_then(Path::parent).unwrap_or(Path::new("target/debug")).join("examples").join(name)
 }

@@ -3,6 +3,8 @@
 #![allow(unused_must_use, reason = "most sessions of these tests end with their engine")]
 
 mod conformance;
+#[path = "../support/examples.rs"]
+mod examples;
 mod late;
 mod nodes;
 mod parking;

@@ -1,36 +1,27 @@
 //! The example server as several nodes: a client comes back to another one. The servers are processes, which are
 //! stopped and killed; `examples/nodes` does that to them under traffic, and counts.
 
+mod failing;
+mod revived;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Once;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::examples;
 use crate::server::Redis;
 
 /// Far more than anything takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// `cargo test` builds the tests, but not the examples that they run.
-fn example(name: &str) -> PathBuf {
+/// What a command of an example begins with.
+fn example(name: &str) -> Command {
     static BUILT: Once = Once::new();
-    BUILT.call_once(|| {
-        let mut build = Command::new(env!("CARGO"));
-        build.current_dir(env!("CARGO_MANIFEST_DIR")).args([
-            "build",
-            "--quiet",
-            "--example",
-            "server",
-            "--example",
-            "nodes",
-        ]);
-        assert!(build.status().unwrap().success());
-    });
-    let tests = std::env::current_exe().unwrap();
-    tests.ancestors().nth(2).unwrap().join("examples").join(name)
+    BUILT.call_once(|| ["server", "nodes"].into_iter().for_each(|name| examples::build(name).unwrap()));
+    Command::new(examples::example(name))
 }
 
 struct Node {
@@ -39,11 +30,10 @@ struct Node {
 }
 
 impl Node {
-    /// A server that is told so. `Err`: it does not start, and what it says.
-    fn try_start(redis: &Redis, name: &str, promise: &str) -> Result<Self, String> {
-        let mut command = Command::new(example("server"));
-        command.args(["--listen=127.0.0.1:0", "--user=romeo:secret", "--user=juliet:secret", "--store", &redis.url()]);
-        command.args(["--node", name, "--promise", promise]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    /// A server that is told so, and more. `Err`: it does not start, and what it says.
+    fn try_start(mut command: Command, url: &str, name: &str, more: &[&str]) -> Result<Self, String> {
+        command.args(["--listen=127.0.0.1:0", "--user=romeo:secret", "--user=juliet:secret", "--store", url]);
+        command.args(["--node", name]).args(more).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -64,12 +54,21 @@ impl Node {
     }
 
     fn start(redis: &Redis, name: &str, promise: &str) -> Self {
-        Self::try_start(redis, name, promise).unwrap()
+        Self::start_with(redis, name, &["--promise", promise])
+    }
+
+    fn start_with(redis: &Redis, name: &str, more: &[&str]) -> Self {
+        Self::try_start(example("server"), &redis.url(), name, more).unwrap()
     }
 
     fn stop(mut self) {
-        assert!(Command::new("kill").arg(self.process.id().to_string()).status().unwrap().success());
+        self.signal("-TERM");
         assert!(self.process.wait().unwrap().success());
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 }
 
@@ -104,8 +103,8 @@ impl Client {
 
     /// Returns the SM-ID.
     fn begin(&mut self) -> String {
-        self.ask("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>", "</iq>");
-        let enabled = self.ask("<enable xmlns='urn:xmpp:sm:3' resume='true'/>", "<enabled");
+        self.ask(BIND, "</iq>");
+        let enabled = self.ask(ENABLE, "<enabled");
         self.ask("<presence/>", "<presence");
         enabled.split_once("id='").unwrap().1.split_once('\'').unwrap().0.to_owned()
     }
@@ -113,6 +112,38 @@ impl Client {
     fn resume(&mut self, smid: &str, h: u32) -> String {
         self.say(&format!("<resume xmlns='urn:xmpp:sm:3' previd='{smid}' h='{h}'/>"));
         self.until(|read| read.contains("<resumed") || read.contains("</failed>"))
+    }
+
+    /// A new session, for which these have waited.
+    fn begins_with(&mut self, numbers: &[u32]) {
+        self.ask(BIND, "</iq>");
+        self.ask(ENABLE, "<enabled");
+        self.say("<presence/>");
+        self.gets(numbers);
+    }
+
+    /// Asks until so many stanzas are handled.
+    fn is_told(&mut self, h: u32) {
+        let begun = Instant::now();
+        while !self.ask(ASK, "<a ").contains(&format!("h='{h}'")) {
+            assert!(begun.elapsed() < PATIENCE);
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Until these messages have come, in order, and no other.
+    fn gets(&mut self, numbers: &[u32]) {
+        let read = self.until(|read| bodies(read).len() >= numbers.len());
+        assert_eq!(bodies(&read), numbers, "{read}");
+    }
+
+    /// What comes before the server closes the stream.
+    fn until_closed(&mut self) -> String {
+        let mut buffer = [0; 4096];
+        while let Ok(n @ 1..) = self.tcp.read(&mut buffer) {
+            self.read.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
+        }
+        std::mem::take(&mut self.read)
     }
 
     fn say(&mut self, what: &str) {
@@ -136,11 +167,65 @@ impl Client {
     }
 }
 
+const BIND: &str = "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>";
+const ENABLE: &str = "<enable xmlns='urn:xmpp:sm:3' resume='true'/>";
+const ASK: &str = "<r xmlns='urn:xmpp:sm:3'/>";
+
 const ROMEO: &str = "AHJvbWVvAHNlY3JldA==";
 const JULIET: &str = "AGp1bGlldABzZWNyZXQ=";
 
 fn message(number: u32) -> String {
     format!("<message to='juliet@localhost' type='chat'><body>{number}</body></message>")
+}
+
+fn bodies(read: &str) -> Vec<u32> {
+    let whole = read.split("<body>").skip(1).filter_map(|rest| rest.split_once("</body>"));
+    whole.map(|(body, _)| body.parse().unwrap()).collect()
+}
+
+/// Two nodes, and romeo at the one, juliet at the other, with a message of his that she has not acknowledged.
+fn two(redis: &Redis, promise: &str) -> [(Node, Client, String); 2] {
+    let nodes = ["one", "other"].map(|name| Node::start(redis, name, promise));
+    let mut clients = [0, 1].map(|n| Client::log_in(&nodes[n], [ROMEO, JULIET][n]));
+    let smids = [0, 1].map(|n| clients[n].begin());
+    clients[0].say(&message(1));
+    clients[1].gets(&[1]);
+    let ([one, other], [romeo, juliet], [of_romeo, of_juliet]) = (nodes, clients, smids);
+    [(one, romeo, of_romeo), (other, juliet, of_juliet)]
+}
+
+/// Juliet asks until it is known that her session is there, and returns what comes with it.
+fn resumed_at(node: &Node, smid: &str) -> (Client, String) {
+    let begun = Instant::now();
+    loop {
+        let mut juliet = Client::log_in(node, JULIET);
+        let resumed = juliet.resume(smid, 1);
+        if resumed.contains("<resumed") {
+            return (juliet, resumed);
+        }
+        assert!(resumed.contains("internal-server-error"), "it is not known to be gone: {resumed}");
+        assert!(begun.elapsed() < PATIENCE);
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// The same, and messages 1 and 2 are there.
+fn all_is_at(node: &Node, smid: &str) -> Client {
+    let (mut juliet, mut resumed) = resumed_at(node, smid);
+    if bodies(&resumed).len() < 2 {
+        resumed += &juliet.until(|read| read.contains("<body>2</body>"));
+    }
+    assert_all_is_there(&resumed);
+    juliet
+}
+
+/// Until it is so.
+fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "{what}");
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Romeo writes to juliet, who is at another node, loses her stream, and comes back to romeo's.
@@ -161,14 +246,13 @@ fn come_back(promise: &str, lose: impl FnOnce(Client, Node)) -> (String, Redis) 
     if resumed.contains("<resumed") && !resumed.contains("<body>2</body>") {
         resumed += &juliet.until(|read| read.contains("<body>2</body>"));
     }
-    romeo.ask("<r xmlns='urn:xmpp:sm:3'/>", "<a ");
+    romeo.ask(ASK, "<a ");
     (resumed, redis)
 }
 
 fn assert_all_is_there(resumed: &str) {
     assert!(resumed.starts_with("<resumed"), "{resumed}");
-    let bodies: Vec<_> = resumed.split("<body>").skip(1).map(|rest| &rest[..1]).collect();
-    assert_eq!(bodies, ["1", "2"], "{resumed}");
+    assert_eq!(bodies(resumed), [1, 2], "{resumed}");
 }
 
 #[test]
@@ -211,7 +295,7 @@ fn a_durable_session_outlives_a_node_that_is_killed_with_its_stream() {
 fn a_node_of_a_name_that_another_has_does_not_start() {
     let redis = Redis::start();
     let _one = Node::start(&redis, "one", "parked");
-    let said = Node::try_start(&redis, "one", "parked").err().unwrap();
+    let said = Node::try_start(example("server"), &redis.url(), "one", &[]).err().unwrap();
     assert!(said.contains("another node of the name one runs"), "{said}");
 }
 
@@ -227,23 +311,14 @@ fn a_client_asks_again_when_the_engine_is_away() {
     let failed = juliet.resume(&smid, 1);
     assert!(failed.contains("internal-server-error"), "{failed}");
     redis.start_again();
-    let begun = Instant::now();
-    loop {
-        let resumed = Client::log_in(&one, JULIET).resume(&smid, 1);
-        if resumed.contains("<resumed") {
-            break;
-        }
-        assert!(resumed.contains("internal-server-error"), "it is not known to be gone: {resumed}");
-        assert!(begun.elapsed() < PATIENCE);
-        thread::sleep(Duration::from_millis(100));
-    }
+    resumed_at(&one, &smid);
 }
 
 /// Tens of seconds of traffic under each promise, with all that can happen under it.
 #[test]
 fn nothing_is_lost_under_traffic() {
     for promise in ["memory", "parked", "durable"] {
-        let mut nodes = Command::new(example("nodes"));
+        let mut nodes = example("nodes");
         nodes.args(["--promise", promise, "--pairs", "2", "--messages", "1200", "--every", "2000"]);
         let output = nodes.output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);

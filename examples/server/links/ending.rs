@@ -44,7 +44,7 @@ impl Host {
     /// The link is over.
     pub fn over(self, ended: SessionEnded<Written>, mailbox: UnboundedReceiver<Mail>) {
         let (server, reason) = (&self.link.server, ended.reason);
-        forget(server, self.registration.as_ref(), &ended);
+        forget(server, self.registration.as_ref(), (ended.reason, ended.h));
         let (back, takers) = server.router.links.end((self.id, &self.link.domain), reason, left(ended), mailbox);
         back.into_iter().for_each(|delivery| self.refuse(delivery, DefinedCondition::RemoteServerTimeout));
         for taker in takers {

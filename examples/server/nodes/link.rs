@@ -222,8 +222,8 @@ impl Link {
     }
 
     /// Says something about a session to all nodes.
-    pub async fn say_to_all(&self, what: &str, registration: &Registration) {
-        let _ = self.publish(b"xmpp-sm-link", &format!("{what} {}", key(registration))).await;
+    pub async fn say_to_all(&self, what: &str, key: &str) {
+        let _ = self.publish(b"xmpp-sm-link", &format!("{what} {key}")).await;
     }
 
     async fn publish(&self, channel: &[u8], text: &str) -> bool {
@@ -414,7 +414,7 @@ async fn hear(client: redis::Client, me: String, server: Weak<Server>) {
                 match message {
                     Ok(Some(message)) => {
                         if let Ok(text) = message.get_payload::<String>() {
-                            obey(&text, &server);
+                            obey(&text, &server).await;
                         }
                     }
                     Ok(None) => break,
@@ -426,7 +426,7 @@ async fn hear(client: redis::Client, me: String, server: Weak<Server>) {
     }
 }
 
-fn obey(text: &str, server: &Server) {
+async fn obey(text: &str, server: &Server) {
     let Some((what, about)) = text.split_once(' ') else { return };
     if let ("mail" | "replaced", Ok(jid)) = (what, FullJid::new(about)) {
         let mail = if what == "mail" { Mail::Waiting } else { Mail::End(EndReason::Replaced) };
@@ -438,7 +438,13 @@ fn obey(text: &str, server: &Server) {
     }
     let Ok(smid) = SmId::new(smid) else { return };
     let found = server.store.lookup(&smid, owner, Instant::now());
-    let Some(record) = found.ok().and_then(|found| found.session().ok()) else { return };
+    let Some(record) = found.ok().and_then(|found| found.session().ok()) else {
+        if let Some(nodes) = server.nodes.as_ref().filter(|_| what == "let-go") {
+            // There is nothing to wait for.
+            nodes.link.say_to_all("free", about).await;
+        }
+        return;
+    };
     let _ = record.handle.send(match what {
         "let-go" => Mail::LetGo,
         _ => Mail::End(EndReason::Replaced),

@@ -7,7 +7,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use xmpp_sm::snapshot::Promise;
 use xmpp_sm::{EndReason, Event, Fence, SessionEnded, SessionStore, Write};
 
-use super::super::nodes::Shared;
+use super::super::nodes::{Shared, Whereabouts};
 use super::super::router::{Delivery, Mail};
 use super::super::stanza::Written;
 use super::super::stream::Connection;
@@ -120,15 +120,20 @@ impl Host {
         if let Some(registration) = &self.registration {
             let _ = self.server.store.remove(registration);
         }
+        let whereabouts = nodes.whereabouts(&shared.registration).await;
+        let mut left: Vec<_> = match (session.into_parts(), whereabouts) {
+            (Err(_), _) => Vec::new(),
+            // What was written down may be gone with it: better twice than never.
+            (Ok(parts), Whereabouts::Nowhere) => super::left_of(parts, (now, SystemTime::now())).collect(),
+            (Ok(parts), _) => shared.ledger.not_written(parts).into_iter().map(|(stanza, _)| stanza).collect(),
+        };
         // What was taken out of its mail is still there.
-        let mut left = session.into_parts().map_or(Vec::new(), |parts| shared.ledger.not_written(parts));
         left.truncate(left.len().saturating_sub(self.mailbox.taken()));
         let to = jid::Jid::from(self.jid.clone());
-        if nodes.is_anywhere(&shared.registration).await {
-            left.into_iter().for_each(|(stanza, _)| nodes.link.send(Delivery::own(stanza), to.clone()));
+        if whereabouts == Whereabouts::Elsewhere {
+            left.into_iter().for_each(|stanza| nodes.link.send(Delivery::own(stanza), to.clone()));
         } else {
-            // It counted as dead with this node.
-            let left: Vec<_> = left.into_iter().map(|(stanza, _)| stanza).filter(Written::can_be_kept).collect();
+            left.retain(Written::can_be_kept);
             nodes.link.depart(&self.jid, &left).await;
         }
         mailbox.close();

@@ -1,29 +1,44 @@
 
--- For each session KEYS has the hash and the list, and ARGV its epoch, the revision, how many changes there are, and these.
--- All are found to be held, and to have a snapshot, before one is written.
-local at = 1
-for n = 1, #KEYS, 2 do
-  key = KEYS[n]
-  local id = string.sub(KEYS[n + 1], #key + 2)
-  -- This is what it is, unless something is wrong.
-  local held = 'S' .. ARGV[at] .. ' K' .. ARGV[at + 1] .. ' 0 '
-  local value = redis.call('HGET', key, id)
-  if not value or string.sub(value, 1, #held) ~= held then
-    local record = find(id)
-    if not (record and record.kind == 'S' and record.epoch == ARGV[at] and record.kept == 'K' .. ARGV[at + 1]) then
-      return {text(now), 'lost'}
+-- For each change KEYS has the journal that it goes to, and ARGV the change. A journal's name has the epoch, the revision and
+-- the SM-ID: if it is there, the session is held, and nobody need be asked.
+local call, keys, changes = redis.call, KEYS, ARGV
+
+-- Returns what went wrong: 0 if a journal is not there, or an error. Then nothing is written.
+local function write_all()
+  local written = 0
+  local _, wrong = pcall(function()
+    for at = 1, #keys do
+      if call('RPUSHX', keys[at], changes[at]) == 0 then return 0 end
+      written = at
     end
+  end)
+  if wrong then
+    for at = written, 1, -1 do call('LTRIM', keys[at], 0, -2) end
   end
-  if redis.call('LLEN', KEYS[n + 1]) == 0 then return {text(now), 'evicted'} end
-  at = at + 3 + ARGV[at + 2]
+  return type(wrong) == 'string' and {err = wrong} or wrong
 end
-at = 1
-for n = 1, #KEYS, 2 do
-  local first, last = at + 3, at + 2 + ARGV[at + 2]
-  -- The first command that needs memory: if there is none, nothing has changed. So many at once fit on the stack.
-  for from = first, last, 1000 do
-    redis.call('RPUSH', KEYS[n + 1], unpack(ARGV, from, math.min(last, from + 999)))
+
+-- Returns why there is no journal. If there is a snapshot it becomes one.
+local function open(journal)
+  local alone, owner, id = string.match(journal, '^((.*}):%d+:%d+)%+(.*)$')
+  key = owner
+  local record = find(id)
+  local is_held = record and record.kind == 'S' and is_kept(record) and place(record) == alone
+  if not is_held then return 'lost' end
+  if call('EXISTS', journal) == 1 then return end
+  local snapshot, ends = call('GET', alone), call('PEXPIRETIME', alone)
+  if not snapshot then return 'evicted' end
+  call('RPUSH', journal, snapshot)
+  if ends > 0 then call('PEXPIREAT', journal, text(ends)) end
+  call('DEL', alone)
+end
+
+local failed = write_all()
+if failed == 0 then
+  for at = 1, #keys do
+    local why = open(keys[at])
+    if why then return {text(now), why} end
   end
-  at = last + 1
+  failed = write_all()
 end
-return {text(now), 'held'}
+return failed or {text(now), 'held'}

@@ -4,12 +4,15 @@
 --   H<epoch> N <end> <h>            one that is gone, with its last h
 -- Times are microseconds by the engine's clock. An <end> of 0 never comes. An epoch is the time, or the last one and 1:
 -- it goes up even after the hash has expired or was lost.
--- <kept> tells what there is of the session in a list of its own, the snapshot and what has changed since:
+-- <kept> tells what there is of the session beside it, the snapshot and what has changed since:
 --   N            nothing, and its registration has written nothing
 --   U<revision>  nothing any more
 --   K<revision>  what its registration has written last
 --   C<epoch>     what the registration of that epoch had written, from which it was claimed. A displaced session stays what
 --                it is: that is its own epoch then, and <handle> is who has claimed it
+-- It lies under a name that has the epoch and the revision, and goes to another when either changes: what is there is held.
+-- The snapshot alone is a string, which is small. With changes behind it it is a list, a journal, whose name goes on with '+'
+-- and the SM-ID.
 local key = KEYS[1]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -40,8 +43,26 @@ local function is_kept(record)
   return string.match(record.kept, '^[KC]')
 end
 
+-- Where the snapshot of a session lies.
+local function place(record)
+  local what = record.kind == 'D' and 'D' or string.match(record.kept, '^K(%d+)$') or 'C'
+  return key .. ':' .. record.epoch .. ':' .. what
+end
+
+local function journal(id, record)
+  return place(record) .. '+' .. id
+end
+
 -- Drops what is kept of a session. It needs no memory, and leaves alone what is not of this store.
-local function forget(id)
-  local list = key .. ':' .. id
-  if redis.call('TYPE', list).ok == 'list' then redis.call('UNLINK', list) end
+local function forget(id, record)
+  for name, kind in pairs({[place(record)] = 'string', [journal(id, record)] = 'list'}) do
+    if redis.call('TYPE', name).ok == kind then redis.call('UNLINK', name) end
+  end
+end
+
+-- What was kept of a session is kept under the names that it has now.
+local function move(id, from, to)
+  for _, name in ipairs({{place(from), place(to)}, {journal(id, from), journal(id, to)}}) do
+    if redis.call('EXISTS', name[1]) == 1 then redis.call('RENAME', name[1], name[2]) end
+  end
 end

@@ -19,10 +19,17 @@ local function hold(id, record, life, last)
 end
 
 -- What is kept of it expires with it.
-local function hold_list(list, record)
-  if record.ends > 0 then
-    redis.call('PEXPIREAT', list, text(math.ceil(record.ends / 1000)))
-  else
-    redis.call('PERSIST', list)
+local function hold_kept(id, record)
+  for _, name in ipairs({place(record), journal(id, record)}) do
+    if record.ends > 0 then
+      redis.call('PEXPIREAT', name, text(math.ceil(record.ends / 1000)))
+    else
+      redis.call('PERSIST', name)
+    end
   end
+end
+
+-- The record as it is.
+local function copy(record)
+  return {kind = record.kind, epoch = record.epoch, kept = record.kept}
 end

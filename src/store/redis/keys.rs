@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use crate::smid::SmId;
+use crate::store::{Registration, Revision};
 
-/// One key for each owner: a prefix, and the owner as the hash tag. One more for what is kept of a session: the SM-ID behind
-/// it.
+/// One key for each owner: a prefix, and the owner as the hash tag. One more for what is kept of a session: the epoch and the
+/// revision behind it, and where that is a journal the SM-ID.
 #[derive(Debug)]
 pub(super) struct Keys {
     /// With the brace that opens the tag.
@@ -21,10 +21,11 @@ impl Keys {
         format!("{}{}}}", self.start, escape(owner)).into_bytes()
     }
 
-    pub(super) fn of_session(&self, owner: &str, smid: &SmId) -> Vec<u8> {
-        let mut key = self.of(owner);
-        key.push(b':');
-        key.extend(smid.as_bytes());
+    /// Where the journal of this revision is.
+    pub(super) fn of_journal(&self, registration: &Registration, revision: Revision) -> Vec<u8> {
+        let mut key = self.of(registration.owner());
+        key.extend(format!(":{}:{}+", registration.epoch().get(), revision.get()).into_bytes());
+        key.extend(registration.smid().as_bytes());
         key
     }
 
@@ -64,6 +65,8 @@ fn unescape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::smid::SmId;
+    use crate::store::Epoch;
 
     #[test]
     fn an_owner_comes_back_from_its_key_and_is_its_hash_tag() {
@@ -77,11 +80,12 @@ mod tests {
                 let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).unwrap();
                 assert_eq!(tag, (&*escape(owner), ""), "{prefix}");
             }
-            // What is kept of a session is taken for no owner, whatever its SM-ID.
-            for smid in ["a", "}", ":{b}", "}:{xmpp-sm:{a}"] {
-                let key = keys.of_session("juliet@example.com", &SmId::new(smid).unwrap());
-                assert!(key.starts_with(&keys.of("juliet@example.com")));
-                assert_eq!(keys.owner(&key), None, "{smid}");
+            // What is kept of a session is taken for no owner.
+            for owner in ["juliet@example.com", "}", ":{b}", "}:{xmpp-sm:{a}"] {
+                let registration = Registration::new(owner, SmId::new("{a}").unwrap(), Epoch::new(7));
+                let key = keys.of_journal(&registration, Revision::FIRST);
+                assert_eq!(key.strip_prefix(&*keys.of(owner)), Some(&b":7:1+{a}"[..]));
+                assert_eq!(keys.owner(&key), None, "{owner}");
             }
             assert_eq!(keys.owner(b"other:{juliet@example.com}"), None);
         }

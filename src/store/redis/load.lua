@@ -20,7 +20,7 @@ end
 
 local function drop(id)
   redis.call('HDEL', key, id)
-  if is_kept(records[id]) then forget(id) end
+  if is_kept(records[id]) then forget(id, records[id]) end
   records[id] = nil
 end
 

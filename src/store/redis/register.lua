@@ -30,13 +30,14 @@ local record = {kind = 'S', epoch = epoch, ends = ends, kept = 'N', rest = handl
 -- The first command that needs memory: if there is none, nothing has changed.
 redis.call('HSET', key, '', epoch, id, write(record))
 records[id] = record
-if replaced and is_kept(replaced) then forget(id) end
+if replaced and is_kept(replaced) then forget(id, replaced) end
 if displaced then
   local record = records[displaced]
   reply = {epoch, 'registered', displaced, record.epoch, record.rest}
   if is_kept(record) then
-    record.kind = 'D'
-    put(displaced, record)
+    local made_room = {kind = 'D', epoch = record.epoch, ends = record.ends, kept = record.kept, rest = record.rest}
+    move(displaced, record, made_room)
+    put(displaced, made_room)
   elseif stale_life < 0 then
     drop(displaced)
   else

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use redis::Value;
 use xmpp_sm::{AsyncSessionStore, Claim, Fence, Journal, Parking, RedisStoreError};
 
-use super::{FIRST, Keeps, LIST, NEXT, change, dump, lists};
+use super::{FIRST, Keeps, NEXT, change, dump, place, places};
 use crate::server::{PATIENCE, Redis};
 use crate::{Calls, JULIET, KEY, ROMEO, count, eventually, store};
 
@@ -37,7 +37,7 @@ async fn without_memory_nothing_more_is_kept_and_what_is_there_is_claimed_and_go
     assert_eq!(store.unpark(&fourth, FIRST).await.unwrap(), Fence::Held, "nor was there anything");
     store.end(&second, 7).await.unwrap();
     store.remove(&third).await.unwrap();
-    assert_eq!(lists(&redis), 0);
+    assert_eq!(places(&redis).len(), 0);
     let () = redis.tell("CONFIG SET maxmemory 0");
     assert_eq!(store.park(&first, NEXT, b"next").await.unwrap(), Fence::Held);
     assert_eq!(store.taken(&first, "node-3/1").await.1, ["next"]);
@@ -50,12 +50,12 @@ async fn what_was_evicted_is_not_there_and_is_never_half_there() {
     let registration = store.parked(1, JULIET, "snapshot").await;
     let other = store.parked(2, JULIET, "other").await;
     assert_eq!(store.note(&registration, "one").await.unwrap(), Fence::Held);
-    let () = redis.tell(&format!("DEL {LIST}"));
+    let () = redis.tell(&format!("DEL {}+id1", place(&registration)));
     assert_eq!(store.take(&registration, "node-2/1").await.unwrap(), Claim::NotParked);
     assert_eq!(store.found(1, JULIET).await, "s:node-1/1");
     let error = store.append(&[change(&other, "two"), change(&registration, "two")]).await.unwrap_err();
     assert!(matches!(error, RedisStoreError::Evicted) && !error.may_have_happened(), "{error:?}");
-    assert_eq!(lists(&redis), 1);
+    assert_eq!(places(&redis).len(), 1);
     assert_eq!(store.taken(&other, "node-2/1").await.1, ["other"]);
     // It is written once more: as it was, or anew.
     assert_eq!(store.park(&registration, FIRST, b"snapshot").await.unwrap(), Fence::Held);
@@ -63,12 +63,12 @@ async fn what_was_evicted_is_not_there_and_is_never_half_there() {
     let (registration, kept) = store.taken(&registration, "node-2/1").await;
     assert_eq!(kept, ["snapshot", "two"]);
     // So it is behind a claim, and with a displaced session.
-    let () = redis.tell(&format!("DEL {LIST}"));
+    let () = redis.tell(&format!("DEL {KEY}:{}:C+id1", registration.epoch().get()));
     assert_eq!(store.take(&registration, "node-3/1").await.unwrap(), Claim::NotParked);
     let one = self::store(redis.connect().await).per_owner(count(1));
     let displaced = one.parked(1, ROMEO, "snapshot").await;
     one.added(2, ROMEO, "a").await;
-    let () = redis.tell("DEL xmpp-sm:{romeo@example.net}:id1");
+    let () = redis.tell(&format!("DEL xmpp-sm:{{romeo@example.net}}:{}:D", displaced.epoch().get()));
     assert_eq!(one.take(&displaced, "node-2/1").await.unwrap(), Claim::Lost);
     one.remove(&displaced).await.unwrap();
 
@@ -238,9 +238,9 @@ async fn an_engine_that_has_lost_everything_holds_nothing_for_anybody() {
 async fn foreign_data_is_no_session_and_is_left_as_it_is() {
     let redis = Redis::start();
     let store = store(redis.connect().await);
-    for (foreign, is_list) in [
-        ("SET LIST 1", true),
-        ("HSET LIST a b", true),
+    for (foreign, is_kept) in [
+        ("HSET PLACE a b", true),
+        ("SET JOURNAL 1", true),
         ("SET KEY 1", false),
         ("HSET KEY a b", false),
         ("EVAL return(redis.call('HSET',KEYS[1],'','1','id1','S1_N_2_3')) 1 KEY", false),
@@ -250,15 +250,15 @@ async fn foreign_data_is_no_session_and_is_left_as_it_is() {
         let other = store.parked(1, ROMEO, "other").await;
         let registration = store.parked(1, JULIET, "snapshot").await;
         let words = foreign.split(' ').map(|word| match word {
-            "KEY" => KEY,
-            "LIST" => LIST,
-            word => word,
+            "KEY" => KEY.to_owned(),
+            "PLACE" => place(&registration),
+            "JOURNAL" => format!("{}+id1", place(&registration)),
+            word => word.to_owned(),
         });
-        let () = redis.tell(&format!("DEL {}", if is_list { LIST } else { KEY }));
+        let () = redis.tell(&format!("DEL {}", if is_kept { place(&registration) } else { KEY.to_owned() }));
         let _: Value = redis.tell(&words.collect::<Vec<_>>().join(" "));
         let before = dump(&redis);
         for (at, error) in [
-            store.park(&registration, NEXT, b"next").await.map(drop),
             store.note(&registration, "one").await.map(drop),
             store.append(&[change(&other, "two"), change(&registration, "two")]).await.map(drop),
             store.take(&registration, "node-2/1").await.map(drop),
@@ -269,11 +269,16 @@ async fn foreign_data_is_no_session_and_is_left_as_it_is() {
             assert!(matches!(error, Err(RedisStoreError::Foreign)), "{foreign}, {at}: {error:?}");
         }
         assert_eq!(dump(&redis), before, "{foreign}");
-        // The session ends all the same, if it is known.
-        if is_list {
+        let parked = store.park(&registration, NEXT, b"next").await;
+        if is_kept {
+            // It is written elsewhere, and the session ends all the same.
+            assert_eq!(parked.unwrap(), Fence::Held);
             store.end(&registration, 7).await.unwrap();
             assert_eq!(store.found(1, JULIET).await, "h:7");
-            assert_eq!(dump(&redis)[1], before[1], "{foreign}");
+            assert_eq!(dump(&redis)[1..], before[1..], "{foreign}");
+        } else {
+            assert!(matches!(parked, Err(RedisStoreError::Foreign)), "{foreign}: {parked:?}");
+            assert_eq!(dump(&redis), before, "{foreign}");
         }
         assert_eq!(store.taken(&other, "node-2/1").await.1, ["other"], "others are not touched");
     }
