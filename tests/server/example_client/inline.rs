@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::User;
+use super::server::Server;
 use crate::client::Client;
 use crate::{message, numbers, start};
 
@@ -65,4 +66,25 @@ async fn the_client_binds_and_resumes_inline() {
         assert!(!seen.contains("unavailable"), "{seen}");
     }
     assert!(numbers(&romeo.ping().await).is_empty(), "and no more");
+}
+
+/// A server that refuses a password is alive: it may refuse it as often as it likes, and the session is kept.
+#[tokio::test]
+async fn a_password_that_is_refused_gives_no_session_up() {
+    let server = Server::start().await;
+    let (mut user, stream) = User::online(&server, &["--inline"]).await;
+    drop(stream);
+    user.until("offline Drop").await;
+    let offer = "<authentication xmlns='urn:xmpp:sasl:2'><mechanism>SCRAM-SHA-1</mechanism><inline>\
+                 <sm xmlns='urn:xmpp:sm:3'/></inline></authentication>";
+    let failure =
+        "<failure xmlns='urn:xmpp:sasl:2'><not-authorized xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/></failure>";
+    // After ten tries that come to nothing it would be given up.
+    for _ in 0..12 {
+        let mut stream = server.accept_silently().await;
+        stream.open(offer).await;
+        assert!(stream.element().await.has_child("resume", "urn:xmpp:sm:3"));
+        stream.send(failure).await;
+        assert!(user.until("offline ").await.ends_with("refuses the password"));
+    }
 }

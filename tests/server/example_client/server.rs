@@ -64,7 +64,7 @@ impl Server {
 }
 
 impl Stream {
-    async fn open(&mut self, features: &str) {
+    pub async fn open(&mut self, features: &str) {
         assert!(matches!(self.next().await, Ok(Incoming::Header)));
         self.send(&format!("{HEADER}<stream:features>{features}</stream:features>")).await;
     }
