@@ -1,5 +1,6 @@
 //! A host of threads that block, as small as it gets, on pipes in memory. Its lines are counted.
 
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -222,7 +223,8 @@ impl Host {
 
 #[test]
 fn three_hundred_cuts_in_a_host_of_threads() {
-    let config = Arc::new(Config::default());
+    // On a busy machine many connections in a row are cut before anything is read. There is one session to the end.
+    let config = Arc::new(Config::default().resume_tries_max(NonZeroU32::MAX));
     let host = Arc::new(Host {
         store: MemoryStore::new(&config),
         config: config.clone(),
@@ -262,7 +264,8 @@ fn three_hundred_cuts_in_a_host_of_threads() {
     thread.join().unwrap();
     let all: Vec<u32> = (0..sent).collect();
     for got in &host.got {
-        assert!(*got.lock().unwrap() == all, "{:?} of {sent}", got.lock().unwrap());
+        let connections = host.connections.load(Ordering::SeqCst);
+        assert!(*got.lock().unwrap() == all, "{:?} of {sent}, {connections} connections", got.lock().unwrap());
     }
     println!("threads: {CUTS} cuts, {sent} messages each way: 0 lost, 0 doubled, {:?}", start.elapsed());
 }
