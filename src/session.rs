@@ -10,6 +10,7 @@ mod inline;
 mod lasting;
 mod parts;
 mod receive;
+mod stored;
 mod success;
 mod take;
 mod tally;

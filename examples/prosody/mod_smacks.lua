@@ -14,6 +14,7 @@ local recalc_resource_map = require "util.presence".recalc_resource_map;
 local remove_filter = require "util.filters".remove_filter;
 local sessionmanager = require "core.sessionmanager";
 local st = require "util.stanza";
+local time_now = require "util.time".now;
 local timer = require "util.timer";
 
 local xmlns_sm = "urn:xmpp:sm:3";
@@ -29,7 +30,7 @@ assert(load_native, why);
 
 -- What is no number, Prosody says in its log.
 local function option(name, default)
-	return module:get_option_number(name) or default;
+	return math.max(math.floor(module:get_option_number(name) or default), 0);
 end
 
 local native, options = load_native(), {
@@ -40,10 +41,11 @@ local native, options = load_native(), {
 	resume_timeout_max = option("smacks_hibernation_time_max", 0);
 	unacked_max = option("smacks_max_unacked_stanzas", 0);
 	ack_timeout = option("smacks_ack_timeout", 60);
-	ack_delay = option("smacks_max_ack_delay", 30);
 	sessions_max = option("smacks_max_old_sessions", 10);
+	stale_h = module:get_option_boolean("smacks_stale_h", true) and 1 or 0;
 };
 local host = native.new(options);
+local ack_delay = option("smacks_max_ack_delay", 30);
 -- The sessions, by their SM-IDs; those that cannot be resumed, by themselves.
 local sessions = {};
 
@@ -63,15 +65,18 @@ local sessions_started = module:measure("sessions_started", "counter");
 
 -- What other modules see of a session's queue: its stanzas are read when somebody looks at them.
 local queue_mt = {
-	__len = function (queue) return rawget(queue, "sm"):pending() or 0; end;
+	__len = function (queue) return (rawget(queue, "sm"):pending(0)); end;
 	__index = function (queue, i)
-		local text = type(i) == "number" and rawget(queue, "sm"):pending(i);
+		local _, text = rawget(queue, "sm"):pending(type(i) == "number" and i or 0);
 		return text and parse(text) or nil;
 	end;
 };
 
-local function queue_of(session)
-	return setmetatable({ sm = session.sm }, queue_mt);
+-- Tells other modules. If one of them fails, the session goes on.
+local function tell(session, name, event)
+	event.queue = setmetatable({ sm = session.sm }, queue_mt);
+	local ok, err = pcall(module.fire_event, module, name, event);
+	if not ok then session.log("error", "Stream management: %s: %s", name, err); end
 end
 
 local obey;
@@ -109,16 +114,16 @@ local function outgoing(stanza, session)
 	end
 	tx_queued_stanzas(1);
 	if session.hibernating and session.smacks then
-		module:fire_event("smacks-hibernation-stanza-queued", {
-			origin = session, queue = queue_of(session), stanza = stanza;
-		});
+		tell(session, "smacks-hibernation-stanza-queued", { origin = session, stanza = stanza });
 	end
 	obey(session, todo, wait);
 	return nil;
 end
 
-local function handle(session, element)
-	local todo, wait, previd = call(session, "handle", element.name, element.attr, session.full_jid ~= nil);
+-- An element of stream management, or a stanza: the answer is whether it is to be handled.
+local function handle(session, element, xmlns)
+	local todo, wait, is_taken, previd =
+		call(session, "handle", element.name, xmlns, element.attr, session.full_jid ~= nil);
 	obey(session, todo, wait);
 	if previd then
 		local former = sessions[previd];
@@ -126,24 +131,19 @@ local function handle(session, element)
 		obey(session, own);
 		obey(former, its_todo, its_wait, session);
 	end
-	return true;
+	return is_taken;
 end
 
 -- All that the client sends, before all other filters.
 local function incoming(element, session)
 	local xmlns = element.attr.xmlns;
-	if xmlns == xmlns_sm and session.sm then
-		handle(session, element);
-		return nil;
-	elseif xmlns then
+	if xmlns and (xmlns ~= xmlns_sm or not session.sm) then
 		return element;
-	elseif not session.smacks then
+	elseif not xmlns and not session.smacks then
 		-- The session is over. The client has not been told that this was handled, and sends it again.
 		return nil;
 	end
-	local todo, wait, is_taken = call(session, "receive", element.name);
-	obey(session, todo, wait);
-	return is_taken and element or nil;
+	return handle(session, element, xmlns or "jabber:client") and element or nil;
 end
 
 local function filter(session)
@@ -199,7 +199,7 @@ function acts.left(session, _, is_said, is_detached)
 	if is_detached then
 		session.hibernating = os.time();
 		session.log("debug", "The session waits to be resumed");
-		module:fire_event("smacks-hibernation-start", { origin = session, queue = queue_of(session) });
+		tell(session, "smacks-hibernation-start", { origin = session });
 	end
 end
 
@@ -231,8 +231,18 @@ function acts.expired() resumption_expired(1); end
 
 function acts.acked(_, _, count) tx_acked_stanzas:sample(count); end
 
-function acts.delayed(session)
-	module:fire_event("smacks-ack-delayed", { origin = session, queue = queue_of(session) });
+local function on_delay(_, _, session)
+	local _, _, seconds = call(session, "on", "looked at");
+	if seconds and seconds < ack_delay then return ack_delay - seconds; end
+	session.sm_delay = nil;
+	if seconds then tell(session, "smacks-ack-delayed", { origin = session }); end
+end
+
+function acts.ask(session, _, request)
+	write(session, request);
+	if ack_delay > 0 and not session.sm_delay then
+		session.sm_delay = timer.add_task(ack_delay, on_delay, session);
+	end
 end
 
 function acts.ended(session, _, stanzas, reason)
@@ -255,16 +265,19 @@ function acts.displaced(_, _, smid)
 end
 
 local function on_time(_, _, session)
+	session.sm_due = nil;
 	if session.smacks then
-		obey(session, call(session, "timeout"));
+		obey(session, call(session, "on", "timeout"));
 	end
 end
 
 function obey(session, todo, wait, new)
-	if wait then
+	local due = wait and time_now() + wait;
+	if due and due < (session.sm_due or math.huge) then
+		session.sm_due = due;
 		timer.add_task(wait, on_time, session);
 	end
-	if todo == nil then return; end
+	if not todo or not todo[1] then return; end
 	local steps = session.sm_steps;
 	if steps then
 		-- What comes of a step is behind those that were there before.
@@ -286,7 +299,7 @@ function obey(session, todo, wait, new)
 	session.sm_steps = nil;
 	if new and session.resumed_from == new then
 		session.resumed_from = nil;
-		module:fire_event("smacks-hibernation-end", { origin = new, resumed = session, queue = queue_of(session) });
+		tell(session, "smacks-hibernation-end", { origin = new, resumed = session });
 	end
 end
 
@@ -302,7 +315,8 @@ end);
 for _, name in ipairs { "enable", "resume", "r", "a", "enabled", "resumed", "failed" } do
 	module:hook_tag(xmlns_sm, name, function (session, element)
 		if session.sm then
-			return handle(session, element);
+			handle(session, element, xmlns_sm);
+			return true;
 		elseif session.type == "c2s_unauthed" then
 			local failed = host:before_authentication(element.name, element.attr);
 			if failed then session.rawsend(failed); end
@@ -311,29 +325,20 @@ for _, name in ipairs { "enable", "resume", "r", "a", "enabled", "resumed", "fai
 	end, 100);
 end
 
-local function set_active(active)
-	return function (event)
-		local session = event.origin;
-		if session.smacks then
-			obey(session, call(session, "set_active", active));
-		end
-	end
+for event_name, what in pairs {
+	["csi-client-active"] = "active", ["csi-client-inactive"] = "inactive", ["c2s-ondrain"] = "drained";
+} do
+	module:hook(event_name, function (event)
+		local session = event.session or event.origin;
+		if session.smacks then obey(session, call(session, "on", what)); end
+	end);
 end
-module:hook("csi-client-active", set_active(true));
-module:hook("csi-client-inactive", set_active(false));
-
-module:hook("c2s-ondrain", function (event)
-	local session = event.session;
-	if session.smacks then
-		obey(session, call(session, "drained"));
-	end
-end);
 
 module:hook("c2s-read-timeout", function (event)
 	local session = event.session;
 	if not session.smacks then return; end
-	local todo, wait, is_alive = call(session, "read_timeout");
-	if not is_alive then return false; end
+	local todo, wait, asked = call(session, "on", "silence");
+	if asked then return false; end
 	obey(session, todo, wait);
 	return true;
 end);
@@ -343,7 +348,8 @@ module:hook("pre-session-close", function (event)
 	local session, reason = event.session, event.reason;
 	if not session.sm or session.sm_ends then return; end
 	session.sm_ends = true;
-	obey(session, call(session, "close", reason == false, reason and true or false));
+	local how = reason and "closed in error" or reason == false and "closed by the client" or "closed";
+	if session.smacks then obey(session, call(session, "on", how)); end
 end);
 
 -- A session is destroyed: unless it waits to be resumed.
@@ -353,7 +359,7 @@ module:hook("pre-resource-unbind", function (event)
 	if session.hibernating and not session.sm_ends then return true; end
 	local ends = session.sm_ends;
 	session.sm_ends = true;
-	obey(session, call(session, "lost"));
+	obey(session, call(session, "on", "lost"));
 	if session.hibernating and session.smacks then
 		session.sm_ends = ends;
 		return true;
@@ -392,7 +398,7 @@ end
 module:hook_global("server-stopping", function ()
 	each_session(function (session)
 		if session.resumption_token and not session.hibernating then
-			obey(session, call(session, "lost"));
+			obey(session, call(session, "on", "lost"));
 		end
 	end);
 end, -90);
@@ -414,7 +420,7 @@ module:hook_global("server-stopping", function ()
 end, -110);
 
 local function revive(user, bytes)
-	local sm, smid, known, wait = host:restore(bytes);
+	local sm, known = host:restore(bytes);
 	known = json.decode(known);
 	local nothing = function () return true; end
 	local conn = setmetatable({ ip = function () return "127.0.0.1"; end, ssl = function () end }, { __index = function () return nothing; end });
@@ -422,14 +428,14 @@ local function revive(user, bytes)
 	local session = c2s_sessions[conn];
 	c2s_sessions[conn], session.conn, session.notopen = nil, nil, nil;
 	session.host, session.sm, session.smacks, session.hibernating = module.host, sm, xmlns_sm, os.time();
-	session.sm_key, sessions[smid] = smid, session;
+	session.sm_key, sessions[known.resumption_token] = known.resumption_token, session;
 	filter(session);
 	sessionmanager.make_authenticated(session, user);
 	sessionmanager.bind_resource(session, known.resource);
 	for _, field in ipairs(kept) do session[field] = known[field]; end
 	session.presence = known.presence and parse(known.presence);
 	recalc_resource_map(local_sessions[user]);
-	obey(session, nil, wait);
+	obey(session, call(session, "on", "timeout"));
 end
 
 module:hook_global("server-started", function ()

@@ -6,6 +6,7 @@
 # It stops on SIGTERM. What it keeps is in DATADIR: started again, it goes on with the sessions that it had.
 #   SMACKS=stock     Prosody's own stream management, to compare; SMACKS=none: neither
 #   PROSODY_CONFIG   more lines for its configuration: 'smacks_hibernation_time = 60'
+#   PROSODY_MODULES  more of its own modules: 'websocket'
 #   PROSODY_MODULE   one more module: the path of its file
 #   PROSODY_WITH     a program, with its arguments, that runs the interpreter: valgrind
 #   PROSODY_LOG      how much it tells on standard output: debug, info (the default), warn, error
@@ -38,6 +39,9 @@ case ${SMACKS-ours} in
 esac
 
 modules=$smacks
+for module in ${PROSODY_MODULES-}; do
+    modules="$modules \"$module\";"
+done
 if [ -n "${PROSODY_MODULE-}" ]; then
     module=$(basename "$PROSODY_MODULE" .lua)
     modules="$modules \"${module#mod_}\";"

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use mlua::prelude::*;
 use xmpp_sm::{
-    Config, EnableRequest, EndReason, Event, LastWords, LoginStep, Lookup, MemoryStore, Nonza, Parting, Refused,
-    Registered, Registration, ResumeRequest, Session, SessionEnded, SessionStore, SmId, Taker, Unbound, Write, delay,
+    Config, EnableRequest, Event, LoginStep, MemoryStore, Nonza, Parting, Refused, Registered, Registration,
+    ResumeRequest, Session, SessionEnded, SessionStore, Taker, Unbound, Write, delay,
 };
 
 /// What may wait in Prosody's own buffer. The rest waits in the session, where it is bounded.
@@ -26,8 +26,6 @@ struct Host {
     config: Arc<Config>,
     /// Its sessions that can be resumed. Lua finds each by its SM-ID.
     store: Rc<MemoryStore<()>>,
-    /// An `<r/>` that is unanswered for so long is told.
-    ack_delay: Option<Duration>,
 }
 
 /// One client's stream, and the session that it becomes. The connection is Prosody's, which knows which one it is.
@@ -39,10 +37,6 @@ struct Stream {
     is_closed: bool,
     /// How much was written since Prosody's buffer was empty.
     buffered: usize,
-    /// What Lua waits for.
-    alarm: Option<Instant>,
-    /// Of when the `<r/>` is that Lua was told of.
-    told: Option<Instant>,
     /// What this stream asks for, if it does.
     asks: Option<Taker<()>>,
     /// The stream that has asked for this session in vain.
@@ -59,8 +53,8 @@ enum State {
 /// what it needs.
 struct Steps<'a>(&'a Lua, Vec<LuaValue>);
 
-/// The steps, if there are any; and the seconds to the next timeout, if Lua does not wait for an earlier one.
-type Todo = (Option<Vec<LuaValue>>, Option<f64>);
+/// The steps, and the seconds to the next timeout.
+type Todo = (Vec<LuaValue>, Option<f64>);
 
 impl Steps<'_> {
     fn write(&mut self, element: impl AsRef<[u8]>) -> LuaResult<()> {
@@ -76,28 +70,32 @@ impl Steps<'_> {
 
 impl Stream {
     fn new(host: Host, state: State) -> Self {
-        let (registration, alarm, told, asks, refused) = (None, None, None, None, None);
-        Self { host, state, registration, is_closed: false, buffered: 0, alarm, told, asks, refused }
+        Self { host, state, registration: None, is_closed: false, buffered: 0, asks: None, refused: None }
     }
 
     fn session(&mut self) -> LuaResult<&mut Session<Bytes, ()>> {
-        match &mut self.state {
-            State::Session(session) => Ok(session),
-            State::Unbound(_) => Err(LuaError::runtime("there is no session yet")),
-            State::Over => Err(LuaError::runtime("the session is over")),
-        }
+        let why = match &mut self.state {
+            State::Session(session) => return Ok(session),
+            State::Unbound(_) => "there is no session yet",
+            State::Over => "the session is over",
+        };
+        Err(LuaError::runtime(why))
     }
 
     /// What the session says, until it has nothing more to say.
     fn todo(&mut self, mut steps: Steps, now: Instant) -> LuaResult<Todo> {
-        while let State::Session(session) = &mut self.state {
-            if let Some(event) = session.poll() {
+        let mut idle = 0;
+        // To write may end the session.
+        while idle < 2 {
+            while let State::Session(session) = &mut self.state
+                && let Some(event) = session.poll()
+            {
                 self.on_event(event, &mut steps, now)?;
-            } else if self.buffered >= ROOM || !self.write(&mut steps, now)? {
-                break;
             }
+            idle = if self.buffered < ROOM && self.write(&mut steps, now)? { 0 } else { idle + 1 };
         }
-        Ok((Some(steps.1).filter(|steps| !steps.is_empty()), self.wait(now)))
+        let due = self.session().ok().and_then(|session| session.deadline());
+        Ok((steps.1, due.map(|due| due.saturating_duration_since(now).as_secs_f64())))
     }
 
     fn on_event(&mut self, event: Event<Bytes, ()>, steps: &mut Steps, now: Instant) -> LuaResult<()> {
@@ -105,9 +103,7 @@ impl Stream {
             Event::Left { parting, .. } => {
                 self.buffered = 0;
                 let how = (parting != Parting::Drop, self.session()?.is_detached());
-                if let Parting::Say(last) = parting {
-                    self.say(last, steps)?;
-                }
+                self.say(parting, steps)?;
                 if !self.is_closed {
                     steps.act("left", how)?;
                 }
@@ -120,7 +116,8 @@ impl Stream {
         Ok(())
     }
 
-    fn say(&self, last: LastWords, steps: &mut Steps) -> LuaResult<()> {
+    fn say(&self, parting: Parting, steps: &mut Steps) -> LuaResult<()> {
+        let Parting::Say(last) = parting else { return Ok(()) };
         last.write.map_or(Ok(()), |nonza| steps.write(nonza.to_string()))?;
         last.error.filter(|_| !self.is_closed).map_or(Ok(()), |error| steps.write(error.to_string()))
     }
@@ -128,11 +125,7 @@ impl Stream {
     fn on_ended(&mut self, ended: SessionEnded<Bytes>, steps: &mut Steps, now: Instant) -> LuaResult<()> {
         let State::Session(session) = mem::replace(&mut self.state, State::Over) else { return Ok(()) };
         if let Some(registration) = self.registration.take() {
-            // A store in memory does not fail.
-            let _ = match ended.reason {
-                EndReason::Closed => self.host.store.remove(&registration),
-                _ => self.host.store.retire(&registration, ended.h, now),
-            };
+            let _ = ended.leave(&*self.host.store, &registration, now); // a store in memory does not fail
         }
         let stanzas = ended.stanzas.map(|left| stamped(&left.stanza, session.owner(), left.queued, now));
         let stanzas = stanzas.map(|stanza| steps.0.create_string(stanza)).collect::<LuaResult<Vec<_>>>()?;
@@ -149,6 +142,7 @@ impl Stream {
                 self.buffered += stanza.len();
                 steps.write(late.map_or(stanza.clone(), |queued| stamped(stanza, &owner, queued, now)))?;
             }
+            Write::Nonza(Nonza::AckRequest) => steps.act("ask", Nonza::AckRequest.to_string())?,
             Write::Nonza(nonza) => steps.write(nonza.to_string())?,
             Write::Flush => steps.act("flush", ())?,
             Write::StreamError(error) if !self.is_closed => steps.write(error.to_string())?,
@@ -158,33 +152,17 @@ impl Stream {
         Ok(true)
     }
 
-    fn wait(&mut self, now: Instant) -> Option<f64> {
-        let State::Session(session) = &self.state else { return None };
-        let due = session.deadline().into_iter().chain(self.delayed_at()).min()?;
-        if self.alarm.is_some_and(|alarm| alarm <= due) {
-            return None;
-        }
-        self.alarm = Some(due);
-        Some(due.saturating_duration_since(now).as_secs_f64())
-    }
-
-    /// When Lua is told that an `<r/>` is unanswered for long.
-    fn delayed_at(&self) -> Option<Instant> {
-        let State::Session(session) = &self.state else { return None };
-        session.ack_requested_at().filter(|at| self.told != Some(*at))?.checked_add(self.host.ack_delay?)
-    }
-
     /// The client asks for its former session. Returns the SM-ID, where there is such a session.
     fn ask(&mut self, request: ResumeRequest, steps: &mut Steps, now: Instant) -> LuaResult<Option<String>> {
         let State::Unbound(stream) = mem::replace(&mut self.state, State::Over) else { return Ok(None) };
         let taker = stream.take(request, ()).map_err(|no| LuaError::runtime(no.to_string()))?;
-        let found = self.host.store.lookup(taker.previd(), taker.owner(), now).unwrap_or(Lookup::NotFound);
-        if let Err(refusal) = found.session() {
-            return self.log_in(taker.refuse(refusal), steps).map(|()| None);
+        match taker.find_in(&*self.host.store, now) {
+            Ok((taker, record)) => {
+                self.asks = Some(taker);
+                Ok(Some(record.registration.smid().as_str().to_owned()))
+            }
+            Err(refused) => self.log_in(refused, steps).map(|()| None),
         }
-        let previd = taker.previd().as_str().to_owned();
-        self.asks = Some(taker);
-        Ok(Some(previd))
     }
 
     /// It does not get its former session, and may bind.
@@ -198,13 +176,9 @@ impl Stream {
     }
 
     fn enable(&mut self, request: EnableRequest, steps: &mut Steps, now: Instant) -> LuaResult<()> {
-        let host = self.host.clone();
-        let session = self.session()?;
-        let smid = SmId::random().ok().filter(|_| request.is_resumable());
-        let registered = smid.and_then(|smid| host.store.register(&smid, session.owner(), (), now).ok());
-        let smid = registered.as_ref().map(|registered| registered.registration.smid().clone());
-        session.accept_enable(request, smid.clone(), now).map_err(LuaError::external)?;
-        steps.act("enabled", smid.map(|smid| smid.as_str().to_owned()))?;
+        let store = self.host.store.clone();
+        let registered = self.session()?.accept_enable_in(request, &*store, (), now).into_lua_err()?;
+        steps.act("enabled", self.session()?.smid().map(|smid| smid.as_str().to_owned()))?;
         let Some(Registered { registration, displaced }) = registered else { return Ok(()) };
         self.registration = Some(registration);
         displaced.map_or(Ok(()), |displaced| steps.act("displaced", displaced.registration.smid().as_str()))

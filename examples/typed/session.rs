@@ -8,8 +8,8 @@ use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::sleep_until;
 use xmpp_sm::{
-    Arrival, EnableRequest, EndReason, Event, LoginStep, Lookup, Record, Refusal, Refused, Registration, SessionEnded,
-    SessionStore, SmId, StreamError, Taker,
+    Arrival, EnableRequest, EndReason, Event, LoginStep, Record, Refusal, Refused, Registration, SessionEnded,
+    SessionStore, StreamError, Taker,
 };
 
 use super::Server;
@@ -49,10 +49,9 @@ pub async fn start(session: Session, jid: FullJid, server: Arc<Server>) {
 
 /// A client asks for its former session: its connection moves there. `Some`: it may not have it, and its login goes on.
 pub fn resume(taker: Taker<Connection>, server: &Server) -> Option<Refused<Connection>> {
-    let found = server.store.lookup(taker.previd(), taker.owner(), Instant::now());
-    match found.map_or(Err(Refusal::NotFound), Lookup::session) {
-        Err(refusal) => Some(taker.refuse(refusal)),
-        Ok(Record { handle: mailbox, registration }) => match mailbox.send(Mail::Take(Box::new(taker))) {
+    match taker.find_in(&server.store, Instant::now()) {
+        Err(refused) => Some(refused),
+        Ok((taker, Record { handle: mailbox, registration })) => match mailbox.send(Mail::Take(Box::new(taker))) {
             Err(SendError(Mail::Take(taker))) => {
                 let _ = server.store.remove(&registration);
                 Some(taker.refuse(Refusal::NotFound))
@@ -118,17 +117,12 @@ impl Host {
     }
 
     fn enable(&mut self, request: EnableRequest, session: &mut Session) {
-        let now = Instant::now();
-        if request.is_resumable()
-            && let Ok(smid) = SmId::random()
-            && let Ok(registered) = self.server.store.register(&smid, session.owner(), self.mailbox.clone(), now)
-        {
+        let enabled = session.accept_enable_in(request, &self.server.store, self.mailbox.clone(), Instant::now());
+        if let Ok(Some(registered)) = enabled {
             self.registration = Some(registered.registration);
             let displaced = registered.displaced.map(|displaced| displaced.handle.send(Mail::End(EndReason::Replaced)));
             drop(displaced); // a session whose mailbox is closed is over
         }
-        let smid = self.registration.as_ref().map(|registration| registration.smid().clone());
-        let _ = session.accept_enable(request, smid, now);
     }
 
     fn log_in(&self, Refused { step, mut connection }: Refused<Connection>) {
@@ -139,10 +133,7 @@ impl Host {
 
     fn over(self, ended: SessionEnded<Queued>, mail: UnboundedReceiver<Mail>) {
         if let Some(registration) = &self.registration {
-            let _ = match ended.reason {
-                EndReason::Closed => self.server.store.remove(registration),
-                _ => self.server.store.retire(registration, ended.h, Instant::now()),
-            };
+            let _ = ended.leave(&self.server.store, registration, Instant::now()); // a store in memory does not fail
         }
         for taker in self.server.unbind(&self.jid, ended, mail) {
             self.log_in(taker.refuse(Refusal::NotFound));

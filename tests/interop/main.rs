@@ -66,10 +66,11 @@ struct Args {
     trial: Option<String>,
 }
 
-const CLIENTS: [&dyn Client; 7] = [
+const CLIENTS: [&dyn Client; 8] = [
     &slixmpp::Slixmpp,
-    &xmpp_js::XmppJs { inline: false },
-    &xmpp_js::XmppJs { inline: true },
+    &xmpp_js::XmppJs(xmpp_js::Way::Tcp),
+    &xmpp_js::XmppJs(xmpp_js::Way::Inline),
+    &xmpp_js::XmppJs(xmpp_js::Way::WebSocket),
     &tokio_xmpp::TokioXmpp,
     &libstrophe::Libstrophe,
     &ExampleClient,
@@ -185,12 +186,14 @@ async fn one(case: Case, place: &Place, mut rng: Rng) -> Row {
         is_ours: ours.is_some(),
         known: [client.faults(), server.faults()],
         account: None,
+        cpu: None,
         failed: None,
     };
     match Stage::set(client, server, place, scenario, ours).await {
         Ok(mut stage) => {
             let run = tokio::time::timeout(scenario.limit(), scenario.run(&mut stage, &mut rng, ours)).await;
             row.failed = run.unwrap_or_else(|_| Err("it took too long".into())).err();
+            row.cpu = stage.cpu();
             row.account = Some(stage.audit());
             stage.clear().await;
         }
@@ -219,8 +222,9 @@ fn cases(args: &Args) -> Result<(Vec<Case>, Vec<String>), String> {
         let scenarios = server.scenarios(client.is_ours());
         let is_asked = (!are_clients_named || is_named(client.name()))
             && if are_servers_named { is_named(server.name()) } else { server.is_in_table(client.is_ours()) };
-        // A client that logs in inside of SASL2 needs a server that has it.
-        if !is_asked || client.is_inline() && !server.is_inline() || !server.lets_in(client.name()) {
+        // A client that logs in inside of SASL2, or over WebSocket, needs a server that has it.
+        let has_way = (server.is_inline() || !client.is_inline()) && (server.has_websocket() || !client.is_websocket());
+        if !is_asked || !has_way || !server.lets_in(client.name()) {
             continue;
         }
         match (client.version(), server.version()) {

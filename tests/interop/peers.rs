@@ -1,8 +1,9 @@
 //! What the runner needs to know of a client and of a server, whoever wrote them.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use minidom::Element;
@@ -35,6 +36,10 @@ pub trait Client: Sync {
     fn is_inline(&self) -> bool {
         false
     }
+    /// Whether it connects by WebSocket.
+    fn is_websocket(&self) -> bool {
+        false
+    }
     /// Whether this crate is in it.
     fn is_ours(&self) -> bool {
         false
@@ -55,6 +60,10 @@ pub trait Server: Sync {
     }
     /// Whether it offers SASL2 and Bind 2.
     fn is_inline(&self) -> bool {
+        false
+    }
+    /// Whether it can be reached by WebSocket.
+    fn has_websocket(&self) -> bool {
         false
     }
     /// Whether this crate is in it.
@@ -92,11 +101,15 @@ pub struct Options {
     pub max: Option<u32>,
     /// Whether SASL2 and Bind 2 are offered.
     pub inline: bool,
+    /// A port for WebSockets, at `/xmpp-websocket`.
+    pub websocket: Option<u16>,
+    /// More lines for its configuration, in its own language.
+    pub config: &'static str,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { resume_timeout: 300, buffer_max: 1000, grace: 5, max: None, inline: false }
+        Self { resume_timeout: 300, buffer_max: 1000, grace: 5, max: None, inline: false, websocket: None, config: "" }
     }
 }
 
@@ -132,6 +145,14 @@ pub struct Running {
 }
 
 impl Running {
+    /// How much CPU time it has taken.
+    pub fn cpu(&self) -> Option<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()?)).ok()?;
+        // Behind the name, which may have blanks: the 14th and the 15th are its time and the kernel's, in hundredths.
+        let fields = stat.rsplit(')').next()?.split_whitespace().skip(11).take(2);
+        Some(Duration::from_millis(10 * fields.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>()))
+    }
+
     /// Has it end by itself.
     pub async fn stop(&mut self) -> Result<(), String> {
         let id = self.child.id().ok_or("it has ended")?;
@@ -181,8 +202,15 @@ async fn lets_in(addr: SocketAddr, user: &str) -> bool {
     authenticate::<Element>(&login, Timeouts::default(), &Gate::default()).await.is_ok()
 }
 
-fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+/// None twice: some listen only after a while.
+pub fn free_port() -> std::io::Result<u16> {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        if GIVEN.lock().unwrap().insert(port) {
+            return Ok(port);
+        }
+    }
 }
 
 /// Where everything goes that the runner and the installation of its peers write.

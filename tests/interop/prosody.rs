@@ -6,7 +6,7 @@ use tokio::process::Command;
 
 use crate::account::Kind;
 use crate::ours;
-use crate::peers::{BY_CLIENTS, Options, PASSWORD, Place, Server, USERS, ask_version};
+use crate::peers::{BY_CLIENTS, DOMAIN, Options, PASSWORD, Place, Server, USERS, ask_version};
 use crate::scenario::Scenario;
 
 /// As it comes.
@@ -19,6 +19,10 @@ impl Server for Prosody {
 
     fn version(&self) -> Result<String, String> {
         version()
+    }
+
+    fn has_websocket(&self) -> bool {
+        true
     }
 
     /// It reads a session that is resumed with the XML parser of its first stream. Where that was cut inside a stanza, it
@@ -69,6 +73,10 @@ impl Server for ProsodySm {
         true
     }
 
+    fn has_websocket(&self) -> bool {
+        true
+    }
+
     fn scenarios(&self, _: bool) -> &'static [Scenario] {
         &BY_CLIENTS
     }
@@ -89,15 +97,26 @@ fn version() -> Result<String, String> {
 }
 
 fn prosody(server: &dyn Server, smacks: &str, port: u16, options: &Options, place: &Place) -> Result<Command, String> {
-    let Options { resume_timeout, buffer_max, grace, .. } = options;
+    let Options { resume_timeout, buffer_max, grace, config, websocket, .. } = options;
     // Of what the scenario `full` sends, a few more wait for room than may: that starts the grace.
     let backlog_max = 2 * buffer_max - 2;
     // Clients that compute a hash in a script have other things to do.
-    let config = format!(
+    let lines = format!(
         "default_iteration_count = 16\nsmacks_hibernation_time = {resume_timeout}\nsmacks_max_queue_size = {buffer_max}\n\
          smacks_max_waiting = {backlog_max}\nsmacks_full_grace = {grace}\n"
     );
+    // None may be there twice.
+    let is_other = |line: &&str| !config.starts_with(line.split(' ').next().unwrap_or_default());
+    let config = lines.lines().filter(is_other).chain([*config]).collect::<Vec<_>>().join("\n");
+    let http = websocket.map(|port| {
+        format!(
+            "http_ports = {{ {port} }}\nhttps_ports = {{}}\nhttp_interfaces = {{ '127.0.0.1' }}\n\
+             http_default_host = '{DOMAIN}'\nconsider_websocket_secure = true\n"
+        )
+    });
+    let config = http.unwrap_or_default() + &config;
     let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/prosody/run.sh"));
+    command.env("PROSODY_MODULES", if websocket.is_some() { "websocket" } else { "" });
     command.arg(port.to_string()).arg(place.dir(server.name()));
     command.args(USERS.map(|user| format!("{user}:{PASSWORD}")));
     command.env("SMACKS", smacks).env("PROSODY_CONFIG", config).env("PROSODY_LOG", "debug");

@@ -25,27 +25,36 @@ pub struct Raw {
 impl Raw {
     /// Logged in, and not bound.
     pub async fn log_in(addr: SocketAddr, user: &str) -> Result<Self, String> {
+        Self::log_in_at(addr, user, DOMAIN).await
+    }
+
+    /// The same at another host of the server.
+    pub async fn log_in_at(addr: SocketAddr, user: &str, domain: &str) -> Result<Self, String> {
         let stream = TcpStream::connect(addr).await.map_err(|e| e.to_string())?;
         stream.set_nodelay(true).map_err(|e| e.to_string())?;
         let mut raw = Self { stream, unread: String::new() };
-        raw.header().await?;
+        raw.header(domain).await?;
         let credentials = STANDARD.encode(format!("\0{user}\0{PASSWORD}"));
         let ns = "urn:ietf:params:xml:ns:xmpp-sasl";
         raw.write(&format!("<auth xmlns='{ns}' mechanism='PLAIN'>{credentials}</auth>")).await?;
         raw.until("<success").await?;
-        raw.header().await?;
+        raw.header(domain).await?;
         Ok(raw)
     }
 
-    async fn header(&mut self) -> Result<(), String> {
+    async fn header(&mut self, domain: &str) -> Result<(), String> {
         let namespaces = "xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'";
-        self.write(&format!("<stream:stream {namespaces} to='{DOMAIN}' version='1.0'>")).await?;
+        self.write(&format!("<stream:stream {namespaces} to='{domain}' version='1.0'>")).await?;
         self.until("</stream:features>").await.map(drop)
     }
 
     /// With this resource, available, and without stream management.
     pub async fn plain(addr: SocketAddr, user: &str) -> Result<Self, String> {
-        let mut raw = Self::log_in(addr, user).await?;
+        Self::plain_at(addr, user, DOMAIN).await
+    }
+
+    async fn plain_at(addr: SocketAddr, user: &str, domain: &str) -> Result<Self, String> {
+        let mut raw = Self::log_in_at(addr, user, domain).await?;
         raw.bind(user).await?;
         raw.write("<presence/>").await?;
         raw.until("<presence").await?;
@@ -54,7 +63,12 @@ impl Raw {
 
     /// With a session that can be resumed, and its SM-ID. Nothing is unacknowledged, and its first stanza is the next.
     pub async fn enabled(addr: SocketAddr, user: &str) -> Result<(Self, String), String> {
-        let mut raw = Self::plain(addr, user).await?;
+        Self::enabled_at(addr, user, DOMAIN).await
+    }
+
+    /// The same at another host of the server.
+    pub async fn enabled_at(addr: SocketAddr, user: &str, domain: &str) -> Result<(Self, String), String> {
+        let mut raw = Self::plain_at(addr, user, domain).await?;
         raw.rest().await;
         raw.write("<enable xmlns='urn:xmpp:sm:3' resume='true'/>").await?;
         let enabled = raw.until("<enabled").await? + &raw.until("/>").await?;
@@ -62,7 +76,7 @@ impl Raw {
         Ok((raw, id))
     }
 
-    async fn bind(&mut self, resource: &str) -> Result<(), String> {
+    pub async fn bind(&mut self, resource: &str) -> Result<(), String> {
         let ns = "urn:ietf:params:xml:ns:xmpp-bind";
         let bind = format!("<bind xmlns='{ns}'><resource>{resource}</resource></bind>");
         self.write(&format!("<iq type='set' id='bind'>{bind}</iq>")).await?;

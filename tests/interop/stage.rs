@@ -10,7 +10,7 @@ use crate::driver::{Driver, Login};
 use crate::journal::{End, Event, Journal, Message, State};
 use crate::ledger::Ledger;
 use crate::partner;
-use crate::peers::{Client, DOMAIN, Options, PASSWORD, Place, Running, Server, USERS, start};
+use crate::peers::{Client, DOMAIN, Options, PASSWORD, Place, Running, Server, USERS, free_port, start};
 use crate::proof::direction;
 use crate::proxy::{Cut, Proxy};
 use crate::record::{Dir, Recorder};
@@ -37,7 +37,9 @@ pub struct Stage {
     /// Connections on which nothing went on, and who should have spoken.
     stuck: Vec<(usize, Blame)>,
     numbers: [u32; 2],
-    _server: Running,
+    server: Running,
+    /// What the server had worked before there was anything to do.
+    cpu_before: Option<Duration>,
 }
 
 impl Stage {
@@ -49,14 +51,16 @@ impl Stage {
         scenario: Scenario,
         ours: Option<Blame>,
     ) -> Result<Self, String> {
-        let options = Options { inline: client.is_inline(), ..scenario.options() };
+        let websocket = if client.is_websocket() { Some(free_port().map_err(|e| e.to_string())?) } else { None };
+        let options = Options { inline: client.is_inline(), websocket, ..scenario.options() };
         let running = start(server, &options, place).await?;
         let start = Instant::now();
         let journal = Journal::create(&place.log("events"), start).map_err(|e| e.to_string())?;
         let journal = Arc::new(journal);
         let recorder = Recorder::create(&place.log("wire"), start).map_err(|e| e.to_string())?;
         let recorder = Arc::new(recorder);
-        let proxy = Proxy::start(running.addr, recorder.clone()).await.map_err(|e| e.to_string())?;
+        let addr = websocket.map_or(running.addr, |port| (running.addr.ip(), port).into());
+        let proxy = Proxy::start(addr, recorder.clone()).await.map_err(|e| e.to_string())?;
         let [client_jid, partner_jid] = USERS.map(|user| format!("{user}@{DOMAIN}/{}", place.name));
         let login = |addr, jid: &str, partner: &str| Login {
             addr,
@@ -81,7 +85,8 @@ impl Stage {
             suspect: ours.unwrap_or(Blame::Server),
             stuck: Vec::new(),
             numbers: [0, 0],
-            _server: running,
+            cpu_before: running.cpu(),
+            server: running,
         };
         for (end, jid) in [(End::Partner, &partner_jid), (End::Client, &client_jid)] {
             let online = stage.until("both are online", |state| state.tally(end).online > 0).await;
@@ -119,6 +124,11 @@ impl Stage {
             }
             .account()
         })
+    }
+
+    /// What the server has worked for all that.
+    pub fn cpu(&self) -> Option<Duration> {
+        self.server.cpu()?.checked_sub(self.cpu_before?)
     }
 
     pub fn ledger(&self) -> Ledger {

@@ -1,6 +1,7 @@
 //! The result table, in Markdown, and the verdict.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use crate::account::{Account, Blame, Finding, Kind};
 use crate::peers::Place;
@@ -21,6 +22,8 @@ pub struct Row {
     /// The faults of the client and of the server that are known. Ours have none.
     pub known: [&'static [Kind]; 2],
     pub account: Option<Account>,
+    /// The CPU time of the server, logins included.
+    pub cpu: Option<Duration>,
     /// Why the scenario did not come to its end.
     pub failed: Option<String>,
 }
@@ -35,7 +38,7 @@ impl Row {
     pub fn line(&self) -> String {
         let mut line = format!("| {} | {} | {} |", self.client, self.server, self.scenario);
         let Some(account) = &self.account else {
-            return format!("{line} | | | | | | | **failed: {}** |", self.failed.as_deref().unwrap_or_default());
+            return format!("{line} | | | | | | | | **failed: {}** |", self.failed.as_deref().unwrap_or_default());
         };
         let Account { cuts, resumes, sent, delivered, .. } = account;
         let [lost, duplicated, reordered] =
@@ -43,7 +46,9 @@ impl Row {
         for count in [*cuts, *resumes, *sent, *delivered, lost, duplicated, reordered] {
             let _ = write!(line, " {count} |");
         }
-        format!("{line} {} |", self.remarks(account))
+        let cpu = self.cpu.filter(|_| *sent > 0).map(|cpu| cpu.as_secs_f64() * 1000.0 / *sent as f64);
+        let cpu = cpu.map_or(String::new(), |cpu| format!("{cpu:.1} ms"));
+        format!("{line} {cpu} | {} |", self.remarks(account))
     }
 
     /// Prints what was found, with its proof: all of ours, and the first of the others. The file has them all.
@@ -126,9 +131,9 @@ const WORDS: [(Kind, &str, &str); 8] = [
 
 pub fn print(rows: &[Row]) {
     println!(
-        "| client | server | scenario | cuts | resumes | sent | delivered | lost | duplicated | out of order | other |"
+        "| client | server | scenario | cuts | resumes | sent | delivered | lost | duplicated | out of order | CPU | other |"
     );
-    println!("| --- | --- | --- | --: | --: | --: | --: | --: | --: | --: | --- |");
+    println!("| --- | --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --- |");
     for row in rows {
         println!("{}", row.line());
     }

@@ -2,6 +2,7 @@
 //! stream management and with ours. A trial that fails is our fault with ours, and stands in the table with the other.
 
 mod ending;
+mod hosting;
 mod resuming;
 
 use std::net::SocketAddr;
@@ -15,6 +16,8 @@ use crate::peers::{Options, Place, Running, Server, start};
 pub struct Trial {
     pub name: &'static str,
     pub options: Options,
+    /// How long it may take.
+    limit: Duration,
     run: fn(Ring) -> LocalBoxFuture<'static, Result<(), String>>,
 }
 
@@ -38,11 +41,17 @@ macro_rules! trial {
         trial!($name, $run, Options::default())
     };
     ($name:literal, $run:path, $options:expr) => {
-        Trial { name: $name, options: $options, run: |ring| Box::pin($run(ring)) }
+        trial!($name, $run, $options, 60)
+    };
+    ($name:literal, $run:path, $options:expr, $seconds:literal) => {
+        Trial { name: $name, options: $options, limit: Duration::from_secs($seconds), run: |ring| Box::pin($run(ring)) }
     };
 }
 
+const COMPONENT: &str = "Component 'component' 'trial'\nmodules_enabled = { 'smacks' }";
+
 fn trials() -> Vec<Trial> {
+    let configured = |config| Options { config, ..Options::default() };
     let short = Options { resume_timeout: 1, ..Options::default() };
     let small = Options { buffer_max: 5, ..Options::default() };
     vec![
@@ -54,7 +63,12 @@ fn trials() -> Vec<Trial> {
         trial!("the buffer is small", resuming::small_buffer, small),
         trial!("an inactive client is cut", resuming::inactive),
         trial!("much is resent", resuming::much_is_resent),
-        trial!("the session has expired", ending::expired, short),
+        trial!("the session has expired", ending::expired, short.clone()),
+        trial!(
+            "the session has expired, and stale `h` is off",
+            ending::expired_for_good,
+            Options { config: "smacks_stale_h = false", ..short }
+        ),
         trial!("the session is unknown", ending::unknown),
         trial!("the client closes its stream", ending::closed),
         trial!("h of an acknowledgement is no number", ending::no_number),
@@ -62,6 +76,17 @@ fn trials() -> Vec<Trial> {
         trial!("the module is loaded once more", ending::reloaded),
         trial!("the module is taken out", ending::unloaded),
         trial!("another module ends the session in a way of its own", ending::spoilt),
+        trial!(
+            "the time to resume is 43200.5 seconds",
+            hosting::fraction,
+            configured("smacks_hibernation_time = 43200.5")
+        ),
+        trial!("the time to resume is no number", hosting::no_time, configured("smacks_hibernation_time = 'long'")),
+        trial!("options change, and the module is loaded once more", hosting::new_options),
+        trial!("there are two virtual hosts", hosting::two_hosts, configured("VirtualHost 'elsewhere'")),
+        trial!("there is a component", hosting::component, configured(COMPONENT)),
+        trial!("other modules act from inside of the module's events", hosting::meddling),
+        trial!("10 000 sessions wait", hosting::many, configured("smacks_max_old_sessions = 20000"), 300),
         trial!("Lua calls in the wrong order, with nil, and 10 000 sessions", misused),
     ]
 }
@@ -105,7 +130,7 @@ pub async fn run(servers: &[&'static dyn Server], filter: &str, jobs: usize) -> 
 async fn one(trial: &Trial, server: &'static dyn Server, place: Place) -> Result<(), String> {
     let running = start(server, &trial.options, &place).await?;
     let ring = Ring { server, options: trial.options.clone(), place, running };
-    let run = tokio::time::timeout(Duration::from_secs(60), (trial.run)(ring));
+    let run = tokio::time::timeout(trial.limit, (trial.run)(ring));
     run.await.unwrap_or_else(|_| Err("it took too long".into()))
 }
 

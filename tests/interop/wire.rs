@@ -1,11 +1,15 @@
 //! The wire log as XML: what each side wrote on each connection, element by element.
 
+mod websocket;
+
 use std::time::Instant;
 
 use minidom::Element;
 
 use crate::record::{Chunk, Dir};
+use websocket::Frames;
 
+const FRAMING: &str = "urn:ietf:params:xml:ns:xmpp-framing";
 const SM: &str = "urn:xmpp:sm:3";
 const SASL2: &str = "urn:xmpp:sasl:2";
 const BIND2: &str = "urn:xmpp:bind:0";
@@ -118,13 +122,23 @@ struct Splitter {
     quote: Option<u8>,
     depth: usize,
     lost: bool,
+    /// Over WebSocket the elements are in frames.
+    frames: Option<Frames>,
+    has_begun: bool,
 }
 
 impl Splitter {
     fn take(&mut self, chunk: &Chunk, items: &mut Vec<Item>) {
         self.lost |= !chunk.forwarded;
         for byte in &chunk.bytes {
-            let whats = self.byte(*byte);
+            if !std::mem::replace(&mut self.has_begun, true) && Frames::begin_with(*byte) {
+                self.frames = Some(Frames::default());
+            }
+            let text = match &mut self.frames {
+                Some(frames) => frames.byte(*byte).unwrap_or_default(),
+                None => vec![*byte],
+            };
+            let whats = text.into_iter().flat_map(|byte| self.byte(byte)).collect::<Vec<_>>();
             items.extend(whats.into_iter().map(|what| Item { at: chunk.at, forwarded: !self.lost, what }));
         }
     }
@@ -224,6 +238,8 @@ fn one(element: &Element) -> What {
         ("failed", SM) => What::Failed { h: number("h") },
         ("a", SM) => What::Ack { h: number("h").unwrap_or_default() },
         ("r", SM) => What::Request,
+        ("open", FRAMING) => What::Header,
+        ("close", FRAMING) => What::Footer,
         ("error", STREAMS) => {
             let condition = element.children().find(|child| child.ns() == STREAM_ERRORS);
             What::StreamError { condition: condition.map_or("", |child| child.name()).to_owned() }

@@ -10,16 +10,26 @@ use crate::driver::{Driver, Login};
 use crate::journal::{End, Journal};
 use crate::peers::{Client, Place, ask_version, root};
 
-/// As of old, or inside of SASL2.
-pub struct XmppJs {
-    pub inline: bool,
+pub struct XmppJs(pub Way);
+
+/// How it comes to its session.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    Tcp,
+    /// Inside of SASL2, over TCP.
+    Inline,
+    WebSocket,
 }
 
 const MISSING: &str = "xmpp.js is missing: tests/interop/install.sh runs `npm ci` under target/interop";
 
 impl Client for XmppJs {
     fn name(&self) -> &'static str {
-        if self.inline { "xmpp.js-inline" } else { "xmpp.js" }
+        match self.0 {
+            Way::Tcp => "xmpp.js",
+            Way::Inline => "xmpp.js-inline",
+            Way::WebSocket => "xmpp.js-websocket",
+        }
     }
 
     fn version(&self) -> Result<String, String> {
@@ -33,13 +43,20 @@ impl Client for XmppJs {
     }
 
     fn is_inline(&self) -> bool {
-        self.inline
+        self.0 == Way::Inline
+    }
+
+    fn is_websocket(&self) -> bool {
+        self.0 == Way::WebSocket
     }
 
     fn start(&self, login: Login, journal: &Arc<Journal>, place: &Place) -> Result<Driver, String> {
         let mut program = Command::new("node");
         program.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/xmpp_js_driver.mjs"));
         program.args(login.words()).env("XMPP_JS_PACKAGES", packages());
+        if self.is_websocket() {
+            program.env("XMPP_JS_SERVICE", format!("ws://{}/xmpp-websocket", login.addr));
+        }
         Driver::process(End::Client, journal, program, &place.log("stderr"))
     }
 }

@@ -7,6 +7,8 @@ import { createInterface } from "node:readline";
 // The packages are installed beside the other peers, not beside this file.
 const require = createRequire(process.env.XMPP_JS_PACKAGES + "/");
 const { client, xml, jid } = await import(pathToFileURL(require.resolve("@xmpp/client")));
+// Node before 22 has none.
+globalThis.WebSocket ??= require("ws");
 
 const SM = "urn:xmpp:sm:3";
 const SASL2 = "urn:xmpp:sasl:2";
@@ -14,13 +16,16 @@ const BIND2 = "urn:xmpp:bind:0";
 const [host, port, address, password, partner] = process.argv.slice(2);
 const me = jid(address);
 const xmpp = client({
-  service: `xmpp://${host}:${port}`,
+  service: process.env.XMPP_JS_SERVICE ?? `xmpp://${host}:${port}`,
   domain: me.domain,
   resource: me.resource,
   username: me.local,
   password,
 });
 xmpp.reconnect.delay = 10;
+
+// A WebSocket is in a wrapper.
+const connection = () => xmpp.socket?.socket ?? xmpp.socket;
 
 const report = (...words) => process.stdout.write(words.join(" ") + "\n");
 let online = false;
@@ -101,10 +106,10 @@ createInterface({ input: process.stdin }).on("line", async (line) => {
   if (word === "send" && online) speak(number, text.join(" "));
   else if (word === "send") keep(number, text.join(" "));
   else if (word === "stop") {
-    xmpp.socket?.pause();
+    connection()?.pause();
     report("stopped");
   }
-  else if (word === "go") xmpp.socket?.resume();
+  else if (word === "go") connection()?.resume();
   else if (word === "quit") {
     xmpp.reconnect.stop();
     await xmpp.stop().catch(() => {});

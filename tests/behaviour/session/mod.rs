@@ -8,6 +8,7 @@ mod left;
 mod parts;
 mod push;
 mod stats;
+mod stored;
 mod take;
 mod timeouts;
 mod writing;

@@ -6,13 +6,13 @@ local native = assert(package.loadlib(arg[1], "luaopen_sm_native"))();
 local function options(changes)
 	local all = {
 		buffer_max = 10, backlog_max = 10, full_grace = 5, resume_timeout = 60, resume_timeout_max = 0,
-		unacked_max = 0, ack_timeout = 60, ack_delay = 30, sessions_max = 10,
+		unacked_max = 0, ack_timeout = 60, ack_delay = 30, sessions_max = 10, stale_h = 1,
 	};
 	for name, value in pairs(changes or {}) do all[name] = value or nil; end
 	return all;
 end
 local host = native.new(options());
-local failures = 0;
+local failures, sm = 0, "urn:xmpp:sm:3";
 
 local function fails(what, pattern, act, ...)
 	local ok, err = pcall(act, ...);
@@ -32,7 +32,7 @@ end
 -- A session that waits to be resumed, and its SM-ID.
 local function enabled(owner)
 	local stream = host:stream(owner);
-	local todo = stream:handle("enable", { resume = "true" }, true);
+	local todo = stream:handle("enable", sm, { resume = "true" }, true);
 	local text = "";
 	for _, step in ipairs(todo) do text = text..(type(step) == "string" and step or ""); end
 	return stream, text:match(" id='([^']+)'");
@@ -44,11 +44,10 @@ local function ended(todo)
 	end
 end
 
-fails("an option that is not there", "option ack_timeout: .*nil", native.new, options { ack_timeout = false });
-fails("an option that is no number", "option buffer_max: .*number", native.new, options { buffer_max = {} });
-fails("a buffer for nothing", "option buffer_max: .*at least", native.new, options { buffer_max = 0 });
-fails("a time before all times", "option ack_timeout: .*negative", native.new, options { ack_timeout = -1 });
-fails("a time without end", "option resume_timeout: .*", native.new, options { resume_timeout = 1 / 0 });
+fails("an option that is not there", "option ack_timeout\n.*nil", native.new, options { ack_timeout = false });
+fails("an option that is no number", "option buffer_max\n.*table", native.new, options { buffer_max = {} });
+fails("a time before all times", "option ack_timeout\n.*range", native.new, options { ack_timeout = -1 });
+fails("a time without end", "option resume_timeout\n.*range", native.new, options { resume_timeout = 1 / 0 });
 fails("no options", "table", native.new);
 fails("no owner", "string", host.stream, host);
 fails("a host that is none", "userdata", host.stream, "host", "juliet@localhost");
@@ -56,52 +55,60 @@ same("nothing is old", host:sweep(), 0);
 fails("bytes that are no session", "snapshot", host.restore, host, "bytes");
 
 local stream = host:stream("juliet@localhost");
-for _, name in ipairs { "receive", "send", "set_active", "read_timeout", "timeout", "lost", "park" } do
-	fails(name.." before there is a session", "no session yet", stream[name], stream, name == "set_active" and true or "message");
+local function calls_fail(what, pattern, stream)
+	fails("send "..what, pattern, stream.send, stream, "<message/>");
+	fails("park "..what, pattern, stream.park, stream, "");
+	for _, event in ipairs { "active", "inactive", "timeout", "silence", "lost", "closed", "drained", "looked at" } do
+		fails(event.." "..what, pattern, stream.on, stream, event);
+	end
 end
-fails("no name", "string", stream.handle, stream, nil, {}, true);
-fails("no attributes", "table", stream.handle, stream, "enable", nil, true);
-fails("attributes that are none", "string", stream.handle, stream, "enable", { resume = {} }, true);
-same("a stream that was misused", (select(1, stream:handle("r", {}, false))), nil);
+
+calls_fail("before there is a session", "no session yet", stream);
+local _, _, is_taken = stream:handle("message", "jabber:client", {}, false);
+same("a stanza before there is a session is not ours", is_taken, true);
+fails("no name", "string", stream.handle, stream, nil, sm, {}, true);
+fails("no attributes", "table", stream.handle, stream, "enable", sm, nil, true);
+fails("attributes that are none", "string", stream.handle, stream, "enable", sm, { resume = {} }, true);
+same("a stream that was misused", #stream:handle("r", sm, {}, false), 0);
 
 local session, id = enabled("juliet@localhost");
 fails("nil is sent", "string", session.send, session, nil);
 fails("another's method", "userdata", session.send, host, "<message/>");
 same("a stanza that is sent", session:send("<message from='a' to='b'><body>1</body></message>")[1],
 	"<message from='a' to='b'><body>1</body></message>");
-same("one that is pending", session:pending(), 1);
-same("and another", session:pending(2), nil);
+same("one that is pending", (session:pending(1)), 1);
+same("and another", select(2, session:pending(2)), nil);
+fails("none that is pending", "integer", session.pending, session, -1);
+fails("an event that is none", "no event", session.on, session, "rain");
 fails("a session that is connected", "connection", session.park, session, "");
 fails("another element before its time", "no session yet", function ()
 	local other = host:stream("juliet@localhost");
 	other:send("<message/>");
 end);
 
-local over = session;
 -- It is over: what it had comes back once, and all else is an error.
-local back = ended(session:close(false, true)) or ended(session:lost());
+local over = session;
+local back = ended(session:on("closed in error")) or ended(session:on("lost"));
 same("what comes back", back and #back, 1);
-for _, name in ipairs { "receive", "send", "set_active", "read_timeout", "timeout", "lost", "park" } do
-	fails(name.." when the session is over", "over", session[name], session, name == "set_active" and true or "message");
-end
-same("a session that is over is closed", session:close(false, false), nil);
-same("nothing is pending", session:pending(), nil);
+calls_fail("when the session is over", "over", session);
+fails("a stanza when the session is over", "over", session.handle, session, "message", "jabber:client", {}, true);
+same("nothing is pending", (session:pending(0)), 0);
 
 -- Its SM-ID is worth nothing to others, and a stream whose connection has gone to a session is over.
 local stranger = host:stream("romeo@localhost");
-local failed = stranger:handle("resume", { previd = id, h = "0" }, false);
+local failed = stranger:handle("resume", sm, { previd = id, h = "0" }, false);
 same("a stranger is refused", failed[#failed]:find("item-not-found", 1, true) ~= nil, true);
 session, id = enabled("juliet@localhost");
-session:lost();
+session:on("lost");
 fails("a stream that asks for none", "asks for no session", stranger.resume, stranger, session);
 local taker = host:stream("juliet@localhost");
-local _, _, previd = taker:handle("resume", { previd = id, h = "0" }, false);
+local _, _, _, previd = taker:handle("resume", sm, { previd = id, h = "0" }, false);
 same("the session that is asked for", previd, id);
 fails("a session that is none", "userdata", taker.resume, taker, nil);
 fails("itself", "borrow", taker.resume, taker, taker);
 fails("a session that is over by now", "over", taker.resume, taker, over);
 local own, _, its = taker:resume(session);
-same("nothing is left to do", own, nil);
+same("nothing is left to do", #own, 0);
 same("the session goes on", its[1][1], "resumed");
 fails("the stream that it was on", "over", taker.send, taker, "<message/>");
 
@@ -110,12 +117,12 @@ local before, sessions = os.clock(), {};
 for i = 1, 10000 do
 	sessions[i] = enabled("user"..i.."@localhost");
 	sessions[i]:send("<message from='a' to='b'><body>one</body></message>");
-	sessions[i]:lost();
+	sessions[i]:on("lost");
 end
 collectgarbage();
 print(("10000 sessions that wait: %.2f s of CPU time"):format(os.clock() - before));
 for i = 1, 10000 do
-	same("what a session leaves", #ended(sessions[i]:close(false, false)), 1);
+	same("what a session leaves", #ended(sessions[i]:on("closed")), 1);
 end
 sessions = nil;
 collectgarbage();

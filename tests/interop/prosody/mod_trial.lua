@@ -1,8 +1,10 @@
 -- What an operator or another module of Prosody does, at the word of a client: a message to the server with it.
 
+local configmanager = require "core.configmanager";
 local modulemanager = require "core.modulemanager";
 local st = require "util.stanza";
 local timer = require "util.timer";
+local usermanager = require "core.usermanager";
 
 local commands = {};
 
@@ -14,20 +16,65 @@ function commands.unload()
 	assert(modulemanager.unload(module.host, "smacks"));
 end
 
+function commands.set(option)
+	local name, value = option:match("^(%S+) (.*)$");
+	configmanager.set(module.host, name, tonumber(value) or value);
+end
+
+function commands.user(user)
+	local name, host = user:match("^(%S+) (.*)$");
+	assert(usermanager.create_user(name, "secret", host));
+end
+
+-- Answers after so many milliseconds.
+function commands.later(milliseconds)
+	return tonumber(milliseconds) / 1000;
+end
+
+-- Sends from inside of what the module tells, to the session that it tells about; asks it to end once more; and fails.
+function commands.meddle(jid)
+	local function say(number)
+		return st.message({ to = jid, from = "bob@localhost/bob", type = "chat", id = tostring(number) },
+			"number "..number);
+	end
+	local host = module:context("localhost");
+	host:hook("smacks-hibernation-start", function (event)
+		event.origin.send(say(2));
+		event.origin.sm:on("lost");
+		error("meddling");
+	end);
+	local is_queued = false;
+	host:hook("smacks-hibernation-stanza-queued", function (event)
+		if is_queued or event.stanza.attr.id ~= "3" then return; end
+		is_queued = true;
+		event.origin.send(say(4));
+		error("meddling");
+	end);
+	host:hook("smacks-hibernation-end", function (event)
+		event.resumed.send(say(5));
+		error("meddling");
+	end);
+end
+
 -- Ends a session behind the back of the module that has it.
 function commands.spoil(jid)
 	local session = prosody.full_sessions[jid];
 	session.outgoing_stanza_queue = nil; -- of Prosody's own
 	if session.sm then
-		session.sm:close(false, true);
-		session.sm:lost();
+		session.sm:on("closed in error");
+		session.sm:on("lost");
 	end
 end
 
 module:hook("message/host", function (event)
 	local command, argument = event.stanza:get_child_text("body"):match("^(%S+) ?(.*)$");
+	local has_waited = false;
 	timer.add_task(0, function ()
 		local ok, err = pcall(commands[command], argument);
+		if ok and err and not has_waited then
+			has_waited = true;
+			return err;
+		end
 		event.origin.send(st.reply(event.stanza):tag("body"):text(ok and "done" or tostring(err)));
 	end);
 	return true;

@@ -31,6 +31,26 @@ pub async fn expired(ring: Ring) -> Result<(), String> {
     is(got.contains("<delay "), || "without the time".into())
 }
 
+/// The same without `h`: the session is gone, and what the client did not get waits for it.
+pub async fn expired_for_good(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (mut alice, id) = Raw::enabled(ring.addr(), "alice").await?;
+    alice.say("bob", 1).await?;
+    bob.until("number 1").await?;
+    bob.say("alice", 2).await?;
+    alice.until("number 2").await?;
+    drop(alice);
+    sleep(Duration::from_secs(4)).await;
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "0").await?;
+    let failed = alice.until("</failed>").await?;
+    is(failed.contains("<item-not-found "), || format!("the condition is {failed}"))?;
+    is(attribute(&failed, "h").is_none(), || "there is no such option: it tells h".into())?;
+    alice.bind("alice").await?;
+    alice.write("<presence/>").await?;
+    let got = alice.rest().await;
+    is(numbers(&got) == [2], || format!("it finds {:?}", numbers(&got)))
+}
+
 /// No h that is not true.
 pub async fn unknown(ring: Ring) -> Result<(), String> {
     let mut alice = Raw::resume(ring.addr(), "alice", "nobody", "0").await?;

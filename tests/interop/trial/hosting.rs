@@ -1,0 +1,135 @@
+//! What an operator configures, and what other modules do.
+
+use futures::StreamExt;
+use futures::stream::iter;
+use tokio::time::{Duration, sleep};
+
+use super::{Ring, is};
+use crate::peers::DOMAIN;
+use crate::raw::{Raw, attribute, message, numbers};
+
+/// A time that is no whole number of seconds is told as one.
+pub async fn fraction(ring: Ring) -> Result<(), String> {
+    let max = granted(&mut Raw::plain(ring.addr(), "alice").await?).await?;
+    is(max.as_deref() == Some("43200"), || format!("max is {max:?}"))
+}
+
+/// A time that is no number at all is as good as none: the default counts, and the log says so.
+pub async fn no_time(ring: Ring) -> Result<(), String> {
+    let max = granted(&mut Raw::plain(ring.addr(), "alice").await?).await?;
+    is(max.as_deref() == Some("600"), || format!("max is {max:?}"))?;
+    is(log(&ring).contains("smacks_hibernation_time' not understood"), || "the log does not say it".into())
+}
+
+async fn granted(raw: &mut Raw) -> Result<Option<String>, String> {
+    raw.write("<enable xmlns='urn:xmpp:sm:3' resume='true'/>").await?;
+    let enabled = raw.until("<enabled").await? + &raw.until("/>").await?;
+    Ok(attribute(&enabled, "max"))
+}
+
+/// Clients that log in after a reload have the options that are new; sessions that were there keep theirs, and go on.
+pub async fn new_options(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (alice, id) = Raw::enabled(ring.addr(), "alice").await?;
+    drop(alice);
+    bob.command("set smacks_hibernation_time 7").await?;
+    bob.command("reload").await?;
+    bob.say("alice", 1).await?;
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "0").await?;
+    let got = alice.rest().await;
+    is(got.contains("<resumed ") && numbers(&got) == [1], || format!("the session is lost: {got}"))?;
+    let max = granted(&mut Raw::plain(ring.addr(), "bob").await?).await?;
+    is(max.as_deref() == Some("7"), || format!("then max is {max:?}"))
+}
+
+/// The same user, session for session, at two hosts of one server.
+pub async fn two_hosts(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    bob.command("user alice elsewhere").await?;
+    let (here, id) = Raw::enabled(ring.addr(), "alice").await?;
+    let (there, other) = Raw::enabled_at(ring.addr(), "alice", "elsewhere").await?;
+    drop((here, there));
+    sleep(Duration::from_millis(200)).await;
+    bob.say("alice", 1).await?;
+    bob.write(&message("alice", 2).replace(&format!("@{DOMAIN}"), "@elsewhere")).await?;
+    bob.rest().await;
+    for (previd, domain) in [(&other, DOMAIN), (&id, "elsewhere")] {
+        let mut stranger = Raw::log_in_at(ring.addr(), "alice", domain).await?;
+        stranger.ask(previd, "0").await?;
+        let said = stranger.rest().await;
+        is(said.contains("<item-not-found "), || format!("at {domain} the other's SM-ID gets {said}"))?;
+    }
+    for (previd, domain, number) in [(id, DOMAIN, 1), (other, "elsewhere", 2)] {
+        let mut alice = Raw::log_in_at(ring.addr(), "alice", domain).await?;
+        alice.ask(&previd, "0").await?;
+        let got = alice.rest().await;
+        is(got.contains("<resumed ") && numbers(&got) == [number], || format!("at {domain} it gets {got}"))?;
+    }
+    Ok(())
+}
+
+/// The module does not stumble over a component, and what a component sends waits for a client that is away.
+pub async fn component(ring: Ring) -> Result<(), String> {
+    let (mut alice, id) = Raw::enabled(ring.addr(), "alice").await?;
+    alice.write("<message to='component' id='command'><body>later 500</body></message>").await?;
+    alice.write("<r xmlns='urn:xmpp:sm:3'/>").await?;
+    alice.until("h='1'").await?;
+    drop(alice);
+    sleep(Duration::from_millis(1000)).await;
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "0").await?;
+    let got = alice.rest().await;
+    is(got.contains("<resumed ") && got.contains("<body>done<"), || format!("it gets {got:?}"))?;
+    let log = log(&ring);
+    let wrong = log.lines().find(|line| line.contains("\terror\t"));
+    is(wrong.is_none(), || format!("the log says {wrong:?}"))
+}
+
+/// Other modules send and close and fail where the module tells them something: each message comes once, in order.
+pub async fn meddling(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    bob.command("meddle alice@localhost/alice").await?;
+    let (mut alice, id) = Raw::enabled(ring.addr(), "alice").await?;
+    bob.say("alice", 1).await?;
+    alice.until("number 1").await?;
+    drop(alice);
+    sleep(Duration::from_millis(200)).await;
+    bob.say("alice", 3).await?;
+    bob.rest().await;
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "1").await?;
+    let got = alice.until("number 5<").await?;
+    bob.say("alice", 6).await?;
+    let got = got + &alice.until("number 6<").await?;
+    is(numbers(&got) == [2, 3, 4, 5, 6], || format!("it gets {:?}", numbers(&got)))?;
+    alice.write("<r xmlns='urn:xmpp:sm:3'/>").await?;
+    alice.until("<a ").await.map(drop)
+}
+
+/// As many sessions as are named wait, each for its own client.
+pub async fn many(ring: Ring) -> Result<(), String> {
+    const SESSIONS: usize = 10_000;
+    let addr = ring.addr();
+    let open = |number: usize| async move {
+        let mut raw = Raw::log_in(addr, "alice").await?;
+        raw.bind(&format!("r{number}")).await?;
+        raw.write("<enable xmlns='urn:xmpp:sm:3' resume='true'/>").await?;
+        let enabled = raw.until("<enabled").await? + &raw.until("/>").await?;
+        attribute(&enabled, "id").ok_or_else(|| format!("session {number} has no id: {enabled}"))
+    };
+    let ids: Vec<Result<String, String>> = iter(0..SESSIONS).map(open).buffered(16).collect().await;
+    let ids = ids.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let mut bob = Raw::plain(addr, "bob").await?;
+    for number in (0..SESSIONS).step_by(SESSIONS / 10) {
+        bob.write(&message("alice", number as u32).replace("/alice'", &format!("/r{number}'"))).await?;
+    }
+    bob.rest().await;
+    for number in (0..SESSIONS).step_by(SESSIONS / 10) {
+        let mut alice = Raw::resume(addr, "alice", &ids[number], "0").await?;
+        let got = alice.until("</message>").await?;
+        is(numbers(&got) == [number as u32], || format!("session {number} gets {:?}", numbers(&got)))?;
+    }
+    Ok(())
+}
+
+fn log(ring: &Ring) -> String {
+    std::fs::read_to_string(ring.place.log(&format!("{}.log", ring.server.name()))).unwrap_or_default()
+}
