@@ -89,6 +89,9 @@ impl InlineHost for Arc<Server> {
     /// What waits for the user waits for initial presence: there is no archive here from which the client could have it.
     async fn bind(&self, request: InlineBind, connection: Box<Connection>, jid: FullJid) {
         let is_active = request.element().children().find_map(csi::is_active);
+        // The same client, which had another tag.
+        let number = |jid: &FullJid| jid.resource().as_str().rsplit('/').next().map(str::to_owned);
+        self.router.replace(&jid.to_bare(), |former| *former != jid && number(former) == number(&jid));
         let begin = |connection| request.bind(connection, Instant::now());
         session::bind(begin, connection, jid, &[], is_active, self.clone()).await;
     }

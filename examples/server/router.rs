@@ -193,6 +193,13 @@ impl Router {
         None
     }
 
+    /// Ends sessions of a user.
+    pub fn replace(&self, user: &BareJid, which: impl Fn(&FullJid) -> bool) {
+        for former in self.table.lock().sessions.get(user).into_iter().flatten().filter(|entry| which(&entry.jid)) {
+            let _ = former.handle.send(Mail::End(EndReason::Replaced));
+        }
+    }
+
     /// A session is over: what is for it goes elsewhere from now on. What its client did not get goes before that:
     /// `left`, and then what is in its mailbox, each where the [`disposition`](xmpp_sm::disposition) of it says. Clients
     /// that ask for the session are returned.

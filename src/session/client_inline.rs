@@ -1,5 +1,6 @@
 //! The client's side of stream management [inside of SASL2 and Bind 2](https://xmpp.org/extensions/xep-0198.html#inline).
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -51,7 +52,7 @@ impl InlineOffer {
 /// it.
 ///
 /// See the [example](crate::inline#a-client) of the module.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 #[must_use = "it goes into `<authenticate/>`, and waits for `<success/>`"]
 pub struct InlineRequest {
     owner: Arc<str>,
@@ -81,6 +82,17 @@ impl InlineRequest {
         let bound = success.get_child("bound", NS_BIND2).filter(|_| self.binds);
         let enable = bound.and_then(|bound| find(bound, ["enabled", "failed"]));
         InlineReply { request: self, resume, is_bound: bound.is_some(), enable }
+    }
+}
+
+/// Whose account it is, is not for a log.
+impl fmt::Debug for InlineRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { connection, resume, binds, enable, .. } = self;
+        write!(
+            f,
+            "InlineRequest {{ connection: {connection}, resume: {resume:?}, binds: {binds}, enable: {enable:?} }}"
+        )
     }
 }
 

@@ -58,10 +58,17 @@ pub struct InlineElements {
 }
 
 /// `<bind xmlns='urn:xmpp:bind:0'/>`.
-#[derive(Debug, PartialEq)]
+#[derive(PartialEq)]
 pub(super) struct Bind {
     element: Element,
     enable: Option<Inbound>,
+}
+
+/// What else its client wants is not for a log.
+impl fmt::Debug for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bind {{ enable: {:?} }}", self.enable)
+    }
 }
 
 /// An element stands twice where a client may ask once: fail the authentication, with `malformed-request`.
@@ -270,7 +277,7 @@ impl InlineResume {
 /// It has no content that a log may show.
 impl fmt::Debug for InlineResume {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "InlineResume {{ h: {}, binds: {} }}", self.request.h(), self.bind.is_some())
+        write!(f, "InlineResume {{ request: {:?}, bind: {:?} }}", self.request, self.bind)
     }
 }
 
@@ -326,6 +333,6 @@ impl InlineBind {
 /// It has no content that a log may show.
 impl fmt::Debug for InlineBind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "InlineBind {{ enables: {} }}", self.bind.enable.is_some())
+        write!(f, "InlineBind {{ bind: {:?}, failed: {:?} }}", self.bind, self.failed)
     }
 }

@@ -230,12 +230,15 @@ async fn a_tag_that_is_no_part_of_a_resource_is_left_out() {
 async fn the_same_client_gets_the_same_resource() {
     let server = start(&[]).await;
     let (mut first, one) = session(&server).await;
-    let (_, two) = session(&server).await;
+    let (mut second, two) = session(&server).await;
     assert_eq!(one, two);
     assert!(first.rest().await.contains("<conflict "), "its former session ends");
     assert!(!one.contains("d4565fa7"), "{one}");
-    let (_, other) = log_in(&server, &bind("<tag>other</tag>")).await;
+    let (mut third, other) = log_in(&server, &bind("<tag>other</tag>")).await;
     assert_ne!(jid(&other), one);
+    assert!(second.rest().await.contains("<conflict "), "and so does the one that had another tag");
+    third.upto("</stream:features>").await;
+    third.ping().await;
     // The accounts of one client are not to be told by it, either.
     let mut romeo = Client::opened(&server).await;
     romeo.send(&authenticate("AHJvbWVvAHNlY3JldA==", &bind(""))).await;
