@@ -29,9 +29,12 @@ impl Engine {
                 .kill_on_drop(true)
                 .spawn()
         };
-        let process = start("redis-server")
-            .or_else(|_| start("valkey-server"))
-            .map_err(|_| "neither redis-server nor valkey-server is installed")?;
+        let process = match std::env::var("REDIS_SERVER") {
+            Ok(program) => start(&program)?,
+            Err(_) => start("redis-server")
+                .or_else(|_| start("valkey-server"))
+                .map_err(|_| "neither redis-server nor valkey-server is installed")?,
+        };
         let engine = Self { port, _process: process, dir };
         while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
             sleep(Duration::from_millis(10)).await;

@@ -5,7 +5,7 @@
 //! cargo build --example server && cargo run --example nodes
 //! ```
 //!
-//! It needs a `redis-server`, or `valkey-server`, which it starts for itself. The servers are those of the other
+//! It needs a `redis-server`, or `valkey-server`, which it starts for itself; `REDIS_SERVER` names another. The servers are those of the other
 //! example, each a process. Half of the clients are `tokio-xmpp`, half are those of the example `client`. Each pair
 //! talks, and each message that is received sends the next. The last line counts. The exit status is 1 if something was
 //! lost, or came twice or out of order more often than the promise allows.

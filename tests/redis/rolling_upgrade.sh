@@ -6,8 +6,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-# The first that had nodes as they are now.
-commit=${1:-c2c207c}
+# The first that keeps sessions in Redis as they are kept now.
+commit=${1:-211d1d1}
 shift || true
 
 git rev-parse --quiet --verify "$commit^{commit}" >/dev/null || {

@@ -12,6 +12,11 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 /// How long a store waits for an answer where the engine gives none.
 pub const PATIENCE: Duration = Duration::from_millis(500);
 
+/// What is started: `valkey-server`, for instance.
+pub fn program() -> String {
+    std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
+}
+
 pub struct Redis {
     child: Option<Child>,
     dir: PathBuf,
@@ -53,7 +58,7 @@ impl Redis {
     }
 
     pub fn start_again(&mut self) {
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(program());
         command.args(["--port", "0", "--unixsocket", "s", "--save", "", "--dir", "."]).args(self.args);
         if self.args.contains(&"--cluster-enabled") {
             // It listens for other nodes, where nobody else does.
@@ -62,7 +67,7 @@ impl Redis {
         }
         let log = fs::File::create(self.dir.join("log")).unwrap();
         self.child =
-            Some(command.current_dir(&self.dir).stdout(log).stderr(Stdio::null()).spawn().expect("redis-server"));
+            Some(command.current_dir(&self.dir).stdout(log).stderr(Stdio::null()).spawn().expect("a redis-server"));
         let begun = Instant::now();
         let answers = || {
             let mut connection = self.client().get_connection().ok()?;
