@@ -2,6 +2,7 @@
 
 #![allow(unused_must_use, reason = "most sessions of these tests end with their engine")]
 
+mod cluster;
 mod conformance;
 #[path = "../support/examples.rs"]
 mod examples;
