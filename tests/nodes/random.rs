@@ -35,9 +35,9 @@ fn long_random_schedules_keep_every_promise() {
     }
     println!("{cases} random schedules, {steps} steps, {:.1} s", started.elapsed().as_secs_f64());
     for (promise, sum) in ["memory", "parked", "durable"].iter().zip(sums) {
-        let Sum { messages, resumed, lost, doubled } = sum;
+        let Sum { messages, resumed, lost, doubled, late } = sum;
         println!(
-            "{promise}: {messages} messages, {resumed} resumed, {lost} lost and {doubled} doubled as accounted for"
+            "{promise}: {messages} messages, {resumed} resumed, {lost} lost, {doubled} doubled and {late} late as accounted for"
         );
     }
     if cases >= CASES {

@@ -18,11 +18,16 @@ pub struct Account {
     extra: BTreeMap<u32, u32>,
     /// Those that were in the memory of a process that was killed, where the promise is no better.
     may_be_lost: BTreeSet<u32>,
+    /// Those that may come after what was sent behind them: see [`may_be_late`](Self::may_be_late).
+    late: BTreeSet<u32>,
+    /// The last that has come to each client for the first time. All are of one sender, who numbers them.
+    last: [Option<u32>; 2],
     /// The sessions that were, and those that came to their end.
     killed: HashSet<SmId>,
     ended: HashSet<SmId>,
     pub resumed: u32,
     pub refused: u32,
+    late_ones: u64,
 }
 
 /// What is told at the end of a run.
@@ -32,6 +37,7 @@ pub struct Sum {
     pub resumed: u64,
     pub lost: u64,
     pub doubled: u64,
+    pub late: u64,
 }
 
 impl std::ops::AddAssign for Sum {
@@ -40,6 +46,7 @@ impl std::ops::AddAssign for Sum {
         self.resumed += other.resumed;
         self.lost += other.lost;
         self.doubled += other.doubled;
+        self.late += other.late;
     }
 }
 
@@ -70,8 +77,23 @@ impl Account {
         self.killed.contains(smid) || self.ended.contains(smid)
     }
 
-    pub fn arrives(&mut self, id: u32) {
-        *self.delivered.entry(id).or_default() += 1;
+    /// These go on from a session that has ended, or that its node has lost before they were written down: behind what
+    /// waits for the next one by then.
+    pub fn may_be_late(&mut self, ids: impl IntoIterator<Item = u32>) {
+        self.late.extend(ids);
+    }
+
+    pub fn arrives(&mut self, id: u32, client: usize) -> Checked {
+        let came = self.delivered.entry(id).or_default();
+        *came += 1;
+        if *came == 1 {
+            let last = &mut self.last[client];
+            let is_late = last.is_some_and(|last| id < last);
+            ensure!(!is_late || self.late.contains(&id), "{id} comes to client {client} after {last:?}");
+            self.late_ones += u64::from(is_late);
+            *last = (*last).max(Some(id));
+        }
+        Ok(())
     }
 
     pub fn acknowledged(&self, id: u32) -> Checked {
@@ -80,7 +102,8 @@ impl Account {
     }
 
     pub fn settle(&self, promise: Promise) -> Checked<Sum> {
-        let mut sum = Sum { messages: self.sent.into(), resumed: self.resumed.into(), ..Sum::default() };
+        let (messages, resumed, late) = (self.sent.into(), self.resumed.into(), self.late_ones);
+        let mut sum = Sum { messages, resumed, late, ..Sum::default() };
         for id in 0..self.sent {
             let came = self.delivered.get(&id).copied().unwrap_or_default();
             let most = 1 + self.extra.get(&id).copied().unwrap_or_default();

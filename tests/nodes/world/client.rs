@@ -118,7 +118,7 @@ impl World<'_> {
             (Elem::Stanza(item), Arrival::Stanza(receipt)) => {
                 ensure!(usize::from(item.to) == c, "{item:?} comes to client {c}");
                 client.session.settle(receipt, now).map_err(|error| error.to_string())?;
-                self.account.arrives(item.id);
+                self.account.arrives(item.id, c)?;
             }
             (_, Arrival::Handled) => {}
             (elem, arrival) => return Err(Violation(format!("{elem:?} is {arrival:?}"))),

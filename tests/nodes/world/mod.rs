@@ -320,6 +320,8 @@ impl<'a> World<'a> {
     fn post(&mut self, item: Item, is_new: bool) {
         if is_new {
             *self.account.posted.entry(item.id).or_default() += 1;
+        } else {
+            self.account.may_be_late([item.id]);
         }
         let to = usize::from(item.to);
         self.mail[to].push(Post { item, lease: None, is_here: self.is_quick });
@@ -328,7 +330,9 @@ impl<'a> World<'a> {
     /// A session is gone, and what it has taken from the mail is for another.
     fn release(&mut self, smid: &SmId) {
         for post in self.mail.iter_mut().flatten() {
-            post.lease.take_if(|lease| lease == smid);
+            if post.lease.take_if(|lease| lease == smid).is_some() {
+                self.account.may_be_late([post.item.id]);
+            }
         }
     }
 
