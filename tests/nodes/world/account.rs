@@ -20,6 +20,8 @@ pub struct Account {
     may_be_lost: BTreeSet<u32>,
     /// Those that may come after what was sent behind them: see [`may_be_late`](Self::may_be_late).
     late: BTreeSet<u32>,
+    /// The session of each client that has taken it.
+    taken: BTreeMap<u32, (usize, SmId)>,
     /// The last that has come to each client for the first time. All are of one sender, who numbers them.
     last: [Option<u32>; 2],
     /// The sessions that were, and those that came to their end.
@@ -81,6 +83,13 @@ impl Account {
     /// waits for the next one by then.
     pub fn may_be_late(&mut self, ids: impl IntoIterator<Item = u32>) {
         self.late.extend(ids);
+    }
+
+    /// A session has taken one. What another session of the client has, in memory or in the store, comes behind it.
+    pub fn taken(&mut self, id: u32, client: usize, smid: &SmId) {
+        let before = self.taken.range(..id).filter(|(_, (other, taker))| *other == client && taker != smid);
+        self.late.extend(before.map(|(id, _)| *id));
+        self.taken.insert(id, (client, smid.clone()));
     }
 
     pub fn arrives(&mut self, id: u32, client: usize) -> Checked {

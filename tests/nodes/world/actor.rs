@@ -217,20 +217,13 @@ impl World<'_> {
         let Some(smid) = actor.registration.as_ref().map(|registration| registration.smid().clone()) else {
             return Ok(());
         };
-        let user = actor.user;
-        let others =
-            self.actors.iter().enumerate().filter(|(other, _)| *other != a).filter_map(|(_, other)| other.as_ref());
-        let elsewhere: Vec<u32> =
-            others.filter(|other| other.user == user).flat_map(|other| other.held.clone()).collect();
-        let Some(actor) = self.actors.get_mut(a).and_then(Option::as_mut) else { return Ok(()) };
-        let mail = &mut self.mail[user];
+        let mail = &mut self.mail[actor.user];
         while let Some(place) = mail.iter().position(|post| {
             let is_free = post.lease.as_ref().is_none_or(|lease| *lease == smid);
             post.is_here && is_free && !actor.untrimmed.contains(&post.item.id)
         }) {
             let item = mail[place].item.clone();
-            // What another session of the user has comes later than what is sent behind it.
-            self.account.may_be_late(elsewhere.iter().copied().filter(|id| *id < item.id));
+            self.account.taken(item.id, actor.user, &smid);
             actor.held.push_back(item.id);
             if is_kept {
                 mail[place].lease = Some(smid.clone());

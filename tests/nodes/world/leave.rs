@@ -134,9 +134,6 @@ impl World<'_> {
     pub fn kill(&mut self, a: usize) {
         let Some(actor) = self.actors[a].take() else { return };
         let untrimmed = &actor.untrimmed;
-        if !actor.is_safe() {
-            self.account.may_be_late(actor.held.iter().copied());
-        }
         if let (false, None) = (actor.is_safe(), &actor.ended) {
             self.account.may_be_lost(actor.held.iter().copied().filter(|id| !untrimmed.contains(id)));
             actor.smid().into_iter().for_each(|smid| self.account.killed(smid));
