@@ -4,6 +4,7 @@
 mod host;
 
 mod client;
+mod every;
 mod examples;
 mod order;
 mod refused;
