@@ -5,6 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, BufStream, ReadBuf};
 use tokio::net::TcpStream;
@@ -14,7 +15,8 @@ use tokio_xmpp::parsers::stream_features::StreamFeatures;
 use tokio_xmpp::xmlstream::{StreamHeader, Timeouts, XmlStream, initiate_stream};
 use xmpp_sm::typed::xso::FromXml;
 
-use crate::driver::Login;
+use crate::driver::{Login, Report};
+use crate::journal::Event;
 
 /// A stream of elements that are read as `T`.
 type Stream<T> = XmlStream<Box<dyn AsyncReadAndWrite + Send>, T>;
@@ -38,6 +40,22 @@ pub async fn authenticate<T: FromXml + Debug>(
     let stream = stream.send_header(header()).await.map_err(|e| format!("restart: {e}"))?;
     let (features, stream) = stream.recv_features().await.map_err(|e| format!("features: {e}"))?;
     Ok((features, stream.box_stream()))
+}
+
+/// Tries until there is a connection, without the second's delay that tokio-xmpp's own connector has.
+pub async fn keep_trying<T: FromXml + Debug>(
+    login: &Login,
+    timeouts: Timeouts,
+    gate: &Gate,
+    report: &Report,
+) -> (StreamFeatures, Stream<T>) {
+    loop {
+        match authenticate(login, timeouts, gate).await {
+            Ok(connected) => return connected,
+            Err(why) => report.event(Event::Note(why)),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Lets a client stop reading from its connection.

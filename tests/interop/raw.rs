@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::peers::{DOMAIN, PASSWORD};
+use crate::wire::Frames;
 
 /// Long enough for a server on a machine that is busy.
 const SOON: Duration = Duration::from_secs(10);
@@ -18,6 +19,8 @@ const NEVER: Duration = Duration::from_millis(700);
 
 pub struct Raw {
     stream: TcpStream,
+    /// Over WebSocket.
+    frames: Option<Frames>,
     /// What has come and was not looked at.
     unread: String,
 }
@@ -30,9 +33,31 @@ impl Raw {
 
     /// The same at another host of the server.
     pub async fn log_in_at(addr: SocketAddr, user: &str, domain: &str) -> Result<Self, String> {
+        Self::connect(addr).await?.authenticate(user, domain).await
+    }
+
+    /// The same over WebSocket.
+    pub async fn log_in_by_websocket(port: u16, user: &str) -> Result<Self, String> {
+        let mut raw = Self::connect(([127, 0, 0, 1], port).into()).await?;
+        raw.write(&format!(
+            "GET /xmpp-websocket HTTP/1.1\r\nHost: {DOMAIN}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
+             Sec-WebSocket-Protocol: xmpp\r\n\r\n"
+        ))
+        .await?;
+        raw.until("\r\n\r\n").await?;
+        raw.frames = Some(Frames::past_http());
+        raw.authenticate(user, DOMAIN).await
+    }
+
+    async fn connect(addr: SocketAddr) -> Result<Self, String> {
         let stream = TcpStream::connect(addr).await.map_err(|e| e.to_string())?;
         stream.set_nodelay(true).map_err(|e| e.to_string())?;
-        let mut raw = Self { stream, unread: String::new() };
+        Ok(Self { stream, frames: None, unread: String::new() })
+    }
+
+    async fn authenticate(self, user: &str, domain: &str) -> Result<Self, String> {
+        let mut raw = self;
         raw.header(domain).await?;
         let credentials = STANDARD.encode(format!("\0{user}\0{PASSWORD}"));
         let ns = "urn:ietf:params:xml:ns:xmpp-sasl";
@@ -43,6 +68,11 @@ impl Raw {
     }
 
     async fn header(&mut self, domain: &str) -> Result<(), String> {
+        if self.frames.is_some() {
+            self.write(&format!("<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='{domain}' version='1.0'/>"))
+                .await?;
+            return self.until("</stream:features>").await.map(drop);
+        }
         let namespaces = "xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'";
         self.write(&format!("<stream:stream {namespaces} to='{domain}' version='1.0'>")).await?;
         self.until("</stream:features>").await.map(drop)
@@ -95,7 +125,11 @@ impl Raw {
     }
 
     pub async fn write(&mut self, text: &str) -> Result<(), String> {
-        self.stream.write_all(text.as_bytes()).await.map_err(|e| format!("{text}: {e}"))
+        let bytes = match &self.frames {
+            Some(_) => frame(text),
+            None => text.into(),
+        };
+        self.stream.write_all(&bytes).await.map_err(|e| format!("{text}: {e}"))
     }
 
     /// A numbered message.
@@ -104,11 +138,11 @@ impl Raw {
     }
 
     /// Has the server do something: see `prosody/mod_trial.lua`.
-    pub async fn command(&mut self, command: &str) -> Result<(), String> {
+    pub async fn command(&mut self, command: &str) -> Result<String, String> {
         self.write(&format!("<message to='{DOMAIN}' id='command'><body>{command}</body></message>")).await?;
         self.until(" id='command'").await?;
         let reply = self.until("</body>").await?;
-        if reply.contains("<body>done<") { Ok(()) } else { Err(format!("{command}: {reply}")) }
+        if reply.contains("<body>failed: ") { Err(format!("{command}: {reply}")) } else { Ok(reply) }
     }
 
     /// All up to this text, and with it.
@@ -144,12 +178,29 @@ impl Raw {
         let mut bytes = [0; 4096];
         match timeout_at(end, self.stream.read(&mut bytes)).await {
             Ok(Ok(length @ 1..)) => {
-                self.unread += &String::from_utf8_lossy(&bytes[..length]);
+                let text = match &mut self.frames {
+                    Some(frames) => bytes[..length].iter().filter_map(|byte| frames.byte(*byte)).flatten().collect(),
+                    None => bytes[..length].to_vec(),
+                };
+                self.unread += &String::from_utf8_lossy(&text);
                 true
             }
             _ => false,
         }
     }
+}
+
+/// One element as a client's frame, masked with noughts.
+fn frame(text: &str) -> Vec<u8> {
+    let mut frame = vec![0x81];
+    match u16::try_from(text.len()) {
+        Ok(length) if length < 126 => frame.push(0x80 | length as u8),
+        Ok(length) => frame.extend([&[0x80 | 126][..], &length.to_be_bytes()].concat()),
+        Err(_) => panic!("it is too long for a trial"),
+    }
+    frame.extend([0; 4]);
+    frame.extend(text.as_bytes());
+    frame
 }
 
 pub fn message(to: &str, number: u32) -> String {

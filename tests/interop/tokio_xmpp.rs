@@ -12,7 +12,7 @@ use tokio_xmpp::xmlstream::Timeouts;
 
 use crate::driver::{Command, Driver, Login, Report, Seat};
 use crate::journal::{End, Event, Journal};
-use crate::login::{Gate, authenticate};
+use crate::login::{Gate, keep_trying};
 use crate::partner::{chat, take};
 use crate::peers::{Client, Place};
 
@@ -83,20 +83,9 @@ async fn watch(mut token: StanzaToken, number: u32, report: Report) {
     }
 }
 
-/// Tries until there is a connection, without the second's delay that tokio-xmpp's own connector has.
 async fn connect(login: Login, report: Report, gate: Gate, slot: oneshot::Sender<Connection>) {
     let timeouts = Timeouts { read_timeout: Duration::from_secs(20), response_timeout: Duration::from_secs(10) };
-    let Ok(identity) = login.jid.parse() else {
-        return;
-    };
-    loop {
-        match authenticate(&login, timeouts, &gate).await {
-            Ok((features, stream)) => {
-                let _ = slot.send(Connection { stream, features, identity });
-                return;
-            }
-            Err(why) => report.event(Event::Note(why)),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let Ok(identity) = login.jid.parse() else { return };
+    let (features, stream) = keep_trying(&login, timeouts, &gate, &report).await;
+    let _ = slot.send(Connection { stream, features, identity });
 }

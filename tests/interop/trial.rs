@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::LocalBoxFuture;
 
-use crate::peers::{Options, Place, Running, Server, start};
+use crate::peers::{Options, Place, Running, Server, free_port, start};
 
 pub struct Trial {
     pub name: &'static str,
@@ -67,7 +67,7 @@ fn trials() -> Vec<Trial> {
         trial!(
             "the session has expired, and stale `h` is off",
             ending::expired_for_good,
-            Options { config: "smacks_stale_h = false", ..short }
+            Options { config: "smacks_stale_h = false", ..short.clone() }
         ),
         trial!("the session is unknown", ending::unknown),
         trial!("the client closes its stream", ending::closed),
@@ -83,6 +83,12 @@ fn trials() -> Vec<Trial> {
         ),
         trial!("the time to resume is no number", hosting::no_time, configured("smacks_hibernation_time = 'long'")),
         trial!("options change, and the module is loaded once more", hosting::new_options),
+        trial!("what is measured", hosting::metrics, Options { config: "statistics = 'internal'", ..short }),
+        trial!(
+            "a session goes to WebSocket, and back",
+            hosting::websocket,
+            Options { websocket: Some(0), ..Options::default() }
+        ),
         trial!("there are two virtual hosts", hosting::two_hosts, configured("VirtualHost 'elsewhere'")),
         trial!("there is a component", hosting::component, configured(COMPONENT)),
         trial!("other modules act from inside of the module's events", hosting::meddling),
@@ -128,8 +134,12 @@ pub async fn run(servers: &[&'static dyn Server], filter: &str, jobs: usize) -> 
 }
 
 async fn one(trial: &Trial, server: &'static dyn Server, place: Place) -> Result<(), String> {
-    let running = start(server, &trial.options, &place).await?;
-    let ring = Ring { server, options: trial.options.clone(), place, running };
+    let mut options = trial.options.clone();
+    if let Some(port) = &mut options.websocket {
+        *port = free_port().map_err(|e| e.to_string())?;
+    }
+    let running = start(server, &options, &place).await?;
+    let ring = Ring { server, options, place, running };
     let run = tokio::time::timeout(trial.limit, (trial.run)(ring));
     run.await.unwrap_or_else(|_| Err("it took too long".into()))
 }

@@ -12,7 +12,7 @@ use xmpp_sm::{Config, Counter};
 
 use crate::driver::{Command, Driver, Login, Report, Seat};
 use crate::journal::{End, Event, Journal};
-use crate::login::{Gate, authenticate};
+use crate::login::{Gate, keep_trying};
 use crate::ours::{ACK_TIMEOUT, build, example};
 use crate::partner::{chat, take};
 use crate::peers::{Client, DOMAIN, Options, PASSWORD, Place, Server, USERS};
@@ -137,18 +137,9 @@ async fn watch(mut token: Token, number: u32, report: Report) {
     }
 }
 
-/// Tries until there is a connection.
 fn connect(login: Login, report: Report, gate: Gate) -> Connect {
     Box::new(move || {
         let (login, report, gate) = (login.clone(), report.clone(), gate.clone());
-        Box::pin(async move {
-            loop {
-                match authenticate(&login, Timeouts::default(), &gate).await {
-                    Ok(connected) => return connected,
-                    Err(why) => report.event(Event::Note(why)),
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        })
+        Box::pin(async move { keep_trying(&login, Timeouts::default(), &gate, &report).await })
     })
 }

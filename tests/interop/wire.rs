@@ -7,7 +7,7 @@ use std::time::Instant;
 use minidom::Element;
 
 use crate::record::{Chunk, Dir};
-use websocket::Frames;
+pub use websocket::Frames;
 
 const FRAMING: &str = "urn:ietf:params:xml:ns:xmpp-framing";
 const SM: &str = "urn:xmpp:sm:3";

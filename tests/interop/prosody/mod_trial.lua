@@ -3,6 +3,7 @@
 local configmanager = require "core.configmanager";
 local modulemanager = require "core.modulemanager";
 local st = require "util.stanza";
+local statsmanager = require "core.statsmanager";
 local timer = require "util.timer";
 local usermanager = require "core.usermanager";
 
@@ -24,6 +25,11 @@ end
 function commands.user(user)
 	local name, host = user:match("^(%S+) (.*)$");
 	assert(usermanager.create_user(name, "secret", host));
+end
+
+-- What `statistics` has, in OpenMetrics.
+function commands.metrics()
+	return statsmanager.get_metric_registry():render();
 end
 
 -- Answers after so many milliseconds.
@@ -71,11 +77,11 @@ module:hook("message/host", function (event)
 	local has_waited = false;
 	timer.add_task(0, function ()
 		local ok, err = pcall(commands[command], argument);
-		if ok and err and not has_waited then
+		if ok and type(err) == "number" and not has_waited then
 			has_waited = true;
 			return err;
 		end
-		event.origin.send(st.reply(event.stanza):tag("body"):text(ok and "done" or tostring(err)));
+		event.origin.send(st.reply(event.stanza):tag("body"):text(ok and (type(err) == "string" and err or "done") or "failed: "..tostring(err)));
 	end);
 	return true;
 end);

@@ -42,6 +42,69 @@ pub async fn new_options(ring: Ring) -> Result<(), String> {
     is(max.as_deref() == Some("7"), || format!("then max is {max:?}"))
 }
 
+/// The metrics of Prosody's own module, by their names.
+pub async fn metrics(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (mut alice, id) = Raw::enabled(ring.addr(), "alice").await?;
+    bob.say("alice", 1).await?;
+    alice.until("number 1").await?;
+    alice.write("<a xmlns='urn:xmpp:sm:3' h='1'/>").await?;
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "1").await?;
+    alice.until("<resumed ").await?;
+    bob.say("alice", 2).await?;
+    alice.until("number 2").await?;
+    drop(alice);
+    sleep(Duration::from_secs(4)).await;
+    Raw::resume(ring.addr(), "alice", &id, "1").await?.until("<failed ").await?;
+    let metrics = bob.command("metrics").await?;
+    let names = [
+        ("sessions_started", 1.0),
+        ("tx_queued_stanzas", 2.0),
+        ("tx_acked_stanzas", 1.0),
+        ("resumption_age", 1.0),
+        ("sessions_expired", 1.0),
+        ("tx_dropped_stanzas", 1.0),
+        ("session_resumption_expired", 1.0),
+    ];
+    for (name, expected) in names {
+        // A histogram has a count of its samples.
+        let named = |line: &&str| {
+            let line = line.strip_prefix(&format!("prosody_mod_smacks__{name}"));
+            line.is_some_and(|rest| ["_total{", "_count{", "_seconds_count{"].iter().any(|end| rest.starts_with(end)))
+        };
+        let value = metrics.lines().find(named).and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        is(value == Some(expected), || format!("{name} is {value:?}"))?;
+    }
+    Ok(())
+}
+
+/// A session goes on over WebSocket, and back: each stanza comes in the namespaces that it needs there.
+pub async fn websocket(ring: Ring) -> Result<(), String> {
+    let port = ring.options.websocket.ok_or("there is no port")?;
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (alice, id) = Raw::enabled(ring.addr(), "alice").await?;
+    drop(alice);
+    sleep(Duration::from_millis(200)).await;
+    bob.say("alice", 1).await?;
+    let mut alice = Raw::log_in_by_websocket(port, "alice").await?;
+    alice.ask(&id, "0").await?;
+    let got = alice.until("</message>").await?;
+    is(numbers(&got) == [1], || format!("over WebSocket it gets {got}"))?;
+    bob.say("alice", 2).await?;
+    let got = got + &alice.until("number 2").await?;
+    let is_bare = |start: &&str| !start.split('>').next().unwrap_or_default().contains("xmlns='jabber:client'");
+    let bare = got.split("<message ").skip(1).filter(is_bare).count();
+    is(bare == 0, || format!("{bare} stanzas have no namespace: {got}"))?;
+    alice.write(&message("bob", 3).replace("<message ", "<message xmlns='jabber:client' ")).await?;
+    bob.until("number 3").await.map_err(|_| "what it says over WebSocket is lost".to_owned())?;
+    let mut tcp = Raw::resume(ring.addr(), "alice", &id, "1").await?;
+    let got = tcp.until("number 2").await?;
+    is(got.contains("<resumed ") && got.contains("h='1'"), || format!("back over TCP it says {got}"))?;
+    let (is_closed, said) = alice.end().await;
+    is(is_closed, || "the old connection stays open".into())?;
+    is(said.contains("<conflict ") && said.contains("<close "), || format!("the old connection is told {said:?}"))
+}
+
 /// The same user, session for session, at two hosts of one server.
 pub async fn two_hosts(ring: Ring) -> Result<(), String> {
     let mut bob = Raw::plain(ring.addr(), "bob").await?;

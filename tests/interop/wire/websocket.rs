@@ -14,6 +14,11 @@ impl Frames {
         matches!(byte, b'G' | b'H')
     }
 
+    /// What comes when the handshake is over.
+    pub fn past_http() -> Self {
+        Self { is_past_http: true, ..Self::default() }
+    }
+
     /// Returns the text that is complete with this byte.
     pub fn byte(&mut self, byte: u8) -> Option<Vec<u8>> {
         const TEXT: u8 = 1;
