@@ -232,7 +232,7 @@ function acts.expired() resumption_expired(1); end
 function acts.acked(_, _, count) tx_acked_stanzas:sample(count); end
 
 local function on_delay(_, _, session)
-	local _, _, seconds = call(session, "on", "looked at");
+	local seconds = session.smacks and select(3, call(session, "on", "looked at"));
 	if seconds and seconds < ack_delay then return ack_delay - seconds; end
 	session.sm_delay = nil;
 	if seconds then tell(session, "smacks-ack-delayed", { origin = session }); end

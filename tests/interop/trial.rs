@@ -83,6 +83,7 @@ fn trials() -> Vec<Trial> {
         ),
         trial!("the time to resume is no number", hosting::no_time, configured("smacks_hibernation_time = 'long'")),
         trial!("options change, and the module is loaded once more", hosting::new_options),
+        trial!("a client is slow to acknowledge", hosting::slow, configured("smacks_max_ack_delay = 1")),
         trial!("what is measured", hosting::metrics, Options { config: "statistics = 'internal'", ..short }),
         trial!(
             "a session goes to WebSocket, and back",

@@ -32,6 +32,13 @@ function commands.metrics()
 	return statsmanager.get_metric_registry():render();
 end
 
+-- How often the module has told that a client is slow to acknowledge.
+local delays = 0;
+module:hook("smacks-ack-delayed", function () delays = delays + 1; end);
+function commands.delays()
+	return "delays: "..delays;
+end
+
 -- Answers after so many milliseconds.
 function commands.later(milliseconds)
 	return tonumber(milliseconds) / 1000;

@@ -78,6 +78,35 @@ pub async fn metrics(ring: Ring) -> Result<(), String> {
     Ok(())
 }
 
+/// It is told once of each `<r/>`, and not of one that was answered, nor of a session that is over.
+pub async fn slow(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (mut alice, _) = Raw::enabled(ring.addr(), "alice").await?;
+    bob.say("alice", 1).await?;
+    alice.until("<r ").await?;
+    alice.write("<a xmlns='urn:xmpp:sm:3' h='1'/>").await?;
+    sleep(Duration::from_millis(1500)).await;
+    let told = bob.command("delays").await?;
+    is(told.contains("delays: 0<"), || format!("of one that was answered it is told: {told}"))?;
+    bob.say("alice", 2).await?;
+    alice.until("<r ").await?;
+    sleep(Duration::from_millis(2500)).await;
+    let told = bob.command("delays").await?;
+    is(told.contains("delays: 1<"), || format!("of one that was not answered: {told}"))?;
+    alice.write("<a xmlns='urn:xmpp:sm:3' h='2'/><r xmlns='urn:xmpp:sm:3'/>").await?;
+    alice.until("<a ").await?;
+    bob.say("alice", 3).await?;
+    alice.until("<r ").await?;
+    alice.write("</stream:stream>").await?;
+    alice.end().await;
+    sleep(Duration::from_millis(2000)).await;
+    let told = bob.command("delays").await?;
+    is(told.contains("delays: 1<"), || format!("of one whose session is over: {told}"))?;
+    let log = log(&ring);
+    let wrong = log.lines().find(|line| line.contains("\terror\t") && !line.contains("certificate"));
+    is(wrong.is_none(), || format!("the log says {wrong:?}"))
+}
+
 /// A session goes on over WebSocket, and back: each stanza comes in the namespaces that it needs there.
 pub async fn websocket(ring: Ring) -> Result<(), String> {
     let port = ring.options.websocket.ok_or("there is no port")?;
