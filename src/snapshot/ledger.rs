@@ -259,7 +259,8 @@ impl Ledger {
 
     /// The session is over: what tells whether it is still this host's. It is written before the stanzas of the session
     /// go elsewhere: if the session is [lost](Fence::Lost), they are another's. What is kept of it stays until it is
-    /// retired or removed, for its host may die before they have gone. `None`: nothing is kept.
+    /// retired or removed, for its host may die before they have gone: one that claims it in between has them, too. `None`:
+    /// nothing is kept.
     pub fn end(&mut self, now: Instant, by_the_wall: SystemTime) -> Option<Due> {
         if !self.has_kept {
             return None;

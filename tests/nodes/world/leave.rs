@@ -72,8 +72,11 @@ impl World<'_> {
         ended.is_passed_on = true;
         let left = ended.left.clone();
         let untrimmed = std::mem::take(&mut actor.untrimmed);
-        if let Some(smid) = actor.registration.as_ref().map(|registration| registration.smid().clone()) {
-            self.release(&smid);
+        if let Some(registration) = actor.registration.clone()
+            && self.registered_as(&registration).is_none_or(|now| now == registration)
+        {
+            // Otherwise another has claimed it meanwhile, with its mail.
+            self.release(registration.smid());
         }
         for (item, fate) in left {
             if fate != Fate::Unsent {

@@ -249,8 +249,8 @@ impl World<'_> {
                 self.revive(node, find.user, claimed, find.taker)
             }
             (Step::Claim(registration, _), Some(Answer::Claim(Claim::NotParked))) => {
-                let found = self.handle_of(&registration);
-                if found.as_deref().and_then(|handle| self.alive(handle)).is_some() {
+                let found = self.record_of(&registration);
+                if found.and_then(|record| self.alive(&record.handle)).is_some() {
                     if let Some((taker, _)) = find.taker {
                         self.unknown(taker);
                     }
@@ -291,13 +291,17 @@ impl World<'_> {
         }
     }
 
-    /// Who has the session of a registration now, as any node may look up.
-    fn handle_of(&self, registration: &Registration) -> Option<String> {
+    /// The session of a registration as any node may look it up.
+    fn record_of(&self, registration: &Registration) -> Option<Record<String>> {
         let look_up = What::Lookup(registration.smid().clone(), registration.owner().clone());
         match super::store::execute(&self.store, &look_up, self.now) {
-            Answer::Found(Lookup::Session(record)) => Some(record.handle),
+            Answer::Found(Lookup::Session(record)) => Some(record),
             _ => None,
         }
+    }
+
+    pub fn registered_as(&self, registration: &Registration) -> Option<Registration> {
+        self.record_of(registration).map(|record| record.registration)
     }
 
     /// Nobody knows whether there is such a session: the client asks again.
@@ -352,6 +356,10 @@ impl World<'_> {
         self.check_deadline(registration.smid(), session.deadline())?;
         // What is in the session is not taken from the mail once more.
         let smid = registration.smid().clone();
+        // It may be at its end at the node that had it: asked whose it is, or passing on what it has.
+        let ending = self.actors.iter().flatten().filter(|actor| actor.smid() == Some(&smid));
+        let left = ending.filter_map(|actor| actor.ended.as_ref()).flat_map(|ended| &ended.left);
+        self.account.may_double(left.map(|(item, _)| item.id));
         self.mail[user].retain(|post| post.lease.as_ref() != Some(&smid) || !held.contains(&post.item.id));
         let mut actor = Actor::new(node, user, session, ledger);
         actor.held = held.into();
