@@ -318,6 +318,16 @@ impl<S: Stanza, C> Session<S, C> {
         Ok(())
     }
 
+    /// Settles all delivered stanzas whose receipts are open, as [`settle_without_receipt`](Self::settle_without_receipt)
+    /// settles one: a host that gives the session [up](Self::into_parts) has waited for them long enough.
+    /// [`Stats::receipts_given_up`](crate::Stats::receipts_given_up) counts them.
+    pub fn settle_all(&mut self, now: Instant) {
+        if self.open_receipts() > 0 {
+            let ack = self.give_up_receipts();
+            self.on_settled(ack, now);
+        }
+    }
+
     /// A stanza is settled, which may have let an `<a/>` go out, or what waits for open receipts go on.
     fn on_settled(&mut self, ack: Option<Nonza>, now: Instant) {
         if ack.is_some() {

@@ -16,7 +16,7 @@ use crate::nonza::Nonza;
 use crate::queue::{Entry, Queue, Returned, Undelivered};
 use crate::smid::SmId;
 use crate::stanza::Stanza;
-use crate::stream_error::StreamError;
+use crate::stream_error::{StreamCondition, StreamError};
 
 /// How a session is being ended.
 #[derive(Debug)]
@@ -46,6 +46,30 @@ impl<S: Stanza, C> Session<S, C> {
     pub fn close(&mut self, reason: EndReason, error: Option<StreamError>, now: Instant) {
         let error = error.or((reason == EndReason::Replaced).then_some(StreamError::Conflict));
         self.start_ending(LastWords { write: None, error, reason }, LeftWhy::Closed, now);
+    }
+
+    /// The peer has sent what it may not: an element that is nothing to the host either
+    /// ([`unsupported-stanza-type`](https://www.rfc-editor.org/rfc/rfc6120#section-4.9.3.24)), or a stanza in another's name
+    /// ([`invalid-from`](https://www.rfc-editor.org/rfc/rfc6120#section-4.9.3.9)). The stream is closed with this error, and
+    /// what the peer then still acknowledges counts. A server's session ends by it, as its
+    /// [peer's fault](EndReason::PeerFault); what a client's holds goes into its next session.
+    pub fn peer_fault(&mut self, condition: StreamCondition, now: Instant) {
+        if self.connection.is_some() {
+            let error = Some(StreamError::Other(condition));
+            let last = LastWords { write: None, error, reason: EndReason::PeerFault };
+            self.end_stream(last, LeftWhy::Closed, now);
+        }
+    }
+
+    /// What the peer sends cannot be read, nor what follows it: it is
+    /// [not well-formed](https://www.rfc-editor.org/rfc/rfc6120#section-4.9.3.13), or larger than the host takes. It is a
+    /// [`peer_fault`](Self::peer_fault) after which no acknowledgement is waited for.
+    pub fn unreadable(&mut self, condition: StreamCondition, now: Instant) {
+        self.peer_fault(condition, now);
+        if let Some(ending) = &mut self.ending {
+            ending.peer_closed = true;
+            self.advance(now);
+        }
     }
 
     /// The peer's `</stream:stream>` has arrived.
@@ -123,14 +147,21 @@ impl<S: Stanza, C> Session<S, C> {
         if until.is_some_and(|until| now < until) {
             return true;
         }
+        let _ = self.give_up_receipts(); // the last `<a/>` or `<resumed/>` says it
+        false
+    }
+
+    /// Settles what is open. Returns the `<a/>` that was owed for it.
+    pub(super) fn give_up_receipts(&mut self) -> Option<Nonza> {
         self.count_given_up(self.open_receipts());
         match &mut self.state {
-            // The last `<a/>` or `<resumed/>` says it.
-            State::Live(stream) => drop(stream.settle_all()),
-            State::Detached(session, _) => session.settle_all(),
-            State::Closing(_) | State::Offline(_) | State::Over => {}
+            State::Live(stream) => stream.settle_all(),
+            State::Detached(session, _) => {
+                session.settle_all();
+                None
+            }
+            State::Closing(_) | State::Offline(_) | State::Over => None,
         }
-        false
     }
 
     fn advance_ending(&mut self, now: Instant) {

@@ -107,8 +107,8 @@ pub enum NotAtRestWhy {
     /// It has a connection: see [`lost`](Session::lost).
     #[error("it has a connection")]
     Connected,
-    /// The host still handles stanzas of the peer: [`settle`](Session::settle) them, or do so
-    /// [without their receipts](Session::settle_without_receipt). Otherwise `h` would leave them out, the peer would
+    /// The host still handles stanzas of the peer: [`settle`](Session::settle) them, or
+    /// [all that are left](Session::settle_all). Otherwise `h` would leave them out, the peer would
     /// send them once more, and they would be handled twice.
     #[error("stanzas of the peer are not settled")]
     ReceiptsOpen,

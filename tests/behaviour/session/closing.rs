@@ -1,7 +1,7 @@
 //! The end of a session.
 
 use super::*;
-use xmpp_sm::EndReason;
+use xmpp_sm::{EndReason, StreamCondition};
 
 #[test]
 fn what_the_client_acknowledges_until_its_own_end_does_not_come_back() {
@@ -280,4 +280,42 @@ fn an_evicted_stanza_that_is_acknowledged_while_the_stream_closes_does_not_come_
     host.ack(1);
     host.session.peer_closed(host.now);
     assert_eq!(left(host.ended()), ["Evicted <m2/>", "Unacknowledged <m3/>"]);
+}
+
+#[test]
+fn a_peer_that_sends_what_it_may_not_is_told_and_what_it_still_acknowledges_counts() {
+    let mut host = Host::new(Config::default());
+    host.send("<m1/>");
+    host.send("<m2/>");
+    host.written();
+    host.session.peer_fault(StreamCondition::UnsupportedStanzaType, host.now);
+    assert_eq!(host.written(), "<a h='0'/> error:unsupported-stanza-type close");
+    assert!(host.session.wants_read());
+    host.ack(1);
+    host.session.peer_closed(host.now);
+    let said = host.said();
+    let [Said::Closed(1), Said::Ended(ended)] = &said[..] else { panic!("{said:?}") };
+    assert_eq!((ended.reason, ended.stanzas.len()), (EndReason::PeerFault, 1));
+}
+
+#[test]
+fn what_cannot_be_read_ends_the_session_and_nothing_is_waited_for() {
+    let mut host = Host::new(Config::default());
+    host.send("<m1/>");
+    host.written();
+    host.session.unreadable(StreamCondition::NotWellFormed, host.now);
+    let said = host.said();
+    let [Said::Parted(1, last), Said::Ended(ended)] = &said[..] else { panic!("{said:?}") };
+    assert_eq!((ended.reason, ended.stanzas.len()), (EndReason::PeerFault, 1));
+    assert_eq!(last.as_str(), "<a h='0'/> not-well-formed");
+}
+
+#[test]
+fn a_fault_that_is_told_without_a_connection_does_nothing() {
+    let mut host = Host::new(Config::default());
+    host.lost();
+    host.said();
+    host.session.unreadable(StreamCondition::NotWellFormed, host.now);
+    host.session.peer_fault(StreamCondition::InvalidFrom, host.now);
+    assert!(host.said().is_empty() && host.session.is_detached());
 }

@@ -114,3 +114,18 @@ fn a_receipt_of_the_session_that_was_given_up_settles_nothing_in_the_next() {
     assert!(host.session.settle(receipt, host.now).is_err());
     assert_eq!((host.session.h(), host.session.smid()), (Some(1.into()), SmId::new("sm-1").ok().as_ref()));
 }
+
+#[test]
+fn a_session_that_is_given_up_waits_for_no_receipt_any_more() {
+    let mut host = Host::new(Config::default());
+    let (first, _lost) = (host.receive(), host.receive());
+    host.take(2, 0); // a connection that waits for them
+    host.session.lost(host.now);
+    host.session.settle_all(host.now);
+    assert!(host.session.settle(first, host.now).is_err(), "it is settled");
+    host.session.lost(host.now); // the one that had waited has it now
+    host.said();
+    assert_eq!(host.session.stats(host.now).receipts_given_up, 2);
+    let parts = host.session.into_parts().map_err(|not| not.why);
+    assert_eq!(parts.map(|parts| parts.detached().map(|parts| parts.h)), Ok(Some(2.into())));
+}
