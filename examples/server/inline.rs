@@ -12,8 +12,9 @@ use xmpp_sm::{InlineBind, InlineSuccess, Nonza, Offer, Refused, Taker};
 use super::Server;
 use super::csi;
 use super::host_inline::{InlineHost, inline_features, success};
+use super::login;
 use super::negotiate::features;
-use super::session;
+use super::smids;
 use super::stream::{Connection, random};
 use super::trace::What;
 use super::xml::to_bytes;
@@ -69,7 +70,7 @@ impl InlineHost for Arc<Server> {
     type Jid = FullJid;
 
     fn resume(&self, taker: Taker<Box<Connection>>) -> Option<Refused<Box<Connection>>> {
-        session::resume(taker, self)
+        smids::resume(taker, self)
     }
 
     /// The same client gets the same resource, and the session that it left there ends: one user agent has one session. Its
@@ -93,7 +94,7 @@ impl InlineHost for Arc<Server> {
         let number = |jid: &FullJid| jid.resource().as_str().rsplit('/').next().map(str::to_owned);
         self.router.replace(&jid.to_bare(), |former| *former != jid && number(former) == number(&jid));
         let begin = |connection| request.bind(connection, Instant::now());
-        session::bind(begin, connection, jid, &[], is_active, self.clone()).await;
+        login::bind(begin, connection, jid, &[], is_active, self.clone()).await;
     }
 
     fn write_success(&self, connection: &mut Box<Connection>, jid: &str, success: InlineSuccess) {

@@ -15,14 +15,14 @@ use std::sync::Arc;
 use jid::{DomainPart, DomainRef, Jid};
 use minidom::{Element, Node};
 use parking_lot::Mutex;
-use tokio::sync::mpsc::UnboundedReceiver;
 use xmpp_parsers::ns;
 use xmpp_parsers::stanza_error::DefinedCondition;
 use xmpp_sm::disposition::Step;
 use xmpp_sm::{Config, EndReason, Taker};
 
+use super::mail::{Delivery, Handle, Mail, Mailbox, Until};
 use super::options::{Options, Peer};
-use super::router::{Delivery, Handle, Mail, Router};
+use super::router::Router;
 use super::sasl::Accounts;
 use super::stanza::{self, Written, kind};
 use super::stream::Connection;
@@ -93,11 +93,10 @@ type Remains = (Vec<Delivery>, Vec<Taker<Box<Connection>>>);
 
 impl Links {
     /// A link begins, unless there is one: that is told to end, and returned to be waited for.
-    fn begin(&self, domain: &DomainPart, id: u64, handle: &Handle) -> Option<Handle> {
+    fn begin(&self, domain: &DomainPart, id: u64, handle: &Handle) -> Option<Until> {
         let mut table = self.0.lock();
         if let Some((_, former)) = table.open.get(domain).filter(|(_, former)| !former.is_closed()) {
-            let _ = former.send(Mail::End(EndReason::Replaced));
-            return Some(former.clone());
+            return Some(former.replace());
         }
         for delivery in table.left.remove(domain).unwrap_or_default() {
             let _ = handle.send(Mail::Deliver(Box::new(delivery)));
@@ -115,7 +114,7 @@ impl Links {
         (id, domain): (u64, &DomainPart),
         reason: EndReason,
         left: impl Iterator<Item = Written>,
-        mut mailbox: UnboundedReceiver<Mail>,
+        mut mailbox: Mailbox,
     ) -> Remains {
         let (mut on, mut back, mut takers) = (Vec::new(), Vec::new(), Vec::new());
         let mut table = self.0.lock();
@@ -129,8 +128,7 @@ impl Links {
                 None => {}
             }
         }
-        mailbox.close();
-        while let Ok(mail) = mailbox.try_recv() {
+        for mail in mailbox.rest() {
             match mail {
                 Mail::Deliver(delivery) if reason == EndReason::Replaced => on.push(*delivery),
                 Mail::Deliver(delivery) => back.push(*delivery),
@@ -158,11 +156,8 @@ impl Links {
         let table = self.0.lock();
         let Some((_, handle)) = table.open.get(domain) else { return Err(delivery) };
         match handle.send(Mail::Deliver(Box::new(delivery))) {
-            Err(returned) => match returned.0 {
-                Mail::Deliver(delivery) => Err(*delivery),
-                _ => Ok(()),
-            },
-            Ok(()) => Ok(()),
+            Err(Mail::Deliver(delivery)) => Err(*delivery),
+            _ => Ok(()),
         }
     }
 }

@@ -9,14 +9,17 @@ use tokio::net::TcpStream;
 use tokio::time::sleep_until;
 use xmpp_parsers::bind::{BindQuery, BindResponse};
 use xmpp_parsers::ns;
-use xmpp_sm::{Early, Inbound, LoginStep, Nonza, Parting, Refused, Replay, StreamCondition, Unbound};
+use xmpp_sm::{Early, Inbound, LoginStep, Nonza, Parting, Refused, Replay, StreamCondition, Taker, Unbound};
 
 use super::Server;
 use super::csi;
 use super::host_inline::inline_login;
+use super::mail::mailbox;
 use super::negotiate::{TIME, features, negotiate};
-use super::session;
+use super::session::{Host, Session};
+use super::smids;
 use super::stanza::{kind, reply};
+use super::state::complain;
 use super::stream::{Connection, random};
 use super::trace::What;
 use super::xml::to_bytes;
@@ -51,6 +54,11 @@ pub async fn serve(tcp: TcpStream, server: Arc<Server>) {
     };
     connection.outbox.push(&to_bytes(&features(true, stream.has_feature(), server.csi)));
     Login { server, stream, connection }.ask().await;
+}
+
+/// Sends a connection to the session that it asks for. If there is none, its login goes on.
+pub fn hand_over(taker: Taker<Box<Connection>>, server: &Arc<Server>) {
+    smids::resume(taker, server).into_iter().for_each(|refused| continue_login(refused, server.clone()));
 }
 
 /// A client does not get the session that it asked for.
@@ -94,7 +102,7 @@ impl Login {
                 Ok(Early::Stanza) => return self.bind(&element).await,
                 Ok(Early::Resume(request)) => {
                     if let Ok(taker) = self.stream.take(request, self.connection) {
-                        session::hand_over(taker, &self.server);
+                        hand_over(taker, &self.server);
                     }
                     return;
                 }
@@ -114,12 +122,45 @@ impl Login {
         let mut result = reply(iq, "result");
         result.append_child(BindResponse { jid: jid.clone() }.into());
         let begin = |connection| self.stream.bind(connection);
-        session::bind(begin, self.connection, jid, &to_bytes(&result), None, self.server).await;
+        bind(begin, self.connection, jid, &to_bytes(&result), None, self.server).await;
     }
 
     fn write(&mut self, nonza: &Nonza) {
         self.server.write(self.stream.owner(), &mut self.connection, nonza);
     }
+}
+
+/// Binds a resource: a session begins, once the one that had the resource is over. `result` is what the client waits for.
+///
+/// `is_active`: what the client has said of itself.
+pub async fn bind(
+    begin: impl FnOnce(Box<Connection>) -> Session,
+    mut connection: Box<Connection>,
+    jid: FullJid,
+    result: &[u8],
+    is_active: Option<bool>,
+    server: Arc<Server>,
+) {
+    let (handle, mailbox) = mailbox();
+    let id = server.next_id();
+    // What the former session leaves comes before all that arrives from now on.
+    while let Some(mut former) = server.router.bind(id, &jid, &handle) {
+        former.recv().await;
+    }
+    if let Some(nodes) = &server.nodes
+        && let Err(error) = nodes.link.arrive(&jid, None).await
+    {
+        complain(format_args!("{jid}: {error}"));
+        server.router.forget(id, &jid);
+        return connection.send_away(StreamCondition::ResourceConstraint).await;
+    }
+    connection.outbox.push(result);
+    let mut host = Host::new(server, jid, id, handle);
+    let mut session = Box::new(begin(connection));
+    if let Some(active) = is_active {
+        host.set_active(active, &mut session);
+    }
+    tokio::spawn(host.serve(session, mailbox));
 }
 
 /// The full JID of a client that asks for a resource, or takes what it is given.

@@ -5,7 +5,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
@@ -20,6 +20,7 @@ use xmpp_sm::disposition::Step;
 use xmpp_sm::{Detach, EndReason, Stats, StoreStats};
 
 use super::Server;
+use super::session::Session;
 
 /// How long the sessions are waited for. One that is busy for longer is told as it was.
 const MEASURING: Duration = Duration::from_secs(1);
@@ -105,7 +106,16 @@ pub struct Metrics {
 
 /// What of a session is added already.
 #[derive(Default)]
-pub struct Added(Stats, bool);
+pub struct Added(Option<Box<Stats>>);
+
+impl Added {
+    /// Adds what is new, if somebody wants to know.
+    pub fn measure(&mut self, server: &Server, session: &Session) {
+        if let Some(metrics) = &server.metrics {
+            metrics.add(self, session.stats(Instant::now()));
+        }
+    }
+}
 
 impl Metrics {
     pub fn new() -> Arc<Self> {
@@ -152,12 +162,12 @@ impl Metrics {
     }
 
     /// Adds what is new of a session.
-    pub fn add(&self, added: &mut Added, stats: Stats) {
-        let Added(before, is_known) = added;
-        if !std::mem::replace(is_known, true) {
+    fn add(&self, Added(added): &mut Added, stats: Stats) {
+        let before = added.get_or_insert_with(|| {
             self.sessions.inc();
             self.counters[COUNTERS.len() - 1].inc();
-        }
+            Box::default()
+        });
         for ((_, _, field), counter) in COUNTERS.iter().zip(&self.counters) {
             let more = field(&stats).saturating_sub(field(before));
             if more > 0 {
@@ -179,7 +189,7 @@ impl Metrics {
         if let Some(why) = stats.detached_why.filter(|_| stats.detached > before.detached) {
             self.detached.get_or_create(&[("why", why.name())]).inc_by(stats.detached - before.detached);
         }
-        *before = stats;
+        **before = stats;
     }
 
     /// A session has ended. All of it is added.

@@ -2,14 +2,16 @@
 //!
 //! A connection begins as a task that negotiates ([`negotiate`], [`sasl`], [`tls`]) and logs in ([`login`]). A client
 //! that binds a resource gets a [`session`], which is a task of its own and stays one, with a connection or without. A
-//! client that comes back has its new connection sent to the session. Sessions reach each other through the [`router`]
-//! alone. Between two runs of the server they are [`state`], and several servers share them as [`nodes`]. Other domains
-//! are linked by [`links`], each by a session.
+//! client that comes back has its new connection sent to the session, which is found by its SM-ID ([`smids`]). Sessions
+//! reach each other through the [`router`] alone, each by its [mailbox](mail). Between two runs of the server they are
+//! [`state`], and several servers share them as [`nodes`]. Other domains are linked by [`links`], each by a session.
 
+pub mod mail;
 pub mod metrics;
 pub mod options;
 pub mod router;
 pub mod sasl;
+pub mod session;
 pub mod stanza;
 pub mod state;
 pub mod trace;
@@ -27,7 +29,7 @@ mod nodes;
 mod offline;
 mod places;
 mod presence;
-mod session;
+mod smids;
 mod stream;
 mod tls;
 
@@ -38,22 +40,24 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jid::DomainPart;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{sleep_until, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use xmpp_sm::{Config, Location, MemoryStore, Nonza};
+use xmpp_sm::{Config, Location, MemoryStore, Nonza, Write};
 
 use links::Peers;
+use mail::{Handle, Mail};
 use metrics::Metrics;
 use nodes::Nodes;
 use options::{Options, Switch};
 use places::Places;
-use router::{Handle, Mail, Router};
+use router::Router;
 use sasl::{Accounts, Offered};
+use stanza::Written;
 use stream::Connection;
 use trace::{Trace, Traced, What};
 
@@ -61,8 +65,6 @@ use trace::{Trace, Traced, What};
 const FAREWELL: Duration = Duration::from_secs(5);
 /// The same, where sessions are written down.
 const KEEPING: Duration = Duration::from_secs(60);
-/// How long the store waits to be swept if it does not know better.
-const SWEEP: Duration = Duration::from_secs(60);
 
 /// What all tasks share.
 pub struct Server {
@@ -174,7 +176,7 @@ impl Server {
         if let Some(nodes) = &nodes {
             nodes.run(&server);
         }
-        tokio::spawn(server.clone().sweep());
+        tokio::spawn(smids::sweep(server.clone()));
         links::server::connect(&server, &options.links);
         let running = Running {
             address,
@@ -225,20 +227,21 @@ impl Server {
         }
     }
 
-    /// The store keeps no clock: its host sweeps out what is too old.
-    async fn sweep(self: Arc<Self>) {
-        let mut stopping = self.stopping.clone();
-        loop {
-            let next = self.store.next_sweep().unwrap_or_else(|| Instant::now() + SWEEP);
-            tokio::select! {
-                () = sleep_until(next.into()) => { let _ = self.store.sweep(Instant::now()); }
-                () = stopping.wait() => return,
-            }
-        }
-    }
-
     fn next_id(&self) -> u64 {
         self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Has something written that a session has for its peer.
+    fn push(&self, peer: &str, connection: &mut Connection, item: Write<'_, Written>) {
+        match item {
+            Write::Success(success) => inline::write_success(self, connection, peer, *success),
+            item => {
+                if let Write::Nonza(nonza) = &item {
+                    self.trace(peer, What::To(nonza));
+                }
+                connection.push(item, self.domain.as_str());
+            }
+        }
     }
 
     /// Has an element of stream management written outside of a session.

@@ -27,7 +27,8 @@ use xmpp_sm::{
     Refusal, Registration, SmId, Taker,
 };
 
-use super::session;
+use super::mail::Handle;
+use super::smids;
 use super::state::complain;
 use super::stream::{Connection, random};
 use super::{Server, login, options};
@@ -269,7 +270,7 @@ impl Nodes {
         // Once begun it runs to its end, whatever becomes of the client.
         tokio::spawn(async move {
             let refused = match self.fetch(taker.previd(), taker.owner(), &server).await {
-                Ok(handle) => session::give(taker, &handle),
+                Ok(handle) => smids::give(taker, &handle),
                 Err(refusal) => Some(taker.refuse(refusal)),
             };
             refused.into_iter().for_each(|refused| login::continue_login(refused, server.clone()));
@@ -277,7 +278,7 @@ impl Nodes {
     }
 
     /// Brings a session here.
-    async fn fetch(&self, smid: &SmId, owner: &str, server: &Arc<Server>) -> Result<super::router::Handle, Refusal> {
+    async fn fetch(&self, smid: &SmId, owner: &str, server: &Arc<Server>) -> Result<Handle, Refusal> {
         /// It is not known whether there is such a session.
         fn unknown(error: impl Display) -> Refusal {
             complain(format_args!("a session: {error}"));

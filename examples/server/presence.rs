@@ -7,7 +7,8 @@ use minidom::Element;
 use xmpp_parsers::ns;
 use xmpp_parsers::stanza_error::DefinedCondition;
 
-use super::router::{Delivery, Entry, Handle, Mail, Router, Table};
+use super::mail::{Delivery, Handle, Mail};
+use super::router::{Entry, Router, Table};
 use super::stanza::{self, Written, kind};
 use super::xml::set;
 

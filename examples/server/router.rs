@@ -6,20 +6,19 @@
 //! read and written without the lock.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use jid::{BareJid, DomainPart, FullJid, Jid};
 use minidom::Element;
 use parking_lot::Mutex;
-use tokio::sync::mpsc::{self, UnboundedReceiver};
 use xmpp_parsers::stanza_error::DefinedCondition;
 use xmpp_sm::disposition::{Step, steps};
-use xmpp_sm::{Condition, EndReason, Receipt, Taker};
+use xmpp_sm::{Condition, EndReason, Taker};
 
 use super::iq;
 use super::links::Links;
+use super::mail::{Delivery, Handle, Mail, Mailbox, Until, waited};
 use super::metrics::Metrics;
 use super::nodes::Nodes;
 use super::offline::{Offline, Storage};
@@ -29,83 +28,6 @@ use super::sasl::Accounts;
 use super::stanza::{self, Written, bounce};
 use super::state::Known;
 use super::stream::Connection;
-
-/// The way to a session, which has the other end for its whole life.
-pub type Handle = mpsc::UnboundedSender<Mail>;
-
-/// What comes to a session from the rest of the server. It is small, for each mailbox has room for some of it.
-pub enum Mail {
-    /// A stanza for its client.
-    Deliver(Box<Delivery>),
-    /// Something has waited for its user, and may go to it: see [`Router::next_kept`].
-    Kept,
-    /// Somebody has taken responsibility for a stanza of its client.
-    Settled(Receipt),
-    /// Its client is back, on another connection.
-    Take(Box<Taker<Box<Connection>>>),
-    /// The server stops, and the session is going to be written down: it leaves its client, and drops this when all
-    /// that its client sent is settled.
-    Halt(mpsc::UnboundedSender<()>),
-    /// It gives itself up, as bytes.
-    Park(Parking),
-    /// Another node wants the session, or this one stops: it leaves its client, is written down, and goes.
-    LetGo,
-    /// There may be mail for it, which all nodes share.
-    Waiting,
-    /// Somebody looks at the metrics, and waits until this is dropped.
-    Measure(mpsc::Sender<Infallible>),
-    /// It has to end: its resource is bound by another stream, the store has made room, or the server stops.
-    End(EndReason),
-}
-
-/// Where a session gives itself up.
-#[derive(Clone)]
-pub struct Parking {
-    pub out: mpsc::UnboundedSender<Vec<u8>>,
-    /// All sessions by their numbers.
-    pub jids: Arc<HashMap<u64, FullJid>>,
-}
-
-/// A stanza on its way inside of the server.
-pub struct Delivery {
-    stanza: Written,
-    receipt: Option<(Receipt, Handle)>,
-}
-
-impl Delivery {
-    /// What a client sent; `receipt` returns to its session once somebody else answers for the stanza.
-    pub fn new(stanza: &Element, receipt: Receipt, sender: Handle) -> Self {
-        Self { stanza: Written::new(stanza), receipt: Some((receipt, sender)) }
-    }
-
-    /// What the server itself has to say, or says again.
-    pub fn own(stanza: Written) -> Self {
-        Self { stanza, receipt: None }
-    }
-
-    pub fn bytes(&self) -> &[u8] {
-        self.stanza.bytes()
-    }
-
-    /// Whether it may wait for its user.
-    pub fn can_be_kept(&self) -> bool {
-        self.stanza.can_be_kept()
-    }
-
-    /// It has waited.
-    fn late(self, since: SystemTime) -> Self {
-        Self { stanza: self.stanza.waiting_since(since), ..self }
-    }
-
-    /// The stanza is settled: it is in its recipient's session, kept for later, answered, or of no use.
-    pub fn settle(self) -> Written {
-        if let Some((receipt, sender)) = self.receipt {
-            // A session that is over needs its receipts no more.
-            let _ = sender.send(Mail::Settled(receipt));
-        }
-        self.stanza
-    }
-}
 
 /// A session as the others see it.
 pub(super) struct Entry {
@@ -175,12 +97,11 @@ impl Router {
     }
 
     /// A session begins, unless there is one that has the resource: that is told to end, and returned to be waited for.
-    pub fn bind(&self, id: u64, jid: &FullJid, handle: &Handle) -> Option<Handle> {
+    pub fn bind(&self, id: u64, jid: &FullJid, handle: &Handle) -> Option<Until> {
         let gone = unavailable(jid);
         let mut table = self.table.lock();
         if let Some(former) = table.entry(jid).filter(|former| former.is_alive()) {
-            let _ = former.handle.send(Mail::End(EndReason::Replaced));
-            return Some(former.handle.clone());
+            return Some(former.handle.replace());
         }
         table.remove(jid, &gone, |_| true);
         if table.is_stopping {
@@ -208,7 +129,7 @@ impl Router {
         (id, jid): (u64, &FullJid),
         reason: EndReason,
         left: impl Iterator<Item = Written>,
-        mut mailbox: UnboundedReceiver<Mail>,
+        mut mailbox: Mailbox,
     ) -> Vec<Taker<Box<Connection>>> {
         let (gone, to, now) = (unavailable(jid), Jid::from(jid.clone()), SystemTime::now());
         let (mut undelivered, mut takers) = (Vec::new(), Vec::new());
@@ -225,14 +146,14 @@ impl Router {
             }
         };
         left.for_each(|stanza| leave(Delivery::own(stanza.returned())));
-        mailbox.close();
-        while let Ok(mail) = mailbox.try_recv() {
+        for mail in mailbox.rest() {
             match mail {
                 Mail::Deliver(delivery) => leave(delivery.late(now)),
                 Mail::Take(taker) => takers.push(*taker),
                 Mail::Kept
                 | Mail::Settled(_)
                 | Mail::Measure(_)
+                | Mail::Replace(_)
                 | Mail::End(_)
                 | Mail::Halt(_)
                 | Mail::Park(_)
@@ -333,8 +254,8 @@ impl Router {
     }
 
     /// Has all sessions add what is new to the metrics. What is returned ends when they have.
-    pub fn measure(&self) -> mpsc::Receiver<Infallible> {
-        let (measured, all) = mpsc::channel(1);
+    pub fn measure(&self) -> Until {
+        let (measured, all) = waited();
         self.tell_all(|| Mail::Measure(measured.clone()));
         all
     }

@@ -1,37 +1,37 @@
 //! Stanzas on their way, and small things done to them, whichever kind they are.
 
 use std::borrow::Cow;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::num::NonZeroU64;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use jid::{BareJid, Jid};
 use minidom::Element;
+use triomphe::ThinArc;
 use xmpp_parsers::ns;
 use xmpp_parsers::stanza_error::{DefinedCondition, ErrorType, StanzaError};
 use xmpp_sm::disposition::{Facts, Step, steps};
 use xmpp_sm::snapshot::Portable;
-use xmpp_sm::{EndReason, Stanza, delay};
+use xmpp_sm::{EndReason, SessionEnded, SessionParts, Side, Stanza, delay};
 
-use super::xml::{from_bytes, set, to_boxed};
+use super::xml::{from_bytes, set, with_bytes};
 
 /// A stanza as it is written. It takes the memory that its bytes take, which a tree does not, and all its recipients
-/// share them.
+/// share them, and what is known of them.
 #[derive(Clone)]
 pub struct Written {
-    shared: Arc<Shared>,
-    /// When it began to wait, if it has waited.
-    pub since: Option<SystemTime>,
+    shared: ThinArc<Known, u8>,
+    /// When it began to wait, if it has waited, in milliseconds since 1970.
+    pub since: Option<NonZeroU64>,
     /// How many sessions had it and did not bring it to their client.
     returns: u8,
 }
 
-struct Shared {
-    bytes: Box<[u8]>,
+struct Known {
     /// None: it is no stanza, and none comes here.
     facts: Option<Facts>,
     /// Whose news it is, if of those its recipient wants to know the last.
-    news: Option<(News, Box<str>)>,
+    news: Option<Box<(News, String)>>,
     /// Whether it gets a stamp if it is late.
     takes_stamp: bool,
 }
@@ -49,14 +49,15 @@ const MAX_RETURNS: u8 = 5;
 
 impl Written {
     pub fn new(stanza: &Element) -> Self {
-        let news = News::of(stanza).zip(stanza.attr("from").map(Box::from));
+        let news = News::of(stanza).zip(stanza.attr("from").map(str::to_owned)).map(Box::new);
         let takes_stamp = match (stanza.name(), kind(stanza)) {
             ("message", kind) => !matches!(kind, "error" | "headline"),
             (name, kind) => name == "presence" && kind != "error",
         };
         let takes_stamp = takes_stamp && !stanza.has_child("delay", delay::NS);
-        let shared = Shared { bytes: to_boxed(stanza), facts: Facts::of(stanza), news, takes_stamp };
-        Self { shared: Arc::new(shared), since: None, returns: 0 }
+        let known = Known { facts: Facts::of(stanza), news, takes_stamp };
+        let shared = with_bytes(stanza, |bytes| ThinArc::from_header_and_slice(known, bytes));
+        Self { shared, since: None, returns: 0 }
     }
 
     /// The stanza that was written so.
@@ -65,12 +66,16 @@ impl Written {
     }
 
     pub fn bytes(&self) -> &[u8] {
-        &self.shared.bytes
+        &self.shared.slice
+    }
+
+    fn known(&self) -> &Known {
+        &self.shared.header.header
     }
 
     /// What its fate depends on, if it finds no client.
     pub fn facts(&self) -> Option<Facts> {
-        let facts = self.shared.facts?;
+        let facts = self.known().facts?;
         Some(Facts { exhausted: self.returns > MAX_RETURNS, ..facts })
     }
 
@@ -93,14 +98,16 @@ impl Written {
     /// With the time at which it began to wait, unless that is known.
     #[must_use]
     pub fn waiting_since(mut self, since: SystemTime) -> Self {
-        self.since.get_or_insert(since);
+        let since = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        self.since = self.since.or(u64::try_from(since).ok().and_then(NonZeroU64::new));
         self
     }
 
     /// Appends it, with the time since when it has waited. [`delay::stamp_bytes`] does that to any stanza; of this one
     /// it is known where it ends.
     pub fn write_to(&self, out: &mut BytesMut, domain: &str, late: Option<SystemTime>) {
-        let Some(since) = self.since.or(late).filter(|_| self.shared.takes_stamp) else {
+        let since = self.since.and_then(|since| UNIX_EPOCH.checked_add(Duration::from_millis(since.get())));
+        let Some(since) = since.or(late).filter(|_| self.known().takes_stamp) else {
             return out.extend_from_slice(self.bytes());
         };
         let last_tag = self.bytes().iter().rposition(|byte| *byte == b'<').unwrap_or_default();
@@ -120,12 +127,12 @@ impl Written {
 
     /// Whether it is nothing that somebody who does not look has to be told.
     pub fn can_wait(&self) -> bool {
-        self.shared.news.is_some()
+        self.known().news.is_some()
     }
 
     /// Whether it makes an older stanza for the same client obsolete.
     pub fn is_news_after(&self, older: &Self) -> bool {
-        self.can_wait() && self.shared.news == older.shared.news
+        self.can_wait() && self.known().news == older.known().news
     }
 
     /// The stanza itself, which there always is.
@@ -147,18 +154,36 @@ impl Stanza for Written {
 /// Since when it has waited, in milliseconds since 1970, or zero; how often it came back; and then itself.
 impl Portable for Written {
     fn to_bytes(&self) -> Cow<'_, [u8]> {
-        let since = self.since.and_then(|since| since.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-        let since = u64::try_from(since.as_millis()).unwrap_or(u64::MAX).to_be_bytes();
+        let since = self.since.map_or(0, NonZeroU64::get).to_be_bytes();
         [&since, &[self.returns][..], self.bytes()].concat().into()
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (since, rest) = bytes.split_first_chunk()?;
         let (returns, stanza) = rest.split_first()?;
-        let since = Duration::from_millis(u64::from_be_bytes(*since));
-        let since = if since.is_zero() { None } else { UNIX_EPOCH.checked_add(since) };
+        let since = NonZeroU64::new(u64::from_be_bytes(*since));
         Some(Self { since, returns: *returns, ..Self::read(stanza)? })
     }
+}
+
+/// What the peer of a session did not get, with the time since when it waits.
+pub fn left(ended: &mut SessionEnded<Written>) -> impl Iterator<Item = Written> {
+    let (now, by_the_wall) = (Instant::now(), SystemTime::now());
+    ended.stanzas.by_ref().map(move |left| left.stanza.waiting_since(delay::wall_clock(left.queued, now, by_the_wall)))
+}
+
+/// The same of a session that was taken apart.
+pub fn left_of(
+    parts: SessionParts<Written>,
+    (now, by_the_wall): (Instant, SystemTime),
+) -> impl Iterator<Item = Written> {
+    let SessionParts { side, waiting, .. } = parts;
+    let unacked = match side {
+        Side::Server(parts) => parts.unacked,
+        Side::Client { .. } => Vec::new(),
+    };
+    let all = unacked.into_iter().chain(waiting);
+    all.map(move |(stanza, queued)| stanza.waiting_since(delay::wall_clock(queued, now, by_the_wall)))
 }
 
 /// What is taken by anything that is kept, beside its bytes.

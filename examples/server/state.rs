@@ -21,8 +21,8 @@ use xmpp_sm::snapshot::{Limits, Snapshot};
 use xmpp_sm::{SessionParts, Side};
 
 use super::Server;
-use super::router::{Mail, Parking};
-use super::session;
+use super::mail::{Mail, Parking, waited};
+use super::session::restart;
 use super::stanza::Written;
 
 /// How long clients get to leave, and what they sent to be settled.
@@ -70,10 +70,9 @@ pub async fn keep(server: Arc<Server>, dir: PathBuf) {
 /// Has the sessions leave their clients, and gives each as bytes, once what its client sent is settled; and then what
 /// waits for users who have none.
 async fn collect(server: &Server) -> Vec<Vec<u8>> {
-    let (resting, mut all_rest) = unbounded_channel();
+    let (resting, mut all_rest) = waited();
     server.router.tell_all(|| Mail::Halt(resting.clone()));
     drop(resting);
-    // Nobody sends something: it ends when all have let go of the other end.
     let _ = timeout(SETTLE, all_rest.recv()).await;
     let (out, mut snapshots) = unbounded_channel();
     let parking = Parking { out, jids: Arc::new(server.router.jids()) };
@@ -148,7 +147,7 @@ pub fn restore(server: &Arc<Server>, dir: &Path) -> Result<(), Box<dyn Error + S
             errors += 1;
         }
     }
-    errors += session::restore(server, sessions, now);
+    errors += restart::restore(server, sessions, now);
     // From here on they live in memory.
     match errors {
         0 => fs::remove_file(file(dir))?,

@@ -1,7 +1,10 @@
 //! A connection: an XML reader and an outbox that never makes its owner wait.
 
 use std::collections::VecDeque;
+use std::future::{pending, poll_fn};
 use std::io;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
@@ -12,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use xmpp_sm::{EndReason, LastWords, Nonza, Parting, StreamCondition, StreamError, Write, delay};
 
+use super::Server;
 use super::inline::Sasl2;
 use super::places::Place;
 use super::stanza::Written;
@@ -131,7 +135,7 @@ impl Connection {
         let read = tokio::select! {
             read = self.reader.next(), if reads => read,
             written = self.outbox.drive(), if !self.outbox.is_empty() => return written.map(|()| None),
-            else => std::future::pending().await,
+            else => pending().await,
         };
         match read {
             Ok(Incoming::Element(element)) => Ok(Some(Input::Element(element))),
@@ -168,6 +172,25 @@ impl Connection {
     pub async fn send_away(self: Box<Self>, condition: StreamCondition) {
         let error = Some(StreamError::Other(condition));
         self.part(Parting::Say(LastWords { write: None, error, reason: EndReason::PeerFault })).await;
+    }
+}
+
+/// [`Connection::drive`], where there may be none.
+pub async fn drive(connection: Option<&mut Box<Connection>>, reads: bool) -> io::Result<Option<Input>> {
+    match connection {
+        // What it knows is in the connection. Made anew each time, it takes no memory while the session waits.
+        Some(connection) => poll_fn(|context| pin!(connection.drive(reads)).poll(context)).await,
+        None => pending().await,
+    }
+}
+
+/// A session has left this connection, which takes its time. `server`: does not stop before that.
+pub fn part(connection: Box<Connection>, parting: Parting, server: Arc<Server>) {
+    if parting != Parting::Drop {
+        tokio::spawn(async move {
+            connection.part(parting).await;
+            drop(server);
+        });
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -94,7 +95,10 @@ impl<R: AsyncRead + Unpin> AsyncBufRead for Buffered<R> {
 /// Reads a stream, child by child.
 pub struct XmlReader<R> {
     events: AsyncRawReader<Buffered<R>>,
-    tree: TreeBuilder,
+    /// What is being read: the header, a child. `None`: the next child has not begun.
+    tree: Option<Box<TreeBuilder>>,
+    /// What the header has declared, once it has been read.
+    declared: Option<Arc<Prefixes>>,
     bytes: usize,
     /// Attributes and declarations of the start tag that is being read.
     attributes: usize,
@@ -105,13 +109,13 @@ pub struct XmlReader<R> {
 impl<R: AsyncRead + Unpin> XmlReader<R> {
     pub fn new(io: R) -> Self {
         let events = AsyncRawReader::wrap(Buffered { io, bytes: Bytes::new() }, RawParser::default());
-        Self { events, tree: TreeBuilder::new(), bytes: 0, attributes: 0, between: false }
+        Self { events, tree: None, declared: None, bytes: 0, attributes: 0, between: false }
     }
 
     /// Starts over, as after SASL; bytes that have been read and not parsed are kept.
     pub fn restart(&mut self) {
         *self.events.parser_mut() = RawParser::default();
-        self.tree = TreeBuilder::new();
+        (self.tree, self.declared) = (None, None);
         self.bytes = 0;
         self.between = false;
     }
@@ -126,17 +130,22 @@ impl<R: AsyncRead + Unpin> XmlReader<R> {
         tokio::io::copy(self.events.inner_mut(), &mut tokio::io::sink()).await.map(drop)
     }
 
-    /// The header of the stream that is being read, and the namespace of what has no prefix.
+    /// The header, until the next piece is read, and the namespace of what has no prefix.
     pub fn header(&mut self) -> Option<(&Element, &str)> {
-        let header = self.tree.top()?;
+        let header = self.tree.as_mut()?.top()?;
         Some((header, header.prefixes.get(&None).map(String::as_str).unwrap_or_default()))
     }
 
     /// The next piece of the stream. Dropping the future loses nothing: all state is in `self`.
     pub async fn next(&mut self) -> Result<Incoming, ReadError> {
+        if let Some(header) = self.tree.as_mut().filter(|_| self.declared.is_none()).and_then(|tree| tree.top()) {
+            self.declared = Some(shared(header.prefixes.declared_prefixes()));
+            self.tree = None;
+        }
         if self.events.inner().bytes.is_empty() {
             // Most connections are silent for most of their time: they keep no memory for it.
             self.events.parser_mut().release_temporaries();
+            self.tree.take_if(|_| self.bytes == 0);
             self.events.inner_mut().fill_buf().await?;
         }
         if self.between {
@@ -149,36 +158,31 @@ impl<R: AsyncRead + Unpin> XmlReader<R> {
             let Some(event) = self.events.read().await? else {
                 return Err(ReadError::Gone(io::ErrorKind::UnexpectedEof.into()));
             };
+            self.check(&event)?;
+            let tree = self.tree.get_or_insert_with(|| of_children(self.declared.as_deref()));
             self.bytes += event.metrics().len();
-            if self.bytes > MAX_BYTES || self.tree.depth() > MAX_DEPTH {
+            if self.bytes > MAX_BYTES || tree.depth() >= MAX_DEPTH {
                 return Err(ReadError::TooBig);
             }
             let opened = matches!(event, RawEvent::ElementHeadClose(_));
             let closed = matches!(event, RawEvent::ElementFoot(_));
-            if matches!(event, RawEvent::Text(..)) && self.tree.depth() <= 1 {
+            if matches!(event, RawEvent::Text(..)) && tree.depth() == 0 {
                 self.bytes = 0; // white space between stanzas keeps the connection alive, no more
                 continue;
             }
-            self.check(&event)?;
-            let built = self.tree.process_event(event);
-            built.map_err(|e| ReadError::NotWellFormed(e.to_string()))?;
+            tree.process_event(event).map_err(|e| ReadError::NotWellFormed(e.to_string()))?;
+            let (depth, child) = (tree.depth(), tree.root.take());
             if opened {
                 self.check_head()?;
             }
-            match self.tree.depth() {
-                0 if closed => return Ok(Incoming::Footer),
-                1 if opened => {
-                    self.bytes = 0;
-                    return Ok(Incoming::Header);
-                }
-                1 if closed => {
-                    self.bytes = 0;
-                    if let Some(element) = self.tree.unshift_child() {
-                        self.between = true;
-                        return Ok(Incoming::Element(element));
-                    }
-                }
-                _ => {}
+            if opened && self.declared.is_none() {
+                self.bytes = 0;
+                return Ok(Incoming::Header);
+            }
+            if closed && depth == 0 {
+                self.bytes = 0;
+                self.between = child.is_some();
+                return Ok(child.map_or(Incoming::Footer, Incoming::Element));
             }
         }
     }
@@ -212,7 +216,7 @@ impl<R: AsyncRead + Unpin> XmlReader<R> {
     /// A start tag is complete: no attribute came twice, and the namespaces that it uses, which were declared once
     /// and are kept and written for each element, are no way to make much of little.
     fn check_head(&mut self) -> Result<(), ReadError> {
-        let Some(element) = self.tree.top() else { return Ok(()) };
+        let Some(element) = self.tree.as_mut().and_then(|tree| tree.top()) else { return Ok(()) };
         if element.attrs().len() + element.prefixes.declared_prefixes().len() != self.attributes {
             return Err(ReadError::NotWellFormed("an attribute is given twice".to_owned()));
         }
@@ -243,23 +247,47 @@ impl<R: AsyncRead + Unpin> XmlReader<R> {
     }
 }
 
+/// What is declared for all children of a stream.
+type Prefixes = BTreeMap<Option<String>, String>;
+
+/// Most streams declare the same, which is in memory once.
+fn shared(declared: &Prefixes) -> Arc<Prefixes> {
+    static USUAL: LazyLock<Arc<Prefixes>> = LazyLock::new(|| Arc::new(usual()));
+    if *declared == **USUAL { USUAL.clone() } else { Arc::new(declared.clone()) }
+}
+
+fn usual() -> Prefixes {
+    let declared = [(None, ns::JABBER_CLIENT), (Some("stream"), ns::STREAM)];
+    declared.map(|(prefix, ns)| (prefix.map(str::to_owned), ns.to_owned())).into()
+}
+
+/// Builds the header, and after it one child after the other, which know what it has declared.
+fn of_children(declared: Option<&Prefixes>) -> Box<TreeBuilder> {
+    let stack = match declared {
+        None => Vec::new(),
+        // One map alone would become the first child's own.
+        Some(declared) => vec![declared.clone().into(), Prefixes::default().into()],
+    };
+    Box::new(TreeBuilder::new().with_prefixes_stack(stack))
+}
+
 /// Writes an element as a child of our stream, whose header has declared `jabber:client` and `stream:`.
 ///
 /// The namespaces are declared anew from what the element *means*, never copied from what a client wrote.
 pub fn to_bytes(element: &Element) -> Bytes {
-    to_boxed(element).into()
+    with_bytes(element, Bytes::copy_from_slice)
 }
 
-/// The same, for those who keep it for long: it takes no more than its bytes.
-pub fn to_boxed(element: &Element) -> Box<[u8]> {
+/// The same, for those who keep it for long. What is copied out of `bytes` takes no more than these; what is cut to its
+/// size where it was written leaves a hole behind it that fits nothing.
+pub fn with_bytes<T>(element: &Element, keep: impl FnOnce(&[u8]) -> T) -> T {
     let mut names = SimpleNamespaces::new();
     names.declare_fixed(None, ns::JABBER_CLIENT.into());
     names.declare_fixed(Some(ncname("stream").as_ref()), ns::STREAM.into());
     names.push();
     let mut out = Vec::with_capacity(512);
     write(element, &mut Encoder::from(names), &mut out).expect("what was parsed can be written");
-    // A copy: what is cut to its size where it is leaves a hole behind it that fits nothing.
-    out.as_slice().into()
+    keep(&out)
 }
 
 fn write(element: &Element, to: &mut Encoder<SimpleNamespaces>, out: &mut Vec<u8>) -> rxml::Result<()> {
@@ -282,9 +310,7 @@ fn write(element: &Element, to: &mut Encoder<SimpleNamespaces>, out: &mut Vec<u8
 
 /// The element that [`to_bytes`] wrote. What came from an [`XmlReader`] is never an error.
 pub fn from_bytes(bytes: &[u8]) -> Result<Element, minidom::Error> {
-    let declared = [(None, ns::JABBER_CLIENT), (Some("stream"), ns::STREAM)];
-    let declared = declared.map(|(prefix, ns)| (prefix.map(str::to_owned), ns.to_owned()));
-    Element::from_reader_with_prefixes(bytes, BTreeMap::from(declared))
+    Element::from_reader_with_prefixes(bytes, usual())
 }
 
 /// Sets an attribute, or takes it away.

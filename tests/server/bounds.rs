@@ -1,6 +1,9 @@
 //! What an account may have at once, and what is more than that.
 
 use super::client::Client;
+use super::server::mail::Mail;
+use super::server::session::{Host, Session};
+use super::server::stanza::Written;
 use super::{all, message, messages, numbers, start};
 
 const REFUSED: &str = "<stream:error><resource-constraint ";
@@ -130,4 +133,15 @@ async fn what_has_waited_goes_to_a_session_that_is_there() {
         romeo.send(&message("juliet@localhost", "51.")).await;
         assert_eq!(numbers(&other.upto("51.</body>").await), [51]);
     }
+}
+
+fn size<A, B, C, F: Future>(_: impl FnOnce(A, B, C) -> F) -> usize {
+    size_of::<F>()
+}
+
+/// There are many, and most of them wait for most of their time: what they seldom need is not in them.
+#[test]
+fn a_session_that_waits_is_small() {
+    let sizes = [size(Host::serve), size_of::<Session>(), size_of::<Host>(), size_of::<Written>(), size_of::<Mail>()];
+    assert!(sizes.iter().zip([640, 512, 256, 24, 24]).all(|(size, most)| *size <= most), "{sizes:?}");
 }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use clap::Parser;
+use futures::FutureExt;
 use jid::FullJid;
 use minidom::Element;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use xmpp_sm::EndReason;
 
 use super::client::Client;
+use super::server::mail::{Delivery, Mail, Mailbox, mailbox};
 use super::server::options::Options;
-use super::server::router::{Delivery, Mail, Router};
+use super::server::router::Router;
 use super::server::sasl::Accounts;
 use super::server::stanza::Written;
 use super::{OPTIONS, Running, start};
@@ -87,10 +88,10 @@ async fn presence_about_a_subscription_is_not_lost_with_a_session() {
     assert_eq!(seen.matches(" type='subscribed'><delay ").count(), 1, "{seen}");
 }
 
-fn sessions(router: &Router, user: &str, count: u64) -> Vec<(FullJid, UnboundedReceiver<Mail>)> {
+fn sessions(router: &Router, user: &str, count: u64) -> Vec<(FullJid, Mailbox)> {
     let session = |number| {
         let jid: FullJid = format!("{user}@localhost/{number}").parse().expect("a full JID");
-        let (handle, mailbox) = unbounded_channel();
+        let (handle, mailbox) = mailbox();
         assert!(router.bind(number, &jid, &handle).is_none());
         (jid, mailbox)
     };
@@ -107,8 +108,8 @@ fn send(router: &Router, from: &FullJid, presence: &str) {
     router.route(&presence, Delivery::own(Written::new(&presence)), from);
 }
 
-fn next(mailbox: &mut UnboundedReceiver<Mail>) -> Option<Written> {
-    match mailbox.try_recv().ok()? {
+fn next(mailbox: &mut Mailbox) -> Option<Written> {
+    match mailbox.recv().now_or_never().flatten()? {
         Mail::Deliver(delivery) => Some(delivery.settle()),
         Mail::Kept => None,
         _ => panic!("something else"),
@@ -120,15 +121,15 @@ fn next(mailbox: &mut UnboundedReceiver<Mail>) -> Option<Written> {
 fn nothing_is_lost_with_a_session_that_reads_no_mail() {
     let router = router();
     let mut dead = sessions(&router, "juliet", 1);
-    let (balcony, mailbox) = dead.remove(0);
+    let (balcony, its_mailbox) = dead.remove(0);
     send(&router, &balcony, "<presence/>");
-    drop(mailbox);
+    drop(its_mailbox);
     let (romeo, _mailbox) = sessions(&router, "romeo", 1).remove(0);
     for to in ["juliet@localhost", balcony.as_str()] {
         let message: Element = format!("<message xmlns='jabber:client' to='{to}'/>").parse().expect("XML");
         router.route(&message, Delivery::own(Written::new(&message)), &romeo);
     }
-    let (handle, mut mailbox) = unbounded_channel();
+    let (handle, mut mailbox) = mailbox();
     let garden: FullJid = "juliet@localhost/garden".parse().expect("a full JID");
     assert!(router.bind(2, &garden, &handle).is_none());
     send(&router, &garden, "<presence/>");
@@ -158,7 +159,7 @@ fn a_presence_is_written_once_for_all() {
 fn there_is_a_bound_to_who_is_told_by_name() {
     let router = router();
     let mut juliet = sessions(&router, "juliet", 101);
-    let (handle, mut mailbox) = unbounded_channel();
+    let (handle, mut mailbox) = mailbox();
     let romeo: FullJid = "romeo@localhost/orchard".parse().expect("a full JID");
     assert!(router.bind(0, &romeo, &handle).is_none());
     for (jid, _) in &juliet {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use xmpp_sm::{Early, Inbound, LoginStep, Nonza, Parting, Refused, StreamCondition, Unbound};
 
-use super::super::session::resume;
+use super::super::smids::resume;
 use super::super::stream::Connection;
 use super::super::trace::What;
 use super::session::Link;

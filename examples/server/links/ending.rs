@@ -2,14 +2,13 @@
 
 use std::time::Instant;
 
-use tokio::sync::mpsc::UnboundedReceiver;
 use xmpp_parsers::stanza_error::DefinedCondition;
 use xmpp_sm::disposition::{Step, steps};
 use xmpp_sm::{EndReason, SessionEnded};
 
-use super::super::router::{Delivery, Mail};
-use super::super::session::{forget, left, resume};
-use super::super::stanza::Written;
+use super::super::mail::{Delivery, Mailbox};
+use super::super::smids;
+use super::super::stanza::{Written, left};
 use super::accept;
 use super::session::{Host, Session};
 
@@ -34,21 +33,21 @@ impl Host {
     }
 
     /// A session of the side that connects is over, and the link goes on with the next.
-    pub fn hand_back(&self, ended: SessionEnded<Written>) {
+    pub fn hand_back(&self, mut ended: SessionEnded<Written>) {
         let reason = ended.reason;
-        for stanza in left(ended).filter(|stanza| step(stanza, reason).is_some()) {
+        for stanza in left(&mut ended).filter(|stanza| step(stanza, reason).is_some()) {
             self.refuse(Delivery::own(stanza), DefinedCondition::RemoteServerTimeout);
         }
     }
 
     /// The link is over.
-    pub fn over(self, ended: SessionEnded<Written>, mailbox: UnboundedReceiver<Mail>) {
+    pub fn over(self, mut ended: SessionEnded<Written>, mailbox: Mailbox) {
         let (server, reason) = (&self.link.server, ended.reason);
-        forget(server, self.registration.as_ref(), (ended.reason, ended.h));
-        let (back, takers) = server.router.links.end((self.id, &self.link.domain), reason, left(ended), mailbox);
+        smids::end(server, self.registration.as_ref(), &ended);
+        let (back, takers) = server.router.links.end((self.id, &self.link.domain), reason, left(&mut ended), mailbox);
         back.into_iter().for_each(|delivery| self.refuse(delivery, DefinedCondition::RemoteServerTimeout));
         for taker in takers {
-            if let Some(refused) = resume(taker, server) {
+            if let Some(refused) = smids::resume(taker, server) {
                 accept::continue_login(self.link.clone(), refused);
             }
         }

@@ -6,20 +6,17 @@ use std::time::Instant;
 
 use jid::{DomainPart, Jid};
 use minidom::Element;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::sleep_until;
 use xmpp_parsers::ns;
 use xmpp_parsers::stanza_error::DefinedCondition;
-use xmpp_sm::{
-    Arrival, Config, EndReason, Event, Inbound, Parting, Receipt, Registration, StreamCondition, StreamError, Write,
-};
+use xmpp_sm::{Arrival, Config, EndReason, Event, Inbound, Parting, Receipt, Registration, StreamCondition};
 
 use super::super::Server;
+use super::super::mail::{Delivery, Handle, Mail, Mailbox, Waited, mailbox, told_at_end};
 use super::super::options::Peer;
-use super::super::router::{Delivery, Handle, Mail};
-use super::super::session::{close, drive, part, register};
+use super::super::smids;
 use super::super::stanza::Written;
-use super::super::stream::{Connection, Input};
+use super::super::stream::{Connection, Input, drive, part};
 use super::super::trace::What;
 use super::{accept, in_ns, server};
 
@@ -49,6 +46,8 @@ pub struct Host {
     pub away_since: Option<Instant>,
     /// The session has been given up.
     pub is_given_up: bool,
+    /// Who wait until the link is over.
+    until_over: Vec<Waited>,
 }
 
 impl Link {
@@ -74,19 +73,22 @@ impl Link {
         Box::new(Session::client(self.config.clone(), self.domain.as_str()))
     }
 
-    async fn host(self, peer: Option<Peer>) -> (Host, UnboundedReceiver<Mail>) {
-        let (handle, mailbox) = unbounded_channel();
+    async fn host(self, peer: Option<Peer>) -> (Host, Mailbox) {
+        let (handle, mailbox) = mailbox();
         let id = self.server.next_id();
-        while let Some(former) = self.server.router.links.begin(&self.domain, id, &handle) {
-            former.closed().await;
+        while let Some(mut former) = self.server.router.links.begin(&self.domain, id, &handle) {
+            former.recv().await;
         }
         let (registration, away_since) = (None, Some(Instant::now()));
-        (Host { link: self, peer, id, handle, registration, away_since, is_given_up: false }, mailbox)
+        (
+            Host { link: self, peer, id, handle, registration, away_since, is_given_up: false, until_over: Vec::new() },
+            mailbox,
+        )
     }
 }
 
 impl Host {
-    async fn serve(mut self, mut session: Box<Session>, mut mailbox: UnboundedReceiver<Mail>) {
+    async fn serve(mut self, mut session: Box<Session>, mut mailbox: Mailbox) {
         let (link, peer) = (self.link.clone(), self.peer.clone());
         let mut log_in = Box::pin(server::log_in(&link, peer.as_ref()));
         loop {
@@ -110,10 +112,7 @@ impl Host {
             while session.connection().is_some_and(|connection| connection.has_room())
                 && let Some((connection, item)) = session.next_write(now)
             {
-                if let Write::Nonza(nonza) = &item {
-                    link.server.trace(link.domain.as_str(), What::To(nonza));
-                }
-                connection.push(item, link.server.domain.as_str());
+                link.server.push(link.domain.as_str(), connection, item);
             }
             let (reads, is_offline) = (session.wants_read(), session.connection().is_none());
             let stalls = session.connection().and_then(|connection| connection.outbox.deadline());
@@ -138,10 +137,7 @@ impl Host {
                         let _ = session.handle(nonza.into(), Instant::now());
                     }
                     Ok(Some(Input::Closed)) => session.peer_closed(Instant::now()),
-                    Ok(Some(Input::Bad(condition))) => {
-                        session.close(EndReason::PeerFault, Some(StreamError::Other(condition)), Instant::now());
-                        session.peer_closed(Instant::now()); // what follows cannot be read
-                    }
+                    Ok(Some(Input::Bad(condition))) => session.unreadable(condition, Instant::now()),
                     Ok(None) => {}
                     Err(_) => session.lost(Instant::now()),
                 },
@@ -153,7 +149,11 @@ impl Host {
                     }
                     Mail::Settled(receipt) => drop(session.settle(receipt, Instant::now())),
                     Mail::Take(taker) => session.take(*taker, Instant::now()),
-                    Mail::End(reason) => close(&mut session, reason),
+                    Mail::Replace(waited) => {
+                        self.until_over.push(waited);
+                        session.close(EndReason::Replaced, None, Instant::now());
+                    }
+                    Mail::End(reason) => session.close(reason, told_at_end(reason), Instant::now()),
                     _ => {} // a user's
                 },
                 () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
@@ -176,18 +176,12 @@ impl Host {
             Ok(Arrival::Stanza(receipt)) => self.on_stanza(element, receipt, session),
             Ok(Arrival::Enable(request)) => {
                 if request.is_resumable() {
-                    self.registration = register(&self.link.server, session.owner(), &self.handle);
+                    self.registration = smids::register(&self.link.server, session.owner(), &self.handle);
                 }
                 let smid = self.registration.as_ref().map(|registration| registration.smid().clone());
                 let _ = session.accept_enable(request, smid, now);
             }
-            Ok(Arrival::Other) => {
-                session.close(
-                    EndReason::PeerFault,
-                    Some(StreamError::Other(StreamCondition::UnsupportedStanzaType)),
-                    now,
-                );
-            }
+            Ok(Arrival::Other) => session.peer_fault(StreamCondition::UnsupportedStanzaType, now),
             _ => {}
         }
     }
@@ -206,12 +200,12 @@ impl Host {
             _ => StreamCondition::ImproperAddressing,
         };
         let _ = session.settle(receipt, Instant::now());
-        session.close(EndReason::PeerFault, Some(StreamError::Other(wrong)), Instant::now());
+        session.peer_fault(wrong, Instant::now());
     }
 
     /// The session has left a connection.
     fn part(&mut self, connection: Box<Connection>, parting: Parting) {
         self.away_since.get_or_insert_with(Instant::now);
-        part(self.link.server.clone(), connection, parting);
+        part(connection, parting, self.link.server.clone());
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use xmpp_sm::{EndReason, Fence, Registration, SessionStore, SmId};
 
 use super::super::Server;
-use super::super::router::{Delivery, Mail};
+use super::super::mail::{Delivery, Mail};
 use super::super::stanza::Written;
 use super::super::state::complain;
 use super::super::stream::random;

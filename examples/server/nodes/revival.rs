@@ -10,9 +10,9 @@ use xmpp_sm::snapshot::{Ledger, Limits, Snapshot, SnapshotError};
 use xmpp_sm::{AsyncSessionStore, Claimed, EndReason, Registration};
 
 use super::super::Server;
-use super::super::router::{Handle, Mail};
-use super::super::session;
-use super::super::stanza::Written;
+use super::super::mail::{Handle, Mail};
+use super::super::session::restart;
+use super::super::stanza::{Written, left_of};
 use super::super::state::{Known, complain};
 use super::{Nodes, Shared};
 
@@ -47,7 +47,7 @@ impl Nodes {
         };
         let is_here = self.link.arrive(&known.jid, from).await?;
         let shared = Shared::new(registration.clone(), Ledger::claimed(self.promise, &read));
-        match session::revive(server, read.session, &known, Some(shared), clocks.0) {
+        match restart::revive(server, read.session, &known, Some(shared), clocks.0) {
             Ok(handle) => {
                 if !is_here {
                     // Its client has bound the resource anew since.
@@ -58,7 +58,7 @@ impl Nodes {
             Err(no) => {
                 complain(format_args!("{}: {no}: what it holds waits for its user", known.jid));
                 let h = no.parts.detached().map(|parts| parts.h);
-                let left: Vec<_> = session::left_of(no.parts, clocks).filter(Written::can_be_kept).collect();
+                let left: Vec<_> = left_of(no.parts, clocks).filter(Written::can_be_kept).collect();
                 self.link.depart(&known.jid, &left).await;
                 self.retire(&registration, h).await;
                 Ok(Revived::Over)

@@ -1,17 +1,32 @@
 //! A session of which other nodes know: what is written down of it, its mail, and how it goes to another node.
 
 use std::collections::HashMap;
+use std::mem::take;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use tokio::sync::mpsc::UnboundedReceiver;
 use xmpp_sm::snapshot::Promise;
 use xmpp_sm::{EndReason, Event, Fence, SessionEnded, SessionStore, Write};
 
-use super::super::nodes::{Shared, Whereabouts};
-use super::super::router::{Delivery, Mail};
-use super::super::stanza::Written;
-use super::super::stream::Connection;
-use super::{Host, Session, close, left};
+use super::super::mail::{Delivery, Mail, Mailbox, told_at_end};
+use super::super::nodes::{self, Nodes, Shared, Whereabouts};
+use super::super::stanza::{Written, left, left_of};
+use super::super::stream::{Connection, part};
+use super::{Host, Session};
+
+/// What a session's task knows besides, where there are other nodes.
+pub struct Shares {
+    /// What all nodes know of the session, if it can be resumed.
+    pub session: Option<Shared>,
+    /// Its mail.
+    mailbox: nodes::Mailbox,
+}
+
+impl Shares {
+    pub fn new() -> Box<Self> {
+        Box::new(Self { session: None, mailbox: nodes::Mailbox::new() })
+    }
+}
 
 /// Where a session is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -21,41 +36,54 @@ pub enum Place {
     Elsewhere,
 }
 
-/// What is to be written next, if it is written down.
-pub fn next_write<'a>(
-    shared: Option<&Shared>,
-    session: &'a mut Session,
-    now: Instant,
-) -> Option<(&'a mut Box<Connection>, Write<'a, Written>)> {
-    match shared {
-        Some(shared) => shared.ledger.next_write(session, now),
-        None => session.next_write(now),
-    }
-}
-
 impl Host {
+    fn shared(&self) -> Option<&Shared> {
+        self.shares.as_ref()?.session.as_ref()
+    }
+
+    /// Makes a session that was registered here known to all nodes. If that cannot be, it is not resumable.
+    pub(super) async fn share(&mut self, owner: Arc<str>) {
+        let (Some(nodes), Some(shares)) = (&self.server.nodes, &mut self.shares) else { return };
+        let Some(registration) = &self.registration else { return };
+        shares.session = Box::pin(nodes.register(registration.smid(), &owner)).await;
+        if shares.session.is_none() {
+            let _ = self.server.store.remove(registration);
+            self.registration = None;
+        }
+    }
+
+    /// What is to be written next, if it is written down.
+    pub(super) fn next_write<'a>(
+        &self,
+        session: &'a mut Session,
+    ) -> Option<(&'a mut Box<Connection>, Write<'a, Written>)> {
+        match self.shared() {
+            Some(shared) => shared.ledger.next_write(session, Instant::now()),
+            None => session.next_write(Instant::now()),
+        }
+    }
+
     /// Takes mail, and writes down what is due, before anything goes out.
     pub(super) async fn keep_up(&mut self, session: &mut Session) -> Place {
+        match self.shares.is_some() {
+            true => Box::pin(self.keep_up_with_others(session)).await,
+            false => Place::Here,
+        }
+    }
+
+    async fn keep_up_with_others(&mut self, session: &mut Session) -> Place {
         let Some(nodes) = self.server.nodes.clone() else { return Place::Here };
         let lets_go = self.lets_go();
-        if lets_go && session.connection().is_some() {
-            // It has waited for open receipts.
-            session.lost(Instant::now());
+        if lets_go {
+            session.lost(Instant::now()); // it has waited for open receipts
+        } else if session.has_room() && session.waiting() == 0 {
+            self.take_mail(&nodes, session).await;
         }
-        if self.mailbox.has_mail && !lets_go && session.has_room() && session.waiting() == 0 {
-            let takes_kept = self.server.router.takes_kept(self.id, &self.jid);
-            for stanza in nodes.link.take(&mut self.mailbox, &self.jid, takes_kept).await {
-                self.send(stanza, session);
-            }
-            // It is the session's before it is struck off.
-            while let Some(stanza) = self.csi.next() {
-                drop(session.send(stanza, Instant::now()));
-            }
+        let Some(Shares { session: shared, mailbox }) = self.shares.as_deref_mut() else { return Place::Here };
+        if take(&mut mailbox.is_replaced) {
+            session.close(EndReason::Replaced, None, Instant::now());
         }
-        if std::mem::take(&mut self.mailbox.is_replaced) {
-            close(session, EndReason::Replaced);
-        }
-        if let Some(shared) = &mut self.shared {
+        if let Some(shared) = shared {
             let (router, id, jid) = (&self.server.router, self.id, &self.jid);
             let host = || router.known(id, jid, &HashMap::new()).to_bytes();
             let due = shared.ledger.due(session, host, Instant::now(), SystemTime::now());
@@ -67,10 +95,10 @@ impl Host {
             }
         }
         // If its resource is bound at another node, that is found when it takes the next.
-        let _ = nodes.link.trim(&mut self.mailbox, &self.jid).await;
-        match &self.shared {
+        let _ = nodes.link.trim(mailbox, &self.jid).await;
+        match shared {
             Some(shared)
-                if lets_go && session.is_detached() && session.open_receipts() == 0 && self.mailbox.taken() == 0 =>
+                if lets_go && session.is_detached() && session.open_receipts() == 0 && mailbox.taken() == 0 =>
             {
                 nodes.has_let_go(&shared.registration).await;
                 Place::Elsewhere
@@ -79,14 +107,50 @@ impl Host {
         }
     }
 
+    async fn take_mail(&mut self, nodes: &Nodes, session: &mut Session) {
+        let Some(shares) = self.shares.as_mut().filter(|shares| shares.mailbox.has_mail) else { return };
+        let takes_kept = self.server.router.takes_kept(self.id, &self.jid);
+        for stanza in nodes.link.take(&mut shares.mailbox, &self.jid, takes_kept).await {
+            self.send(stanza, session);
+        }
+        // It is the session's before it is struck off.
+        while let Some(stanza) = self.csi.next() {
+            drop(session.send(stanza, Instant::now()));
+        }
+    }
+
+    /// There may be mail.
+    pub(super) fn has_mail(&mut self) {
+        self.shares.iter_mut().for_each(|shares| shares.mailbox.has_mail = true);
+    }
+
+    /// After a presence is seen to, the session may get what waits for its user.
+    pub(super) fn on_presence(&mut self) {
+        if let Some(shares) = &mut self.shares {
+            let _ = self.handle.send(Mail::Waiting);
+            shares.session.iter_mut().for_each(|shared| shared.ledger.host_changed());
+        }
+    }
+
+    /// Whether something could not be written down, and nothing is read meanwhile.
+    pub(super) fn is_behind(&self) -> bool {
+        self.shared().is_some_and(|shared| shared.behind.is_some())
+    }
+
+    /// When to try again what has failed.
+    pub(super) fn tries_again(&self) -> Option<Instant> {
+        let shares = self.shares.as_ref()?;
+        self.shared().and_then(|shared| shared.behind).into_iter().chain(shares.mailbox.again).min()
+    }
+
     pub(super) fn lets_go(&self) -> bool {
-        self.shared.as_ref().is_some_and(|shared| shared.lets_go)
+        self.shared().is_some_and(|shared| shared.lets_go)
     }
 
     /// Another node wants the session, or this one stops.
     pub(super) fn let_go(&mut self, session: &mut Session) {
         let now = Instant::now();
-        match &mut self.shared {
+        match self.shares.as_mut().and_then(|shares| shares.session.as_mut()) {
             Some(shared) if session.smid().is_some() => {
                 if shared.ledger.promise() == Promise::Memory {
                     shared.ledger.set_promise(Promise::Parked);
@@ -95,25 +159,24 @@ impl Host {
                 session.lost(now);
             }
             _ if self.server.stopping.has_come() => {
-                close(session, EndReason::Stopped);
+                session.close(EndReason::Stopped, told_at_end(EndReason::Stopped), now);
             }
             _ => {}
         }
     }
 
     /// The session is elsewhere. What it has and has not written down goes after it.
-    pub(super) async fn gone(mut self, mut session: Session, mut mailbox: UnboundedReceiver<Mail>) {
-        let (Some(nodes), Some(shared)) = (self.server.nodes.clone(), self.shared.take()) else { return };
+    pub(super) async fn gone(mut self: Box<Self>, mut session: Session, mut mailbox: Mailbox) {
+        let Some((nodes, shares)) = self.server.nodes.clone().zip(self.shares.take()) else { return };
+        let Shares { session: Some(shared), mailbox: mail } = *shares else { return };
         let now = Instant::now();
-        while let Some(open) = session.oldest_open() {
-            // Its new owner's h leaves it out, if it was not written down.
-            let _ = session.settle_without_receipt(open.number, now);
-        }
+        // Its new owner's h leaves out what was not written down.
+        session.settle_all(now);
         // A connection that has waited for that has the session by now.
         session.lost(now);
         while let Some(event) = session.poll() {
             if let Event::Left { connection, parting, .. } = event {
-                super::part(self.server.clone(), connection, parting);
+                part(connection, parting, self.server.clone());
             }
         }
         self.server.router.forget(self.id, &self.jid);
@@ -124,11 +187,11 @@ impl Host {
         let mut left: Vec<_> = match (session.into_parts(), whereabouts) {
             (Err(_), _) => Vec::new(),
             // What was written down may be gone with it: better twice than never.
-            (Ok(parts), Whereabouts::Nowhere) => super::left_of(parts, (now, SystemTime::now())).collect(),
+            (Ok(parts), Whereabouts::Nowhere) => left_of(parts, (now, SystemTime::now())).collect(),
             (Ok(parts), _) => shared.ledger.not_written(parts).into_iter().map(|(stanza, _)| stanza).collect(),
         };
         // What was taken out of its mail is still there.
-        left.truncate(left.len().saturating_sub(self.mailbox.taken()));
+        left.truncate(left.len().saturating_sub(mail.taken()));
         let to = jid::Jid::from(self.jid.clone());
         if whereabouts == Whereabouts::Elsewhere {
             left.into_iter().for_each(|stanza| nodes.link.send(Delivery::own(stanza), to.clone()));
@@ -136,8 +199,7 @@ impl Host {
             left.retain(Written::can_be_kept);
             nodes.link.depart(&self.jid, &left).await;
         }
-        mailbox.close();
-        while let Ok(mail) = mailbox.try_recv() {
+        for mail in mailbox.rest() {
             match mail {
                 Mail::Deliver(delivery) => nodes.link.send(*delivery, to.clone()),
                 Mail::Take(taker) => nodes.clone().find(*taker, self.server.clone()),
@@ -148,22 +210,23 @@ impl Host {
 
     /// The session is over: the other nodes are told. Returns what has to go elsewhere from here, which is nothing if
     /// the session was another node's already.
-    pub(super) async fn end_shared(&mut self, ended: SessionEnded<Written>) -> Vec<Written> {
+    pub(super) async fn end_shared(&mut self, ended: &mut SessionEnded<Written>) -> Vec<Written> {
         let h = (ended.reason != EndReason::Closed).then_some(ended.h);
         let mut left: Vec<_> = left(ended).collect();
-        let Some(nodes) = self.server.nodes.clone() else { return left };
-        if let Some(shared) = &mut self.shared
+        let Some((nodes, shares)) = self.server.nodes.clone().zip(self.shares.as_mut()) else { return left };
+        let Shares { session: shared, mailbox } = &mut **shares;
+        if let Some(shared) = shared
             && nodes.ends(shared).await == Fence::Lost
         {
             return Vec::new();
         }
         // What was taken and is still in the list goes from there.
-        while self.mailbox.taken() > 0 {
-            if nodes.link.trim(&mut self.mailbox, &self.jid).await == Fence::Lost {
-                left.truncate(left.len().saturating_sub(self.mailbox.taken()));
+        while mailbox.taken() > 0 {
+            if nodes.link.trim(mailbox, &self.jid).await == Fence::Lost {
+                left.truncate(left.len().saturating_sub(mailbox.taken()));
                 break;
             }
-            if let Some(again) = self.mailbox.again {
+            if let Some(again) = mailbox.again {
                 tokio::time::sleep_until(again.into()).await;
             }
         }
@@ -171,7 +234,7 @@ impl Host {
         let (kept, left): (Vec<_>, Vec<_>) = left.into_iter().partition(Written::can_be_kept);
         nodes.link.depart(&self.jid, &kept).await;
         // Only then is it forgotten: another node would take it over if this one died before.
-        if let Some(shared) = &self.shared {
+        if let Some(shared) = shared {
             nodes.retire(&shared.registration, h).await;
         }
         left

@@ -1,0 +1,159 @@
+//! The mailbox of a session: what comes to it from the rest of the server, in order.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::iter::from_fn;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use futures::channel::mpsc::{TryRecvError, TrySendError, UnboundedReceiver, UnboundedSender, unbounded};
+use jid::FullJid;
+use minidom::Element;
+use tokio::sync::mpsc;
+use xmpp_sm::{EndReason, Receipt, StreamCondition, StreamError, Taker};
+
+use super::stanza::Written;
+use super::stream::Connection;
+
+/// What comes to a session. It is small: it waits in a list, piece by piece.
+pub enum Mail {
+    /// A stanza for its client.
+    Deliver(Box<Delivery>),
+    /// Something has waited for its user, and may go to it: see [`Router::next_kept`](super::router::Router::next_kept).
+    Kept,
+    /// Somebody has taken responsibility for a stanza of its client.
+    Settled(Receipt),
+    /// Its client is back, on another connection.
+    Take(Box<Taker<Box<Connection>>>),
+    /// The server stops, and the session is going to be written down: it leaves its client, and drops this when all
+    /// that its client sent is settled.
+    Halt(Waited),
+    /// It gives itself up, as bytes.
+    Park(Parking),
+    /// Another node wants the session, or this one stops: it leaves its client, is written down, and goes.
+    LetGo,
+    /// There may be mail for it, which all nodes share.
+    Waiting,
+    /// Somebody looks at the metrics, and waits until this is dropped.
+    Measure(Waited),
+    /// It has to end: its resource is bound by another stream, which waits until this is dropped.
+    Replace(Waited),
+    /// It has to end: the store has made room, or the server stops.
+    End(EndReason),
+}
+
+/// What the peer of a session is told when that has to end; beside what the crate tells it.
+pub fn told_at_end(reason: EndReason) -> Option<StreamError> {
+    (reason == EndReason::Stopped).then_some(StreamError::Other(StreamCondition::SystemShutdown))
+}
+
+/// Somebody waits until this is dropped, and all its copies.
+pub type Waited = mpsc::Sender<Infallible>;
+/// Ends then.
+pub type Until = mpsc::Receiver<Infallible>;
+
+pub fn waited() -> (Waited, Until) {
+    mpsc::channel(1)
+}
+
+/// Where a session gives itself up.
+#[derive(Clone)]
+pub struct Parking {
+    pub out: mpsc::UnboundedSender<Vec<u8>>,
+    /// All sessions by their numbers.
+    pub jids: Arc<HashMap<u64, FullJid>>,
+}
+
+/// The way to a session, which has the other end for its whole life.
+#[derive(Clone)]
+pub struct Handle(UnboundedSender<Mail>);
+
+/// What a session reads. That of a session to which nothing comes takes little memory, and most have none for most of
+/// their time: a channel of `tokio` keeps a block for 32 of them.
+pub struct Mailbox(UnboundedReceiver<Mail>);
+
+pub fn mailbox() -> (Handle, Mailbox) {
+    let (handle, mailbox) = unbounded();
+    (Handle(handle), Mailbox(mailbox))
+}
+
+impl Handle {
+    /// The mail comes back if the session is over.
+    pub fn send(&self, mail: Mail) -> Result<(), Mail> {
+        self.0.unbounded_send(mail).map_err(TrySendError::into_inner)
+    }
+
+    /// Has the session end: another stream binds its resource, once it is over.
+    pub fn replace(&self) -> Until {
+        let (waited, until_over) = waited();
+        let _ = self.send(Mail::Replace(waited));
+        until_over
+    }
+
+    /// Whether the session is over, or its task has ended by a mistake.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
+impl Mailbox {
+    /// `None`: all handles are gone. Dropping the future loses nothing.
+    pub async fn recv(&mut self) -> Option<Mail> {
+        self.0.recv().await.ok()
+    }
+
+    /// Closes it, and returns what is in it.
+    pub fn rest(&mut self) -> impl Iterator<Item = Mail> {
+        self.0.close();
+        from_fn(|| {
+            loop {
+                match self.0.try_recv() {
+                    Ok(mail) => return Some(mail),
+                    Err(TryRecvError::Closed) => return None,
+                    Err(TryRecvError::Empty) => std::thread::yield_now(), // one is just being put in
+                }
+            }
+        })
+    }
+}
+
+/// A stanza on its way inside of the server.
+pub struct Delivery {
+    pub(super) stanza: Written,
+    receipt: Option<(Receipt, Handle)>,
+}
+
+impl Delivery {
+    /// What a client sent; `receipt` returns to its session once somebody else answers for the stanza.
+    pub fn new(stanza: &Element, receipt: Receipt, sender: Handle) -> Self {
+        Self { stanza: Written::new(stanza), receipt: Some((receipt, sender)) }
+    }
+
+    /// What the server itself has to say, or says again.
+    pub fn own(stanza: Written) -> Self {
+        Self { stanza, receipt: None }
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        self.stanza.bytes()
+    }
+
+    /// Whether it may wait for its user.
+    pub fn can_be_kept(&self) -> bool {
+        self.stanza.can_be_kept()
+    }
+
+    /// It has waited.
+    pub(super) fn late(self, since: SystemTime) -> Self {
+        Self { stanza: self.stanza.waiting_since(since), ..self }
+    }
+
+    /// The stanza is settled: it is in its recipient's session, kept for later, answered, or of no use.
+    pub fn settle(self) -> Written {
+        if let Some((receipt, sender)) = self.receipt {
+            // A session that is over needs its receipts no more.
+            let _ = sender.send(Mail::Settled(receipt));
+        }
+        self.stanza
+    }
+}
