@@ -73,12 +73,13 @@
 //! the host has read an element
 //!   stream/inbound.rs        from_element                nonza, stanza, or none of both
 //!     nonza/parse.rs         from_element, parse
-//!   session/receive.rs       handle
-//!     stream/send.rs         take_ack                    the engine, if the stream lives and is not closing
+//!   session/receive.rs       handle, take_ack            if the stream lives and is not closing
+//!     stream/send.rs         check_ack
 //!       queue.rs             check                       is this h possible? If not, all stays as it was
+//!     stream/send.rs         acknowledge                 the engine
 //!       queue.rs             acknowledge                 the stanzas go
 //!       stream/requests.rs   on_answer                   the <r/> is answered, its timeout over
-//!     session/receive.rs     on_acknowledged
-//!       session/evicted.rs   on_ack                      what had left the buffer is acknowledged, too
+//!     session/tally.rs       on_answer                   how long the peer took
+//!     session/evicted.rs     on_ack                      what had left the buffer is acknowledged, too
 //! the next call of next_write finds the room that this has made
 //! ```

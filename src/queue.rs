@@ -53,9 +53,9 @@ pub(crate) struct Entry<S> {
 #[derive(PartialEq, Eq)]
 pub(crate) struct Queue<S> {
     ring: VecDeque<Entry<S>>,
-    /// The mark: how many are behind it.
-    behind: usize,
-    /// How many bytes those have that are before it.
+    /// The mark: how many are before it.
+    kept: usize,
+    /// How many bytes those have.
     bytes: usize,
     acked: Counter,
     sent: Counter,
@@ -83,6 +83,14 @@ pub(crate) struct Checked {
     count: u32,
 }
 
+impl Checked {
+    /// How many stanzas it acknowledges.
+    #[inline(always)]
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+}
+
 impl<S: Stanza> Default for Queue<S> {
     fn default() -> Self {
         Self::starting_at(Counter::ZERO)
@@ -93,14 +101,14 @@ impl<S> Queue<S> {
     /// How many stanzas are kept.
     #[inline(always)]
     pub(crate) fn len(&self) -> usize {
-        self.ring.len().saturating_sub(self.behind)
+        self.kept
     }
 }
 
 impl<S: Stanza> Queue<S> {
     /// A queue in which the peer has acknowledged `acked` stanzas and nothing more was sent.
     pub(crate) fn starting_at(acked: Counter) -> Self {
-        Self { ring: VecDeque::new(), behind: 0, bytes: 0, acked, sent: acked, backlog_bytes: 0, is_lent: false }
+        Self { ring: VecDeque::new(), kept: 0, bytes: 0, acked, sent: acked, backlog_bytes: 0, is_lent: false }
     }
 
     pub(crate) fn acked(&self) -> Counter {
@@ -145,11 +153,10 @@ impl<S: Stanza> Queue<S> {
     /// Whether the fast path applies: buffering is on, and the queue stays under half full.
     #[inline(always)]
     pub(crate) fn is_calm(&self, bytes: usize, config: &Config) -> bool {
-        let (half, half_of_bytes) = half(config);
         config.buffer
             && self.can_count()
-            && self.len().saturating_add(1) < half
-            && self.bytes.saturating_add(bytes) < half_of_bytes
+            && self.len().saturating_add(1) < count(config.buffer_max.get() / 2)
+            && self.bytes.saturating_add(bytes) < config.buffer_max_bytes.get() / 2
     }
 
     /// Whether the ring takes one more stanza without growing: growth code costs even when it is not taken, so it is kept
@@ -180,6 +187,13 @@ impl<S: Stanza> Queue<S> {
     pub(crate) fn push(&mut self, stanza: S, bytes: usize, queued: Instant) -> Counter {
         self.bytes = self.bytes.saturating_add(bytes);
         self.ring.push_back(Entry { stanza, queued });
+        self.keep()
+    }
+
+    /// The stanza behind the mark is counted as sent, and kept.
+    #[inline(always)]
+    fn keep(&mut self) -> Counter {
+        self.kept = self.kept.saturating_add(1);
         self.count()
     }
 
@@ -210,37 +224,38 @@ impl<S: Stanza> Queue<S> {
     /// Drops what is acknowledged, and returns how many stanzas that were.
     #[inline]
     pub(crate) fn acknowledge(&mut self, checked: Checked) -> u32 {
-        let mut freed = 0_usize;
-        for _ in 0..self.kept_of(&checked) {
-            if let Some(entry) = self.ring.pop_front() {
-                freed = freed.saturating_add(entry.stanza.bytes());
-            }
+        let left = self.left_of(&checked);
+        while self.kept > left
+            && let Some(entry) = self.ring.pop_front()
+        {
+            self.kept = self.kept.saturating_sub(1);
+            self.bytes = self.bytes.saturating_sub(entry.stanza.bytes());
         }
-        self.advance(checked, freed)
+        self.advance(checked)
     }
 
     /// The same, with what was kept of those stanzas given to `into`.
     pub(crate) fn acknowledge_into(&mut self, checked: Checked, into: &mut impl Extend<Returned<S>>) -> u32 {
-        let (mut number, kept) = (self.first_kept(), self.kept_of(&checked));
-        let mut freed = 0_usize;
-        into.extend(self.ring.drain(..kept).map(|Entry { stanza, queued }| {
-            freed = freed.saturating_add(stanza.bytes());
+        let (mut number, left) = (self.first_kept(), self.left_of(&checked));
+        let acknowledged = self.kept.saturating_sub(left);
+        into.extend(self.ring.drain(..acknowledged).map(|Entry { stanza, queued }| {
+            self.bytes = self.bytes.saturating_sub(stanza.bytes());
             let returned = Returned { stanza, queued, number };
             number = number.next();
             returned
         }));
-        self.advance(checked, freed)
+        self.kept = self.kept.saturating_sub(acknowledged);
+        self.advance(checked)
     }
 
-    /// How many of the acknowledged stanzas are kept.
-    #[inline]
-    fn kept_of(&self, checked: &Checked) -> usize {
-        count(checked.count).saturating_sub(self.not_kept()).min(self.len())
+    /// How many stanzas may still be kept then: as many as are outstanding.
+    #[inline(always)]
+    fn left_of(&self, checked: &Checked) -> usize {
+        count(self.sent.since(checked.h))
     }
 
-    #[inline]
-    fn advance(&mut self, Checked { h, count }: Checked, freed: usize) -> u32 {
-        self.bytes = self.bytes.saturating_sub(freed);
+    #[inline(always)]
+    fn advance(&mut self, Checked { h, count }: Checked) -> u32 {
         self.acked = h;
         shrink(&mut self.ring);
         count
@@ -290,6 +305,7 @@ impl<S: Stanza> Queue<S> {
         }
         let first = self.first_kept();
         self.bytes = left;
+        self.kept = self.kept.saturating_sub(gone);
         Undelivered { ring: self.ring.drain(..gone).collect(), next: first }
     }
 

@@ -167,7 +167,8 @@ impl Receipts {
     /// Whether one more stanza is within the bounds. Where none is open, a stanza of any size is.
     #[inline]
     pub(crate) fn has_room(&self, config: &Config) -> bool {
-        self.pending() < count(config.receipts_max.get()) && self.bytes < config.receipts_max_bytes.get()
+        self.oldest.is_none()
+            || self.pending() < count(config.receipts_max.get()) && self.bytes < config.receipts_max_bytes.get()
     }
 
     pub(crate) fn oldest(&self) -> Option<OpenReceipt> {

@@ -43,7 +43,7 @@ fn main() {
                 while let Some(((), write)) = session.next_write(now) {
                     match write {
                         Write::Stanza { stanza, .. } => drop(black_box(stanza)),
-                        write => drop(black_box(write)),
+                        write => drop(black_box(&write)),
                     }
                 }
                 h = h.next();

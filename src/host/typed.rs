@@ -64,7 +64,7 @@ impl Connection {
     pub fn push(&mut self, item: Write<'_, impl Deref<Target = Measured<Stanza>>>) {
         match item {
             Write::Stanza { stanza, late } => self.write(stanza, late),
-            Write::Nonza(nonza) => self.put(&nonza, NONZA),
+            Write::Nonza(nonza) => self.put(nonza, NONZA),
             Write::StreamError(error) => self.put(&error, NONZA),
             Write::Flush => self.flushes = self.waiting > 0,
             Write::Close => self.closes = true,

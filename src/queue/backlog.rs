@@ -39,7 +39,7 @@ impl<S> Queue<S> {
     /// What waits to be sent.
     #[inline(always)]
     pub(crate) fn backlog(&self) -> Backlog {
-        Backlog { stanzas: self.behind.saturating_sub(self.is_lent.into()), bytes: self.backlog_bytes }
+        Backlog { stanzas: self.ring.len().saturating_sub(self.next()), bytes: self.backlog_bytes }
     }
 
     /// The stanzas that wait, and when they were given to the session.
@@ -58,7 +58,6 @@ impl<S: Stanza> Queue<S> {
     /// Puts a stanza behind all others.
     #[inline(always)]
     pub(crate) fn push_waiting(&mut self, stanza: S, queued: Instant) {
-        self.behind = self.behind.saturating_add(1);
         self.backlog_bytes = self.backlog_bytes.saturating_add(stanza.bytes());
         self.ring.push_back(Entry { stanza, queued });
     }
@@ -68,14 +67,13 @@ impl<S: Stanza> Queue<S> {
         for (stanza, queued) in stanzas.rev() {
             self.backlog_bytes = self.backlog_bytes.saturating_add(stanza.bytes());
             self.ring.insert(self.len(), Entry { stanza, queued });
-            self.behind = self.behind.saturating_add(1);
         }
     }
 
     /// Whether there is nothing behind the mark: nothing waits, nor is being written.
     #[inline(always)]
     pub(crate) fn is_all_sent(&self) -> bool {
-        self.behind == 0
+        self.kept >= self.ring.len()
     }
 
     /// How many bytes the stanza has that is next, and when it was given to the session. `None`: nothing waits, or another
@@ -88,10 +86,9 @@ impl<S: Stanza> Queue<S> {
     /// The first that waits, of so many bytes, is sent: the mark moves.
     #[inline(always)]
     pub(crate) fn send_first(&mut self, bytes: usize) -> Counter {
-        self.behind = self.behind.saturating_sub(1);
         self.backlog_bytes = self.backlog_bytes.saturating_sub(bytes);
         self.bytes = self.bytes.saturating_add(bytes);
-        self.count()
+        self.keep()
     }
 
     /// The first that waits is written, and not kept. Returns whether there is one.
@@ -114,7 +111,6 @@ impl<S: Stanza> Queue<S> {
             return None;
         }
         let lent = self.ring.remove(self.len())?;
-        self.behind = self.behind.saturating_sub(1);
         shrink(&mut self.ring);
         Some(lent.stanza)
     }
@@ -126,7 +122,6 @@ impl<S: Stanza> Queue<S> {
         let Some(replaced) = behind.and_then(|behind| self.ring.remove(first.saturating_add(behind))) else {
             return false;
         };
-        self.behind = self.behind.saturating_sub(1);
         self.backlog_bytes = self.backlog_bytes.saturating_sub(replaced.stanza.bytes());
         true
     }
@@ -157,8 +152,8 @@ impl<S: Stanza> Queue<S> {
             0 => mem::take(&mut self.ring),
             kept => self.ring.split_off(kept),
         };
-        let (behind, bytes) = (mem::take(&mut self.behind), mem::take(&mut self.backlog_bytes));
-        Self { ring, behind, backlog_bytes: bytes, is_lent: mem::take(&mut self.is_lent), ..Self::default() }
+        let (backlog_bytes, is_lent) = (mem::take(&mut self.backlog_bytes), mem::take(&mut self.is_lent));
+        Self { ring, backlog_bytes, is_lent, ..Self::default() }
     }
 
     /// The stanzas of a queue of which nothing was sent.

@@ -4,14 +4,16 @@ use std::collections::VecDeque;
 use std::mem;
 use std::time::Instant;
 
+use super::tally::tally;
 use super::write::Front;
 use super::{Arrival, Event, LeftWhy, NotNow, Parting, Session, State};
+use crate::counter::Counter;
 use crate::detached::EndReason;
 use crate::error::{Error, LastWords, Reaction};
 use crate::nonza::{Condition, Nonza};
 use crate::queue::Returned;
 use crate::stanza::Stanza;
-use crate::stream::{Acked, Action, Inbound, Refusal, ToInbound};
+use crate::stream::{Action, Inbound, Refusal, ToInbound};
 
 impl<S: Stanza, C> Session<S, C> {
     /// Whether the host reads on. While this is `false` it reads nothing from the present connection: too many stanzas
@@ -36,8 +38,23 @@ impl<S: Stanza, C> Session<S, C> {
     /// # Errors
     ///
     /// [`NotNow`] where the session does not [want to read](Self::wants_read). The element was not taken.
-    #[inline]
+    #[inline(always)]
     pub fn handle(&mut self, inbound: Inbound, now: Instant) -> Result<Arrival, NotNow> {
+        // This is the most frequent element, and the way of all else is long.
+        if let Inbound::Nonza(Nonza::Ack(h)) = inbound
+            && let (State::Live(_), None) = (&self.state, &self.ending)
+            && self.wants_read()
+        {
+            // There is nothing in it to drop, and to find that out costs a call.
+            mem::forget(inbound);
+            self.take_ack(h, now);
+            return Ok(Arrival::Handled);
+        }
+        self.handle_otherwise(inbound, now)
+    }
+
+    #[inline(never)]
+    fn handle_otherwise(&mut self, inbound: Inbound, now: Instant) -> Result<Arrival, NotNow> {
         if !self.wants_read() {
             return Err(NotNow(inbound));
         }
@@ -50,16 +67,6 @@ impl<S: Stanza, C> Session<S, C> {
             return Ok(Arrival::Handled);
         };
         match inbound {
-            Inbound::Nonza(Nonza::Ack(h)) if !are_wanted => {
-                // There is nothing in it to drop, and to find that out costs a call.
-                mem::forget(inbound);
-                let asked = stream.asked_at();
-                match stream.take_ack(h, now) {
-                    Ok(acked) => self.on_acknowledged(acked, asked, now),
-                    Err(error) => self.on_error(error, now),
-                }
-                return Ok(Arrival::Handled);
-            }
             Inbound::Nonza(Nonza::Failed(ref failed))
                 if self.client.as_ref().is_some_and(|client| client.asks_again(failed, &self.config)) =>
             {
@@ -72,19 +79,33 @@ impl<S: Stanza, C> Session<S, C> {
             }
             _ => {}
         }
-        let asked = stream.asked_at();
         match stream.handle_into(inbound, now, &mut Acknowledged { into: &mut self.events, are_wanted }) {
-            Ok(action) => return Ok(self.on_action(action, asked, now)),
+            Ok(action) => return Ok(self.on_action(action, now)),
             Err(error) => self.on_error(error, now),
         }
         Ok(Arrival::Handled)
     }
 
-    /// An `<a/>` has come. The oldest `<r/>` that was unanswered went out at `asked`.
-    #[inline(always)]
-    fn on_acknowledged(&mut self, acked: Acked, asked: Option<Instant>, now: Instant) {
+    /// An `<a/>` has come.
+    #[inline(never)]
+    fn take_ack(&mut self, h: Counter, now: Instant) {
+        if let Some(verdict) = &mut self.verdict {
+            verdict.heard();
+        }
+        let State::Live(stream) = &mut self.state else { return };
+        let checked = match stream.check_ack(h) {
+            Ok(checked) => checked,
+            Err(error) => return self.on_error(error, now),
+        };
+        let (asked, outstanding, count) = (stream.asked_at(), stream.traffic().queue.outstanding(), checked.count());
+        if self.tally.as_ref().is_some_and(|tally| tally.returns_acknowledged) {
+            let into = &mut Acknowledged { into: &mut self.events, are_wanted: true };
+            stream.acknowledge_into(checked, now, into);
+        } else {
+            stream.acknowledge(checked, now);
+        }
         if let Some(asked) = asked {
-            self.count_answer(asked, acked, now);
+            tally(&mut self.tally).on_answer(asked, count, outstanding, now);
         }
         self.forget_acked_evicted();
         if let Some(client) = &mut self.client {
@@ -100,9 +121,8 @@ impl<S: Stanza, C> Session<S, C> {
         }
     }
 
-    /// Does what the engine says. The oldest `<r/>` that was unanswered went out at `asked`.
-    #[inline(never)]
-    fn on_action(&mut self, action: Action<S>, asked: Option<Instant>, now: Instant) -> Arrival {
+    /// Does what the engine says.
+    fn on_action(&mut self, action: Action<S>, now: Instant) -> Arrival {
         match action {
             Action::Deliver(receipt) => {
                 self.tell_hearing(now);
@@ -112,7 +132,8 @@ impl<S: Stanza, C> Session<S, C> {
             Action::Enable(request) => return Arrival::Enable(request),
             Action::Write(Nonza::Ack(_)) => self.unwritten.owe_ack(),
             Action::Write(nonza) => self.unwritten.push(Front::Nonza(nonza)),
-            Action::Acknowledged(acked) => self.on_acknowledged(acked, asked, now),
+            // An `<a/>` was taken before.
+            Action::Acknowledged(_) => {}
             // Only where no resource is bound does the engine let it come so far, and the session has begun.
             Action::Resume(request) => {
                 if let State::Live(stream) = &mut self.state {
@@ -127,7 +148,7 @@ impl<S: Stanza, C> Session<S, C> {
         Arrival::Handled
     }
 
-    #[inline(never)]
+    #[cold]
     fn on_error(&mut self, error: Error, now: Instant) {
         match error.reaction() {
             // Nor for later: the session wants to read.

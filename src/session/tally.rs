@@ -9,7 +9,6 @@ use crate::nonza::Nonza;
 use crate::receipts::Tag;
 use crate::stanza::Stanza;
 use crate::stats::{Detach, Stats};
-use crate::stream::Acked;
 use crate::trace;
 
 /// What a session counts, and what else is seldom touched. The session itself keeps a word for it.
@@ -90,6 +89,17 @@ pub(super) fn tally(of: &mut Option<Box<Tally>>) -> &mut Tally {
 }
 
 impl Tally {
+    /// An `<a/>` that answers an `<r/>`, and acknowledges `count` of the stanzas that are `outstanding`. The oldest `<r/>`
+    /// that was unanswered went out at `asked`.
+    #[inline(always)]
+    pub(super) fn on_answer(&mut self, asked: Instant, count: u32, outstanding: u32, now: Instant) {
+        self.unacked_max = self.unacked_max.max(outstanding);
+        if count > 0 {
+            add(&mut self.ack_answers, 1);
+            self.ack_time.add(now.saturating_duration_since(asked));
+        }
+    }
+
     fn on_ended<S>(&mut self, ended: &Ended<S>) {
         self.sent_before = self.sent_before.saturating_add(u64::from(ended.sent.get()));
         self.acked_before = self.acked_before.saturating_add(u64::from(ended.acked.get()));
@@ -107,21 +117,6 @@ impl<S: Stanza, C> Session<S, C> {
     #[inline]
     pub(super) fn returns_acknowledged(&self) -> bool {
         self.tally.as_ref().is_some_and(|tally| tally.returns_acknowledged)
-    }
-
-    /// An `<a/>` has come that answers an `<r/>`: the oldest that was unanswered went out at `asked`.
-    #[inline(never)]
-    pub(super) fn count_answer(&mut self, asked: Instant, acked: Acked, now: Instant) {
-        let left = match &self.state {
-            State::Live(stream) => stream.traffic().queue.outstanding(),
-            _ => 0,
-        };
-        let tally = tally(&mut self.tally);
-        tally.unacked_max = tally.unacked_max.max(left.saturating_add(acked.count));
-        if acked.count > 0 {
-            add(&mut tally.ack_answers, 1);
-            tally.ack_time.add(now.saturating_duration_since(asked));
-        }
     }
 
     #[inline]

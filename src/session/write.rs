@@ -28,7 +28,7 @@ pub enum Write<'a, S> {
         late: Option<Instant>,
     },
     /// An element of stream management.
-    Nonza(Nonza),
+    Nonza(&'a Nonza),
     /// `<success/>`, of which this is what stream management has to say, and the features that follow it. Only where the
     /// client has asked [inline](crate::InlineElements).
     Success(Box<InlineSuccess>),
@@ -65,6 +65,8 @@ pub(super) struct Unwritten {
     pub(super) request_resent: bool,
     /// The number of the stanza that is resent next.
     pub(super) resend: Option<Counter>,
+    /// The element that the host is writing, or was the last to write: its place is used again.
+    lent: Option<Box<Nonza>>,
 }
 
 /// The most `<a/>` that are owed at a time. A peer that asks more often than it reads gets no more.
@@ -90,6 +92,17 @@ impl Unwritten {
         let front = self.front.as_mut()?.pop_front();
         self.front.take_if(|left| left.is_empty());
         front
+    }
+
+    /// Keeps an element while the host writes it.
+    fn lend(&mut self, nonza: Nonza) -> &Nonza {
+        match &mut self.lent {
+            Some(place) => {
+                **place = nonza;
+                place
+            }
+            none => none.insert(Box::new(nonza)),
+        }
     }
 
     /// `<success/>`, which comes before all else.
@@ -134,18 +147,6 @@ impl<'a, S> Write<'a, S> {
 /// What has waited for so long goes out with its time.
 const LATE: Duration = Duration::from_secs(1);
 
-impl<S> From<Front> for Write<'_, S> {
-    fn from(front: Front) -> Self {
-        match front {
-            Front::Flush => Self::Flush,
-            Front::Nonza(nonza) => Self::Nonza(nonza),
-            Front::Success(success) => Self::Success(success),
-            Front::Error(error) => Self::StreamError(error),
-            Front::Close => Self::Close,
-        }
-    }
-}
-
 /// What is written next.
 enum Next {
     Front,
@@ -177,7 +178,7 @@ impl<S: Stanza, C> Session<S, C> {
             }
             Next::AckRequest => {
                 self.count_request();
-                Some((self.connection.as_mut()?, Write::Nonza(Nonza::AckRequest)))
+                Some((self.connection.as_mut()?, Write::Nonza(&Nonza::AckRequest)))
             }
             next => {
                 let (connection, write) = self.write(next, now)?;
@@ -189,11 +190,17 @@ impl<S: Stanza, C> Session<S, C> {
     #[inline(never)]
     fn write(&mut self, next: Next, now: Instant) -> Option<(&mut C, Write<'_, S>)> {
         let write = match next {
-            Next::Front => self.unwritten.pop()?.into(),
+            Next::Front => match self.unwritten.pop()? {
+                Front::Flush => Write::Flush,
+                Front::Nonza(nonza) => Write::Nonza(self.unwritten.lend(nonza)),
+                Front::Success(success) => Write::Success(success),
+                Front::Error(error) => Write::StreamError(error),
+                Front::Close => Write::Close,
+            },
             Next::Ack => {
                 let State::Live(stream) = &self.state else { return None };
                 self.unwritten.acks = self.unwritten.acks.saturating_sub(1);
-                Write::Nonza(Nonza::Ack(stream.h()))
+                Write::Nonza(self.unwritten.lend(Nonza::Ack(stream.h())))
             }
             Next::Resent => {
                 self.count_resent();

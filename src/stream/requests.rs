@@ -369,31 +369,37 @@ impl<S: Stanza> StreamMgmt<S> {
         if self.requests.full_until.is_none() {
             self.start_grace(now);
         }
-        self.note_request(now, false);
+        self.note_request(now, None);
         Nonza::AckRequest
     }
 
-    /// An `<r/>` goes out, in the rhythm and with its stanza or not.
+    /// An `<r/>` goes out: in the rhythm, behind a stanza of the time `queued`, or beside it.
     #[inline]
-    pub(super) fn note_request(&mut self, now: Instant, in_rhythm: bool) {
-        let (now, asked) = (self.requests.clock(now), self.sent());
-        let awaited = match self.requests.state {
-            State::Awaiting(awaited) if in_rhythm => Awaited { latest: now, ..awaited },
+    pub(super) fn note_request(&mut self, now: Instant, queued: Option<Instant>) {
+        let (written, asked) = (self.requests.clock(now), self.sent());
+        match &mut self.requests.state {
+            State::Awaiting(awaited) if queued == Some(now) => awaited.latest = written,
             State::Awaiting(awaited) => {
-                let awaited @ Awaited { beside, until, at_last, .. } = self.count_all(awaited);
-                let at_last = if asked == beside { at_last.saturating_add(1) } else { 1 };
-                Awaited { latest: now, beside: asked, until: until.saturating_add(1), at_last, ..awaited }
+                let awaited = *awaited;
+                self.requests.state = State::Awaiting(self.note_beside(awaited, asked, written));
             }
-            _ => Awaited::first(asked, now),
-        };
+            state => *state = State::Awaiting(Awaited::first(asked, written)),
+        }
         self.requests.asked = asked;
-        self.requests.state = State::Awaiting(awaited);
+    }
+
+    /// An `<r/>` goes out beside the rhythm, and others are unanswered.
+    #[inline(never)]
+    fn note_beside(&self, awaited: Awaited, asked: Counter, now: Instant) -> Awaited {
+        let awaited @ Awaited { beside, until, at_last, .. } = self.count_all(awaited);
+        let at_last = if asked == beside { at_last.saturating_add(1) } else { 1 };
+        Awaited { latest: now, beside: asked, until: until.saturating_add(1), at_last, ..awaited }
     }
 
     /// A stanza goes out without an `<r/>`: it is asked about after a time.
     #[inline(always)]
     pub(super) fn note_unasked(&mut self, now: Instant) {
-        if self.requests.state == State::Idle && self.config.request_acks {
+        if matches!(self.requests.state, State::Idle) && self.config.request_acks {
             self.start_idle(now);
         }
     }

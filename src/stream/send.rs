@@ -96,7 +96,7 @@ impl<S: Stanza> StreamMgmt<S> {
     fn after_calm(&mut self, queued: Instant, now: Instant) -> bool {
         let request = self.is_in_rhythm();
         if request {
-            self.note_request(now, queued == now);
+            self.note_request(now, Some(queued));
         } else {
             self.note_unasked(now);
         }
@@ -207,7 +207,7 @@ impl<S: Stanza> StreamMgmt<S> {
         }
         let request = wanted || self.is_request_due();
         if request {
-            self.note_request(now, is_new && self.is_in_rhythm());
+            self.note_request(now, Some(now).filter(|_| is_new && self.is_in_rhythm()));
         } else {
             self.note_unasked(now);
         }
@@ -275,8 +275,8 @@ impl<S: Stanza> StreamMgmt<S> {
     #[inline(always)]
     pub(crate) fn take_ack(&mut self, h: Counter, now: Instant) -> Result<Acked, Error> {
         let checked = self.check_ack(h)?;
-        let count = self.traffic.queue.acknowledge(checked);
-        self.on_acknowledged(now);
+        let count = checked.count();
+        self.acknowledge(checked, now);
         Ok(Acked { h, count })
     }
 
@@ -289,17 +289,31 @@ impl<S: Stanza> StreamMgmt<S> {
         into: &mut impl Extend<Returned<S>>,
     ) -> Result<Acked, Error> {
         let checked = self.check_ack(h)?;
-        let count = self.traffic.queue.acknowledge_into(checked, into);
-        self.on_acknowledged(now);
+        let count = checked.count();
+        self.acknowledge_into(checked, now, into);
         Ok(Acked { h, count })
     }
 
+    /// Whether an `<a/>` can be right.
     #[inline(always)]
-    fn check_ack(&self, h: Counter) -> Result<Checked, Error> {
+    pub(crate) fn check_ack(&self, h: Counter) -> Result<Checked, Error> {
         if !self.is_enabled() {
             return Err(Error::NotEnabled(Kind::Ack));
         }
         self.traffic.queue.check(h).map_err(|why| Error::WrongH { element: Kind::Ack, why })
+    }
+
+    /// Does what an `<a/>` says that [can be right](Self::check_ack).
+    #[inline(always)]
+    pub(crate) fn acknowledge(&mut self, checked: Checked, now: Instant) {
+        self.traffic.queue.acknowledge(checked);
+        self.on_acknowledged(now);
+    }
+
+    /// The same, with the acknowledged stanzas given to `into`.
+    pub(crate) fn acknowledge_into(&mut self, checked: Checked, now: Instant, into: &mut impl Extend<Returned<S>>) {
+        self.traffic.queue.acknowledge_into(checked, into);
+        self.on_acknowledged(now);
     }
 
     #[inline(always)]

@@ -112,7 +112,7 @@ impl Conn {
         match parting {
             Parting::Drop => return,
             Parting::Say(LastWords { write, error, .. }) => {
-                write.into_iter().for_each(|nonza| self.write(Write::Nonza(nonza)));
+                write.into_iter().for_each(|nonza| self.write(Write::Nonza(&nonza)));
                 error.into_iter().for_each(|error| self.write(Write::StreamError(error)));
                 self.write(Write::Close);
             }

@@ -145,7 +145,7 @@ impl Server {
                     let Some(refused) = resume(stream, request, conn, &host) else { return };
                     return server_loop::Host::log_in(&host, refused);
                 }
-                Ok(Early::Write(nonza)) => conn.write(Write::Nonza(nonza)),
+                Ok(Early::Write(nonza)) => conn.write(Write::Nonza(&nonza)),
                 other => unreachable!("{other:?}"),
             }
         }
@@ -254,7 +254,7 @@ impl server_loop::Host for Host {
 
     fn log_in(&self, refused: Refused<Conn>) {
         let Refused { step: LoginStep::Failed { failed, stream }, mut connection } = refused else { unreachable!() };
-        connection.write(Write::Nonza(failed));
+        connection.write(Write::Nonza(&failed));
         tokio::spawn(self.server.clone().log_in(stream, connection));
     }
 

@@ -171,7 +171,7 @@ fn piece(item: Write<'_, Bytes>) -> String {
         Write::Stanza { stanza, late } => {
             format!("{}{}", std::str::from_utf8(stanza).unwrap(), if late.is_some() { "(late)" } else { "" })
         }
-        Write::Nonza(nonza) => short(&nonza),
+        Write::Nonza(nonza) => short(nonza),
         Write::StreamError(error) => format!("error:{}", error.condition()),
         Write::Close => "close".to_owned(),
         Write::Flush => "|".to_owned(),

@@ -244,6 +244,6 @@ fn a_request_for_a_session_that_the_host_drops_is_refused_at_bind() {
         assert!(matches!(stream.handle(stream.inbound(&resume), now), Ok(Early::Resume(_))));
         let mut session: Session<&str, ()> = stream.bind(());
         let Some((_, Write::Nonza(failed))) = session.next_write(now) else { panic!("{timeout:?}") };
-        assert_eq!(short(&failed), "<failed><internal-server-error/></failed>");
+        assert_eq!(short(failed), "<failed><internal-server-error/></failed>");
     }
 }

@@ -304,7 +304,7 @@ impl World<'_> {
             has_written = true;
             let elem = match write {
                 Write::Stanza { stanza, .. } => Elem::Stanza(stanza.clone()),
-                Write::Nonza(nonza) => Elem::Nonza(nonza),
+                Write::Nonza(nonza) => Elem::Nonza(nonza.clone()),
                 Write::StreamError(error) => Elem::Error { conflict: error == StreamError::Conflict },
                 Write::Close => Elem::Close,
                 Write::Flush => continue,

@@ -135,7 +135,7 @@ impl World<'_> {
             let Some((l, write)) = client.session.next_write(self.now) else { break };
             let elem = match write {
                 Write::Stanza { stanza, .. } => Elem::Stanza(stanza.clone()),
-                Write::Nonza(nonza) => Elem::Nonza(nonza),
+                Write::Nonza(nonza) => Elem::Nonza(nonza.clone()),
                 Write::Close => Elem::Close,
                 Write::Flush => continue,
                 other => return Err(Violation(format!("a client writes {other:?}"))),

@@ -41,7 +41,7 @@ impl World<'_> {
             let to = *to;
             let out = match item {
                 Write::Stanza { stanza, late } => Out::Stanza(stanza.clone(), late),
-                Write::Nonza(nonza) => Out::Nonza(nonza),
+                Write::Nonza(nonza) => Out::Nonza(nonza.clone()),
                 Write::Success(success) if self.setting.sasl2.is_some() => Out::Login(success),
                 Write::Success(success) => {
                     ensure!(success.features.is_none() && success.bound.is_none(), "more than a session: {success:?}");
