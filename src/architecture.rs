@@ -50,7 +50,7 @@
 //!
 //! ```text
 //! the host has a stanza for the peer
-//!   session.rs               send, send_otherwise        refuses it only if the session is over, or a client's is full
+//!   session/send.rs          send, send_otherwise        refuses it only if the session is over, or a client's is full
 //!     queue/backlog.rs       push_waiting                it waits, in order, behind what is sent
 //!
 //! the host's connection has room
