@@ -54,16 +54,13 @@
 //!     queue/backlog.rs       push_waiting                it waits, in order, behind what is sent
 //!
 //! the host's connection has room
-//!   session/write.rs         next_write, choose
-//!     session/write.rs       send_at_once                the fast way: there is nothing but a new stanza, and room for it
-//!       stream/send.rs       record_first_calm
-//!         queue/backlog.rs   first_waiting, send_first   it is kept and numbered: from here on it cannot be lost
-//!         stream/requests.rs is_in_rhythm, note_request  does an <r/> follow it?
-//!     session/write.rs       takes_request               an <r/>, and nothing before it
-//!     session/write.rs       choose_otherwise, choose_new
-//!                                                        all else, in this order: replies, <r/>, <a/>, resent, new
+//!   session/write.rs         next_write                  the fast way: an <r/>, or a new stanza that there is room for
+//!     stream/send.rs         record_first_calm
+//!       queue/backlog.rs     first_waiting, send_first   it is kept and numbered: from here on it cannot be lost
+//!       stream/requests.rs   is_in_rhythm, note_request  does an <r/> follow it?
+//!     session/write.rs       choose, choose_new          all else, in this order: replies, <r/>, <a/>, resent, new
 //!       stream/send.rs       takes, record_first         a new stanza where the queue is not calm: is there room?
-//!     session/write.rs       write                       what is neither a new stanza nor an <r/> is put together
+//!     session/write.rs       write                       it is put together
 //!   the host writes the stanza that it has borrowed from the queue, and then the <r/>
 //! ```
 //!

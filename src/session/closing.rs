@@ -118,6 +118,7 @@ impl<S: Stanza, C> Session<S, C> {
         }
         let until = after(now, self.config.settle_timeout);
         self.ending = Some(Box::new(Ending { last, why, goes_on, peer_closed: false, is_said: false, until }));
+        self.unwritten.end();
         self.advance(now);
     }
 

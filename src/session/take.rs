@@ -253,9 +253,7 @@ impl<S: Stanza, C> Session<S, C> {
     pub(super) fn start_resending(&mut self, request_after: bool) {
         let State::Live(stream) = &self.state else { return };
         let first = stream.unacked().next().map(|queued| queued.number);
-        let unwritten = &mut self.unwritten;
-        (unwritten.acks, unwritten.request) = (0, request_after && first.is_none());
-        (unwritten.resend, unwritten.request_resent) = (first, request_after && first.is_some());
+        self.unwritten.start_resending(first, request_after);
     }
 
     /// The present connection is gone, and the stream with it.

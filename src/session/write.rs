@@ -54,19 +54,32 @@ pub(super) enum Front {
 /// What is to be written on the present stream, beside new stanzas. It is forgotten with the stream.
 #[derive(Debug, Default)]
 pub(super) struct Unwritten {
-    /// What is written before anything else. Seldom there is something.
-    #[expect(clippy::box_collection, reason = "a word in each session, for what is seldom there")]
-    front: Option<Box<VecDeque<Front>>>,
+    /// What is written before new stanzas. Seldom there is something: it has a word in each session.
+    first: Option<Box<First>>,
     /// How many `<a/>`.
     pub(super) acks: u32,
     /// Whether an `<r/>`.
     pub(super) request: bool,
-    /// Whether an `<r/>` follows what is resent.
-    pub(super) request_resent: bool,
-    /// The number of the stanza that is resent next.
-    pub(super) resend: Option<Counter>,
     /// The element that the host is writing, or was the last to write: its place is used again.
     lent: Option<Box<Nonza>>,
+}
+
+#[derive(Debug, Default)]
+struct First {
+    /// What is written before anything else.
+    front: VecDeque<Front>,
+    /// What is sent once more.
+    resend: Option<Resend>,
+    /// The session ends its stream: no new stanza is written.
+    is_ending: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Resend {
+    /// The number of the stanza that is next.
+    next: Counter,
+    /// Whether an `<r/>` follows the last.
+    request: bool,
 }
 
 /// The most `<a/>` that are owed at a time. A peer that asks more often than it reads gets no more.
@@ -76,22 +89,32 @@ const FRONT_MAX: usize = 64;
 
 impl Unwritten {
     pub(super) fn push(&mut self, item: Front) {
-        self.front.get_or_insert_default().push_back(item);
+        self.first.get_or_insert_default().front.push_back(item);
     }
 
     pub(super) fn extend(&mut self, items: impl IntoIterator<Item = Front>) {
         items.into_iter().for_each(|item| self.push(item));
     }
 
+    /// Whether there is nothing but an `<r/>`.
     #[inline(always)]
-    fn is_empty(&self) -> bool {
-        self.front.is_none() && !self.request && self.acks == 0 && self.resend.is_none()
+    fn is_plain(&self) -> bool {
+        self.first.is_none() && self.acks == 0
+    }
+
+    fn has_front(&self) -> bool {
+        self.first.as_ref().is_some_and(|first| !first.front.is_empty())
     }
 
     pub(super) fn pop(&mut self) -> Option<Front> {
-        let front = self.front.as_mut()?.pop_front();
-        self.front.take_if(|left| left.is_empty());
+        let front = self.first.as_mut()?.front.pop_front();
+        self.forget_first();
         front
+    }
+
+    /// Most sessions have nothing to write for most of their time: they keep no memory for it.
+    fn forget_first(&mut self) {
+        self.first.take_if(|first| first.front.is_empty() && first.resend.is_none() && !first.is_ending);
     }
 
     /// Keeps an element while the host writes it.
@@ -107,7 +130,7 @@ impl Unwritten {
 
     /// `<success/>`, which comes before all else.
     pub(super) fn success(&mut self) -> Option<&mut InlineSuccess> {
-        match self.front.as_mut()?.front_mut() {
+        match self.first.as_mut()?.front.front_mut() {
             Some(Front::Success(success)) => Some(success),
             _ => None,
         }
@@ -115,13 +138,15 @@ impl Unwritten {
 
     /// All that was to be written before anything else.
     pub(super) fn take_front(&mut self) -> VecDeque<Front> {
-        self.front.take().map(|front| *front).unwrap_or_default()
+        let front = self.first.as_mut().map(|first| mem::take(&mut first.front)).unwrap_or_default();
+        self.forget_first();
+        front
     }
 
     /// Whether the peer takes its replies.
     #[inline]
     pub(super) fn has_room(&self) -> bool {
-        self.front.as_ref().is_none_or(|front| front.len() < FRONT_MAX)
+        self.first.as_ref().is_none_or(|first| first.front.len() < FRONT_MAX)
     }
 
     #[inline]
@@ -129,9 +154,39 @@ impl Unwritten {
         self.acks = self.acks.saturating_add(1).min(ACKS_MAX);
     }
 
+    /// A stream goes on with stanzas that are sent once more, from the one of that number on. Whether an `<r/>` is written
+    /// behind them.
+    pub(super) fn start_resending(&mut self, next: Option<Counter>, request: bool) {
+        (self.acks, self.request) = (0, request && next.is_none());
+        if let Some(next) = next {
+            self.first.get_or_insert_default().resend = Some(Resend { next, request });
+        }
+    }
+
+    /// The number of the stanza that is sent once more next.
+    fn resend(&self) -> Option<Counter> {
+        Some(self.first.as_ref()?.resend?.next)
+    }
+
+    /// `None`: no more are sent once more.
+    fn resend_next(&mut self, number: Option<Counter>) {
+        let Some(first) = &mut self.first else { return };
+        let last = first.resend;
+        first.resend = last.zip(number).map(|(resend, next)| Resend { next, ..resend });
+        self.request |= first.resend.is_none() && last.is_some_and(|resend| resend.request);
+        self.forget_first();
+    }
+
+    /// The session ends its stream: no new stanza is written.
+    pub(super) fn end(&mut self) {
+        self.first.get_or_insert_default().is_ending = true;
+    }
+
     /// What is left of a stream that closes: its last words.
     pub(super) fn keep_front(&mut self) {
-        *self = Self { front: self.front.take(), ..Self::default() };
+        let front = self.take_front();
+        *self = Self::default();
+        self.extend(front);
     }
 }
 
@@ -152,7 +207,7 @@ enum Next {
     Front,
     Ack,
     AckRequest,
-    Resent,
+    Resent(Counter),
     /// What was recorded last.
     New,
     /// One that is not kept once it is written.
@@ -166,28 +221,35 @@ impl<S: Stanza, C> Session<S, C> {
     /// chooses, 64 KiB for instance. A connection that takes no more keeps nothing else waiting.
     #[inline(always)]
     pub fn next_write(&mut self, now: Instant) -> Option<(&mut C, Write<'_, S>)> {
-        let has_new = matches!(&self.state, State::Live(stream) if !stream.traffic().queue.is_all_sent());
-        if self.connection.is_none() || !has_new && self.unwritten.is_empty() {
-            return None;
-        }
-        // What is most frequent is put together in the caller: to hand it over in memory takes longer than the rest.
-        match self.choose(now)? {
-            Next::New => {
-                let State::Live(stream) = &self.state else { return None };
-                Some((self.connection.as_mut()?, Write::stanza(stream.newest()?, now)))
-            }
-            Next::AckRequest => {
+        // The fast path: new stanzas, and an `<r/>`. They are put together in the caller: to hand them over in memory takes
+        // longer than the rest.
+        if self.unwritten.is_plain()
+            && let (State::Live(stream), Some(_)) = (&mut self.state, &self.connection)
+        {
+            if mem::take(&mut self.unwritten.request) {
                 self.count_request();
-                Some((self.connection.as_mut()?, Write::Nonza(&Nonza::AckRequest)))
+                return Some((self.connection.as_mut()?, Write::Nonza(&Nonza::AckRequest)));
             }
-            next => {
-                let (connection, write) = self.write(next, now)?;
-                Some((connection, write))
+            if stream.traffic().queue.is_all_sent() {
+                return None;
+            }
+            if let Some(request) = stream.record_first_calm(now) {
+                self.unwritten.request = request;
+                self.on_backlog_less();
+                let State::Live(stream) = &self.state else { return None };
+                return Some((self.connection.as_mut()?, Write::stanza(stream.newest()?, now)));
             }
         }
+        self.write_otherwise(now)
     }
 
     #[inline(never)]
+    fn write_otherwise(&mut self, now: Instant) -> Option<(&mut C, Write<'_, S>)> {
+        self.connection.as_ref()?;
+        let next = self.choose(now)?;
+        self.write(next, now)
+    }
+
     fn write(&mut self, next: Next, now: Instant) -> Option<(&mut C, Write<'_, S>)> {
         let write = match next {
             Next::Front => match self.unwritten.pop()? {
@@ -202,56 +264,35 @@ impl<S: Stanza, C> Session<S, C> {
                 self.unwritten.acks = self.unwritten.acks.saturating_sub(1);
                 Write::Nonza(self.unwritten.lend(Nonza::Ack(stream.h())))
             }
-            Next::Resent => {
+            Next::AckRequest => {
+                self.count_request();
+                Write::Nonza(&Nonza::AckRequest)
+            }
+            Next::Resent(number) => {
                 self.count_resent();
-                let unwritten = &mut self.unwritten;
-                let (State::Live(stream), Some(number)) = (&self.state, unwritten.resend) else { return None };
+                let State::Live(stream) = &self.state else { return None };
                 let queued = stream.queued(number)?;
-                unwritten.resend = Some(number.next()).filter(|_| number != stream.sent());
-                unwritten.request |= unwritten.resend.is_none() && mem::take(&mut unwritten.request_resent);
+                self.unwritten.resend_next(Some(number.next()).filter(|_| number != stream.sent()));
                 Write::Stanza { stanza: queued.stanza, late: Some(queued.queued) }
             }
+            Next::New => {
+                let State::Live(stream) = &self.state else { return None };
+                Write::stanza(stream.newest()?, now)
+            }
             Next::Lent => Write::stanza(self.state.queue()?.lent()?, now),
-            // The caller's.
-            Next::New | Next::AckRequest => return None,
         };
         Some((self.connection.as_mut()?, write))
     }
 
-    #[inline(always)]
     fn choose(&mut self, now: Instant) -> Option<Next> {
-        if self.unwritten.is_empty() && self.ending.is_none() && self.is_open() && self.send_at_once(now) {
-            return Some(Next::New);
-        }
-        if self.takes_request() {
-            return Some(Next::AckRequest);
-        }
-        self.choose_otherwise(now)
-    }
-
-    /// The fast path: a new stanza, and nothing else is to be written.
-    #[inline(always)]
-    fn send_at_once(&mut self, now: Instant) -> bool {
-        let State::Live(stream) = &mut self.state else { return false };
-        let Some(request) = stream.record_first_calm(now) else { return false };
-        self.unwritten.request = request;
-        self.on_backlog_less();
-        true
-    }
-
-    /// The same for an `<r/>`.
-    #[inline(always)]
-    fn takes_request(&mut self) -> bool {
-        self.unwritten.front.is_none() && matches!(self.state, State::Live(_)) && mem::take(&mut self.unwritten.request)
-    }
-
-    #[inline(never)]
-    fn choose_otherwise(&mut self, now: Instant) -> Option<Next> {
-        if self.unwritten.front.is_some() {
+        if self.unwritten.has_front() {
             return self.choose_front();
         }
         let State::Live(stream) = &self.state else { return None };
         let unwritten = &mut self.unwritten;
+        if mem::take(&mut unwritten.request) {
+            return Some(Next::AckRequest);
+        }
         if unwritten.acks > 0 {
             return Some(Next::Ack);
         }
@@ -259,15 +300,13 @@ impl<S: Stanza, C> Session<S, C> {
             // What was not sent by now comes back.
             return None;
         }
-        if let Some(number) = unwritten.resend {
-            if stream.queued(number).is_none() {
-                // The peer has acknowledged it meanwhile.
-                unwritten.resend = stream.unacked().next().map(|queued| queued.number);
+        if let Some(number) = unwritten.resend() {
+            if stream.queued(number).is_some() {
+                return Some(Next::Resent(number));
             }
-            if unwritten.resend.is_some() {
-                return Some(Next::Resent);
-            }
-            return mem::take(&mut unwritten.request_resent).then_some(Next::AckRequest);
+            // The peer has acknowledged it meanwhile.
+            unwritten.resend_next(stream.unacked().next().map(|queued| queued.number));
+            return self.choose(now);
         }
         self.choose_new(now)
     }
