@@ -1,13 +1,15 @@
 //! Two pieces of code, measured side by side.
 //!
 //! A benchmark library measures one thing after another; on a machine that others use as well, the ratio
-//! of two such figures says little. Here both sides run in turns of some milliseconds, so that both see the
+//! of two such figures says little. Here both sides run in turns of less than a millisecond, so that both see the
 //! same machine, and the quickest turn of each counts: the one in which nobody came between.
 
 use std::time::{Duration, Instant};
 
-/// How long a turn of one side takes.
-const TURN: Duration = Duration::from_millis(4);
+/// How long a turn of one side takes: less than a scheduler gives at a time, so that many turns are not interrupted.
+const TURN: Duration = Duration::from_micros(400);
+/// How long both sides take turns, at least.
+const TURNS: Duration = Duration::from_secs(1);
 
 pub struct Row {
     pub name: String,
@@ -32,7 +34,11 @@ pub fn pair_timed(
 ) -> Row {
     let (floor_often, cost_often) = (calibrate(&mut floor), calibrate(&mut cost));
     let mut turns: Vec<(f64, f64)> = Vec::new();
-    for turn in 0..turns_wanted() {
+    let (start, wanted) = (Instant::now(), turns_wanted());
+    for turn in 0.. {
+        if turn >= wanted && start.elapsed() >= TURNS {
+            break;
+        }
         // Who goes first changes, so that neither profits from its place.
         let (a, b);
         if turn % 2 == 0 {
