@@ -98,15 +98,22 @@ pub enum OnFull {
 /// How the last `h` of a session that is gone is remembered, so that a client that comes too late still
 /// [learns](https://xmpp.org/extensions/xep-0198.html#resumption) which of its stanzas were handled.
 ///
-/// An option: [`Config::stale_h`](crate::Config::stale_h).
+/// An option: [`Config::stale_h`](crate::Config::stale_h). Its names are MongooseIM's.
+///
+/// ```
+/// use xmpp_sm::{Config, StaleH};
+///
+/// let config = Config::default().stale_h(StaleH { enabled: true, ..StaleH::default() });
+/// # let _ = config;
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StaleH {
     /// Whether it is remembered at all. Two clients need it: after a `<failed/>` without `h`, tokio-xmpp 6 connects
     /// again without end, and strophe.js sends everything again that it could not see acknowledged.
     pub enabled: bool,
-    /// How often old records shall be swept out; `None`: never, by themselves.
+    /// How often old records shall be swept out; `None`: never, by themselves. Default: every 1 800 seconds.
     pub repeat_after: Option<Duration>,
-    /// How old a record may be to be answered. Swept or not, no older one is.
+    /// How old a record may be to be answered. Swept or not, no older one is. Default: 3 600 seconds.
     pub geriatric: Duration,
 }
 
@@ -230,7 +237,7 @@ impl Config {
     }
 
     /// How long the host may take to answer the peer's `<enable/>` or `<resume/>`. After that
-    /// [`handle_timeout`](crate::StreamMgmt::handle_timeout) refuses it with `internal-server-error`. Default: 30 seconds.
+    /// [`timeout`](crate::Session::timeout) refuses it with `internal-server-error`. Default: 30 seconds.
     #[must_use]
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;

@@ -7,14 +7,29 @@
 //! the crate.
 //!
 //! ```
+//! use bytes::Bytes;
 //! use minidom::Element;
 //! use xmpp_sm::disposition::{Facts, IqKind, Kind, Step, steps};
-//! use xmpp_sm::{Condition, EndReason, Leftover, SessionEnded};
+//! use xmpp_sm::{Condition, EndReason, Leftover, SessionEnded, Stanza};
 //!
-//! /// What a host does with what a session has left: for each stanza in order, the first step that is possible.
-//! fn dispose(ended: SessionEnded<&'static str>, offline: &mut Vec<&str>, errors: &mut Vec<&str>) {
-//!     for Leftover { stanza, .. } in ended.stanzas {
-//!         let Some(facts) = stanza.parse::<Element>().ok().as_ref().and_then(Facts::of) else { continue };
+//! /// A stanza on its way: what is written, and what its fate depends on. The facts are read once, when it is routed.
+//! struct Outgoing {
+//!     wire: Bytes,
+//!     facts: Facts,
+//!     returns: u8,
+//! }
+//!
+//! impl Stanza for Outgoing {
+//!     fn bytes(&self) -> usize {
+//!         self.wire.len() + size_of::<Self>()
+//!     }
+//! }
+//!
+//! /// For each stanza that a session has left, in order: the first step that is possible.
+//! fn dispose(ended: SessionEnded<Outgoing>, offline: &mut Vec<Outgoing>, errors: &mut Vec<Outgoing>) {
+//!     for Leftover { mut stanza, .. } in ended.stanzas {
+//!         stanza.returns = stanza.returns.saturating_add(1);
+//!         let facts = Facts { exhausted: stanza.returns > 5, ..stanza.facts };
 //!         for step in steps(&facts, ended.reason) {
 //!             match step {
 //!                 Step::Successor | Step::Elsewhere => continue, // nobody else is online: the next step
@@ -30,11 +45,14 @@
 //! # use std::time::Instant;
 //! # use xmpp_sm::{Config, Event, Session, Unbound};
 //! # let now = Instant::now();
-//! # let mut session: Session<&'static str, ()> = Unbound::new(Arc::new(Config::default()), "juliet@example.com").bind(());
-//! # let message = "<message xmlns='jabber:client' type='chat' to='juliet@example.com/balcony'><body>?</body></message>";
-//! # let ping = "<iq xmlns='jabber:client' type='get' id='1' to='juliet@example.com/balcony'/>";
-//! # let presence = "<presence xmlns='jabber:client' to='juliet@example.com/balcony'/>";
-//! # for stanza in [ping, message, presence, message] { session.send(stanza, now).map_err(|no| no.why)?; }
+//! # let mut session: Session<Outgoing, ()> = Unbound::new(Arc::new(Config::default()), "juliet@example.com").bind(());
+//! # let to = "xmlns='jabber:client' to='juliet@example.com/balcony'";
+//! # let message = format!("<message {to} type='chat'><body>ciao!</body></message>");
+//! # let (ping, presence) = (format!("<iq {to} type='get' id='1'/>"), format!("<presence {to}/>"));
+//! # for (text, returns) in [(&ping, 0), (&message, 0), (&presence, 0), (&message, 4), (&message, 5)] {
+//! #     let facts = Facts::of(&text.parse::<Element>()?).expect("a stanza");
+//! #     session.send(Outgoing { wire: text.clone().into(), facts, returns }, now).map_err(|no| no.why)?;
+//! # }
 //! # session.lost(now);
 //! # let ended = std::iter::from_fn(|| session.poll()).find_map(|event| match event {
 //! #     Event::Ended(ended) => Some(*ended),
@@ -42,7 +60,9 @@
 //! # });
 //! # let (mut offline, mut errors) = (Vec::new(), Vec::new());
 //! # dispose(ended.expect("an end"), &mut offline, &mut errors);
-//! # assert_eq!((offline, errors), (vec![message, message], vec![ping]));
+//! # let wires = |of: Vec<Outgoing>| of.into_iter().map(|stanza| stanza.wire).collect::<Vec<_>>();
+//! # assert_eq!(wires(offline), [&message, &message].map(|text| Bytes::from(text.clone())));
+//! # assert_eq!(wires(errors), [&ping, &message].map(|text| Bytes::from(text.clone())));
 //!
 //! // A host with types of its own fills in what it knows.
 //! let facts = Facts::new(Kind::Iq(IqKind::Request));
@@ -116,8 +136,9 @@ const STANZA_IDS: &str = "urn:xmpp:sid:0";
 #[non_exhaustive]
 pub enum Step {
     /// Give it to the session that has bound the same resource, with [`send`](crate::Session::send): the host finds it
-    /// where it finds the recipient of any stanza to that full JID. Not possible before that session has sent its initial
-    /// presence, for what is written until then is kept nowhere.
+    /// where it finds the recipient of any stanza to that full JID. Not possible before stream management
+    /// [is on](crate::Session::is_enabled) there or its initial presence has come: what is written until then may be kept
+    /// nowhere.
     Successor,
     /// Give it to another available resource of the same user, to the one that a message to the bare JID would reach.
     /// Not possible if every other resource has a negative priority, or there is none. If such a resource got this very

@@ -1,5 +1,7 @@
 //! What went wrong, whose fault it is, and what to tell the peer.
 
+use std::fmt;
+
 use bytes::BytesMut;
 
 use crate::detached::EndReason;
@@ -127,6 +129,7 @@ pub enum Reaction {
 /// last.write_to(&mut out);
 /// out.extend_from_slice(b"</stream:stream>");
 /// # assert!(out.starts_with(b"<stream:error><conflict "));
+/// # assert_eq!(format!("{last}</stream:stream>").as_bytes(), &out[..]);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastWords {
@@ -134,7 +137,7 @@ pub struct LastWords {
     pub write: Option<Nonza>,
     /// The stream error, if there is one.
     pub error: Option<StreamError>,
-    /// What to give to [`end`](crate::StreamMgmt::end).
+    /// For hosts of the engine: what to give to [`end`](crate::StreamMgmt::end).
     pub reason: EndReason,
 }
 
@@ -149,6 +152,14 @@ impl LastWords {
         if let Some(error) = &self.error {
             error.write_to(out);
         }
+    }
+}
+
+/// The same as text.
+impl fmt::Display for LastWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write.iter().try_for_each(|nonza| nonza.fmt(f))?;
+        self.error.iter().try_for_each(|error| error.fmt(f))
     }
 }
 

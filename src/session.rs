@@ -206,11 +206,46 @@ impl<S: Stanza, C> Session<S, C> {
     }
 
     /// Has the session tell what a push service has to know: that it is [detached](Event::Detached), once each time, and
-    /// of each stanza that is [queued](Event::Queued) meanwhile. Off by default, and then it costs nothing. It is said once
-    /// after `bind`, and again of a session that is put together from its parts. A session whose client is back already is
-    /// not told of.
+    /// of each stanza that is [queued](Event::Queued) meanwhile. Off by default, and then it costs nothing. Call it once,
+    /// directly after `bind` or [`from_parts`](Self::from_parts). Where the client is back before `poll`, there is no event.
     ///
-    /// A host that has woken a device gives it time to come back: [`set_deadline`](Self::set_deadline). Its client is not
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use std::time::{Duration, Instant};
+    /// # use xmpp_sm::{Config, Enable, Event, Nonza, Arrival, Session, SmId, Unbound};
+    /// # let now = Instant::now();
+    /// # let stream = Unbound::new(Arc::new(Config::default()), "juliet@example.com");
+    /// # let mut session: Session<&str, ()> = stream.bind(());
+    /// session.report_detached(true);
+    /// // ... stream management is on, and the connection is lost ...
+    /// # let enable = Nonza::Enable(Enable { resume: true, max: None });
+    /// # let Ok(Arrival::Enable(request)) = session.handle(enable.into(), now) else { unreachable!() };
+    /// # session.accept_enable(request, Some(SmId::new("x")?), now)?;
+    /// # while session.next_write(now).is_some() {}
+    /// # session.lost(now);
+    /// # let mut pushes = Vec::new();
+    /// # let hour = now + Duration::from_secs(3600);
+    /// # for stanza in [None, Some("<message><body>ciao!</body></message>")] {
+    /// # if let Some(stanza) = stanza { session.send(stanza, now).map_err(|no| no.why)?; }
+    /// while let Some(event) = session.poll() {
+    ///     match event {
+    ///         Event::Detached { unacked, waiting } if unacked + waiting > 0 => pushes.push("you have mail"),
+    ///         // `poll` follows each call, so this is about the stanza that `send` was just given.
+    ///         Event::Queued => {
+    ///             pushes.push("one more");
+    ///             let at_least = session.expires_at().map(|at| at.max(hour));
+    ///             session.set_expires_at(at_least);
+    ///         }
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # }
+    /// assert_eq!(pushes, ["one more"]);
+    /// # assert_eq!(session.expires_at(), Some(hour));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// A host that has woken a device gives it time to come back, as here. Its client is not
     /// told: `<resumed/>` has a place for `previd` and `h`
     /// [and nothing else](https://xmpp.org/extensions/xep-0198.html#resumption), and a session is kept for "the time
     /// specified in the [original](https://xmpp.org/extensions/xep-0198.html#acking) `<enabled/>` element". What
@@ -459,10 +494,17 @@ impl<S: Stanza, C> Session<S, C> {
         self.evicted.as_ref().map_or(0, |evicted| evicted.forgotten())
     }
 
-    /// While the session is detached: moves the time at which it expires. `None`: it does not expire by itself. It is not the
-    /// [`deadline`](Self::deadline), which is when to call [`timeout`](Self::timeout). Returns whether it is detached, and
-    /// does not end already.
-    pub fn set_deadline(&mut self, deadline: Option<Instant>) -> bool {
+    /// When the session, being detached, expires. `None`: it is not detached, or does not expire by itself.
+    pub fn expires_at(&self) -> Option<Instant> {
+        match &self.state {
+            State::Detached(session, _) => session.deadline(),
+            _ => None,
+        }
+    }
+
+    /// While the session is detached: moves the time at which it [expires](Self::expires_at), either way. `None`: it does
+    /// not expire by itself. Returns whether it is detached, and does not end already.
+    pub fn set_expires_at(&mut self, deadline: Option<Instant>) -> bool {
         let State::Detached(session, _) = &mut self.state else { return false };
         if self.ending.is_some() {
             return false;

@@ -17,13 +17,33 @@ use crate::counter::Counter;
 /// A session is read by its owner, between two calls: a metrics endpoint asks it by a message and adds up what is new since
 /// the last answer, as `examples/server/metrics.rs` does.
 ///
+/// ```
+/// use xmpp_sm::Stats;
+///
+/// /// What a session's task has added to the server's totals. At [`Event::Ended`](xmpp_sm::Event::Ended) it adds once more,
+/// /// and is asked no more: nothing is counted twice.
+/// #[derive(Default)]
+/// struct Added(Stats);
+///
+/// impl Added {
+///     fn add(&mut self, stats: Stats, total_sent: &mut u64) {
+///         *total_sent += u64::from((stats.sent as u32).wrapping_sub(self.0.sent as u32));
+///         self.0 = stats;
+///     }
+/// }
+/// # let (mut added, mut total, mut stats) = (Added::default(), 0, Stats::default());
+/// # for sent in [7, u64::from(u32::MAX), 3] { stats.sent = sent; added.add(stats, &mut total); }
+/// # assert_eq!(total, (1 << 32) + 3);
+/// ```
+///
 /// **Totals** go up only and begin at 0 with the session, whatever its connections: [`sent`](Self::sent),
 /// [`acked`](Self::acked), [`resent`](Self::resent), [`evicted`](Self::evicted), [`ack_requests`](Self::ack_requests),
 /// [`ack_answers`](Self::ack_answers), [`receipts_given_up`](Self::receipts_given_up),
 /// [`requests_dropped`](Self::requests_dropped), [`detached`](Self::detached), [`resumed`](Self::resumed),
 /// [`refused`](Self::refused) and the two sums of times. A client's session counts on when a refused session is followed
-/// by another. `sent` and `acked` are the stream's own counters, of 32 bits, which [wrap](crate::Counter); the others stay
-/// at 2³² - 1 when they come there. All else is what there is now, what was last, or what was most.
+/// by another. `sent` and `acked` are the stream's own counters, of 32 bits, and [begin again](crate::Counter) at 0 after
+/// 2³² stanzas: the difference of two looks is to be taken modulo 2³². All others stay at 2³² - 1 when they come there. What
+/// is no total is what there is now, what was last, or what was most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

@@ -169,7 +169,8 @@ impl Metrics {
             Box::default()
         });
         for ((_, _, field), counter) in COUNTERS.iter().zip(&self.counters) {
-            let more = field(&stats).saturating_sub(field(before));
+            // The stream's own counters have 32 bits, and go round.
+            let more = field(&stats).wrapping_sub(field(before)) & u64::from(u32::MAX);
             if more > 0 {
                 counter.inc_by(more);
             }

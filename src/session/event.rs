@@ -40,8 +40,8 @@ pub enum Event<S, C> {
         waiting: usize,
     },
     /// A stanza was [sent](crate::Session::send) while the session is detached. Only where
-    /// [`report_detached`](crate::Session::report_detached) is on, and once for each. The host has just given it to `send`,
-    /// and knows what to tell a push service.
+    /// [`report_detached`](crate::Session::report_detached) is on, and once for each: it comes with the next `poll`, and what
+    /// a push service has to be told of the stanza the host reads before it gives it to `send`.
     Queued,
     /// Server: the peer asks for stream management in its Bind 2 `<bind/>`: see [`Arrival::Enable`]. `<success/>` waits
     /// for it.

@@ -32,7 +32,7 @@ pub enum Write<'a, S> {
     /// `<success/>`, of which this is what stream management has to say, and the features that follow it. Only where the
     /// client has asked [inline](crate::InlineElements).
     Success(Box<InlineSuccess>),
-    /// The last stream error.
+    /// The last stream error, for which the stream's header has to declare the prefix `stream`.
     StreamError(StreamError),
     /// `</stream:stream>`. Nothing follows.
     Close,

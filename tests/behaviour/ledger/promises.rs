@@ -162,7 +162,7 @@ fn a_deadline_that_is_moved_is_written_down() {
         let mut host = Host::online(promise, Config::default());
         host.lost();
         host.keep_up();
-        assert!(host.session.set_deadline(Some(host.now + secs(3600))));
+        assert!(host.session.set_expires_at(Some(host.now + secs(3600))));
         assert_eq!(host.keep_up(), 1);
         assert_eq!(host.keep_up(), 0);
         let host = host.moved();

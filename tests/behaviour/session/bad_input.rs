@@ -101,7 +101,7 @@ fn a_session_that_is_over_does_nothing_more() {
     host.pass(secs(100_000));
     host.session.timeout(host.now);
     assert!(host.session.deadline().is_none() && host.said().is_empty());
-    assert!(!host.session.set_deadline(None));
+    assert!(!host.session.set_expires_at(None));
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn since_when_a_request_is_unanswered_can_be_seen() {
 fn a_session_may_be_let_wait_without_end() {
     let mut host = Host::new(Config::default());
     host.lost();
-    assert!(host.session.set_deadline(None));
+    assert!(host.session.set_expires_at(None));
     assert_eq!(host.session.deadline(), None);
     host.wait(secs(1_000_000));
     assert!(host.session.is_detached());
@@ -110,7 +110,7 @@ fn whoever_wakes_a_device_can_give_it_time() {
     let mut host = Host::new(Config::default().resume_timeout(Some(secs(600))));
     host.lost();
     host.wait(secs(590));
-    assert!(host.session.set_deadline(Some(host.now + secs(300))));
+    assert!(host.session.set_expires_at(Some(host.now + secs(300))));
     host.wait(secs(290));
     host.take(2, 0);
     assert_eq!(host.written(), "| <resumed previd='sm-1' h='0'/> |", "it has no place for the time");

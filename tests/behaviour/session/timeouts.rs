@@ -79,9 +79,9 @@ fn a_session_expires() {
 #[test]
 fn a_deadline_can_be_moved_while_the_session_is_detached() {
     let mut host = Host::new(Config::default());
-    assert!(!host.session.set_deadline(None));
+    assert!(!host.session.set_expires_at(None));
     host.lost();
-    assert!(host.session.set_deadline(Some(host.now + DAY)));
+    assert!(host.session.set_expires_at(Some(host.now + DAY)));
     host.wait(DAY - secs(1));
     assert!(host.session.is_detached());
     host.wait(secs(2));
@@ -198,7 +198,7 @@ fn the_deadline_of_a_session_that_has_expired_and_waits_for_a_receipt_is_not_mov
     host.lost();
     host.wait(secs(601));
     assert!(host.session.is_detached(), "a stanza is still being handled");
-    assert!(!host.session.set_deadline(Some(host.now + DAY)));
+    assert!(!host.session.set_expires_at(Some(host.now + DAY)));
     host.wait(secs(5));
     assert_eq!(host.ended().reason, EndReason::Expired);
 }

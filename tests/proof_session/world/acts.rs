@@ -208,7 +208,7 @@ impl World<'_> {
     pub fn prolong(&mut self, h: usize) -> Checked {
         let until = self.now + PROLONGED;
         let host = &mut self.hosts[h];
-        let is_prolonged = host.session.set_deadline(Some(until));
+        let is_prolonged = host.session.set_expires_at(Some(until));
         // One that ends already, and waits for its receipts, ends.
         let may_end = host.may_settle || host.is_ending || self.is_expired(h);
         ensure!(is_prolonged || may_end, "a session that waits to be resumed cannot be prolonged");
