@@ -17,7 +17,8 @@
 //! 5. A connection that [comes back](crate::Event::Refused) has the next step with it: `log_in` of the server's loop starts
 //!    `inline_login` with that.
 //!
-//! The [server's loop](crate#a-servers-loop) gets two arms more, one for events and one for what is written:
+//! The [server's loop](crate#a-servers-loop) gets two arms more, one for events and one for what is written, and its
+//! `Host` a method more:
 //!
 //! ```text
 //! Event::Enable(request) => {
@@ -26,14 +27,21 @@
 //! }
 //!
 //! match item {
-//!     Write::Success(success) => host.write_success(connection, &host.jid, *success),
+//!     Write::Success(success) => host.write_success(connection, *success),
 //!     item => connection.push(item),
+//! }
+//!
+//! trait Host {
+//!     /// Writes `<success/>` with the session's full JID, and the stream features that `success` names.
+//!     fn write_success(&self, connection: &mut Self::Connection, success: InlineSuccess);
 //! }
 //! ```
 //!
 //! [`Event::Enable`](crate::Event::Enable) is to `<bind/>` what [`Arrival::Enable`](crate::Arrival::Enable) is to a bare
 //! `<enable/>`. [`Write::Success`](crate::Write::Success) needs the session's full JID, which a new connection does not know:
-//! it is kept beside the session, as `host.jid` here. `write_success` is that of `InlineHost` below.
+//! the session's own `Host` does. After an inline `<enable/>` stream management is on from the first stanza, and stanzas
+//! may be sent before the initial presence. A client that binds `<inactive/>` is so from the start:
+//! [`set_active`](crate::Session::set_active) is called directly after [`InlineBind::bind`](crate::InlineBind::bind).
 //!
 //! TLS early data ("0-RTT") can be recorded and sent again by anybody. A server
 //! [must not](https://xmpp.org/extensions/xep-0388.html#security) authenticate by an `<authenticate/>` that came in it, with or
@@ -106,13 +114,33 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! In the [client's loop](crate#a-clients-loop), `log_in` runs while the loop owns the session. So `log_in` asks the loop over
-//! a channel, and returns the reply beside the connection if there is one. The loop gets one arm more, and `connect_inline`
-//! in that of `log_in`, as in `examples/client` with `--inline`:
+//! In the [client's loop](crate#a-clients-loop) the login then asks the loop, which has the session, over a channel. So
+//! it has to go on from turn to turn, and is made before the loop; an arm that made it anew would drop it at its own
+//! question. `examples/client` does this with `--inline`:
 //!
 //! ```text
+//! enum Ask {
+//!     Request(InlineOffer, oneshot::Sender<Result<InlineRequest, NotConnectedWhy>>),
+//!     Failed(InlineRequest),
+//! }
+//!
+//! // before the loop
+//! let (ask, mut asked) = unbounded_channel();
+//! let mut login = Box::pin(log_in(&ask));
+//!
+//! // in the place of the arm of `app.log_in()`
+//! (offer, connection, reply) = &mut login, if is_offline && !is_conflict => {
+//!     login.set(log_in(&ask));
+//!     match reply {
+//!         Some(reply) => drop(session.connect_inline(reply, offer, connection, now())),
+//!         None => drop(session.connect(app.owner(), offer, connection, now())), // without SASL2
+//!     }
+//! }
 //! Some(ask) = asked.recv() => match ask {
 //!     Ask::Request(offer, request) => drop(request.send(session.request_inline(app.owner(), offer, now()))),
 //!     Ask::Failed(request) => session.authentication_failed(request),
 //! },
 //! ```
+//!
+//! What is neither a stanza nor stream management, `<inactive/>` for one, the client writes itself, between two of what
+//! [`next_write`](crate::Session::next_write) returns.

@@ -31,7 +31,8 @@ pub fn success(jid: &str, data: Option<&str>, sm: InlineSuccess) -> Element {
 }
 
 /// Takes a login from step to step: after authentication, and when a connection comes back because its client may not have
-/// its session. `Some`: the client has no session now, and its login goes on as ever.
+/// its session. `Some`: there is no session yet, and the login goes on with `Unbound::handle`. `None`: the connection
+/// has moved to a session.
 pub async fn inline_login<H: InlineHost>(
     mut step: LoginStep,
     mut connection: H::Connection,
@@ -39,7 +40,10 @@ pub async fn inline_login<H: InlineHost>(
 ) -> Option<(Unbound, H::Connection)> {
     loop {
         match step {
-            LoginStep::Resume(request) => Refused { connection, step } = host.resume(request.take(connection))?,
+            LoginStep::Resume(request) => match host.resume(request.take(connection)) {
+                Some(refused) => Refused { connection, step } = refused,
+                None => return None,
+            },
             LoginStep::Bind(request) => match host.choose(&connection, &request) {
                 Some(jid) => {
                     host.bind(request, connection, jid).await;
@@ -63,8 +67,8 @@ pub async fn inline_login<H: InlineHost>(
 pub trait InlineHost {
     type Connection;
     type Jid;
-    /// Gives the connection to the session that it asks for: what `resume` of the server's loop does with its `taker`.
-    /// `Some`: the client may not have it.
+    /// Gives the connection to the session that it asks for, as `hand_over` of the server's loop does. `Some`: the
+    /// client may not have it.
     fn resume(&self, taker: Taker<Self::Connection>) -> Option<Refused<Self::Connection>>;
     /// The full JID of a new session. `None`: there cannot be any.
     ///

@@ -79,6 +79,11 @@ pub fn resume<H: Host>(
     host: &H,
 ) -> Option<Refused<H::Connection>> {
     let Ok(taker) = stream.take(request, connection) else { return None }; // the request is this stream's
+    hand_over(taker, host)
+}
+
+/// Gives a connection to the session that it asks for, likewise.
+pub fn hand_over<H: Host>(taker: Taker<H::Connection>, host: &H) -> Option<Refused<H::Connection>> {
     match host.look_up(taker.previd(), taker.owner()) {
         Err(refusal) => Some(taker.refuse(refusal)),
         Ok(Record { registration, handle: mailbox }) => match mailbox.send(Mail::Take(taker)) {
@@ -132,7 +137,8 @@ pub trait Host: Clone + Send + 'static {
     /// server's queue, the disk), the receipt comes back as [`Mail::Settled`] to the session that it is from.
     fn route(&self, stanza: Element, receipt: Receipt);
     /// Makes a session of this owner known under a new SM-ID, with the way to its mailbox, and keeps the [`Registration`]
-    /// for `over`. Each session has a `Host` of its own, which knows its mailbox; that of a login knows none.
+    /// for `over`. Each session has a `Host` of its own, which knows its mailbox and shares the registration with its
+    /// clones; that of a login knows none.
     fn register(&self, owner: &Arc<str>) -> Option<SmId>;
     /// The session of that SM-ID and owner, with the way to its mailbox.
     fn look_up(&self, smid: &SmId, owner: &str) -> Result<Record<UnboundedSender<Mail<Self::Connection>>>, Refusal>;
@@ -142,7 +148,9 @@ pub trait Host: Clone + Send + 'static {
     fn part(&self, connection: Self::Connection, parting: Parting);
     /// Takes the next step of this login, in a task of its own: writes `failed`, and reads on.
     fn log_in(&self, refused: Refused<Self::Connection>);
-    /// Closes the mailbox, retires the SM-ID, and sends the stanzas elsewhere: those of the session first, then those in
-    /// the mailbox. A [`Taker`] in the mailbox is refused, as in [`resume`]; a receipt is of no use any more.
+    /// Takes the mailbox from where `route` finds it, unless a newer session is there already, and closes it; retires
+    /// the SM-ID; sends the stanzas elsewhere: those of the session first, then those in the mailbox, queued just now.
+    /// A [`Taker`] in the mailbox is [handed over](hand_over) again, to be told the last `h`; a receipt is of no use any
+    /// more.
     fn over(&self, ended: SessionEnded<Bytes>, mailbox: UnboundedReceiver<Mail<Self::Connection>>);
 }
