@@ -19,7 +19,9 @@ use crate::stats::Detach;
 
 /// All that a [`Session`] without a connection is: to be written down (a `Snapshot`, with the feature `snapshot`), or
 /// to go on elsewhere. What stays behind is what its host has set ([`report_detached`](Session::report_detached),
-/// [`return_acknowledged`](Session::return_acknowledged)), and its [statistics](Session::stats), which start from zero.
+/// [`return_acknowledged`](Session::return_acknowledged)), and its [statistics](Session::stats), which start from zero, but
+/// that [`sent`](crate::Stats::sent) and [`acked`](crate::Stats::acked) go on, and that the present time without a stream
+/// is the first of [`detached`](crate::Stats::detached).
 ///
 /// Returned by [`Session::into_parts`], and given to [`Session::from_parts`].
 #[derive(Clone, PartialEq, Eq)]

@@ -132,14 +132,15 @@ impl<S: Stanza, C> Session<S, C> {
     /// [`stale_h`](crate::Config::stale_h) is on, it is told the last `h`.
     ///
     /// Of two connections that ask, the one that authenticated later gets the session: the one whose [`Unbound`] was made
-    /// later. The other is refused with `conflict`.
+    /// later. The other is refused with `conflict`. Which one is later can be told where both were made with the same
+    /// [`Arc<Config>`](Config); of others, the one that asks later gets it.
     pub fn take(&mut self, taker: Taker<C>, now: Instant) {
         if let Some(refusal) = self.objection(&taker) {
             return self.tell_refused(taker.refuse(refusal));
         }
         // An earlier connection of the client may come last: its way to the session was longer.
         let newest = &mut self.tally.get_or_insert_default().newest;
-        if newest.is_some_and(|newest| taker.stream.is_before(newest)) {
+        if newest.as_ref().is_some_and(|newest| taker.stream.is_before(newest)) {
             return self.refuse_for_another(taker);
         }
         *newest = Some(taker.stream.serial());

@@ -1,8 +1,10 @@
 //! What is counted of a session, and returned as [`Stats`].
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Event, Refused, Session, State};
+use crate::config::Config;
 use crate::counter::{Counter, count};
 use crate::detached::Ended;
 use crate::nonza::Nonza;
@@ -18,8 +20,9 @@ pub(super) struct Tally {
     pub(super) returns_acknowledged: bool,
     /// Whether the host wants to know what a push service has to know.
     pub(super) reports_detached: bool,
-    /// The newest stream that has asked for the session.
-    pub(super) newest: Option<Tag>,
+    /// The newest stream that has asked for the session, among those with these options: the others are not numbered
+    /// with it.
+    pub(super) newest: Option<(Arc<Config>, Tag)>,
     /// How many queued stanzas were replaced, or dropped for newer ones.
     pub(super) rewritten: u32,
     /// Of sessions that a client had before this one.

@@ -304,12 +304,13 @@ impl Unbound {
     }
 
     /// Whether this stream authenticated before the one of that number.
-    pub(super) fn is_before(&self, serial: Tag) -> bool {
-        self.serial.is_before(serial)
+    /// Whether it was made before the other. Streams with options of their own are not numbered together.
+    pub(super) fn is_before(&self, (config, serial): &(Arc<Config>, Tag)) -> bool {
+        Arc::ptr_eq(&self.config, config) && self.serial.is_before(*serial)
     }
 
-    pub(super) fn serial(&self) -> Tag {
-        self.serial
+    pub(super) fn serial(&self) -> (Arc<Config>, Tag) {
+        (self.config.clone(), self.serial)
     }
 }
 

@@ -318,3 +318,19 @@ fn a_stanza_that_is_settled_without_its_receipt_holds_nobody_up() {
     host.session.settle_without_receipt(counter(1), host.now).unwrap();
     assert_eq!(host.written(), "| <resumed previd='sm-1' h='1'/> |");
 }
+
+/// A host that has read its options again makes its new streams with them. Which stream is later cannot be told, and each
+/// of the client's connections gets the session.
+#[test]
+fn streams_with_other_options_are_not_older() {
+    for _ in 0..20 {
+        let mut host = Host::new(Config::default());
+        host.take(2, 0);
+        assert!(host.said().contains(&Said::Resumed));
+        host.config = Arc::new(Config::default());
+        for connection in 3..6 {
+            host.take(connection, 0);
+            assert!(host.said().contains(&Said::Resumed), "{connection}");
+        }
+    }
+}
