@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::iter::from_fn;
+use std::mem::take;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -70,11 +71,15 @@ pub struct Handle(UnboundedSender<Mail>);
 
 /// What a session reads. That of a session to which nothing comes takes little memory, and most have none for most of
 /// their time: a channel of `tokio` keeps a block for 32 of them.
-pub struct Mailbox(UnboundedReceiver<Mail>);
+pub struct Mailbox {
+    mail: UnboundedReceiver<Mail>,
+    /// What was read too early.
+    put_back: Vec<Mail>,
+}
 
 pub fn mailbox() -> (Handle, Mailbox) {
     let (handle, mailbox) = unbounded();
-    (Handle(handle), Mailbox(mailbox))
+    (Handle(handle), Mailbox { mail: mailbox, put_back: Vec::new() })
 }
 
 impl Handle {
@@ -99,21 +104,27 @@ impl Handle {
 impl Mailbox {
     /// `None`: all handles are gone. Dropping the future loses nothing.
     pub async fn recv(&mut self) -> Option<Mail> {
-        self.0.recv().await.ok()
+        self.mail.recv().await.ok()
+    }
+
+    /// It comes before the [`rest`](Self::rest).
+    pub fn put_back(&mut self, mail: Vec<Mail>) {
+        self.put_back = mail;
     }
 
     /// Closes it, and returns what is in it.
     pub fn rest(&mut self) -> impl Iterator<Item = Mail> {
-        self.0.close();
-        from_fn(|| {
+        self.mail.close();
+        let rest = from_fn(|| {
             loop {
-                match self.0.try_recv() {
+                match self.mail.try_recv() {
                     Ok(mail) => return Some(mail),
                     Err(TryRecvError::Closed) => return None,
                     Err(TryRecvError::Empty) => std::thread::yield_now(), // one is just being put in
                 }
             }
-        })
+        });
+        take(&mut self.put_back).into_iter().chain(rest)
     }
 }
 

@@ -231,11 +231,11 @@ impl Host {
 
     /// The session is over. What its client did not get goes where it would have gone without it: first what the session
     /// had, then what waits in the mailbox.
-    async fn over(mut self: Box<Self>, mut ended: SessionEnded<Written>, session: Session, mailbox: Mailbox) {
+    async fn over(mut self: Box<Self>, mut ended: SessionEnded<Written>, session: Session, mut mailbox: Mailbox) {
         self.added.measure(&self.server, &session);
         drop(session);
         self.server.metrics.iter().for_each(|metrics| metrics.end(ended.reason));
-        let left = self.end_shared(&mut ended).await;
+        let left = Box::pin(self.end_in_time(&mut ended, &mut mailbox)).await;
         // Not before: a client that asks for it meanwhile would have this node bring it here once more.
         smids::end(&self.server, self.registration.as_ref(), &ended);
         let left = left.into_iter().chain(self.csi.into_held());

@@ -314,6 +314,31 @@ fn a_client_asks_again_when_the_engine_is_away() {
     resumed_at(&one, &smid);
 }
 
+/// It has expired meanwhile: that is known when the engine is back.
+#[test]
+fn a_client_asks_again_whose_session_ends_while_the_engine_is_away() {
+    let mut redis = Redis::with_append_only_file();
+    let one = Node::start_with(&redis, "one", &["--promise", "durable", "--resume-timeout", "1"]);
+    let mut romeo = Client::log_in(&one, ROMEO);
+    romeo.begin();
+    let mut juliet = Client::log_in(&one, JULIET);
+    let smid = juliet.begin();
+    romeo.say(&message(1));
+    juliet.gets(&[1]);
+    redis.kill();
+    drop(juliet);
+    thread::sleep(Duration::from_secs(2));
+    let failed = Client::log_in(&one, JULIET).resume(&smid, 1);
+    assert!(failed.contains("internal-server-error"), "{failed}");
+    redis.start_again();
+    eventually("its end is known", || {
+        let failed = Client::log_in(&one, JULIET).resume(&smid, 1);
+        assert!(failed.contains("<failed"), "{failed}");
+        failed.contains("item-not-found")
+    });
+    Client::log_in(&one, JULIET).begins_with(&[1]);
+}
+
 /// Tens of seconds of traffic under each promise, with all that can happen under it.
 #[test]
 fn nothing_is_lost_under_traffic() {

@@ -2,17 +2,23 @@
 
 use std::collections::HashMap;
 use std::mem::take;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use tokio::time::sleep;
 use xmpp_sm::snapshot::Promise;
-use xmpp_sm::{EndReason, Event, Fence, SessionEnded, SessionStore, Write};
+use xmpp_sm::{Condition, EndReason, Event, Fence, Refusal, SessionEnded, SessionStore, Write};
 
+use super::super::login;
 use super::super::mail::{Delivery, Mail, Mailbox, told_at_end};
 use super::super::nodes::{self, Nodes, Shared, Whereabouts};
 use super::super::stanza::{Written, left, left_of};
 use super::super::stream::{Connection, part};
 use super::{Host, Session};
+
+/// How long a client waits for a session that ends.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a session's task knows besides, where there are other nodes.
 pub struct Shares {
@@ -208,9 +214,38 @@ impl Host {
         }
     }
 
+    /// The session is over: see [`end_shared`](Self::end_shared). That takes as long as the engine is away. Who asks for the
+    /// session waits a second for it, and asks again then.
+    pub(super) async fn end_in_time(
+        &mut self,
+        ended: &mut SessionEnded<Written>,
+        mailbox: &mut Mailbox,
+    ) -> Vec<Written> {
+        let (server, mut came) = (self.server.clone(), Vec::new());
+        let (mut ending, mut patience) = (pin!(self.end_shared(ended)), pin!(sleep(PATIENCE)));
+        let left = loop {
+            tokio::select! {
+                biased;
+                left = &mut ending => break left,
+                () = &mut patience, if !patience.is_elapsed() => {}
+                Some(mail) = mailbox.recv() => came.push(mail),
+            }
+            if patience.is_elapsed() {
+                for mail in came.extract_if(.., |mail| matches!(mail, Mail::Take(_))) {
+                    if let Mail::Take(taker) = mail {
+                        let refused = taker.refuse(Refusal::Because(Condition::InternalServerError));
+                        login::continue_login(refused, server.clone());
+                    }
+                }
+            }
+        };
+        mailbox.put_back(came);
+        left
+    }
+
     /// The session is over: the other nodes are told. Returns what has to go elsewhere from here, which is nothing if
     /// the session was another node's already.
-    pub(super) async fn end_shared(&mut self, ended: &mut SessionEnded<Written>) -> Vec<Written> {
+    async fn end_shared(&mut self, ended: &mut SessionEnded<Written>) -> Vec<Written> {
         let h = (ended.reason != EndReason::Closed).then_some(ended.h);
         let mut left: Vec<_> = left(ended).collect();
         let Some((nodes, shares)) = self.server.nodes.clone().zip(self.shares.as_mut()) else { return left };
