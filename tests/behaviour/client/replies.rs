@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use xmpp_sm::{Config, Offer};
+use xmpp_sm::{Config, Offer, StreamCondition};
 
 use super::{Client, ENABLE, ERROR, OFFER, R, RESUME};
 
@@ -222,4 +222,18 @@ fn a_server_that_knows_the_last_h_or_has_another_reason_is_not_asked_again() {
         client.receive(&failed(attributes, condition));
         assert_eq!(client.events()[1..], ["bind"], "{condition}");
     }
+}
+
+#[test]
+fn what_a_client_cannot_read_ends_its_stream_and_what_it_holds_goes_into_the_next_session() {
+    let mut client = Client::online(Config::default());
+    client.session.send("<a/>".into(), client.now).unwrap();
+    client.written();
+    client.session.unreadable(StreamCondition::NotWellFormed, client.now);
+    let said = client.events();
+    assert!(matches!(&said[..], [parted] if parted.contains("<stream:error><not-well-formed ")), "{said:?}");
+    client.connect(OFFER);
+    assert_eq!((client.written(), client.events()), (String::new(), vec!["bind".to_owned()]));
+    client.begin();
+    assert_eq!(client.written(), format!("<a/>{R}"));
 }
