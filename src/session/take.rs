@@ -133,7 +133,7 @@ impl<S: Stanza, C> Session<S, C> {
     ///
     /// Of two connections that ask, the one that authenticated later gets the session: the one whose [`Unbound`] was made
     /// later. The other is refused with `conflict`. Which one is later can be told where both were made with the same
-    /// [`Arc<Config>`](Config); of others, the one that asks later gets it.
+    /// [`Arc<Config>`](crate::Config); of others, the one that asks later gets it.
     pub fn take(&mut self, taker: Taker<C>, now: Instant) {
         if let Some(refusal) = self.objection(&taker) {
             return self.tell_refused(taker.refuse(refusal));
