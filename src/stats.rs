@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::counter::Counter;
+use crate::nonza::Condition;
 
 /// What a session has done and what it holds, as plain data. It is counted always.
 /// [`Session::stats`](crate::Session::stats) returns it, also after the end.
@@ -108,6 +109,8 @@ pub struct Stats {
     /// was ending, or a newer connection asked, too. What the host refuses, for its store knows no such session, is not
     /// counted here.
     pub refused: u64,
+    /// The condition that the last of them was told, if any.
+    pub refused_why: Option<Condition>,
 }
 
 /// What a [`MemoryStore`](crate::MemoryStore) has done and what it holds, as plain data. It is counted always;

@@ -70,7 +70,9 @@ impl InlineHost for Arc<Server> {
     type Jid = FullJid;
 
     fn resume(&self, taker: Taker<Box<Connection>>) -> Option<Refused<Box<Connection>>> {
-        smids::resume(taker, self)
+        let refused = smids::resume(taker, self)?;
+        self.metrics.iter().for_each(|metrics| metrics.refused(&refused.step));
+        Some(refused)
     }
 
     /// The same client gets the same resource, and the session that it left there ends: one user agent has one session. Its

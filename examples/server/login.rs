@@ -63,6 +63,7 @@ pub fn hand_over(taker: Taker<Box<Connection>>, server: &Arc<Server>) {
 
 /// A client does not get the session that it asked for.
 pub fn continue_login(Refused { step, connection }: Refused<Box<Connection>>, server: Arc<Server>) {
+    server.metrics.iter().for_each(|metrics| metrics.refused(&step));
     tokio::spawn(log_in(step, connection, server));
 }
 

@@ -17,7 +17,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use xmpp_sm::disposition::Step;
-use xmpp_sm::{Detach, EndReason, Stats, StoreStats};
+use xmpp_sm::{Condition, Detach, EndReason, Failed, LoginStep, Nonza, Stats, StoreStats};
 
 use super::Server;
 use super::session::Session;
@@ -31,7 +31,7 @@ const MAX_BYTES: u64 = 8 * 1024;
 type Field<T, V = u64> = (&'static str, &'static str, fn(&T) -> V);
 
 /// What only grows. The names end in `_total`.
-const COUNTERS: [Field<Stats>; 11] = [
+const COUNTERS: [Field<Stats>; 10] = [
     ("stanzas_sent", "Stanzas written to clients and counted by stream management", |stats| stats.sent),
     ("stanzas_acked", "Stanzas that clients have acknowledged", |stats| stats.acked),
     ("stanzas_resent", "Stanzas written once more after a resumption", |stats| stats.resent),
@@ -43,9 +43,6 @@ const COUNTERS: [Field<Stats>; 11] = [
     }),
     ("requests_dropped", "Requests of clients that were not answered in time", |stats| stats.requests_dropped),
     ("resumed", "Sessions resumed", |stats| stats.resumed),
-    ("refused", "Connections that asked for a session and did not get it from the session itself", |stats| {
-        stats.refused
-    }),
     ("sessions_begun", "Sessions begun", |_| 0),
 ];
 
@@ -101,6 +98,7 @@ pub struct Metrics {
     sessions: Gauge,
     detached: Family<Label, Counter>,
     ended: Family<Label, Counter>,
+    refused: Family<Label, Counter>,
     left: Family<Label, Counter>,
 }
 
@@ -109,6 +107,19 @@ pub struct Metrics {
 pub struct Added(Option<Box<Stats>>);
 
 impl Added {
+    /// Of a session that was written down: its stream's counters go on, and were added by who had it before.
+    pub fn revived(server: &Server, session: &Session) -> Self {
+        let mut added = Self::default();
+        if let Some(metrics) = &server.metrics {
+            let stats = session.stats(Instant::now());
+            let mut before = Box::new(Stats::default());
+            (before.sent, before.acked, before.detached) = (stats.sent, stats.acked, stats.detached);
+            metrics.begin();
+            added.0 = Some(before);
+        }
+        added
+    }
+
     /// Adds what is new, if somebody wants to know.
     pub fn measure(&mut self, server: &Server, session: &Session) {
         if let Some(metrics) = &server.metrics {
@@ -128,6 +139,7 @@ impl Metrics {
             sessions: Gauge::default(),
             detached: Family::default(),
             ended: Family::default(),
+            refused: Family::default(),
             left: Family::default(),
         };
         let mut registry = metrics.registry.lock();
@@ -146,6 +158,8 @@ impl Metrics {
         registry.register("sessions", "Sessions, with a stream or without", metrics.sessions.clone());
         registry.register("detached", "Streams lost by sessions that lived on, by why", metrics.detached.clone());
         registry.register("ended", "Sessions ended, by the reason", metrics.ended.clone());
+        let refused = "Connections that asked for a session and did not get it, by the condition that they were told";
+        registry.register("refused", refused, metrics.refused.clone());
         registry.register("left", "Stanzas that ended sessions left, by what became of them", metrics.left.clone());
         drop(registry);
         // What has not happened is 0, and not missing.
@@ -155,17 +169,24 @@ impl Metrics {
         for reason in ENDINGS {
             drop(metrics.ended.get_or_create(&[("reason", reason.name())]));
         }
+        for condition in [Condition::ItemNotFound, Condition::InternalServerError] {
+            drop(metrics.refused.get_or_create(&[("condition", condition.name())]));
+        }
         for step in ["elsewhere", "store", "bounce", "drop"] {
             drop(metrics.left.get_or_create(&[("step", step)]));
         }
         Arc::new(metrics)
     }
 
+    fn begin(&self) {
+        self.sessions.inc();
+        self.counters[COUNTERS.len() - 1].inc();
+    }
+
     /// Adds what is new of a session.
     fn add(&self, Added(added): &mut Added, stats: Stats) {
         let before = added.get_or_insert_with(|| {
-            self.sessions.inc();
-            self.counters[COUNTERS.len() - 1].inc();
+            self.begin();
             Box::default()
         });
         for ((_, _, field), counter) in COUNTERS.iter().zip(&self.counters) {
@@ -191,6 +212,23 @@ impl Metrics {
             self.detached.get_or_create(&[("why", why.name())]).inc_by(stats.detached - before.detached);
         }
         **before = stats;
+    }
+
+    /// A session is another node's now: what it had is no more here.
+    pub fn gone(&self, Added(added): Added) {
+        if let Some(before) = added {
+            self.sessions.dec();
+            for ((_, _, field), gauge) in GAUGES.iter().zip(&self.gauges) {
+                gauge.dec_by(field(&before) as i64);
+            }
+        }
+    }
+
+    /// A client does not get the session that it asked for.
+    pub fn refused(&self, step: &LoginStep) {
+        if let Some(Nonza::Failed(Failed { condition: Some(condition), .. })) = step.failed() {
+            self.refused.get_or_create(&[("condition", condition.name())]).inc();
+        }
     }
 
     /// A session has ended. All of it is added.

@@ -7,7 +7,7 @@ use super::{Event, Refused, Session, State};
 use crate::config::Config;
 use crate::counter::{Counter, count};
 use crate::detached::Ended;
-use crate::nonza::Nonza;
+use crate::nonza::{Condition, Nonza};
 use crate::receipts::Tag;
 use crate::stanza::Stanza;
 use crate::stats::{Detach, Stats};
@@ -40,6 +40,7 @@ pub(super) struct Tally {
     detached: u32,
     resumed: u32,
     refused: u32,
+    refused_why: Option<Condition>,
     ack_time: Times,
     away_time: Times,
     /// The last time that is over.
@@ -137,11 +138,13 @@ impl<S: Stanza, C> Session<S, C> {
 
     /// A connection does not get the session.
     pub(super) fn tell_refused(&mut self, refused: Refused<C>) {
-        add(&mut tally(&mut self.tally).refused, 1);
         let condition = match refused.step.failed() {
             Some(Nonza::Failed(failed)) => failed.condition,
             _ => None,
         };
+        let tally = tally(&mut self.tally);
+        add(&mut tally.refused, 1);
+        tally.refused_why = condition;
         trace::refused(condition);
         self.events.push_back(Event::Refused(refused));
     }
@@ -247,6 +250,7 @@ impl<S: Stanza, C> Session<S, C> {
             resumed_after_max: Duration::from_nanos(tally.away_time.max),
             resumed_after_sum: Duration::from_nanos(tally.away_time.sum),
             refused: tally.refused.into(),
+            refused_why: tally.refused_why,
         }
     }
 }

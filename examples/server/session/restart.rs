@@ -9,6 +9,7 @@ use xmpp_sm::{DoesNotFit, EndReason, Event, SessionParts, SessionStore};
 
 use super::super::Server;
 use super::super::mail::{Handle, Mail, Mailbox, Parking, Waited, mailbox, told_at_end};
+use super::super::metrics::Added;
 use super::super::nodes::Shared;
 use super::super::stanza::{Written, left_of};
 use super::super::state::{Known, complain};
@@ -113,6 +114,7 @@ pub fn revive(
     let session = Session::from_parts(server.config.clone(), parts, now)?;
     let (handle, mailbox) = mailbox();
     let mut host = Host::new(server.clone(), known.jid.clone(), server.next_id(), handle.clone());
+    host.added = Added::revived(server, &session);
     if let Some(smid) = session.smid() {
         let registered = server.store.register(smid, session.owner(), handle.clone(), now);
         host.registration = registered.ok().map(|registered| registered.registration);

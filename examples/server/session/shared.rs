@@ -186,6 +186,7 @@ impl Host {
             }
         }
         self.server.router.forget(self.id, &self.jid);
+        self.server.metrics.iter().for_each(|metrics| metrics.gone(take(&mut self.added)));
         if let Some(registration) = &self.registration {
             let _ = self.server.store.remove(registration);
         }

@@ -1,6 +1,6 @@
 //! What is counted of a session: where a stanza went, and why the stream was lost.
 
-use xmpp_sm::{Arrival, Config, Detach, Enable, EndReason, Nonza, OnFull, Stats};
+use xmpp_sm::{Arrival, Condition, Config, Detach, Enable, EndReason, Nonza, OnFull, Stats};
 
 use super::{Host, n, secs};
 
@@ -149,8 +149,10 @@ fn what_left_the_buffer_and_who_was_refused() {
     let mut host = Host::new(Config::default());
     let stranger = host.taker_of("romeo@example.net", "sm-1", 2, 0);
     host.session.take(stranger, host.now);
+    assert_eq!((host.stats().refused, host.stats().refused_why), (1, Some(Condition::ItemNotFound)));
     host.take(3, 17);
-    assert_eq!((host.stats().refused, host.stats().detached), (2, 0));
+    assert_eq!((host.stats().refused, host.stats().refused_why), (2, Some(Condition::BadRequest)));
+    assert_eq!(host.stats().detached, 0);
 }
 
 #[test]
