@@ -54,6 +54,7 @@
 //! | its session and a resource | resumed | the same; the `<bind/>` is ignored | the same |
 //! | its session | refused | the bare JID, `<failed/>` | features, with `<bind/>` and `<sm/>` |
 //! | its session and a resource | refused, and bound | the new full JID, `<failed/>`, `<bound/>` | features |
+//! | its session and a resource | nobody knows yet whether there is one | none: `<failure/>`, `temporary-auth-failure` | the end of the stream: the client tries again |
 //! | a resource | bound | the new full JID, `<bound/>` | features, with `<sm/>` |
 //! | a resource, with stream management | bound and enabled | the new full JID, `<bound/>` with `<enabled/>` in it | features |
 //! | a resource, with stream management | bound, not enabled | the new full JID, `<bound/>` with `<failed/>` in it | features, with `<sm/>` |
@@ -61,6 +62,11 @@
 //!
 //! "Features, with `<bind/>`": the `<bind/>` of RFC 6120. A malformed `<resume/>` or `<enable/>` is refused alone, with
 //! `bad-request`.
+//!
+//! "Nobody knows yet": a store or a node that does not answer, for which the host refuses with `internal-server-error` or
+//! `resource-constraint`. A client that is bound then has lost its session, though it may be there: the client sends what was not
+//! acknowledged again, and the server hands out what it still has, too. So [`Unknown`](crate::LoginStep::Unknown) is a step of
+//! its own. It fails the authentication, which leaves the session as it is; or the host binds all the same.
 //!
 //! This is the host's part. The tests run this very file, and so does `examples/server`. For attributes of `minidom` it
 //! uses the crate `rxml` 0.14 with its feature `macros`.
@@ -76,11 +82,12 @@
 //!    [`to_elements`](crate::InlineRequest::to_elements) belongs into `<authenticate/>`, which must not be sent as TLS early
 //!    data.
 //! 2. On `<failure/>`, [`authentication_failed`](crate::Session::authentication_failed) takes the request back: nothing has
-//!    changed. If the connection is lost before there is an answer, drop the request: that counts as a
+//!    changed. With `temporary-auth-failure` in it, the client tries again later, with the same password. If the connection is lost before there is an answer, drop the request: that counts as a
 //!    [try](crate::Config::resume_tries_max).
 //! 3. On `<success/>`, [`InlineRequest::reply`](crate::InlineRequest::reply) reads what has come of it. Unless the session
 //!    [goes on](crate::InlineReply::is_resumed), the stream features follow. If a resource
-//!    [is bound](crate::InlineReply::is_bound), its JID is the `<authorization-identifier/>`.
+//!    [is bound](crate::InlineReply::is_bound), its JID is the `<authorization-identifier/>`, and the former session is lost,
+//!    whatever the server says about it.
 //! 4. [`Session::connect_inline`](crate::Session::connect_inline) takes the reply, and the connection. The session goes on from
 //!    there as after [`connect`](crate::Session::connect): what the server did not do inline is done the old way.
 //!

@@ -64,10 +64,11 @@ pub use nonza::{Condition, Enable, Enabled, FEATURE, Failed, Kind, Location, NS,
 pub use queue::{Queued, Returned, Unacked, Undelivered, WrongH};
 pub use receipts::{NotOpen, OpenReceipt, Receipt, ReceiptError};
 pub use session::{
-    Arrival, Attempts, DoesNotFit, DuplicateElement, Early, Event, Fate, InlineBind, InlineBound, InlineElements,
-    InlineOffer, InlineReply, InlineRequest, InlineResume, InlineSuccess, LeftWhy, Leftover, Leftovers, LoginStep,
-    MustBind, NotAtRest, NotAtRestWhy, NotConnected, NotConnectedInline, NotConnectedWhy, NotNow, NotSent, NotSentWhy,
-    NotTaken, Offer, Parting, Refused, Replay, Session, SessionEnded, SessionParts, Side, Taker, Unbound, Write,
+    Arrival, Attempts, AuthenticateError, DoesNotFit, Early, Event, Fate, InlineBind, InlineBound, InlineElements,
+    InlineOffer, InlineReply, InlineRequest, InlineResume, InlineSuccess, InlineUnknown, LeftWhy, Leftover, Leftovers,
+    LoginStep, MustBind, NotAtRest, NotAtRestWhy, NotConnected, NotConnectedInline, NotConnectedWhy, NotNow, NotSent,
+    NotSentWhy, NotTaken, Offer, Parting, Refused, Replay, Session, SessionEnded, SessionParts, Side, Taker, Unbound,
+    Write,
 };
 pub use smid::{InvalidText, RandomError, SmId};
 pub use stanza::{Measured, Stanza};

@@ -125,6 +125,14 @@ pub struct Failed {
     pub condition: Option<Condition>,
 }
 
+impl Failed {
+    /// Whether it leaves open whether there is the session that was asked for.
+    pub(crate) fn is_unknown(&self) -> bool {
+        let may_pass = matches!(self.condition, Some(Condition::InternalServerError | Condition::ResourceConstraint));
+        may_pass && self.h.is_none()
+    }
+}
+
 /// Where a client shall reconnect to: `domain:port`, `[IPv6]:port`, or either without the port, as the
 /// [`location`](https://xmpp.org/extensions/xep-0198.html#enable) attribute carries it.
 ///

@@ -28,7 +28,7 @@ pub use client::{MustBind, NotConnected, NotConnectedWhy, Offer};
 pub use client_inline::{InlineOffer, InlineReply, InlineRequest, NotConnectedInline};
 pub use closing::{Fate, Leftover, Leftovers, SessionEnded};
 pub use event::{Arrival, Event, LeftWhy, NotNow, NotSent, NotSentWhy, Parting};
-pub use inline::{DuplicateElement, InlineBind, InlineElements, InlineResume, LoginStep, Replay};
+pub use inline::{AuthenticateError, InlineBind, InlineElements, InlineResume, InlineUnknown, LoginStep, Replay};
 #[cfg(feature = "snapshot")]
 pub(crate) use lasting::Lasting;
 pub use parts::{Attempts, DoesNotFit, NotAtRest, NotAtRestWhy, SessionParts, Side};

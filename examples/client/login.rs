@@ -28,6 +28,7 @@ use super::xml::{Incoming, ReadError};
 /// How long after a lost connection the next one is tried, and the longest time between one try and the next.
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const REFUSED: &str = "the server refuses the password";
 
 /// A connection on which the client has authenticated.
 pub struct Arrived {
@@ -72,9 +73,13 @@ async fn attempt(options: &Options, to_session: &UnboundedSender<Ask>) -> Result
         let (reply, request) = oneshot::channel();
         to_session.send(Ask::Request(InlineOffer::from_features(&features), reply)).map_err(no)?;
         let request = request.await.map_err(no)?.map_err(no)?;
-        let Some(success) = authenticate_inline(&mut connection, &features, options, &request).await? else {
-            to_session.send(Ask::Failed(request)).map_err(no)?;
-            return Err(no("the server refuses the password"));
+        let success = match authenticate_inline(&mut connection, &features, options, &request).await? {
+            Ok(success) => success,
+            Err(failure) => {
+                to_session.send(Ask::Failed(request)).map_err(no)?;
+                let is_temporary = failure.has_child("temporary-auth-failure", ns::SASL);
+                return Err(no(if is_temporary { "the server asks us to try again later" } else { REFUSED }));
+            }
         };
         let jid = success.get_child("authorization-identifier", ns::SASL2).map(Element::text).unwrap_or_default();
         let reply = request.reply(&success);
@@ -147,18 +152,18 @@ async fn authenticate(connection: &mut Connection, features: &Element, options: 
             }
             // The server proves that it knows the password, too.
             Nonza::Success(success) => return mechanism.success(&success.data).map_err(no),
-            _ => return Err(no("the server refuses the password")),
+            _ => return Err(no(REFUSED)),
         }
     }
 }
 
-/// By SASL2. Gives `<success/>`. `None`: the server says `<failure/>`.
+/// By SASL2. Gives `<success/>`, or `<failure/>`.
 async fn authenticate_inline(
     connection: &mut Connection,
     features: &Element,
     options: &Options,
     request: &InlineRequest,
-) -> Result<Option<Element>, ReadError> {
+) -> Result<Result<Element, Element>, ReadError> {
     let mut mechanism = mechanism(features.get_child("authentication", ns::SASL2), options)?;
     let data = |name: &str, data: &[u8]| Element::builder(name, ns::SASL2).append(BASE64.encode(data)).build();
     let initial = data("initial-response", &mechanism.initial());
@@ -178,9 +183,9 @@ async fn authenticate_inline(
             "success" => {
                 let proof = element.get_child("additional-data", ns::SASL2).map(Element::text).unwrap_or_default();
                 mechanism.success(&decode(proof)?).map_err(no)?;
-                return Ok(Some(element));
+                return Ok(Ok(element));
             }
-            "failure" => return Ok(None),
+            "failure" => return Ok(Err(element)),
             _ => return Err(no("the server does not keep to SASL2")),
         }
     }

@@ -14,6 +14,7 @@ use super::csi;
 use super::host_inline::{InlineHost, inline_features, success};
 use super::login;
 use super::negotiate::features;
+use super::sasl::temporary_failure;
 use super::smids;
 use super::stream::{Connection, random};
 use super::trace::What;
@@ -97,6 +98,11 @@ impl InlineHost for Arc<Server> {
         self.router.replace(&jid.to_bare(), |former| *former != jid && number(former) == number(&jid));
         let begin = |connection| request.bind(connection, Instant::now());
         login::bind(begin, connection, jid, &[], is_active, self.clone()).await;
+    }
+
+    fn fail(&self, mut connection: Box<Connection>) {
+        connection.outbox.push(&to_bytes(&temporary_failure()));
+        tokio::spawn(connection.close(None));
     }
 
     fn write_success(&self, connection: &mut Box<Connection>, jid: &str, success: InlineSuccess) {

@@ -50,7 +50,9 @@ async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<Negotia
     let mechanisms = Element::builder("mechanisms", ns::SASL).append_all(server.offered.elements(ns::SASL));
     let sasl2 = server.offered.sasl2.then(|| inline::authentication(server));
     connection.send(Element::builder("features", ns::STREAM).append(mechanisms).append_all(sasl2).build()).await?;
-    let Some(proved) = sasl::authenticate(&mut connection, &server.accounts, &server.offered).await? else {
+    let Some(proved) =
+        sasl::authenticate(&mut connection, Some(&server.domain), &server.accounts, &server.offered).await?
+    else {
         connection.send_away(StreamCondition::NotAuthorized).await; // that was one attempt too many
         return Ok(None);
     };

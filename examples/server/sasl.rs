@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as BASE64;
-use jid::{BareJid, NodePart};
+use jid::{BareJid, DomainPart, Jid, NodePart};
 use minidom::Element;
 use sasl::common::scram::{Sha1, Sha256};
 use sasl::common::{ChannelBinding, Identity};
@@ -45,6 +45,16 @@ impl FromStr for Account {
     }
 }
 
+impl Account {
+    /// `domain`: that of users. `None`: it is another server's, and has its domain for a name.
+    fn jid(&self, domain: Option<&DomainPart>) -> Option<BareJid> {
+        match domain {
+            Some(domain) => Some(domain.with_node(&self.name)),
+            None => BareJid::new(self.name.as_str()).ok(),
+        }
+    }
+}
+
 /// Everybody who has an account here.
 #[derive(Debug, Default)]
 pub struct Accounts(BTreeMap<NodePart, Account>);
@@ -64,7 +74,7 @@ impl Accounts {
 
     fn find(&self, identity: &Identity) -> Option<&Account> {
         let Identity::Username(name) = identity else { return None };
-        self.0.get(&*NodePart::new(&name.replace("=2C", ",").replace("=3D", "=")).ok()?)
+        self.0.get(&*NodePart::new(&unescaped(name)).ok()?)
     }
 }
 
@@ -75,12 +85,15 @@ pub struct Proved {
     pub sasl2: Option<(Sasl2, InlineElements)>,
 }
 
-/// Asks the client who it is, until it can prove it.
+/// Asks the client who it is, until it can prove it. `domain`: that of users, or `None` among servers.
 pub async fn authenticate(
     connection: &mut Connection,
+    domain: Option<&DomainPart>,
     accounts: &Accounts,
     offered: &Offered,
 ) -> Result<Option<Proved>, ReadError> {
+    // Who it says it is.
+    let from = connection.reader.header().and_then(|(header, _)| header.attr("from").map(str::to_owned));
     for _ in 0..ATTEMPTS {
         let element = connection.next_element().await?;
         if let Some(failed) = Unbound::before_authentication(&Inbound::from_element(&element, ns::JABBER_CLIENT)) {
@@ -92,7 +105,12 @@ pub async fn authenticate(
             false => Profile::Rfc6120,
         };
         match attempt(connection, accounts, offered, profile, &element).await? {
-            Ok((account, success, inline)) => {
+            Ok(Attempted { account, acts_as, .. })
+                if !may_act(from.as_deref(), account.jid(domain), acts_as.as_deref()) =>
+            {
+                connection.send(profile.failure("invalid-authzid")).await?;
+            }
+            Ok(Attempted { account, data: success, inline, .. }) => {
                 let name = account.name.clone();
                 let data = success.map(|data| BASE64.encode(data));
                 if profile == Profile::Sasl2 {
@@ -163,8 +181,46 @@ impl Profile {
     }
 }
 
-/// Who has proved it and what the server proves in turn; or the condition of the failure.
-type Attempt<'a> = Result<(&'a Account, Option<Vec<u8>>, InlineElements), &'static str>;
+/// What a SASL2 server says that could not log a client in now, and knows no more.
+pub fn temporary_failure() -> Element {
+    Profile::Sasl2.failure("temporary-auth-failure")
+}
+
+/// Who has proved it, and how.
+struct Attempted<'a> {
+    account: &'a Account,
+    /// What the server proves in turn.
+    data: Option<Vec<u8>>,
+    /// Whom it would act as, if it says so.
+    acts_as: Option<String>,
+    inline: InlineElements,
+}
+
+/// Or the condition of the failure.
+type Attempt<'a> = Result<Attempted<'a>, &'static str>;
+
+/// Everybody may act as themselves, and be named so in the stream's header.
+fn may_act(from: Option<&str>, user: Option<BareJid>, acts_as: Option<&str>) -> bool {
+    let Some(acts_as) = acts_as else { return true };
+    let Some(user) = user else { return false };
+    let is_from = from.is_none_or(|from| Jid::new(from).is_ok_and(|from| from.to_bare() == user));
+    is_from && BareJid::new(acts_as).is_ok_and(|acts_as| acts_as == user)
+}
+
+/// Whom a client would act as, if it says so in its first response. The `sasl` crate does not look at it.
+fn acts_as(mechanism: &str, first: &[u8]) -> Option<String> {
+    let said = match mechanism {
+        "PLAIN" => first.split(|byte| *byte == 0).next(),
+        _ => first.split(|byte| *byte == b',').nth(1).and_then(|said| said.strip_prefix(b"a=")),
+    };
+    let said = String::from_utf8_lossy(said.filter(|said| !said.is_empty())?);
+    Some(if mechanism == "PLAIN" { said.into_owned() } else { unescaped(&said) })
+}
+
+/// A name in SCRAM.
+fn unescaped(name: &str) -> String {
+    name.replace("=2C", ",").replace("=3D", "=")
+}
 
 async fn attempt<'a>(
     connection: &mut Connection,
@@ -182,7 +238,7 @@ async fn attempt<'a>(
         return Ok(Err("invalid-mechanism"));
     };
     let mut challenge = Vec::new();
-    let mut mechanism = None;
+    let (mut mechanism, mut said) = (None, None);
     loop {
         let payload = match response.take() {
             Some(payload) => payload,
@@ -202,7 +258,7 @@ async fn attempt<'a>(
             }
         };
         if mechanism.is_none() {
-            mechanism = start(name, &payload, accounts);
+            (mechanism, said) = (start(name, &payload, accounts), acts_as(name, &payload));
         }
         let Some(mechanism) = &mut mechanism else {
             return Ok(Err("invalid-mechanism"));
@@ -210,7 +266,8 @@ async fn attempt<'a>(
         match mechanism.respond(&payload) {
             Ok(Response::Success(identity, data)) => {
                 let data = Some(data).filter(|data| !data.is_empty());
-                return Ok(accounts.find(&identity).map(|account| (account, data, inline)).ok_or("not-authorized"));
+                let Some(account) = accounts.find(&identity) else { return Ok(Err("not-authorized")) };
+                return Ok(Ok(Attempted { account, data, acts_as: said, inline }));
             }
             Ok(Response::Proceed(data)) => challenge = data,
             Err(_) => return Ok(Err("not-authorized")),

@@ -170,7 +170,11 @@ impl Connection {
 
     /// The other side has no session, and is sent away.
     pub async fn send_away(self: Box<Self>, condition: StreamCondition) {
-        let error = Some(StreamError::Other(condition));
+        self.close(Some(StreamError::Other(condition))).await;
+    }
+
+    /// The other side has no session, and its stream is closed.
+    pub async fn close(self: Box<Self>, error: Option<StreamError>) {
         self.part(Parting::Say(LastWords { write: None, error, reason: EndReason::PeerFault })).await;
     }
 }

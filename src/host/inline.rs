@@ -51,6 +51,10 @@ pub async fn inline_login<H: InlineHost>(
                 }
                 None => step = request.refuse(),
             },
+            LoginStep::Unknown(_) => {
+                host.fail(connection);
+                return None;
+            }
             LoginStep::Success { success, stream } => {
                 host.write_success(&mut connection, stream.owner(), *success);
                 return Some((stream, connection));
@@ -96,6 +100,9 @@ pub trait InlineHost {
         connection: Self::Connection,
         jid: Self::Jid,
     ) -> impl Future<Output = ()> + Send;
+    /// Writes `<failure/>` with `temporary-auth-failure`, and closes the stream, in a task of its own: its client tries again
+    /// later, when it may be known whether there is the session that it asks for.
+    fn fail(&self, connection: Self::Connection);
     /// Writes `<success/>` with this JID, and the stream features that `success` names.
     fn write_success(&self, connection: &mut Self::Connection, jid: &str, success: InlineSuccess);
     /// Writes `<failed/>` to the client with this bare JID.

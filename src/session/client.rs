@@ -15,7 +15,7 @@ use crate::config::{Config, OnFull};
 use crate::counter::Counter;
 use crate::detached::{EndReason, Ended};
 use crate::error::{Error, LastWords};
-use crate::nonza::{Condition, Failed, Nonza};
+use crate::nonza::{Failed, Nonza};
 use crate::queue::Queue;
 use crate::stanza::Stanza;
 use crate::stream::{Disconnected, Foreign, StreamMgmt};
@@ -129,11 +129,7 @@ impl Client {
 
     /// Whether this `<failed/>` leaves it unknown whether there is such a session, and the server is asked again.
     pub(super) fn asks_again(&self, failed: &Failed, config: &Config) -> bool {
-        let is_unknown = matches!(
-            failed,
-            Failed { h: None, condition: Some(Condition::InternalServerError | Condition::ResourceConstraint) }
-        );
-        is_unknown && self.is_resuming() && !self.is_bound_inline && self.may_try(config)
+        failed.is_unknown() && self.is_resuming() && !self.is_bound_inline && self.may_try(config)
     }
 
     /// Whether it makes sense to ask the server for a former session.

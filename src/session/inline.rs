@@ -18,6 +18,8 @@ use crate::smid::SmId;
 use crate::stanza::Stanza;
 use crate::stream::{Inbound, Refusal, ResumeRequest};
 
+/// The namespace of [SASL](https://www.rfc-editor.org/rfc/rfc6120#section-6).
+const NS_SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 /// The namespace of [SASL2](https://xmpp.org/extensions/xep-0388.html).
 pub(super) const NS_SASL2: &str = "urn:xmpp:sasl:2";
 /// The namespace of [Bind 2](https://xmpp.org/extensions/xep-0386.html). The examples of XEP-0198 have an older one, which
@@ -71,15 +73,18 @@ impl fmt::Debug for Bind {
     }
 }
 
-/// An element stands twice where a client may ask once: fail the authentication, with `malformed-request`.
+/// No client may ask so: fail the authentication, with `malformed-request`.
 ///
 /// Returned by [`InlineElements::from_authenticate`](crate::InlineElements::from_authenticate).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("<{0}/> stands twice in one <authenticate/>")]
-pub struct DuplicateElement(
-    /// The name of the element: `resume`, `bind` or `enable`.
-    pub &'static str,
-);
+pub enum AuthenticateError {
+    /// It begins no authentication.
+    #[error("neither <authenticate/> nor <auth/>")]
+    NotAuthenticate,
+    /// An element stands twice where a client may ask once: the `resume`, `bind` or `enable` of this name.
+    #[error("<{0}/> stands twice in one <authenticate/>")]
+    Duplicate(&'static str),
+}
 
 /// Whether an `<authenticate/>` may be a copy of one that the client sent to another connection.
 ///
@@ -110,15 +115,19 @@ impl InlineElements {
     }
 
     /// Reads an `<authenticate/>`. A malformed `<resume/>` or `<enable/>` is no error here: it fails alone, by a `<failed/>`
-    /// in `<success/>`, and the rest goes on. An `<enable/>` outside of `<bind/>` is not looked at. Of any other element,
-    /// the `<auth/>` of RFC 6120 for instance, nothing is.
+    /// in `<success/>`, and the rest goes on. An `<enable/>` outside of `<bind/>` is not looked at. The `<auth/>` of
+    /// [RFC 6120](https://www.rfc-editor.org/rfc/rfc6120#section-6.4.2) asks for nothing, whatever is in it.
     ///
     /// # Errors
     ///
-    /// [`DuplicateElement`] if there are two `<resume/>`, two `<bind/>`, or two `<enable/>` in a `<bind/>`.
-    pub fn from_authenticate(element: &Element) -> Result<Self, DuplicateElement> {
-        if !element.is("authenticate", NS_SASL2) {
+    /// [`AuthenticateError`] if there are two `<resume/>`, two `<bind/>`, or two `<enable/>` in a `<bind/>`; or if the element
+    /// is neither of these.
+    pub fn from_authenticate(element: &Element) -> Result<Self, AuthenticateError> {
+        if element.is("auth", NS_SASL) {
             return Ok(Self::default());
+        }
+        if !element.is("authenticate", NS_SASL2) {
+            return Err(AuthenticateError::NotAuthenticate);
         }
         let inbound = |element: &Element| Nonza::from_element(element).map(Inbound::from);
         let resume = only(element, "resume", NS)?.and_then(inbound);
@@ -174,10 +183,10 @@ impl InlineElements {
     }
 }
 
-fn only<'a>(parent: &'a Element, name: &'static str, ns: &str) -> Result<Option<&'a Element>, DuplicateElement> {
+fn only<'a>(parent: &'a Element, name: &'static str, ns: &str) -> Result<Option<&'a Element>, AuthenticateError> {
     let mut children = parent.children().filter(|child| child.is(name, ns));
     match (children.next(), children.next()) {
-        (_, Some(_)) => Err(DuplicateElement(name)),
+        (_, Some(_)) => Err(AuthenticateError::Duplicate(name)),
         (only, None) => Ok(only),
     }
 }
@@ -195,6 +204,9 @@ pub enum LoginStep {
     /// The client asks for a resource in `<authenticate/>`. Choose one, and [`bind`](InlineBind::bind) or
     /// [`refuse`](InlineBind::refuse) the request.
     Bind(InlineBind),
+    /// Nobody knows yet whether there is the session that the client asks for in `<authenticate/>`, and it asks for a resource,
+    /// too. Fail the authentication, and the client tries again later; or bind, and it loses the session.
+    Unknown(InlineUnknown),
     /// The client has no session. Write `<success/>` with the bare JID, and the features that follow it. The login goes on
     /// with [`Unbound::handle`](crate::Unbound::handle).
     Success {
@@ -225,12 +237,21 @@ impl LoginStep {
         }
     }
 
+    /// The client does not get the session that it asks for.
+    pub(super) fn refused(stream: Unbound, bind: Option<Box<Bind>>, failed: Nonza) -> Self {
+        let is_unknown = matches!(&failed, Nonza::Failed(failed) if failed.is_unknown());
+        match Self::after(stream, bind, Some(failed)) {
+            Self::Bind(request) if is_unknown => Self::Unknown(InlineUnknown(request)),
+            step => step,
+        }
+    }
+
     /// The `<failed/>` that tells the client about its former session, bare or in `<success/>`. `None`: it has not asked for
     /// one, or is not refused yet.
     pub fn failed(&self) -> Option<&Nonza> {
         match self {
             Self::Resume(_) => None,
-            Self::Bind(request) => request.failed.as_ref(),
+            Self::Bind(request) | Self::Unknown(InlineUnknown(request)) => request.failed.as_ref(),
             Self::Success { success, .. } => success.resume.as_ref(),
             Self::Failed { failed, .. } => Some(failed),
         }
@@ -270,7 +291,7 @@ impl InlineResume {
     pub fn refuse(self, why: Refusal) -> LoginStep {
         let Self { mut stream, bind, .. } = self;
         stream.leave_pending();
-        LoginStep::after(stream, bind, Some(why.into_failed()))
+        LoginStep::refused(stream, bind, why.into_failed())
     }
 }
 
@@ -278,6 +299,50 @@ impl InlineResume {
 impl fmt::Debug for InlineResume {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "InlineResume {{ request: {:?}, bind: {:?} }}", self.request, self.bind)
+    }
+}
+
+/// It is not known whether there is the session that a client asks for: it was refused with `internal-server-error` or
+/// `resource-constraint`, for the store or another node does not answer. The client asks for a resource beside it.
+///
+/// A part of [`LoginStep`]. A client that is bound has lost its session: it gives it up, and what it has not been told to be
+/// handled it sends again, though the server may have it. So fail the authentication: write `<failure/>` with
+/// [`temporary-auth-failure`](https://www.rfc-editor.org/rfc/rfc6120#section-6.5.10), close the stream, and drop this. By
+/// [XEP-0388](https://xmpp.org/extensions/xep-0388.html#outcome) a failure leaves the session as it is: the client
+/// [tries again](crate::Session::authentication_failed) later.
+///
+/// Where a client without its session is better than one that waits, [bind](Self::into_bind).
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use std::time::Instant;
+/// # use xmpp_sm::{Config, InlineElements, LoginStep, Refusal, Replay};
+/// use xmpp_sm::Condition;
+///
+/// # let authenticate: minidom::Element = "<authenticate xmlns='urn:xmpp:sasl:2' mechanism='SCRAM-SHA-1'>\
+/// #      <resume xmlns='urn:xmpp:sm:3' previd='x' h='0'/><bind xmlns='urn:xmpp:bind:0'/></authenticate>".parse()?;
+/// # let inline = InlineElements::from_authenticate(&authenticate)?;
+/// # let owner = "juliet@example.com";
+/// # let step = inline.authenticated(Arc::new(Config::default()), owner, Replay::Impossible, Instant::now());
+/// let LoginStep::Resume(request) = step else { unreachable!() };
+/// // ... the store does not answer ...
+/// let step = request.refuse(Refusal::Because(Condition::InternalServerError));
+/// assert!(matches!(step, LoginStep::Unknown(_)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "the client waits: fail its authentication, or bind"]
+pub struct InlineUnknown(InlineBind);
+
+impl InlineUnknown {
+    /// The authenticated bare JID of who asks.
+    pub fn owner(&self) -> &Arc<str> {
+        self.0.owner()
+    }
+
+    /// The client gets its resource all the same. What its former session holds comes back from that session's end.
+    pub fn into_bind(self) -> InlineBind {
+        self.0
     }
 }
 

@@ -51,7 +51,7 @@ impl Asked {
         stream.leave_pending();
         match self {
             Self::Bare => LoginStep::Failed { failed, stream },
-            Self::Inline(bind) => LoginStep::after(stream, bind, Some(failed)),
+            Self::Inline(bind) => LoginStep::refused(stream, bind, failed),
         }
     }
 }

@@ -90,11 +90,17 @@ const HEADER: &str = "<stream:stream to='localhost' xmlns='jabber:client' \
     xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>";
 
 impl Client {
-    fn log_in(node: &Node, auth: &str) -> Self {
+    /// Before authentication.
+    fn connect(node: &Node) -> Self {
         let tcp = TcpStream::connect(&node.address).unwrap();
         tcp.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut client = Self { tcp, read: String::new() };
         client.ask(HEADER, "</stream:features>");
+        client
+    }
+
+    fn log_in(node: &Node, auth: &str) -> Self {
+        let mut client = Self::connect(node);
         let auth = format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{auth}</auth>");
         client.ask(&auth, "<success");
         client.ask(HEADER, "</stream:features>");

@@ -1,6 +1,9 @@
 //! SASL2 and Bind 2, with stream management inside of them.
 
-use super::client::Client;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as BASE64;
+
+use super::client::{Client, HEADER};
 use super::server::Running;
 use super::{all, message, messages, numbers, start};
 
@@ -211,8 +214,48 @@ async fn elements_in_the_wrong_place_are_not_looked_at() {
     assert!(!success.contains("bound") && !success.contains(SASL2), "{success}");
     // Inside of a stanza.
     let (mut client, _) = session(&server).await;
-    client.send(&format!("<message to='juliet@localhost'>{ENABLE}<r xmlns='urn:xmpp:sm:3'/></message>")).await;
-    assert!(!client.ping().await.contains("<a xmlns='urn:xmpp:sm:3'"), "it is a part of the message");
+    let inside = format!("{ENABLE}{}<a xmlns='urn:xmpp:sm:3' h='77'/><r xmlns='urn:xmpp:sm:3'/>", resume(&client));
+    client.send(&format!("<message to='romeo@localhost'>{inside}</message>")).await;
+    let got = client.ping().await;
+    for answer in ["<a ", "<failed ", "<resumed ", "<stream:error"] {
+        assert!(!got.contains(answer), "it is a part of the message: {got}");
+    }
+    client.send("<r xmlns='urn:xmpp:sm:3'/>").await;
+    client.upto("<a xmlns='urn:xmpp:sm:3' h='4'/>").await; // presence, a ping, the message, and a ping
+}
+
+/// Of two states the first counts.
+#[tokio::test]
+async fn a_state_that_is_said_twice_or_in_the_wrong_place_harms_nobody() {
+    let server = start(&[]).await;
+    let mut romeo = Client::session(&server, "romeo", "orchard").await;
+    let (active, inactive) = ("<active xmlns='urn:xmpp:csi:0'/>", "<inactive xmlns='urn:xmpp:csi:0'/>");
+    let cases = [
+        (bind(&format!("{ENABLE}{inactive}{inactive}")), true),
+        (bind(&format!("{ENABLE}{inactive}{active}")), true),
+        (bind(&format!("{ENABLE}{active}{inactive}")), false),
+        // Beside <bind/> it is nobody's.
+        (format!("{inactive}{}", bind(ENABLE)), false),
+        (format!("{}{inactive}", bind(ENABLE)), false),
+    ];
+    for (children, is_inactive) in cases {
+        let (mut juliet, success) = log_in(&server, &children).await;
+        assert!(success.contains("<enabled "), "{success}");
+        juliet.upto("</stream:features>").await;
+        juliet.send("<presence/>").await;
+        juliet.ping().await;
+        romeo.send(&format!("<presence to='{}'><status>news</status></presence>", jid(&success))).await;
+        romeo.ping().await;
+        if is_inactive {
+            for _ in 0..2 {
+                juliet.send("<r xmlns='urn:xmpp:sm:3'/>").await;
+                let got = juliet.upto("<a xmlns='urn:xmpp:sm:3'").await;
+                assert!(!got.contains("news"), "{children}: {got}");
+            }
+            juliet.send(active).await;
+        }
+        juliet.upto("<status>news</status>").await;
+    }
 }
 
 #[tokio::test]
@@ -258,6 +301,59 @@ async fn an_id_that_is_no_uuid_is_none() {
         resources.push(jid(&client.upto("</success>").await).to_owned());
     }
     assert!(resources[0] != resources[1] && resources[2] != resources[3], "{resources:?}");
+}
+
+/// In Base64, as PLAIN and SCRAM begin.
+fn base64(said: &str) -> String {
+    BASE64.encode(said)
+}
+
+/// `acts_as` with the name and password of Juliet.
+fn plain(acts_as: &str) -> String {
+    base64(&format!("{acts_as}\0juliet\0secret"))
+}
+
+/// XEP-0388: a mismatch "MUST be considered an error".
+#[tokio::test]
+async fn nobody_acts_as_somebody_else() {
+    let server = start(&[]).await;
+    let from = |jid: &str| HEADER.replace(" to=", &format!(" from='{jid}' to="));
+    let refused = [
+        (HEADER.to_owned(), "romeo"),
+        (HEADER.to_owned(), "romeo@localhost"),
+        (HEADER.to_owned(), "juliet@elsewhere"),
+        (HEADER.to_owned(), "juliet@localhost/balcony"),
+        (HEADER.to_owned(), "@"),
+        (from("romeo@localhost"), "romeo@localhost"),
+        (from("romeo@localhost"), "juliet@localhost"),
+        (from("@"), "juliet@localhost"),
+    ];
+    let auth =
+        |response: &str| format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{response}</auth>");
+    for (header, acts_as) in refused {
+        let mut client = Client::connect(&server).await;
+        client.send(&header).await;
+        client.upto("</stream:features>").await;
+        for attempt in [authenticate(&plain(acts_as), &bind(ENABLE)), auth(&plain(acts_as))] {
+            client.send(&attempt).await;
+            let failure = client.upto("</failure>").await;
+            assert!(failure.contains("<invalid-authzid"), "{header} {acts_as}: {failure}");
+        }
+    }
+    let taken = [
+        (HEADER.to_owned(), "juliet@localhost"),
+        (HEADER.to_owned(), "Juliet@LOCALHOST"),
+        (from("juliet@localhost"), "juliet@localhost"),
+        (from("juliet@localhost/balcony"), "juliet@localhost"),
+        (from("romeo@localhost"), ""), // a hint, and no more
+    ];
+    for (header, acts_as) in taken {
+        let mut client = Client::connect(&server).await;
+        client.send(&header).await;
+        client.upto("</stream:features>").await;
+        client.send(&authenticate(&plain(acts_as), "")).await;
+        assert_eq!(jid(&client.upto("</success>").await), "juliet@localhost");
+    }
 }
 
 #[tokio::test]

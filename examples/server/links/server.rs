@@ -84,7 +84,7 @@ async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<(Domain
             }
         }
     }
-    let Some(proved) = authenticate(&mut connection, &server.peers.servers, &offered).await? else {
+    let Some(proved) = authenticate(&mut connection, None, &server.peers.servers, &offered).await? else {
         connection.send_away(StreamCondition::NotAuthorized).await;
         return Ok(None);
     };

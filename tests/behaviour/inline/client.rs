@@ -198,6 +198,29 @@ fn a_server_that_cannot_tell_whether_it_has_the_session_is_asked_again_unless_it
     }
 }
 
+/// The same, where the server's host knows it: the client comes back to its session, and nothing is sent twice.
+#[test]
+fn a_server_that_cannot_tell_fails_the_authentication_and_the_session_goes_on_later() {
+    let mut stage = Stage::new(Config::default());
+    let mut client = Client::with(stage.config.clone());
+    let at = client.authenticate(&stage);
+    client.session.send("<one/>", client.now).unwrap();
+    client.written();
+    stage.handle_stanza(at);
+    client.session.lost(client.now);
+    client.events();
+    stage.lose(at);
+    stage.is_silent = true;
+    let (request, children) = client.ask(ALL);
+    let Outcome::Failed(_) = stage.authenticate(OWNER, &children) else { panic!() };
+    client.session.authentication_failed(request);
+    assert_eq!(client.events(), [""; 0]);
+    stage.is_silent = false;
+    assert_eq!(client.authenticate(&stage), at);
+    assert_eq!(client.events(), ["resumed"]);
+    assert_eq!(client.written(), [""; 0], "the server has it");
+}
+
 /// The server forgets to say `<failed/>`, or to answer `<enable/>`.
 #[test]
 fn a_server_that_says_less_than_it_should_is_taken_at_its_word() {

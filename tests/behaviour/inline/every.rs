@@ -1,7 +1,7 @@
 //! Every short `<authenticate/>` and every short `<success/>`, of elements that are right, wrong, or in the wrong place.
 
 use minidom::Element;
-use xmpp_sm::{Config, DuplicateElement, Event, InlineOffer, NS, Offer, Replay, Session};
+use xmpp_sm::{AuthenticateError, Config, Event, InlineOffer, NS, Offer, Replay, Session};
 
 use super::stage::{ENABLED, OWNER, Outcome, Stage};
 
@@ -56,7 +56,8 @@ fn every_short_authenticate_is_answered_in_full_or_not_at_all() {
         let stage = Stage::new(Config::default());
         let former = stage.lost_session(OWNER, &["<one/>"]);
         let outcome = match stage.authenticate_as(OWNER, &children.concat(), Replay::Impossible) {
-            Err(DuplicateElement(name)) => {
+            Err(error) => {
+                let AuthenticateError::Duplicate(name) = error else { panic!("{error}") };
                 assert_eq!(name, if resumes > 1 { "resume" } else { "bind" }, "{children:?}");
                 return assert!(resumes > 1 || binds > 1, "{children:?}");
             }
@@ -66,6 +67,7 @@ fn every_short_authenticate_is_answered_in_full_or_not_at_all() {
         let (written, has_session) = match outcome {
             Outcome::Session(at) => (stage.written(at), true),
             Outcome::Login(_, conn) => (conn.written, false),
+            Outcome::Failed(_) => panic!("{children:?}"),
         };
         let success: Element = written[0].parse().unwrap();
         let is_resumed = children.contains(&RESUME);

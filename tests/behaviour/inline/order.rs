@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use xmpp_sm::{
-    Config, Early, EndReason, Event, InlineBind, InlineElements, InlineResume, LoginStep, Parting, Refusal, Replay,
-    Session, SmId, StreamCondition, StreamError, Unbound, Write,
+    Condition, Config, Early, EndReason, Event, InlineBind, InlineElements, InlineResume, LoginStep, Parting, Refusal,
+    Replay, Session, SmId, StreamCondition, StreamError, Unbound, Write,
 };
 
 use super::examples::assert_success;
@@ -66,6 +66,49 @@ fn a_connection_that_comes_back_later_is_bound_in_the_same_success() {
     let written = stage.written(at);
     assert!(written[0].find("<item-not-found") < written[0].find("<bound"), "{written:?}");
     assert!(written[0].contains("<enabled"));
+}
+
+/// Bound, the client would give up a session that may be there, and send once more what that has.
+#[test]
+fn where_nobody_knows_of_the_session_the_authentication_fails_and_the_session_stays() {
+    let mut stage = Stage::new(Config::default());
+    let former = stage.lost_session(OWNER, &["<one/>"]);
+    stage.is_silent = true;
+    let Outcome::Failed(conn) = stage.authenticate(OWNER, &format!("{RESUME}{BIND}")) else { panic!() };
+    assert_eq!(conn.written, [""; 0], "no <success/>");
+    assert_eq!(stage.members.lock().unwrap().len(), 1, "nothing is bound");
+    stage.is_silent = false;
+    let Outcome::Session(at) = stage.authenticate(OWNER, &format!("{RESUME}{BIND}")) else { panic!() };
+    assert_eq!(at, former);
+}
+
+#[test]
+fn it_is_not_known_of_two_conditions_and_only_beside_a_bind() {
+    let stage = Stage::new(Config::default());
+    let both = format!("{RESUME}{BIND}");
+    for condition in [Condition::InternalServerError, Condition::ResourceConstraint] {
+        let why = Refusal::Because(condition);
+        let at_once = resume(&stage, &both).refuse(why);
+        let by_taker = resume(&stage, &both).take(()).refuse(why).step;
+        for step in [at_once, by_taker] {
+            assert!(step.failed().is_some_and(|failed| failed.to_string().contains(condition.name())), "{step:?}");
+            let LoginStep::Unknown(unknown) = step else { panic!("{step:?}") };
+            assert_eq!(&**unknown.owner(), OWNER);
+            // The host may go on: the client is told both.
+            let mut session: Session<&str, ()> = unknown.into_bind().bind((), stage.now);
+            let Some(Event::Enable(request)) = session.poll() else { panic!() };
+            session.accept_enable(request, None, stage.now).unwrap();
+            let Some((_, Write::Success(success))) = session.next_write(stage.now) else { panic!() };
+            assert!(success.resume.is_some() && success.bound.is_some());
+        }
+        // It is told by <success/>, and may ask again.
+        let alone = resume(&stage, RESUME).refuse(why);
+        assert!(matches!(alone, LoginStep::Success { .. }), "{alone:?}");
+    }
+    for why in [Refusal::NotFound, Refusal::Expired(None), Refusal::Because(Condition::Conflict)] {
+        let _ = bind(resume(&stage, &both).refuse(why));
+        let _ = bind(resume(&stage, &both).take(()).refuse(why).step);
+    }
 }
 
 #[test]

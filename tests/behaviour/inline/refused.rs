@@ -1,6 +1,6 @@
 //! What is malformed, what stands in the wrong place, and what belongs to somebody else.
 
-use xmpp_sm::{Config, DuplicateElement, InlineElements, Replay};
+use xmpp_sm::{AuthenticateError, Config, InlineElements, Replay};
 
 use super::examples::assert_success;
 use super::stage::{ENABLED, OWNER, Outcome, Stage, authenticate};
@@ -23,14 +23,14 @@ fn bound(content: &str) -> String {
 #[test]
 fn whoever_asks_twice_is_not_authenticated() {
     let twice = |children: &str| InlineElements::from_authenticate(&authenticate(children)).unwrap_err();
-    assert_eq!(twice(&format!("{RESUME}{RESUME}")), DuplicateElement("resume"));
+    assert_eq!(twice(&format!("{RESUME}{RESUME}")), AuthenticateError::Duplicate("resume"));
     assert_eq!(
         twice(&format!("{RESUME}<resume xmlns='urn:xmpp:sm:3'/>")),
-        DuplicateElement("resume"),
+        AuthenticateError::Duplicate("resume"),
         "malformed or not"
     );
-    assert_eq!(twice(&format!("{}{}", bind(""), bind(ENABLE))), DuplicateElement("bind"));
-    assert_eq!(twice(&bind(&format!("{ENABLE}{ENABLE}"))), DuplicateElement("enable"));
+    assert_eq!(twice(&format!("{}{}", bind(""), bind(ENABLE))), AuthenticateError::Duplicate("bind"));
+    assert_eq!(twice(&bind(&format!("{ENABLE}{ENABLE}"))), AuthenticateError::Duplicate("enable"));
     let others = format!("<resume xmlns='urn:xmpp:sm:2'/>{RESUME}<enable xmlns='urn:xmpp:carbons:2'/>{}", bind(""));
     assert!(InlineElements::from_authenticate(&authenticate(&others)).is_ok());
 }
@@ -99,13 +99,38 @@ fn the_older_namespace_of_bind_2_is_another_element() {
 fn the_sasl_of_rfc_6120_has_nothing_inline() {
     let xml = format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{RESUME}{RESUME}</auth>");
     assert_eq!(InlineElements::from_authenticate(&xml.parse().unwrap()), Ok(InlineElements::default()));
-    let inner = format!("<message xmlns='jabber:client'>{RESUME}</message>");
-    assert_eq!(InlineElements::from_authenticate(&inner.parse().unwrap()), Ok(InlineElements::default()));
+}
+
+/// A host that gives what does not begin an authentication would find that nothing is ever asked for.
+#[test]
+fn what_begins_no_authentication_is_an_error() {
+    let older = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
+    let others = [
+        format!("<message xmlns='jabber:client'>{}</message>", authenticate_text()),
+        format!("<response xmlns='urn:xmpp:sasl:2'>{RESUME}</response>"),
+        authenticate_text().replace("sasl:2", "sasl:1"),
+        authenticate_text().replace("urn:xmpp:sasl:2", "urn:ietf:params:xml:ns:xmpp-sasl"),
+        older.replace("urn:ietf:params:xml:ns:xmpp-sasl", "urn:xmpp:sasl:2"),
+        RESUME.to_owned(),
+    ];
+    for other in others {
+        let read = InlineElements::from_authenticate(&other.parse().unwrap());
+        assert_eq!(read, Err(AuthenticateError::NotAuthenticate), "{other}");
+    }
+    for right in [authenticate_text(), older.to_owned()] {
+        assert!(InlineElements::from_authenticate(&right.parse().unwrap()).is_ok(), "{right}");
+    }
+}
+
+fn authenticate_text() -> String {
+    String::from(&authenticate(RESUME))
 }
 
 /// What is deeper inside is not the client's request.
 #[test]
 fn only_children_count() {
+    let csi = "<inactive xmlns='urn:xmpp:csi:0'/>";
+    assert_eq!(InlineElements::from_authenticate(&authenticate(csi)), Ok(InlineElements::default()));
     let wrapped = format!("<user-agent>{RESUME}{}</user-agent><other xmlns='urn:x'>{RESUME}</other>", bind(""));
     assert_eq!(InlineElements::from_authenticate(&authenticate(&wrapped)), Ok(InlineElements::default()));
 }

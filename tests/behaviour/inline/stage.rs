@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures::executor::block_on;
 use minidom::Element;
 use xmpp_sm::{
-    Arrival, Condition, Config, DuplicateElement, Early, Event, InlineBind, InlineElements, InlineSuccess, LoginStep,
+    Arrival, AuthenticateError, Condition, Config, Early, Event, InlineBind, InlineElements, InlineSuccess, LoginStep,
     Lookup, MemoryStore, Nonza, Offer, Parting, Refusal, Refused, Replay, Session, SessionStore, SmId, Taker, Unbound,
     Write,
 };
@@ -43,8 +43,12 @@ pub struct Stage {
     pub sm: bool,
     /// The store has no room.
     pub is_full: bool,
+    /// The store does not answer.
+    pub is_silent: bool,
     pub members: Mutex<Vec<Member>>,
     store: MemoryStore<usize>,
+    /// The connection of which the authentication failed in the end.
+    failed: Mutex<Option<Conn>>,
 }
 
 /// What has become of an authenticated stream.
@@ -53,13 +57,16 @@ pub enum Outcome {
     Session(usize),
     /// It has none.
     Login(Unbound, Conn),
+    /// The authentication has failed.
+    Failed(Conn),
 }
 
 impl Stage {
     pub fn new(config: Config) -> Self {
         let store = MemoryStore::new(&config);
         let now = Instant::now();
-        Self { config: Arc::new(config), now, sm: true, is_full: false, members: Mutex::default(), store }
+        let (config, members, failed) = (Arc::new(config), Mutex::default(), Mutex::default());
+        Self { config, now, sm: true, is_full: false, is_silent: false, members, store, failed }
     }
 
     /// A client that proves to be this owner, after an `<authenticate/>` with these children.
@@ -67,7 +74,7 @@ impl Stage {
         self.authenticate_as(owner, children, Replay::Impossible).unwrap()
     }
 
-    pub fn authenticate_as(&self, owner: &str, children: &str, replay: Replay) -> Result<Outcome, DuplicateElement> {
+    pub fn authenticate_as(&self, owner: &str, children: &str, replay: Replay) -> Result<Outcome, AuthenticateError> {
         let inline = InlineElements::from_authenticate(&authenticate(children))?;
         let step = match self.sm {
             true => inline.authenticated(self.config.clone(), owner, replay, self.now),
@@ -82,6 +89,9 @@ impl Stage {
         match block_on(inline_login(step, conn, self)) {
             Some((stream, conn)) => Outcome::Login(stream, conn),
             None => {
+                if let Some(conn) = self.failed.lock().unwrap().take() {
+                    return Outcome::Failed(conn);
+                }
                 let members = self.members.lock().unwrap();
                 let is_new = |at: usize| members[at].session.connection().is_some() && before.get(at) != Some(&true);
                 Outcome::Session((0..members.len()).find(|at| is_new(*at)).expect("a session with the connection"))
@@ -155,6 +165,9 @@ impl InlineHost for Stage {
     type Jid = String;
 
     fn resume(&self, taker: Taker<Conn>) -> Option<Refused<Conn>> {
+        if self.is_silent {
+            return Some(taker.refuse(Refusal::Because(Condition::InternalServerError)));
+        }
         let found = self.store.lookup(taker.previd(), taker.owner(), self.now);
         let at = match found.map_or(Err(Refusal::NotFound), Lookup::session) {
             Err(refusal) => return Some(taker.refuse(refusal)),
@@ -195,6 +208,10 @@ impl InlineHost for Stage {
             session.accept_enable(request, smid, self.now).unwrap();
         }
         self.members.lock().unwrap().push(Member { jid, session });
+    }
+
+    fn fail(&self, connection: Conn) {
+        *self.failed.lock().unwrap() = Some(connection);
     }
 
     fn write_success(&self, connection: &mut Conn, jid: &str, success: InlineSuccess) {

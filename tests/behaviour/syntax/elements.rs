@@ -8,7 +8,7 @@ use xmpp_sm::{
     Resume, SmId, StreamMgmt,
 };
 
-use crate::support::raw::{ask_to_resume, authenticated, bound, element};
+use crate::support::raw::{ask_to_resume, authenticated, bound, element, enabled};
 use crate::support::{Net, Side, quiet};
 
 #[test]
@@ -77,6 +77,26 @@ fn p14_a_number_is_an_unsigned_int_and_must_be_there() {
         net.bind(conn);
         net.client_writes(conn, "<enable/>");
         net.expect("C: <enable/>\n S: <enabled/>");
+    }
+}
+
+/// They are a part of the stanza, which is counted as any other.
+#[test]
+fn elements_inside_of_a_stanza_ask_for_nothing() {
+    let (now, config) = (Instant::now(), Arc::new(Config::default()));
+    for name in ["r", "a h='7'", "a", "enable", "resume previd='x' h='0'", "failed", "enabled"] {
+        let (name, attributes) = name.split_once(' ').unwrap_or((name, ""));
+        let inside = format!("<{name} xmlns='{NS}' {attributes}/>");
+        let message: minidom::Element = format!("<message xmlns='jabber:client'>{inside}</message>").parse().unwrap();
+        let inbound = || Inbound::from_element(&message, "jabber:client");
+        for mut stream in [authenticated::<String>(&config), bound(&config)] {
+            assert!(matches!(stream.handle(inbound(), now), Ok(Action::Deliver(_))), "{inside}");
+        }
+        let mut stream = enabled::<String>(&config, now);
+        assert!(matches!(stream.handle(inbound(), now), Ok(Action::Deliver(_))), "{inside}");
+        assert_eq!(stream.settle_all(), None, "{inside}");
+        let Ok(Action::Write(answer)) = stream.handle(element("r"), now) else { panic!("{inside}") };
+        assert_eq!(answer, Nonza::Ack(1.into()), "{inside}");
     }
 }
 

@@ -84,6 +84,7 @@ impl World<'_> {
                 let session = request.bind(l, self.now);
                 self.begin(l, session)
             }
+            LoginStep::Unknown(_) => Err("the store of this world knows all that it ever knew".into()),
             LoginStep::Success { success, stream } => {
                 self.links[l].end[1] = End::Unbound(stream, Request::None);
                 self.write_success(l, &success)

@@ -44,6 +44,25 @@ fn a_client_that_comes_back_while_there_is_no_memory_asks_again() {
     all_is_at(&one, &smid);
 }
 
+/// Bound inline, she would have lost it.
+#[test]
+fn a_client_that_comes_back_inline_while_there_is_no_memory_cannot_authenticate_yet() {
+    let redis = Redis::start();
+    let [(one, mut romeo, _), (_other, _juliet, smid)] = two(&redis, "durable");
+    romeo.say(&message(2));
+    romeo.is_told(3);
+    let () = redis.tell("CONFIG SET maxmemory 1");
+    let mut juliet = Client::connect(&one);
+    let response = format!("<initial-response>{JULIET}</initial-response>");
+    let resume = format!("<resume xmlns='urn:xmpp:sm:3' previd='{smid}' h='1'/><bind xmlns='urn:xmpp:bind:0'/>");
+    juliet.say(&format!("<authenticate xmlns='urn:xmpp:sasl:2' mechanism='PLAIN'>{response}{resume}</authenticate>"));
+    let said = juliet.until_closed();
+    assert!(said.contains("<temporary-auth-failure ") && !said.contains("<success"), "{said}");
+    assert!(said.ends_with("</failure></stream:stream>"), "{said}");
+    let () = redis.tell("CONFIG SET maxmemory 0");
+    all_is_at(&one, &smid);
+}
+
 #[test]
 fn a_node_does_not_start_on_an_engine_that_evicts_takes_no_writes_or_keeps_it_out() {
     let redis = Redis::start();
