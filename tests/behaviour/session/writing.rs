@@ -230,3 +230,20 @@ fn the_last_of_several_requests_is_answered_in_full() {
     last.into_iter().for_each(|open| host.settle(open));
     assert_eq!(host.written(), "<a h='2'/>");
 }
+
+/// What was to be resent is acknowledged before it is written, and nobody is asked: the new stanzas do not wait for
+/// another call.
+#[test]
+fn what_is_new_follows_at_once_where_nothing_is_left_to_resend() {
+    for resent in [0, 1] {
+        let mut host = with_three();
+        host.lost();
+        host.take(2, 0);
+        for _ in 0..3 + resent {
+            let _ = host.session.next_write(host.now).expect("flush, resumed, flush, m1");
+        }
+        host.ack(3);
+        host.send("<m4/>");
+        assert_eq!(host.written(), "<m4/>", "{resent} were resent");
+    }
+}
