@@ -7,12 +7,12 @@ use super::client::{Client, HEADER};
 use super::server::Running;
 use super::{all, message, messages, numbers, start};
 
-const JULIET: &str = "AGp1bGlldABzZWNyZXQ=";
+pub const JULIET: &str = "AGp1bGlldABzZWNyZXQ=";
 const AGENT: &str = "<user-agent id='d4565fa7-4d72-4749-b3d3-740edbf87770'><software>test</software></user-agent>";
 const ENABLE: &str = "<enable xmlns='urn:xmpp:sm:3' resume='true'/>";
 const SASL2: &str = "urn:xmpp:sasl:2";
 
-fn authenticate(response: &str, children: &str) -> String {
+pub fn authenticate(response: &str, children: &str) -> String {
     format!(
         "<authenticate xmlns='{SASL2}' mechanism='PLAIN'><initial-response>{response}</initial-response>\
          {AGENT}{children}</authenticate>"

@@ -66,6 +66,11 @@ async fn it_says_where_stanzas_went_and_why_streams_were_lost() {
     late.send("<resume xmlns='urn:xmpp:sm:3' previd='x' h='1'/>").await;
     late.upto("<item-not-found ").await;
     has(&look(&server).await, &["refused_total{condition=\"item-not-found\"} 1"]);
+    let mut inline = Client::opened(&server).await;
+    let resume = "<resume xmlns='urn:xmpp:sm:3' previd='x' h='1'/>";
+    inline.send(&super::inline::authenticate(super::inline::JULIET, resume)).await;
+    inline.upto("</success>").await;
+    has(&look(&server).await, &["refused_total{condition=\"item-not-found\"} 2"]);
     assert!(!lines.iter().any(|line| line.contains("juliet") || line.contains("romeo")), "{lines:#?}");
 }
 

@@ -28,6 +28,22 @@ async fn messages_for_one_who_is_away_are_bounded_in_bytes() {
     assert!(!romeo.ping().await.contains("<message "), "what she has got takes no room");
 }
 
+/// A session takes only what it has room for.
+#[tokio::test]
+async fn what_was_handed_out_in_part_takes_no_room() {
+    let server = start(&["--buffer-max=3", "--backlog-max=1"]).await;
+    let mut romeo = Client::simple(&server, "romeo", "orchard").await;
+    let large = |number| message("juliet@localhost", format_args!("{number}.{}", "x".repeat(200_000)));
+    for number in 1..=5 {
+        romeo.send(&large(number)).await;
+    }
+    romeo.ping().await;
+    let mut juliet = Client::session(&server, "juliet", "balcony").await;
+    juliet.upto("1.x").await;
+    romeo.send(&large(6)).await;
+    assert!(!romeo.ping().await.contains("<message "), "the first has left its place");
+}
+
 /// Small ones take more memory than their bytes.
 #[tokio::test]
 async fn many_small_messages_are_bounded_too() {

@@ -62,3 +62,42 @@ fn what_has_happened_is_not_taken_back_while_the_session_is_asked_for() {
     let stats = client.session.stats(client.now);
     assert_eq!((stats.sent, stats.unacked, stats.unacked_bytes), (2, 2, before.unacked_bytes));
 }
+
+#[test]
+fn what_all_its_sessions_have_sent_is_added_up() {
+    let mut client = Client::lost(&["<a/>", "<b/>"]);
+    for (session, sent, acked) in [("y", 4, 2), ("z", 6, 3), ("w", 8, 4)] {
+        client.connect(OFFER);
+        client.written();
+        client.receive("failed h='1'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>");
+        let _ = client.events();
+        client.bind();
+        assert_eq!(client.written(), ENABLE);
+        client.receive(&format!("enabled id='{session}' resume='true'"));
+        // What the former one has not acknowledged, and one more.
+        client.send("<c/>");
+        client.written();
+        client.receive("a h='1'");
+        let stats = client.session.stats(client.now);
+        assert_eq!((stats.sent, stats.acked), (sent, acked), "{session}");
+        client.session.lost(client.now);
+        let _ = client.events();
+    }
+}
+
+#[test]
+fn how_long_it_is_without_a_session_and_a_stream() {
+    let mut client = Client::new(Config::default());
+    client.connect(OFFER);
+    let _ = client.events();
+    client.bind();
+    client.written();
+    client.receive("enabled");
+    client.session.lost(client.now);
+    let _ = client.events();
+    client.wait(5);
+    let away = |client: &Client| client.session.stats(client.now).detached_for.map(|away| away.as_secs());
+    assert_eq!(away(&client), Some(5));
+    client.connect(OFFER);
+    assert_eq!((client.events(), away(&client)), (vec!["bind".to_owned()], None), "it has a stream");
+}

@@ -341,6 +341,16 @@ fn an_authentication_that_fails_is_no_try() {
     assert!(children.starts_with("<bind "), "{children}");
 }
 
+#[test]
+fn an_authentication_that_asks_for_no_session_is_no_try() {
+    let stage = Stage::new(Config::default());
+    let mut client = Client::lost(&stage, &["<one/>"]);
+    for _ in 0..20 {
+        assert_eq!(client.ask(InlineOffer { resume: false, ..ALL }).1, "");
+    }
+    assert!(client.ask(ALL).1.starts_with("<resume "));
+}
+
 /// The server knows nothing of what was inline, and is asked once more on this connection, be it the last.
 #[test]
 fn what_is_asked_again_on_the_same_connection_is_one_try() {

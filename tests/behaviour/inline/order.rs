@@ -124,6 +124,16 @@ fn a_client_that_wants_its_session_and_no_other_goes_on_with_its_login() {
     let _ = stream.refuse(request, Refusal::NotFound).unwrap();
 }
 
+/// The host need not ask a session to know that there is none.
+#[test]
+fn a_session_that_its_host_refuses_leaves_the_stream_free() {
+    let stage = Stage::new(Config::default());
+    let step = resume(&stage, RESUME).refuse(Refusal::NotFound);
+    assert!(step.failed().is_some_and(|failed| failed.to_string().contains("<item-not-found ")), "{step:?}");
+    let LoginStep::Success { mut stream, .. } = step else { panic!("{step:?}") };
+    assert!(matches!(early(&mut stream, RESUME, stage.now), Early::Resume(_)));
+}
+
 /// The XEPs want `<success/>` even if the host finds no resource for its client.
 #[test]
 fn a_resource_that_cannot_be_bound_is_no_success_with_bound() {

@@ -144,6 +144,9 @@ fn where_stream_management_is_off_both_are_refused() {
     let written = stage.written(at);
     assert_success(&written[0], "user@example.com/resource", &format!("{off}{}", bound(&off)));
     assert_eq!(written[1..], ["features bind=false sm=false"]);
+    let Outcome::Login(_, conn) = stage.authenticate(OWNER, RESUME) else { panic!() };
+    assert_success(&conn.written[0], OWNER, &off);
+    assert_eq!(conn.written[1..], ["features bind=true sm=false"]);
 }
 
 #[test]

@@ -89,6 +89,19 @@ fn an_answer_brings_about_no_request_either() {
     assert_eq!((host.written().as_str(), host.session.deadline()), ("", None));
 }
 
+/// A request from before says nothing of what went out since.
+#[test]
+fn what_was_held_back_is_asked_about_beside_a_request_that_is_unanswered() {
+    let mut host = Host::new(Config::default().ack_freq(AckFreq::Every(n(1))));
+    host.send("<a/>");
+    assert_eq!(host.written(), "<a/> <r/>");
+    host.active(false);
+    host.send("<b/>");
+    assert_eq!(host.written(), "<b/>");
+    host.active(true);
+    assert_eq!(host.written(), "<r/>");
+}
+
 /// A connection that is dead is found out by a request that went out before.
 #[test]
 fn what_was_asked_before_is_to_be_answered() {

@@ -195,4 +195,5 @@ fn what_nobody_has_acknowledged_is_among_the_most_at_a_time() {
     host.session.close(EndReason::Stopped, None, host.now);
     assert_eq!(host.ended().stanzas.len(), 3);
     assert_eq!(host.stats().unacked_max, 3);
+    assert_eq!((host.stats().detached, host.stats().detached_why), (1, Some(Detach::Lost)), "and its loss is counted");
 }

@@ -334,3 +334,17 @@ fn streams_with_other_options_are_not_older() {
         }
     }
 }
+
+/// A later connection that may not have the session does not keep an earlier one from it.
+#[test]
+fn a_connection_that_is_refused_stands_in_nobodys_way() {
+    let mut host = Host::new(Config::default());
+    host.lost();
+    let first = host.taker(2, 0);
+    let stranger = host.taker_of("romeo@example.net", "sm-1", 3, 0);
+    host.session.take(stranger, host.now);
+    host.take(4, 17);
+    host.session.take(first, host.now);
+    assert!(matches!(&host.said()[..], [Said::Dropped(1), Said::Refused(3, _), Said::Refused(4, _), Said::Resumed]));
+    assert_eq!(host.session.connection(), Some(&2));
+}
