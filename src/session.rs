@@ -245,8 +245,8 @@ impl<S: Stanza, C> Session<S, C> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// A host that has woken a device gives it time to come back, as here. Its client is not
-    /// told: `<resumed/>` has a place for `previd` and `h`
+    /// A host that has woken a device gives it time to come back, as here. Its client is not told: `<resumed/>` has a
+    /// place for `previd` and `h`
     /// [and nothing else](https://xmpp.org/extensions/xep-0198.html#resumption), and a session is kept for "the time
     /// specified in the [original](https://xmpp.org/extensions/xep-0198.html#acking) `<enabled/>` element". What
     /// `<enabled max>` has said holds again each time the stream is lost. A host that means to give more from the start
@@ -398,14 +398,6 @@ impl<S: Stanza, C> Session<S, C> {
             && stream.is_enabled()
         {
             self.unwritten.owe_ack();
-        }
-    }
-
-    /// When the session, being detached, expires. `None`: it is not detached, or does not expire by itself.
-    pub fn expires_at(&self) -> Option<Instant> {
-        match &self.state {
-            State::Detached(session, _) => session.deadline(),
-            _ => None,
         }
     }
 

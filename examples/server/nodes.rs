@@ -136,7 +136,7 @@ impl Nodes {
 
     /// Says that this node lives. `false`: another one has its name.
     async fn is_alive_or_says_so(&self) -> redis::RedisResult<bool> {
-        let (name, number) = self.me.split_once('/').unwrap_or_default();
+        let (key, number) = sign_of(&self.me);
         let script = redis::Script::new(
             // Also where there is no memory left.
             "local who = redis.call('GET', KEYS[1])
@@ -145,23 +145,21 @@ impl Nodes {
              else redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
              return 1",
         );
-        let mut call = script.key(format!("xmpp-sm-node:{name}"));
+        let mut call = script.key(key);
         call.arg(number).arg(ALIVE.as_millis() as u64).invoke_async(&mut self.redis.clone()).await
     }
 
     async fn is_alive(&self, node: &str) -> redis::RedisResult<bool> {
-        let (name, number) = node.split_once('/').unwrap_or_default();
-        let said: Option<String> =
-            redis::cmd("GET").arg(format!("xmpp-sm-node:{name}")).query_async(&mut self.redis.clone()).await?;
+        let (key, number) = sign_of(node);
+        let said: Option<String> = redis::cmd("GET").arg(key).query_async(&mut self.redis.clone()).await?;
         Ok(said.as_deref() == Some(number))
     }
 
     /// The node has stopped: nobody waits for it.
     pub async fn leave(&self) {
         if self.is_alive(&self.me).await.unwrap_or_default() {
-            let (name, _) = self.me.split_once('/').unwrap_or_default();
-            let left: redis::RedisResult<()> =
-                redis::cmd("DEL").arg(format!("xmpp-sm-node:{name}")).query_async(&mut self.redis.clone()).await;
+            let (key, _) = sign_of(&self.me);
+            let left: redis::RedisResult<()> = redis::cmd("DEL").arg(key).query_async(&mut self.redis.clone()).await;
             let _ = left;
         }
     }
@@ -339,6 +337,12 @@ async fn keeps_all(mut redis: ConnectionManager) -> Result<(), Box<dyn Error + S
         }
         _ => Ok(()),
     }
+}
+
+/// Where a node says that it lives, and the number of its run that it says there.
+fn sign_of(node: &str) -> (String, &str) {
+    let (name, number) = node.split_once('/').unwrap_or_default();
+    (format!("xmpp-sm-node:{name}"), number)
 }
 
 /// Which node it is that has a session.

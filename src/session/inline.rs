@@ -204,8 +204,8 @@ pub enum LoginStep {
     /// The client asks for a resource in `<authenticate/>`. Choose one, and [`bind`](InlineBind::bind) or
     /// [`refuse`](InlineBind::refuse) the request.
     Bind(InlineBind),
-    /// Nobody knows yet whether there is the session that the client asks for in `<authenticate/>`, and it asks for a resource,
-    /// too. Fail the authentication, and the client tries again later; or bind, and it loses the session.
+    /// The client asks for its former session and for a resource, and the store cannot tell whether it has the session.
+    /// Fail the authentication, and the client tries again later; or bind, and it loses the session.
     Unknown(InlineUnknown),
     /// The client has no session. Write `<success/>` with the bare JID, and the features that follow it. The login goes on
     /// with [`Unbound::handle`](crate::Unbound::handle).
@@ -289,9 +289,7 @@ impl InlineResume {
 
     /// The client does not get its session. `<failed/>` goes into `<success/>`.
     pub fn refuse(self, why: Refusal) -> LoginStep {
-        let Self { mut stream, bind, .. } = self;
-        stream.leave_pending();
-        LoginStep::refused(stream, bind, why.into_failed())
+        self.take(()).refuse(why).step
     }
 }
 

@@ -92,14 +92,15 @@ impl<S: Stanza, C> Session<S, C> {
         if let Some(verdict) = &mut self.verdict {
             verdict.heard();
         }
+        let are_wanted = self.returns_acknowledged();
         let State::Live(stream) = &mut self.state else { return };
         let checked = match stream.check_ack(h) {
             Ok(checked) => checked,
             Err(error) => return self.on_error(error, now),
         };
         let (asked, outstanding, count) = (stream.asked_at(), stream.traffic().queue.outstanding(), checked.count());
-        if self.tally.as_ref().is_some_and(|tally| tally.returns_acknowledged) {
-            let into = &mut Acknowledged { into: &mut self.events, are_wanted: true };
+        if are_wanted {
+            let into = &mut Acknowledged { into: &mut self.events, are_wanted };
             stream.acknowledge_into(checked, now, into);
         } else {
             stream.acknowledge(checked, now);

@@ -303,8 +303,8 @@ impl Unbound {
         engine(&self.config, self.kind)
     }
 
-    /// Whether this stream authenticated before the one of that number.
-    /// Whether it was made before the other. Streams with options of their own are not numbered together.
+    /// Whether this stream authenticated before the one of that number. Streams with other options are not numbered
+    /// with it.
     pub(super) fn is_before(&self, (config, serial): &(Arc<Config>, Tag)) -> bool {
         Arc::ptr_eq(&self.config, config) && self.serial.is_before(*serial)
     }

@@ -45,6 +45,14 @@ impl<S: Stanza, C> Session<S, C> {
         matches!(self.state, State::Detached(..))
     }
 
+    /// When the session, being detached, expires. `None`: it is not detached, or does not expire by itself.
+    pub fn expires_at(&self) -> Option<Instant> {
+        match &self.state {
+            State::Detached(session, _) => session.deadline(),
+            State::Live(_) | State::Closing(_) | State::Offline(_) | State::Over => None,
+        }
+    }
+
     /// Whether the session is over: [`Event::Ended`](crate::Event::Ended) has come, or comes from [`poll`](Self::poll).
     /// Any other call may end it: a host that drops what [`send`](Self::send) returns polls before each call.
     pub fn is_over(&self) -> bool {
