@@ -32,7 +32,7 @@
 //!         let facts = Facts { exhausted: stanza.returns > 5, ..stanza.facts };
 //!         for step in steps(&facts, ended.reason) {
 //!             match step {
-//!                 Step::Successor | Step::Elsewhere => continue, // nobody else is online: the next step
+//!                 Step::Successor | Step::Elsewhere => continue, // no other resource is online
 //!                 Step::Store => offline.push(stanza),           // with a stamp: see `delay`
 //!                 Step::Bounce(_) => errors.push(stanza),
 //!                 _ => {}

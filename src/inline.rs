@@ -54,7 +54,7 @@
 //! | its session and a resource | resumed | the same; the `<bind/>` is ignored | the same |
 //! | its session | refused | the bare JID, `<failed/>` | features, with `<bind/>` and `<sm/>` |
 //! | its session and a resource | refused, and bound | the new full JID, `<failed/>`, `<bound/>` | features |
-//! | its session and a resource | nobody knows yet whether there is one | none: `<failure/>`, `temporary-auth-failure` | the end of the stream: the client tries again |
+//! | its session and a resource | not known: the store does not answer | none: `<failure/>`, `temporary-auth-failure` | the end of the stream: the client tries again |
 //! | a resource | bound | the new full JID, `<bound/>` | features, with `<sm/>` |
 //! | a resource, with stream management | bound and enabled | the new full JID, `<bound/>` with `<enabled/>` in it | features |
 //! | a resource, with stream management | bound, not enabled | the new full JID, `<bound/>` with `<failed/>` in it | features, with `<sm/>` |
@@ -63,10 +63,11 @@
 //! "Features, with `<bind/>`": the `<bind/>` of RFC 6120. A malformed `<resume/>` or `<enable/>` is refused alone, with
 //! `bad-request`.
 //!
-//! "Nobody knows yet": a store or a node that does not answer, for which the host refuses with `internal-server-error` or
-//! `resource-constraint`. A client that is bound then has lost its session, though it may be there: the client sends what was not
-//! acknowledged again, and the server hands out what it still has, too. So [`Unknown`](crate::LoginStep::Unknown) is a step of
-//! its own. It fails the authentication, which leaves the session as it is; or the host binds all the same.
+//! "Not known": the store or another node does not answer, so the host refuses with `internal-server-error` or
+//! `resource-constraint`. If it bound a resource now, the client would give up a session that may still exist: the
+//! client would send again what was not acknowledged, and the server would hand out what it still has, too. So
+//! [`Unknown`](crate::LoginStep::Unknown) is a step of its own. Failing the authentication leaves the session as it is;
+//! a host may also bind all the same.
 //!
 //! This is the host's part. The tests run this very file, and so does `examples/server`. For attributes of `minidom` it
 //! uses the crate `rxml` 0.14 with its feature `macros`.
@@ -82,7 +83,8 @@
 //!    [`to_elements`](crate::InlineRequest::to_elements) belongs into `<authenticate/>`, which must not be sent as TLS early
 //!    data.
 //! 2. On `<failure/>`, [`authentication_failed`](crate::Session::authentication_failed) takes the request back: nothing has
-//!    changed. With `temporary-auth-failure` in it, the client tries again later, with the same password. If the connection is lost before there is an answer, drop the request: that counts as a
+//!    changed. With `temporary-auth-failure` in it, the client tries again later, with the same password. If the
+//!    connection is lost before there is an answer, drop the request: that counts as a
 //!    [try](crate::Config::resume_tries_max).
 //! 3. On `<success/>`, [`InlineRequest::reply`](crate::InlineRequest::reply) reads what has come of it. Unless the session
 //!    [goes on](crate::InlineReply::is_resumed), the stream features follow. If a resource
@@ -122,8 +124,8 @@
 //! ```
 //!
 //! In the [client's loop](crate#a-clients-loop) the login then asks the loop, which has the session, over a channel. So
-//! it has to go on from turn to turn, and is made before the loop; an arm that made it anew would drop it at its own
-//! question. `examples/client` does this with `--inline`:
+//! it has to be made before the loop, and to live from turn to turn: an arm that called `log_in` each time would drop
+//! it as soon as it asked. `examples/client` does this with `--inline`:
 //!
 //! ```text
 //! enum Ask {

@@ -43,8 +43,8 @@ use crate::nonza::Condition;
 /// [`requests_dropped`](Self::requests_dropped), [`detached`](Self::detached), [`resumed`](Self::resumed),
 /// [`refused`](Self::refused) and the two sums of times. A client's session counts on when a refused session is followed
 /// by another. `sent` and `acked` are the stream's own counters, of 32 bits, and [begin again](crate::Counter) at 0 after
-/// 2³² stanzas: the difference of two looks is to be taken modulo 2³². All others stay at 2³² - 1 when they come there. What
-/// is no total is what there is now, what was last, or what was most.
+/// 2³² stanzas: take the difference of two looks modulo 2³². The other totals stop at 2³² - 1. All other
+/// fields show the present, the last or the highest value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

@@ -87,9 +87,9 @@ pub trait InlineHost {
     /// `<success/>` is written:
     ///
     /// - **An older session of the same client ends**, with `Mail::End(EndReason::Replaced)`: the one whose `<user-agent/>` had
-    ///   the same `id`, and whoever else has this full JID. What it leaves goes into the new one, or elsewhere. Several nodes
-    ///   keep the `id` where all of them find it, by owner: a table or a hash that one process has for itself knows nothing of a
-    ///   session at another, or before a restart.
+    ///   the same `id`, and any other with this full JID. What it leaves goes into the new one, or elsewhere. Several
+    ///   nodes keep the `id` where all of them find it, by owner: a table or a hash that one process has for itself
+    ///   knows nothing of a session at another, or before a restart.
     /// - **Offline messages are not sent**, but cleared, where the client gets them from the archive. A server without an
     ///   archive keeps them for the initial presence.
     /// - **Carbons are on** from the first stanza if `<enable xmlns='urn:xmpp:carbons:2'/>` is in the element. It needs no

@@ -67,8 +67,8 @@ impl InlineRequest {
     /// what the resource [begins with](https://xmpp.org/extensions/xep-0386.html#identifiers).
     ///
     /// A client [must not](https://xmpp.org/extensions/xep-0388.html#security) send `<authenticate/>` as TLS early data
-    /// ("0-RTT"), and least of all [with `<resume/>`](https://xmpp.org/extensions/xep-0198.html#security): whoever records it
-    /// can send it again.
+    /// ("0-RTT"), and least of all [with `<resume/>`](https://xmpp.org/extensions/xep-0198.html#security): an attacker
+    /// who records it can send it again.
     pub fn to_elements(&self, tag: Option<&str>) -> impl Iterator<Item = Element> {
         let tag = tag.map(|tag| Element::builder("tag", NS_BIND2).append(tag).build());
         let enable = self.enable.as_ref().map(Nonza::to_element);

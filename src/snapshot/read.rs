@@ -175,7 +175,7 @@ impl<S: Portable> Fields<S> {
         let session = match self.smid {
             Some(smid) => Some(Parts {
                 smid,
-                // One that lived begins to wait now: nobody knows when its process ended.
+                // One that lived begins to wait now: it is not known when its process ended.
                 deadline: match self.lives {
                     true => self.resume_timeout.and_then(|timeout| self.clocks.now.checked_add(timeout)),
                     false => self.expires.and_then(|expires| self.clocks.future_from_wall(expires, written)),

@@ -175,7 +175,8 @@ pub enum Claim {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "the session lives nowhere else"]
 pub struct Claimed {
-    /// The new registration. Revisions begin anew with it. That of a session that was displaced is the one that it had.
+    /// The new registration. Its revisions start again at the first. A session that was displaced keeps the
+    /// registration that it had.
     pub registration: Registration,
     /// The session as it was parked last.
     pub snapshot: Bytes,

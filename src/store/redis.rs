@@ -54,11 +54,11 @@ use scripts::{Reply, Script, Scripts};
 ///
 /// # What is in Redis
 ///
-/// One hash for each owner, `xmpp-sm:{juliet@example.com}`: its sessions, the stale `h`, and its last epoch; and one string for
-/// each session that is parked, the same name with its epoch and revision behind it: the snapshot. Where changes were
-/// appended since it is a list, with `+` and the SM-ID behind that. The name in braces is the hash tag: all that is kept for an owner lies on one node of a cluster. Each call is
-/// one script: it happens as a whole or not at all, and takes one round trip, or two where another node has just registered a
-/// session of the owner.
+/// One hash for each owner, `xmpp-sm:{juliet@example.com}`: its sessions, the stale `h`, and its last epoch; and one
+/// string for each session that is parked, the same name with its epoch and revision behind it: the snapshot. Where
+/// changes were appended since it is a list, with `+` and the SM-ID behind that. The name in braces is the hash tag:
+/// all that is kept for an owner lies on one node of a cluster. Each call is one script: it happens as a whole or not
+/// at all, and takes one round trip, or two where another node has just registered a session of the owner.
 ///
 /// | | |
 /// | --- | --- |

@@ -1,6 +1,6 @@
 
 -- For each change KEYS has the journal that it goes to, and ARGV the change. A journal's name has the epoch, the revision and
--- the SM-ID: if it is there, the session is held, and nobody need be asked.
+-- the SM-ID: if it is there, the session is held, and its record need not be read.
 local call, keys, changes = redis.call, KEYS, ARGV
 
 -- Returns what went wrong: 0 if a journal is not there, or an error. Then nothing is written.
