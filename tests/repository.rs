@@ -164,6 +164,27 @@ fn pages_lead_to_files_that_are_there() {
     assert!(links > 10, "{links} links");
 }
 
+/// The lines of a file that do something: no comments, no imports.
+fn lines_of_code(path: &str) -> usize {
+    let text = code(&read(&root().join(path)));
+    let items = text.split('\n').scan(false, |is_import, line| {
+        *is_import |= line.starts_with("use ");
+        let counts = !*is_import && !line.trim().is_empty();
+        *is_import &= !line.ends_with(';');
+        Some(counts)
+    });
+    items.filter(|counts| *counts).count()
+}
+
+/// What a host with typed stanzas has to write is short enough to be copied.
+#[test]
+fn a_typed_host_is_short() {
+    let server = lines_of_code("examples/typed/login.rs") + lines_of_code("examples/typed/session.rs");
+    assert!((100..=250).contains(&server), "{server} lines of login and stream management");
+    let client = lines_of_code("examples/typed/client.rs");
+    assert!((100..=200).contains(&client), "{client} lines of a client's stream");
+}
+
 /// The cells of each row of a table.
 fn rows(page: &str) -> Vec<Vec<&str>> {
     let rows = page.lines().filter_map(|line| line.trim_start_matches("//! ").strip_prefix("| "));

@@ -1,41 +1,59 @@
 //! A stream of stanzas that outlives its connections, as `tokio_xmpp::stanzastream` has one, with a [`Session`] inside. Each
 //! stanza has a token, which tells how far it has come.
+//!
+//! Nothing here grows without bound: the user's stanzas wait in a channel of [`ORDERS_MAX`] and in the session, up to its
+//! backlog; and while the user leaves [`UNHEARD_MAX`] unheard, nothing more is read.
 
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use jid::FullJid;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use thiserror::Error;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
+use tokio_xmpp::error::AuthError;
 use tokio_xmpp::xmlstream::XmppStreamElement;
 use xmpp_parsers::bind::{BindQuery, BindResponse};
 use xmpp_parsers::iq::Iq;
 use xmpp_parsers::stanza::Stanza;
 use xmpp_parsers::stream_features::StreamFeatures;
-use xmpp_sm::typed::xso::error::Error;
+use xmpp_sm::typed::xso;
 use xmpp_sm::{Arrival, Config, Counter, EndReason, Event, Measured, MustBind, Offer, Session, Write};
 
 use super::connection::{Connection, Incoming, Input, TypedStream, drive};
 use super::read;
 
+/// How many stanzas wait before the session takes them.
+const ORDERS_MAX: usize = 256;
+/// How much of what is to be heard waits for the user.
+const UNHEARD_MAX: usize = 64;
+/// How much of that is not stanzas, at most.
+const EVENTS_MAX: usize = 8;
+/// The id of the request to bind.
+const BIND: &str = "bind";
+
 /// How far a stanza has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// It waits for a connection, or for room.
     Queued,
-    /// It is written. Without stream management nothing more is known of it.
+    /// It is written.
     Sent,
     /// The server has it.
     Acknowledged,
-    /// The stream is closed, and the server may not have it.
+    /// The stream has ended. The server does not have it, or has it and could not say so any more.
     Lost,
 }
 
-/// Tells how far a stanza has come, and when it comes further.
+/// Tells how far a stanza has come, and when it comes further. It is closed when that is all there is to know: after
+/// [`Acknowledged`](Stage::Acknowledged), after [`Lost`](Stage::Lost), and after [`Sent`](Stage::Sent) where the server has no
+/// stream management.
 pub type Token = watch::Receiver<Stage>;
 
 /// What the session keeps.
@@ -72,29 +90,54 @@ pub enum Heard {
     Resumed,
     /// It does not: what it had goes into the next one, but for what this covers.
     NotResumed(Option<Counter>),
+    /// The stream ends, for to connect again would be of no use.
+    Failed(Failure),
 }
 
-/// Connects and authenticates, sooner or later.
-pub type Connect = Box<dyn Fn() -> BoxFuture<'static, (StreamFeatures, TypedStream)> + Send>;
+/// Why a stream ends of its own accord.
+#[derive(Debug, Error)]
+pub enum Failure {
+    #[error("the server does not let us log in: {0}")]
+    Login(#[from] AuthError),
+    #[error("the server binds no resource: {0}")]
+    Bind(String),
+    #[error("another client has taken the resource")]
+    Conflict,
+}
+
+/// Why a stanza is not sent.
+#[derive(Debug, Error)]
+pub enum NotSent {
+    #[error("XML cannot carry it: {0}")]
+    Unwritable(#[from] xso::error::Error),
+    /// It comes back.
+    #[error("too many stanzas wait to be sent")]
+    Full(Box<Stanza>),
+}
+
+/// Connects and authenticates, sooner or later. An error: never.
+pub type Connect = Box<dyn Fn() -> BoxFuture<'static, Result<(StreamFeatures, TypedStream), AuthError>> + Send>;
 
 pub struct StanzaStream {
-    orders: UnboundedSender<Tracked>,
-    heard: UnboundedReceiver<Heard>,
+    orders: Sender<Tracked>,
+    heard: Receiver<Heard>,
 }
 
 impl StanzaStream {
     pub fn new(config: Config, jid: FullJid, connect: Connect) -> Self {
-        let ((orders, ordered), (tell, heard)) = (unbounded_channel(), unbounded_channel());
+        let ((orders, ordered), (tell, heard)) = (channel(ORDERS_MAX), channel(UNHEARD_MAX));
         let session = Session::client(Arc::new(config), jid.to_bare().as_str());
         tokio::spawn(Client { session, jid, tell, binding: None }.run(ordered, connect));
         Self { orders, heard }
     }
 
-    /// Sends a stanza. An error: XML cannot carry it.
-    pub fn send(&self, stanza: Stanza) -> Result<Token, Error> {
+    /// Sends a stanza. It does not wait: who waits for room hears nothing meanwhile, and may be what the room waits for.
+    pub fn send(&self, stanza: Stanza) -> Result<Token, NotSent> {
         let (stage, token) = watch::channel(Stage::Queued);
-        if let Err(closed) = self.orders.send(Tracked(Measured::of(stanza)?, stage)) {
-            closed.0.reach(Stage::Lost);
+        match self.orders.try_send(Tracked(Measured::of(stanza)?, stage)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(Tracked(stanza, _))) => return Err(NotSent::Full(stanza.value.into())),
+            Err(TrySendError::Closed(stanza)) => stanza.reach(Stage::Lost),
         }
         Ok(token)
     }
@@ -113,31 +156,32 @@ impl StanzaStream {
 struct Client {
     session: Session<Tracked, Connection>,
     jid: FullJid,
-    tell: UnboundedSender<Heard>,
+    tell: Sender<Heard>,
+    /// We have asked for a resource, and the server has not answered.
     binding: Option<MustBind>,
 }
 
 impl Client {
-    async fn run(mut self, mut orders: UnboundedReceiver<Tracked>, connect: Connect) {
-        let (mut logins, mut is_conflict) = (JoinSet::new(), false);
+    async fn run(mut self, mut orders: Receiver<Tracked>, connect: Connect) {
+        let mut logins = JoinSet::new();
         self.session.return_acknowledged(true);
         loop {
             while let Some(event) = self.session.poll() {
                 match event {
                     Event::Left { connection, parting, .. } => {
                         tokio::spawn(connection.part(parting));
-                        drop(self.tell.send(Heard::Offline));
+                        self.tell(Heard::Offline);
                     }
                     Event::Bind(token) => {
-                        let iq = Iq::from_set("bind", BindQuery::new(Some(self.jid.resource().to_string())));
+                        let iq = Iq::from_set(BIND, BindQuery::new(Some(self.jid.resource().to_string())));
                         self.session.connection_mut().into_iter().for_each(|connection| connection.put(&iq, 256));
                         self.binding = Some(token);
                     }
-                    Event::Online { .. } => drop(self.tell.send(Heard::Online(self.jid.clone()))),
-                    Event::Resumed => drop(self.tell.send(Heard::Resumed)),
-                    Event::NotResumed(failed) => drop(self.tell.send(Heard::NotResumed(failed.h))),
+                    Event::Online { .. } => self.tell(Heard::Online(self.jid.clone())),
+                    Event::Resumed => self.tell(Heard::Resumed),
+                    Event::NotResumed(failed) => self.tell(Heard::NotResumed(failed.h)),
                     Event::Acknowledged(back) => back.stanza.reach(Stage::Acknowledged),
-                    Event::Conflict => is_conflict = true,
+                    Event::Conflict => self.fail(Failure::Conflict),
                     Event::Ended(ended) => return ended.stanzas.for_each(|left| left.stanza.reach(Stage::Lost)),
                     _ => {}
                 }
@@ -150,16 +194,22 @@ impl Client {
                 }
                 connection.push(item);
             }
-            if self.session.connection().is_none() && !is_conflict && logins.is_empty() {
+            // A turn adds a stanza and some events. Meanwhile a connection may be lost, which is one more.
+            let is_unheard = !self.tell.is_closed() && self.tell.capacity() <= EVENTS_MAX;
+            if self.session.connection().is_none() && !is_unheard && logins.is_empty() {
                 logins.spawn(connect());
             }
-            let (reads, deadline) = (self.session.wants_read(), self.session.deadline());
+            let (reads, deadline) = (self.session.wants_read() && !is_unheard, self.session.deadline());
             tokio::select! {
-                Some(Ok((features, stream))) = logins.join_next() => {
-                    let offer = Offer { stream_management: features.stream_management.is_some(), binds: true };
-                    let owner = self.session.owner().clone();
-                    let _ = self.session.connect(&owner, offer, Connection::new(stream, None), Instant::now());
-                }
+                Some(Ok(connected)) = logins.join_next() => match connected {
+                    Ok((features, stream)) => {
+                        let offer = Offer { stream_management: features.stream_management.is_some(), binds: true };
+                        let owner = self.session.owner().clone();
+                        let _ = self.session.connect(&owner, offer, Connection::new(stream, None), Instant::now());
+                    }
+                    Err(error) => self.fail(error.into()),
+                },
+                () = self.tell.reserve_many(EVENTS_MAX + 1).map(drop), if is_unheard => {}
                 input = drive(self.session.connection_mut(), reads) => match input {
                     Ok(Some(Input::Element(element))) => self.on_element(*element),
                     Ok(Some(Input::Silence)) => self.session.request_ack(Instant::now()),
@@ -183,18 +233,44 @@ impl Client {
     fn on_element(&mut self, element: Incoming) {
         let now = Instant::now();
         let Ok(Arrival::Stanza(receipt)) = self.session.handle(self.session.inbound(&element), now) else { return };
-        match read(element) {
-            Some(XmppStreamElement::Stanza(Stanza::Iq(Iq::Result { id, payload: Some(payload), .. })))
-                if id == "bind" =>
-            {
-                if let Ok(BindResponse { jid }) = BindResponse::try_from(payload) {
+        if let Some(XmppStreamElement::Stanza(stanza)) = read(element) {
+            // Where no resource is asked for, an iq of that id is any iq.
+            match (bound(&stanza), self.binding.take()) {
+                (Some(Ok(jid)), Some(token)) => {
                     self.jid = jid;
-                    let _ = self.binding.take().map(|token| self.session.bound(token, now));
+                    let _ = self.session.bound(token, now); // it is of this connection, or comes too late
+                }
+                (Some(Err(failure)), Some(_)) => self.fail(failure),
+                (_, binding) => {
+                    self.binding = binding;
+                    self.tell(Heard::Stanza(Box::new(stanza)));
                 }
             }
-            Some(XmppStreamElement::Stanza(stanza)) => drop(self.tell.send(Heard::Stanza(Box::new(stanza)))),
-            _ => {} // it cannot be read, and counts
-        }
+        } // what cannot be read counts
         let _ = self.session.settle(receipt, now);
     }
+
+    fn tell(&self, heard: Heard) {
+        let _ = self.tell.try_send(heard); // there is room, or nobody who listens
+    }
+
+    fn fail(&mut self, why: Failure) {
+        self.tell(Heard::Failed(why));
+        self.session.close(EndReason::Closed, None, Instant::now());
+    }
+}
+
+/// What the server answers to the request to bind. `None`: the stanza is something else.
+fn bound(stanza: &Stanza) -> Option<Result<FullJid, Failure>> {
+    let Stanza::Iq(iq) = stanza else { return None };
+    let jid = match iq {
+        _ if iq.id() != BIND => return None,
+        Iq::Result { payload, .. } => {
+            let payload = payload.clone().ok_or_else(|| "no payload".to_owned());
+            payload.and_then(|payload| BindResponse::try_from(payload).map_err(|error| error.to_string()))
+        }
+        Iq::Error { error, .. } => Err(format!("{:?}", error.defined_condition)),
+        _ => return None,
+    };
+    Some(jid.map(FullJid::from).map_err(Failure::Bind))
 }

@@ -64,27 +64,35 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         println!("listening on {address}");
         return Ok(running.await?);
     };
-    let mut stream = StanzaStream::new(Config::default(), jid.clone(), connect(server, jid, password));
+    let connect = connect(server, jid.clone(), password, |error| println!("not connected: {error}"));
+    let mut stream = StanzaStream::new(Config::default(), jid, connect);
     for text in texts {
         let message = Message::chat(to.clone()).with_body(Lang::default(), text.clone());
         let mut token = stream.send(Stanza::Message(message))?;
+        let mut stage = *token.borrow_and_update();
+        println!("{text}: {stage:?}");
         loop {
-            let stage = *token.borrow_and_update();
-            println!("{text}: {stage:?}");
-            if stage >= Stage::Acknowledged {
-                break;
-            }
             tokio::select! {
-                _ = token.changed() => {}
+                changed = token.changed() => match changed {
+                    Ok(()) => {
+                        stage = *token.borrow_and_update();
+                        println!("{text}: {stage:?}");
+                    }
+                    Err(_) => break,
+                },
                 heard = stream.next() => match heard {
                     Some(Heard::Online(jid)) => println!("online as {jid}"),
                     Some(Heard::Offline) => println!("offline"),
                     Some(Heard::Resumed) => println!("resumed"),
                     Some(Heard::NotResumed(h)) => println!("not resumed, with {h:?} stanzas handled"),
                     Some(Heard::Stanza(stanza)) => println!("received {stanza:?}"),
+                    Some(Heard::Failed(why)) => return Err(why.into()),
                     None => return Err("the stream has ended".into()),
                 },
             }
+        }
+        if stage == Stage::Sent {
+            println!("{text}: the server has no stream management, and says nothing more");
         }
     }
     stream.close().await;

@@ -17,6 +17,8 @@ use super::connection::{Connection, Incoming, Input, Queued, drive};
 use super::login::negotiate;
 
 type Session = xmpp_sm::Session<Queued, Connection>;
+/// Its channel has no bound, and needs none: the session's task takes what is in it whether its client reads or not, and what
+/// waits for the client is in the session, where [`backlog_max`](xmpp_sm::Config::backlog_max) bounds it.
 pub type Mailbox = UnboundedSender<Mail>;
 
 /// What comes to a session from the rest of the server.

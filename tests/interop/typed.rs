@@ -124,6 +124,7 @@ async fn run(login: Login, mut seat: Seat) -> Result<(), String> {
                 Some(Heard::Resumed) => seat.report.event(Event::Resumed),
                 Some(Heard::NotResumed(h)) => seat.report.event(Event::Failed { h: h.map(Counter::get) }),
                 Some(Heard::Offline) => seat.report.event(Event::Offline { why: "lost".into() }),
+                Some(Heard::Failed(why)) => return Err(why.to_string()),
                 None => return Err("the stream has ended".into()),
             },
         }
@@ -131,7 +132,7 @@ async fn run(login: Login, mut seat: Seat) -> Result<(), String> {
 }
 
 async fn watch(mut token: Token, number: u32, report: Report) {
-    match token.wait_for(|stage| *stage >= Stage::Acknowledged).await.map(|stage| *stage) {
+    match token.wait_for(|stage| !matches!(stage, Stage::Queued | Stage::Sent)).await.map(|stage| *stage) {
         Ok(Stage::Acknowledged) => report.event(Event::Acked { number }),
         other => report.event(Event::Note(format!("message {number}: {other:?}"))),
     }
@@ -140,6 +141,6 @@ async fn watch(mut token: Token, number: u32, report: Report) {
 fn connect(login: Login, report: Report, gate: Gate) -> Connect {
     Box::new(move || {
         let (login, report, gate) = (login.clone(), report.clone(), gate.clone());
-        Box::pin(async move { keep_trying(&login, Timeouts::default(), &gate, &report).await })
+        Box::pin(async move { Ok(keep_trying(&login, Timeouts::default(), &gate, &report).await) })
     })
 }

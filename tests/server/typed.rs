@@ -3,6 +3,7 @@
 
 #[path = "../../examples/typed/mod.rs"]
 mod host;
+mod scripted;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -56,8 +57,8 @@ struct Talker {
 impl Talker {
     fn new(jid: &str, server: SocketAddr) -> Self {
         let jid: FullJid = jid.parse().expect("a full JID");
-        let stream =
-            StanzaStream::new(Config::default(), jid.clone(), connect(server, jid.clone(), "secret".to_owned()));
+        let connect = connect(server, jid.clone(), "secret".to_owned(), |_| {});
+        let stream = StanzaStream::new(Config::default(), jid.clone(), connect);
         Self { jid, stream, received: Vec::new(), resumed: 0, sessions: 0 }
     }
 
@@ -75,6 +76,7 @@ impl Talker {
             Heard::Resumed => self.resumed += 1,
             Heard::Offline => {}
             Heard::NotResumed(h) => panic!("the session is gone, with {h:?} stanzas handled"),
+            Heard::Failed(why) => panic!("{why}"),
         }
     }
 

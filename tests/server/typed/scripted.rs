@@ -1,0 +1,209 @@
+//! The client, before a server that says what its test says; there is no network.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::{FutureExt, SinkExt};
+use tokio::io::{BufReader, DuplexStream, duplex};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::yield_now;
+use tokio_xmpp::connect::AsyncReadAndWrite;
+use tokio_xmpp::error::AuthError;
+use tokio_xmpp::xmlstream::{StreamHeader, Timeouts, accept_stream, initiate_stream};
+use xmpp_parsers::sasl::DefinedCondition;
+use xmpp_parsers::sm::StreamManagement;
+use xmpp_parsers::stream_features::StreamFeatures;
+
+use super::host::client::{Connect, Failure, NotSent};
+use super::*;
+
+const BOUND: &str = "<iq xmlns='jabber:client' type='result' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
+                     <jid>romeo@localhost/there</jid></bind></iq>";
+const ENABLED: &str = "<enabled xmlns='urn:xmpp:sm:3' id='x' resume='true'/>";
+
+/// Little enough for what is not read to be seen.
+const PIPE: usize = 1024;
+
+fn boxed(io: DuplexStream) -> Box<dyn AsyncReadAndWrite + Send> {
+    Box::new(BufReader::with_capacity(PIPE, io))
+}
+
+/// A client, and the server's ends of its connections, on which it has authenticated.
+fn start(has_stream_management: bool) -> (StanzaStream, UnboundedReceiver<Raw>) {
+    let (ends, accepted) = unbounded_channel();
+    let connect: Connect = Box::new(move || {
+        let ends = ends.clone();
+        let connected = async move {
+            let (ours, theirs) = duplex(PIPE);
+            let header = || StreamHeader { from: None, to: None, id: Some("s".into()) };
+            let sm = has_stream_management.then_some(StreamManagement { optional: false });
+            let features = StreamFeatures { stream_management: sm, ..StreamFeatures::default() };
+            let served = async {
+                let stream = accept_stream(boxed(theirs), "jabber:client", Timeouts::default()).await?;
+                stream.send_header(header()).await?.send_features(&features).await
+            };
+            let opened = initiate_stream(boxed(ours), "jabber:client", header(), Timeouts::default());
+            let opened = async { opened.await.expect("a header").recv_features().await };
+            let (served, opened) = tokio::join!(served, opened);
+            let _ = ends.send(Raw(served.expect("a header")));
+            Ok(opened.expect("features"))
+        };
+        connected.boxed()
+    });
+    (StanzaStream::new(Config::default(), "romeo@localhost/orchard".parse().expect("a full JID"), connect), accepted)
+}
+
+/// The client asks for its resource.
+async fn accept(accepted: &mut UnboundedReceiver<Raw>) -> Raw {
+    let mut raw = timeout(TIME, accepted.recv()).await.expect("a client that comes").expect("a client");
+    let Iq::Set { id, .. } = raw.iq().await else { panic!("no request") };
+    assert_eq!(id, "bind");
+    raw
+}
+
+async fn hear(stream: &mut StanzaStream) -> Heard {
+    timeout(TIME, stream.next()).await.expect("something is heard").expect("the stream goes on")
+}
+
+/// It says why it ends, and its tokens say what becomes of the stanzas.
+async fn ends(mut stream: StanzaStream, mut token: Token) -> Failure {
+    let failure = loop {
+        if let Heard::Failed(failure) = hear(&mut stream).await {
+            break failure;
+        }
+    };
+    while timeout(TIME, stream.next()).await.expect("the stream ends").is_some() {}
+    reaches(&mut token, Stage::Lost).await;
+    let late = stream.send(chat(&"juliet@localhost".parse().unwrap(), 2)).expect("XML can carry it");
+    assert_eq!(*late.borrow(), Stage::Lost);
+    failure
+}
+
+fn body(stanza: Stanza) -> String {
+    let Stanza::Message(message) = stanza else { panic!("{stanza:?}") };
+    message.bodies.into_values().next().expect("a body")
+}
+
+fn token(stream: &StanzaStream) -> Token {
+    stream.send(chat(&"juliet@localhost".parse().unwrap(), 1)).expect("XML can carry it")
+}
+
+#[tokio::test]
+async fn an_iq_with_the_id_of_the_request_to_bind_is_any_iq_once_a_resource_is_bound() {
+    let (mut stream, mut accepted) = start(false);
+    let mut raw = accept(&mut accepted).await;
+    // Neither an error of another id nor a request of this one is the answer.
+    raw.write("<iq xmlns='jabber:client' type='get' id='bind'><ping xmlns='urn:xmpp:ping'/></iq>").await;
+    assert!(matches!(hear(&mut stream).await, Heard::Stanza(_)));
+    raw.write(BOUND).await;
+    let Heard::Online(jid) = hear(&mut stream).await else { panic!("a resource is bound") };
+    assert_eq!(jid.as_str(), "romeo@localhost/there");
+    raw.write(&BOUND.replace("there", "elsewhere")).await;
+    let Heard::Stanza(stanza) = hear(&mut stream).await else { panic!("it is the user's") };
+    assert!(matches!(*stanza, Stanza::Iq(Iq::Result { id, .. }) if id == "bind"));
+    raw.write(
+        "<iq xmlns='jabber:client' type='error' id='bind'><error type='cancel'><conflict \
+               xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>",
+    )
+    .await;
+    assert!(matches!(hear(&mut stream).await, Heard::Stanza(_)));
+}
+
+#[tokio::test]
+async fn a_resource_that_is_not_bound_ends_the_stream_with_the_reason() {
+    let (stream, mut accepted) = start(true);
+    let token = token(&stream);
+    let mut raw = accept(&mut accepted).await;
+    raw.write(
+        "<iq xmlns='jabber:client' type='error' id='bind'><error type='cancel'><not-allowed \
+               xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>",
+    )
+    .await;
+    let failure = ends(stream, token).await;
+    assert_eq!(failure.to_string(), "the server binds no resource: NotAllowed");
+
+    let (stream, mut accepted) = start(true);
+    let token = self::token(&stream);
+    accept(&mut accepted).await.write("<iq xmlns='jabber:client' type='result' id='bind'/>").await;
+    assert!(matches!(ends(stream, token).await, Failure::Bind(_)), "nor by an answer that names none");
+}
+
+#[tokio::test]
+async fn a_conflict_ends_the_stream() {
+    let (stream, mut accepted) = start(true);
+    let token = token(&stream);
+    let mut raw = accept(&mut accepted).await;
+    raw.write(BOUND).await;
+    assert!(matches!(raw.nonza().await, Nonza::Enable(_)));
+    raw.write(ENABLED).await;
+    raw.write(
+        "<stream:error xmlns:stream='http://etherx.jabber.org/streams'><conflict \
+               xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>",
+    )
+    .await;
+    assert!(matches!(ends(stream, token).await, Failure::Conflict));
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_not_tried_again() {
+    let server = server().await;
+    let jid: FullJid = "romeo@localhost/orchard".parse().unwrap();
+    let connect = connect(server, jid.clone(), "wrong".to_owned(), |error| panic!("it is tried again: {error}"));
+    let stream = StanzaStream::new(Config::default(), jid, connect);
+    let token = token(&stream);
+    let failure = ends(stream, token).await;
+    assert!(matches!(failure, Failure::Login(AuthError::Fail(DefinedCondition::NotAuthorized))), "{failure}");
+}
+
+#[tokio::test]
+async fn without_stream_management_a_token_ends_when_the_stanza_is_sent() {
+    let (stream, mut accepted) = start(false);
+    let mut token = token(&stream);
+    accept(&mut accepted).await.write(BOUND).await;
+    reaches(&mut token, Stage::Sent).await;
+    timeout(TIME, token.changed()).await.expect("it ends").expect_err("nothing more is known");
+    assert_eq!(*token.borrow(), Stage::Sent);
+}
+
+#[tokio::test]
+async fn what_the_user_does_not_hear_is_not_read() {
+    const COUNT: usize = 500;
+    static WRITTEN: AtomicUsize = AtomicUsize::new(0);
+    let (mut stream, mut accepted) = start(false);
+    let mut raw = accept(&mut accepted).await;
+    raw.write(BOUND).await;
+    let writer = tokio::spawn(async move {
+        for number in 1..=COUNT {
+            let message = chat(&"romeo@localhost".parse().unwrap(), number);
+            raw.0.send(&message).await.expect("the client reads");
+            WRITTEN.store(number, Ordering::Relaxed);
+        }
+        raw
+    });
+    // All of this is in one thread, and nothing in it waits for anything else.
+    for _ in 0..10 * COUNT {
+        yield_now().await;
+    }
+    let written = WRITTEN.load(Ordering::Relaxed);
+    assert!((40..150).contains(&written), "{written}");
+    assert!(matches!(hear(&mut stream).await, Heard::Online(_)));
+    for number in 1..=COUNT {
+        let Heard::Stanza(stanza) = hear(&mut stream).await else { panic!("it is read then") };
+        assert_eq!(body(*stanza), number.to_string());
+    }
+    drop(writer.await.expect("all is written"));
+}
+
+#[tokio::test]
+async fn a_stanza_for_which_there_is_no_room_comes_back() {
+    let (stream, _accepted) = start(true);
+    let to: Jid = "juliet@localhost".parse().unwrap();
+    let sent: Vec<_> = (1..).map(|number| stream.send(chat(&to, number))).take_while(Result::is_ok).collect();
+    assert_eq!(sent.len(), 256);
+    let Err(NotSent::Full(back)) = stream.send(chat(&to, 257)) else { panic!("there is room") };
+    assert_eq!(body(*back), "257");
+    // The session takes them, and there is room again.
+    for _ in 0..1000 {
+        yield_now().await;
+    }
+    stream.send(chat(&to, 257)).expect("there is room");
+}
