@@ -1,12 +1,15 @@
 //! From a TCP connection to an authenticated stream, and from there to a resource.
 
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use jid::FullJid;
 use minidom::Element;
+use rand::TryRng;
+use rand::rngs::SysRng;
 use rxml::xml_ncname;
 use sasl::client::Mechanism;
 use sasl::client::mechanisms::Scram;
@@ -25,10 +28,8 @@ use super::Options;
 use super::connection::Connection;
 use super::xml::{Incoming, ReadError};
 
-/// How long after a lost connection the next one is tried, and the longest time between one try and the next.
-const PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-const REFUSED: &str = "the server refuses the password";
+/// How often the pause between two tries doubles before it is the longest.
+const DOUBLINGS: u32 = 5;
 
 /// A connection on which the client has authenticated.
 pub struct Arrived {
@@ -52,22 +53,66 @@ pub enum Ask {
     Failed(InlineRequest),
 }
 
-/// Connects and authenticates, sooner or later.
-pub async fn log_in(options: &Options, ask: &UnboundedSender<Ask>, tell: &(impl Fn(String) + Sync)) -> Arrived {
-    let mut pause = PAUSE;
-    loop {
-        sleep(pause).await;
-        match timeout(options.reply_timeout, attempt(options, ask)).await {
-            Ok(Ok(arrived)) => return arrived,
-            Ok(Err(why)) => tell(format!("offline {why}")),
-            Err(_) => tell("offline the server takes too long".to_owned()),
-        }
-        pause = LONGEST_PAUSE.min(pause * 2);
+/// Who we say we are is refused, and would be the next time. What is in it is the condition.
+#[derive(Debug, thiserror::Error)]
+#[error("the server refuses to log us in: {0}")]
+pub struct Refused(String);
+
+/// Why a login fails.
+enum Failure {
+    /// It may come to something the next time.
+    Now(ReadError),
+    Refused(Refused),
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        Self::Now(error)
     }
 }
 
-async fn attempt(options: &Options, to_session: &UnboundedSender<Ask>) -> Result<Arrived, ReadError> {
-    let mut connection = Connection::open(options.connect).await?;
+/// How many tries have come to no session. The pause before the next one depends on it.
+#[derive(Default)]
+pub struct Tries(AtomicU32);
+
+impl Tries {
+    /// There is a session. When its connection is lost, the first pause is the shortest.
+    pub fn have_succeeded(&self) {
+        self.0.store(1, Ordering::Relaxed);
+    }
+
+    /// The first try is made at once. Those after it wait longer each time, and at random, so that clients that were cut
+    /// together do not come back together.
+    async fn pause(&self, longest: Duration) {
+        let tries = self.0.fetch_add(1, Ordering::Relaxed);
+        if tries > 0 {
+            let pause = longest / 2_u32.pow((DOUBLINGS + 1).saturating_sub(tries));
+            let random = SysRng.try_next_u32().expect("the system's random numbers");
+            sleep(pause.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0)).await;
+        }
+    }
+}
+
+/// Connects and authenticates, sooner or later.
+pub async fn log_in(
+    options: &Options,
+    tries: &Tries,
+    ask: &UnboundedSender<Ask>,
+    tell: &(impl Fn(String) + Sync),
+) -> Result<Arrived, Refused> {
+    loop {
+        tries.pause(options.longest_pause).await;
+        match timeout(options.reply_timeout, attempt(options, ask)).await {
+            Ok(Ok(arrived)) => return Ok(arrived),
+            Ok(Err(Failure::Refused(refused))) => return Err(refused),
+            Ok(Err(Failure::Now(why))) => tell(format!("offline {why}")),
+            Err(_) => tell("offline the server takes too long".to_owned()),
+        }
+    }
+}
+
+async fn attempt(options: &Options, to_session: &UnboundedSender<Ask>) -> Result<Arrived, Failure> {
+    let mut connection = Connection::open(options.connect).await.map_err(ReadError::from)?;
     let features = open(&mut connection, &options.jid).await?;
     if options.inline && features.has_child("authentication", ns::SASL2) {
         let (reply, request) = oneshot::channel();
@@ -77,8 +122,7 @@ async fn attempt(options: &Options, to_session: &UnboundedSender<Ask>) -> Result
             Ok(success) => success,
             Err(failure) => {
                 to_session.send(Ask::Failed(request)).map_err(no)?;
-                let is_temporary = failure.has_child("temporary-auth-failure", ns::SASL);
-                return Err(no(if is_temporary { "the server asks us to try again later" } else { REFUSED }));
+                return Err(failed(&failure));
             }
         };
         let jid = success.get_child("authorization-identifier", ns::SASL2).map(Element::text).unwrap_or_default();
@@ -90,6 +134,15 @@ async fn attempt(options: &Options, to_session: &UnboundedSender<Ask>) -> Result
     connection.reader.restart();
     let offer = offer(&open(&mut connection, &options.jid).await?);
     Ok(Arrived { offer, connection, inline: None })
+}
+
+/// What a `<failure/>` of [RFC 6120](https://www.rfc-editor.org/rfc/rfc6120#section-6.5) means, inside of SASL2 or not.
+fn failed(failure: &Element) -> Failure {
+    let condition = failure.children().find(|child| child.has_ns(ns::SASL)).map_or("failure", Element::name);
+    match condition {
+        "temporary-auth-failure" | "aborted" => no("the server asks us to try again later").into(),
+        _ => Failure::Refused(Refused(condition.to_owned())),
+    }
 }
 
 fn offer(features: &Element) -> Offer {
@@ -140,19 +193,23 @@ fn mechanism(offered: Option<&Element>, options: &Options) -> Result<Box<dyn Mec
     })
 }
 
-async fn authenticate(connection: &mut Connection, features: &Element, options: &Options) -> Result<(), ReadError> {
+async fn authenticate(connection: &mut Connection, features: &Element, options: &Options) -> Result<(), Failure> {
     let mut mechanism = mechanism(features.get_child("mechanisms", ns::SASL), options)?;
     let name = mechanism.name().parse().map_err(no)?;
     connection.push_element(Auth { mechanism: name, data: mechanism.initial() });
     loop {
-        match Nonza::try_from(ask(connection).await?).map_err(no)? {
+        let element = ask(connection).await?;
+        if element.is("failure", ns::SASL) {
+            return Err(failed(&element));
+        }
+        match Nonza::try_from(element).map_err(no)? {
             Nonza::Challenge(challenge) => {
                 let data = mechanism.response(&challenge.data).map_err(no)?;
                 connection.push_element(Response { data });
             }
             // The server proves that it knows the password, too.
-            Nonza::Success(success) => return mechanism.success(&success.data).map_err(no),
-            _ => return Err(no(REFUSED)),
+            Nonza::Success(success) => return Ok(mechanism.success(&success.data).map_err(no)?),
+            _ => return Err(no("the server does not keep to SASL").into()),
         }
     }
 }

@@ -13,9 +13,18 @@
 #[path = "mod.rs"]
 mod client;
 
+use std::process::ExitCode;
+
 use clap::Parser;
 
 #[tokio::main]
-async fn main() {
-    client::run(client::Options::parse(), client::lines::read(), |line| println!("{line}")).await;
+async fn main() -> ExitCode {
+    let run = client::run(client::Options::parse(), client::lines::read(), |line| println!("{line}"));
+    match run.await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refused) => {
+            eprintln!("{refused}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -20,6 +20,8 @@ use clap::Parser;
 use jid::{FullJid, Jid};
 use xmpp_sm::Config;
 
+#[allow(unused_imports, reason = "tests see what it says")]
+pub use login::Refused;
 pub use session::run;
 
 /// A small XMPP client whose session survives its connections.
@@ -55,6 +57,11 @@ pub struct Options {
     /// Seconds for a login, and then for each reply to what is asked of the server
     #[arg(long, default_value = "30", value_parser = seconds)]
     pub reply_timeout: Duration,
+
+    /// Seconds between two tries to connect, at most. After a connection is lost it is a thirty-second of that, and twice as
+    /// long each time until there is a session again, less up to a half at random
+    #[arg(long, default_value = "16", value_parser = seconds)]
+    pub longest_pause: Duration,
 }
 
 impl Options {

@@ -12,19 +12,26 @@ use xmpp_sm::{Arrival, EndReason, Event, Inbound, MustBind, Session};
 
 use super::connection::{Connection, drive};
 use super::lines::Line;
-use super::login::{Arrived, Ask, Inlined};
+use super::login::{Arrived, Ask, Inlined, Refused, Tries};
 use super::user::User;
 use super::xml::Incoming;
 use super::{Options, login, message};
 
 /// From the start to the user's `quit`. `tell` is given a line for each event.
-pub async fn run(options: Options, mut lines: UnboundedReceiver<Line>, tell: impl Fn(String) + Sync) {
+///
+/// An error: the server does not let us in.
+pub async fn run(
+    options: Options,
+    mut lines: UnboundedReceiver<Line>,
+    tell: impl Fn(String) + Sync,
+) -> Result<(), Refused> {
     let owner = options.jid.to_bare().to_string();
     let mut session = Session::<Bytes, Connection>::client(Arc::new(options.config()), &*owner);
     let mut user = User::new(&options, &tell);
     let (ask, mut asked) = unbounded_channel();
-    let mut login = Box::pin(login::log_in(&options, &ask, &tell));
-    let (mut binding, mut farewell) = (None, None);
+    let tries = Tries::default();
+    let mut login = Box::pin(login::log_in(&options, &tries, &ask, &tell));
+    let (mut binding, mut farewell, mut result) = (None, None, Ok(()));
     loop {
         while let Some(event) = session.poll() {
             match event {
@@ -36,8 +43,14 @@ pub async fn run(options: Options, mut lines: UnboundedReceiver<Line>, tell: imp
                     binding = Some(token);
                     session.connection_mut().into_iter().for_each(|connection| login::bind(connection, &options.jid));
                 }
-                Event::Online { .. } => user.on_online(),
-                Event::Resumed => tell("resumed".to_owned()),
+                Event::Online { .. } => {
+                    tries.have_succeeded();
+                    user.on_online();
+                }
+                Event::Resumed => {
+                    tries.have_succeeded();
+                    tell("resumed".to_owned());
+                }
                 Event::NotResumed(failed) => {
                     tell(format!("failed {}", failed.h.map_or("-".to_owned(), |h| h.get().to_string())));
                 }
@@ -46,7 +59,7 @@ pub async fn run(options: Options, mut lines: UnboundedReceiver<Line>, tell: imp
                     if let Some(farewell) = farewell {
                         let _ = farewell.await;
                     }
-                    return;
+                    return result;
                 }
                 _ => {}
             }
@@ -66,16 +79,22 @@ pub async fn run(options: Options, mut lines: UnboundedReceiver<Line>, tell: imp
         let reads = session.wants_read() && user.is_reading;
         tokio::select! {
             arrived = &mut login, if is_offline && !user.is_away => {
-                login.set(login::log_in(&options, &ask, &tell));
-                let (Arrived { offer, connection, inline }, now) = (arrived, Instant::now());
+                login.set(login::log_in(&options, &tries, &ask, &tell));
+                let now = Instant::now();
                 // The owner is the session's. If it is over, the connection is of no use.
-                match inline {
-                    None => drop(session.connect(&owner, offer, connection, now)),
-                    Some(Inlined { reply, jid }) => {
+                match arrived {
+                    Ok(Arrived { offer, connection, inline: None }) => {
+                        drop(session.connect(&owner, offer, connection, now));
+                    }
+                    Ok(Arrived { offer, connection, inline: Some(Inlined { reply, jid }) }) => {
                         if reply.is_bound() {
                             user.jid = jid;
                         }
                         drop(session.connect_inline(reply, offer, connection, now));
+                    }
+                    Err(refused) => {
+                        result = Err(refused);
+                        session.close(EndReason::Closed, None, now);
                     }
                 }
             }

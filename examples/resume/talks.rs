@@ -71,7 +71,8 @@ impl Talks for Inline {
         let (at, jid) = (format!("--connect={at}"), format!("--jid={jid}"));
         // The server chooses the resource.
         let partner = format!("--partner={}", peer.to_bare());
-        let options = Options::parse_from(["client", &at, &jid, &partner, "--password=secret", "--inline"]);
+        let options = ["client", &at, &jid, &partner, "--password=secret", "--inline", "--longest-pause=1"];
+        let options = Options::parse_from(options);
         let (lines, reader) = unbounded_channel();
         let (tell, said) = unbounded_channel();
         tokio::spawn(run(options, reader, move |line| drop(tell.send(line))));

@@ -77,6 +77,7 @@ impl Client for ExampleClient {
         let mut command = Command::new(example("client"));
         command.args(["--connect", &login.addr.to_string(), "--jid", &login.jid, "--password", &login.password]);
         command.args(["--partner", &login.partner, "--ack-timeout", &ACK_TIMEOUT.as_secs().to_string()]);
+        command.args(["--longest-pause", "1"]);
         if let Some(max) = login.max {
             command.args(["--max", &max.to_string()]);
         }

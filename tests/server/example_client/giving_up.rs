@@ -125,6 +125,6 @@ async fn of_two_clients_with_one_jid_the_loser_does_not_come_back_by_itself() {
     assert!(!server.is_visited(MOMENT).await);
     // And the one that lost can be told to end.
     second.lines.send(Line::Quit).expect("a client that listens");
-    second.task.await.expect("a client that ends");
+    second.ends().await.expect("a server that lets us in");
     first.quit(again).await;
 }

@@ -8,6 +8,7 @@ mod client;
 mod giving_up;
 mod inline;
 mod overflow;
+mod refused;
 mod server;
 mod silence;
 
@@ -15,8 +16,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Parser;
-use client::Options;
 use client::lines::Line;
+use client::{Options, Refused};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -25,6 +26,8 @@ use server::{Server, Stream};
 
 /// How long anything may take.
 const TIME: Duration = Duration::from_secs(60);
+/// How long the client waits at most before it tries again.
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 /// Long enough for a client to come that comes at once.
 const MOMENT: Duration = Duration::from_millis(300);
 
@@ -32,7 +35,7 @@ const MOMENT: Duration = Duration::from_millis(300);
 struct User {
     lines: UnboundedSender<Line>,
     said: UnboundedReceiver<String>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), Refused>>,
 }
 
 impl User {
@@ -43,7 +46,8 @@ impl User {
     fn start_at(address: SocketAddr, options: &[&str]) -> Self {
         let usual = ["client", "--jid=juliet@localhost/balcony", "--password=secret", "--partner=romeo@localhost"];
         let connect = format!("--connect={address}");
-        let options = Options::parse_from(usual.iter().chain([&&*connect]).chain(options));
+        let mut options = Options::parse_from(usual.iter().chain([&&*connect]).chain(options));
+        options.longest_pause = options.longest_pause.min(LONGEST_PAUSE);
         let (lines, reader) = unbounded_channel();
         let (tell, said) = unbounded_channel();
         let task = tokio::spawn(client::run(options, reader, move |line| drop(tell.send(line))));
@@ -97,7 +101,12 @@ impl User {
         stream.upto_end().await;
         stream.send("</stream:stream>").await;
         drop(stream);
-        timeout(TIME, self.task).await.expect("a client that ends").expect("no panic");
+        self.ends().await.expect("a server that lets us in");
+    }
+
+    /// The client ends by itself.
+    async fn ends(self) -> Result<(), Refused> {
+        timeout(TIME, self.task).await.expect("a client that ends").expect("no panic")
     }
 }
 

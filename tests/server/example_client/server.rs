@@ -19,7 +19,7 @@ use super::client::xml::{Incoming, ReadError};
 
 const HEADER: &str = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' \
                       from='localhost' id='s' version='1.0'>";
-const MECHANISMS: &str = "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>SCRAM-SHA-1</mechanism>\
+pub const MECHANISMS: &str = "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>SCRAM-SHA-1</mechanism>\
                           </mechanisms>";
 const SM: &str = "<sm xmlns='urn:xmpp:sm:3'/>";
 
@@ -98,6 +98,12 @@ impl Stream {
         let jid = "<jid>juliet@localhost/balcony</jid>";
         let bound = format!("<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>{jid}</bind>");
         self.send(&format!("<iq type='result' id='bind'>{bound}</iq>")).await;
+    }
+
+    /// What the client has said to authenticate comes to nothing.
+    pub async fn fail(&mut self, ns: &str, condition: &str) {
+        let condition = format!("<{condition} xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
+        self.send(&format!("<failure xmlns='{ns}'>{condition}</failure>")).await;
     }
 
     pub async fn send(&mut self, text: &str) {
