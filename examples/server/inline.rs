@@ -14,7 +14,7 @@ use super::csi;
 use super::host_inline::{InlineHost, inline_features, success};
 use super::login;
 use super::negotiate::features;
-use super::sasl::temporary_failure;
+use super::sasl::{Offered, temporary_failure};
 use super::smids;
 use super::stream::{Connection, random};
 use super::trace::What;
@@ -46,10 +46,10 @@ impl Sasl2 {
 }
 
 /// What stands among the features before authentication.
-pub fn authentication(server: &Server) -> Element {
+pub fn authentication(server: &Server, offered: &Offered) -> Element {
     let others: &[&str] = if server.csi { &[csi::NS] } else { &[] };
     Element::builder("authentication", ns::SASL2)
-        .append_all(server.offered.elements(ns::SASL2))
+        .append_all(offered.elements(ns::SASL2))
         .append(inline_features(server.sm.then_some(&server.config), others))
         .build()
 }

@@ -34,6 +34,7 @@ pub async fn negotiate(tcp: TcpStream, server: &Server) -> Option<Negotiated> {
 }
 
 async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<Negotiated>, ReadError> {
+    let offered = server.offered.on(tcp.peer_addr()?.ip(), server.tls.is_some());
     let mut connection = Connection::over(tcp)?;
     open(&mut connection, server).await?;
     if let Some(tls) = &server.tls {
@@ -47,11 +48,10 @@ async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<Negotia
         connection = Box::new(Connection::new(Box::new(tls.accept(connection.into_inner()).await?)));
         open(&mut connection, server).await?;
     }
-    let mechanisms = Element::builder("mechanisms", ns::SASL).append_all(server.offered.elements(ns::SASL));
-    let sasl2 = server.offered.sasl2.then(|| inline::authentication(server));
+    let mechanisms = Element::builder("mechanisms", ns::SASL).append_all(offered.elements(ns::SASL));
+    let sasl2 = offered.sasl2.then(|| inline::authentication(server, &offered));
     connection.send(Element::builder("features", ns::STREAM).append(mechanisms).append_all(sasl2).build()).await?;
-    let Some(proved) =
-        sasl::authenticate(&mut connection, Some(&server.domain), &server.accounts, &server.offered).await?
+    let Some(proved) = sasl::authenticate(&mut connection, Some(&server.domain), &server.accounts, &offered).await?
     else {
         connection.send_away(StreamCondition::NotAuthorized).await; // that was one attempt too many
         return Ok(None);

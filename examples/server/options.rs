@@ -31,11 +31,13 @@ pub struct Options {
     #[arg(long = "user", value_name = "NAME:PASSWORD")]
     pub users: Vec<Account>,
 
-    /// A SASL mechanism that is offered; may be given more than once. All that there are, unless given
+    /// A SASL mechanism that is offered; may be given more than once. All that there are, unless given. `PLAIN` is offered
+    /// only with TLS, or on a loopback interface
     #[arg(long = "mechanism", value_name = "NAME", default_values = MECHANISMS, value_parser = MECHANISMS)]
     pub mechanisms: Vec<String>,
 
-    /// Whether SASL2 and Bind 2 are offered, with stream management inside of them, beside SASL and binding as of old
+    /// Whether SASL2 and Bind 2 are offered, with stream management inside of them, beside SASL and binding as of old: with
+    /// TLS, or on a loopback interface
     #[arg(long, default_value = "on")]
     pub sasl2: Switch,
 

@@ -2,6 +2,7 @@
 //! SASL2 (XEP-0388).
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
@@ -126,12 +127,25 @@ pub async fn authenticate(
 }
 
 /// What is offered to whoever has not said who it is.
+#[derive(Clone)]
 pub struct Offered {
     pub mechanisms: Vec<String>,
     pub sasl2: bool,
 }
 
 impl Offered {
+    /// What may be offered on a connection with that address. Where others can read along there is no
+    /// [PLAIN](https://www.rfc-editor.org/rfc/rfc4616#section-5), and no
+    /// [SASL2](https://xmpp.org/extensions/xep-0388.html#security).
+    pub fn on(&self, address: IpAddr, is_tls: bool) -> Self {
+        let is_private = is_tls || address.to_canonical().is_loopback();
+        let may_be_read = |mechanism: &&String| is_private || *mechanism != "PLAIN";
+        Self {
+            mechanisms: self.mechanisms.iter().filter(may_be_read).cloned().collect(),
+            sasl2: self.sasl2 && is_private,
+        }
+    }
+
     /// What says so, in this namespace.
     pub fn elements(&self, ns: &'static str) -> impl Iterator<Item = Element> {
         self.mechanisms.iter().map(move |name| Element::builder("mechanism", ns).append(name.as_str()).build())

@@ -14,6 +14,7 @@ use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertS
 use super::client::{Client, HEADER};
 use super::server::Server;
 use super::server::options::Options;
+use super::server::sasl::{MECHANISMS, Offered};
 use super::{OPTIONS, Running, start};
 
 const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
@@ -154,5 +155,23 @@ impl ServerCertVerifier for Anyone {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         ring::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Somebody may read along, unless both are on one machine.
+#[test]
+fn without_tls_a_password_is_not_asked_for_in_clear() {
+    let all = Offered { mechanisms: MECHANISMS.map(str::to_owned).to_vec(), sasl2: true };
+    let offered = |address: &str, is_tls| {
+        let offered = all.on(address.parse().expect("an address"), is_tls);
+        assert!(offered.mechanisms.iter().any(|mechanism| mechanism == "SCRAM-SHA-256"));
+        (offered.mechanisms.iter().any(|mechanism| mechanism == "PLAIN"), offered.sasl2)
+    };
+    for own in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+        assert_eq!(offered(own, false), (true, true), "{own}");
+    }
+    for other in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"] {
+        assert_eq!(offered(other, false), (false, false), "{other}");
+        assert_eq!(offered(other, true), (true, true), "{other}");
     }
 }

@@ -62,12 +62,12 @@ pub async fn serve(tcp: TcpStream, server: Arc<Server>) {
 
 /// `None`: it did not prove who it is.
 async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<(DomainPart, Box<Connection>)>, ReadError> {
+    let offered = Offered { sasl2: false, ..server.offered.on(tcp.peer_addr()?.ip(), false) };
     let mut connection = Connection::over(tcp)?;
     if let Err(condition) = open(&mut connection, server, None).await? {
         connection.send_away(condition).await;
         return Ok(None);
     }
-    let offered = Offered { mechanisms: server.offered.mechanisms.clone(), sasl2: false };
     let mechanisms = Element::builder("mechanisms", ns::SASL).append_all(offered.elements(ns::SASL));
     let features = Element::builder("features", ns::STREAM).append(mechanisms);
     connection.send(features.append(Element::bare("bidi", BIDI_FEATURE)).build()).await?;
