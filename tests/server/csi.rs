@@ -58,6 +58,19 @@ async fn presence_and_chat_states_wait_until_the_client_is_active() {
     }
 }
 
+/// Each stream begins active: what has waited goes out, though the client looks away before it could.
+#[tokio::test]
+async fn a_client_that_comes_back_for_a_moment_gets_what_has_waited() {
+    let server = start(&[]).await;
+    let (mut juliet, mut romeo) = inactive(&server, true).await;
+    romeo.send(&(status("one") + &state("composing"))).await;
+    romeo.ping().await;
+    let (h, smid) = (juliet.h, juliet.smid.take().expect("a session that can be resumed"));
+    let mut again = Client::login(&server, "juliet").await;
+    again.send(&format!("<resume xmlns='urn:xmpp:sm:3' previd='{smid}' h='{h}'/>{INACTIVE}")).await;
+    assert_eq!(seen(&again.upto("<composing ").await), ["one", "composing"]);
+}
+
 #[tokio::test]
 async fn what_cannot_wait_brings_along_what_came_before_it() {
     let server = start(&[]).await;
