@@ -382,8 +382,8 @@ impl<S: Stanza, C> Session<S, C> {
     /// Says whether the peer is active, where a server understands
     /// [client state indication](https://xmpp.org/extensions/xep-0352.html#indication): `<r/>` waits while it is not, unless
     /// the buffer fills up, and goes out when it is active again. Every stream starts active, a resumed one too; without a
-    /// stream the call does nothing. A dead connection of an inactive client is not found by an `<r/>`: the host pings. What
-    /// else an inactive client need not see is the host's business.
+    /// stream the call does nothing. Nothing finds out then that the connection of an inactive client is dead: after a long
+    /// silence the host [asks](Self::request_ack). What else an inactive client need not see is the host's business.
     pub fn set_active(&mut self, active: bool, now: Instant) {
         if let State::Live(stream) = &mut self.state
             && self.ending.is_none()

@@ -29,6 +29,7 @@ mod nodes;
 mod offline;
 mod places;
 mod presence;
+mod silence;
 mod smids;
 mod stream;
 mod tls;
@@ -57,6 +58,7 @@ use options::{Options, Switch};
 use places::Places;
 use router::Router;
 use sasl::{Accounts, Offered};
+use silence::Patience;
 use stanza::Written;
 use stream::Connection;
 use trace::{Trace, Traced, What};
@@ -83,6 +85,7 @@ pub struct Server {
     peers: Peers,
     /// How long stanzas wait for another server that cannot be reached.
     patience: Duration,
+    patience_with_silence: Patience,
     store: MemoryStore<Handle>,
     /// What the server shares with others, if it is one of several.
     nodes: Option<Arc<Nodes>>,
@@ -157,6 +160,7 @@ impl Server {
             places: Places::new(options.connections_max),
             peers: Peers::new(options)?,
             patience: options.resume_timeout.0.unwrap_or_default(),
+            patience_with_silence: Patience { asks_after: options.ping_after.0, waits: options.ack_timeout.0 },
             store: MemoryStore::new(&config),
             nodes: nodes.clone(),
             accounts,

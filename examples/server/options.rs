@@ -126,6 +126,11 @@ pub struct Options {
     #[arg(long, default_value = "60", value_name = "SECONDS")]
     pub ack_timeout: Seconds,
 
+    /// Seconds of silence after which a client is asked whether it is there, and has as long as `--ack-timeout` to answer; 0: it
+    /// is not asked
+    #[arg(long, default_value = "300", value_name = "SECONDS")]
+    pub ping_after: Seconds,
+
     /// Seconds that a session waits for its client to come back; less than 1 or `none`: it does not
     #[arg(long, default_value = "600", value_name = "SECONDS")]
     pub resume_timeout: Seconds,

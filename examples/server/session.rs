@@ -22,7 +22,7 @@ use super::stanza::Written;
 use super::stream::{Connection, Input, drive, part};
 use super::trace::What;
 use super::xml::set;
-use super::{Server, login, smids};
+use super::{Server, login, silence, smids};
 use restart::Halt;
 use shared::{Place, Shares};
 
@@ -109,8 +109,8 @@ impl Host {
             self.tell_rest(&session);
             let reads = session.wants_read() && !self.is_behind();
             let takes_kept = self.has_kept && session.has_room() && session.waiting() == 0;
-            let stalls = session.connection().and_then(|connection| connection.outbox.deadline());
-            let deadline = [session.deadline(), stalls, self.tries_again()].into_iter().flatten().min();
+            let deadline = silence::deadline(&mut session, &self.server, reads);
+            let deadline = deadline.into_iter().chain(self.tries_again()).min();
             if let Some(due) = deadline.map(Into::into).filter(|due| *due < alarm.deadline() || alarm.is_elapsed()) {
                 alarm.as_mut().reset(due);
             }
@@ -144,10 +144,9 @@ impl Host {
                     Some(stanza) => self.send(stanza, &mut session),
                     None => self.has_kept = false,
                 },
-                () = &mut alarm, if deadline.is_some() => match Instant::now() {
-                    now if stalls.is_some_and(|stalls| stalls <= now) => session.lost(now),
-                    now => session.timeout(now),
-                },
+                () = &mut alarm, if deadline.is_some() => {
+                    silence::timeout(&mut session, &self.server, self.jid.as_str());
+                }
             }
         }
     }

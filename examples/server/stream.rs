@@ -18,11 +18,10 @@ use xmpp_sm::{EndReason, LastWords, Nonza, Parting, StreamCondition, StreamError
 use super::Server;
 use super::inline::Sasl2;
 use super::places::Place;
+use super::silence::Silence;
 use super::stanza::Written;
 use super::xml::{self, Incoming, ReadError, XmlReader};
 
-/// How long a client may take nothing of what is written to it.
-const STALL: Duration = Duration::from_secs(60);
 /// How long the other side has when a stream is closed, to take our last words and to say its own.
 pub const LINGER: Duration = Duration::from_secs(2);
 /// Bytes that may wait in the outbox of a session's connection. The session keeps the rest.
@@ -35,6 +34,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 pub struct Connection {
     pub reader: XmlReader<ReadHalf<Box<dyn Io>>>,
     pub outbox: Outbox<WriteHalf<Box<dyn Io>>>,
+    pub silence: Silence,
     /// How long its client has to come to a session.
     pub login_until: Instant,
     /// Its account's place that it takes, once it is known whose it is, and unless its session can be resumed.
@@ -60,6 +60,7 @@ impl Connection {
         Self {
             reader: XmlReader::new(read),
             outbox: Outbox::new(write),
+            silence: Silence::new(),
             login_until: Instant::now(),
             place: None,
             sasl2: None,
@@ -137,6 +138,7 @@ impl Connection {
             written = self.outbox.drive(), if !self.outbox.is_empty() => return written.map(|()| None),
             else => pending().await,
         };
+        self.silence = Silence::new();
         match read {
             Ok(Incoming::Element(element)) => Ok(Some(Input::Element(element))),
             Ok(Incoming::Nonza(nonza)) => Ok(Some(Input::Nonza(nonza))),
@@ -246,9 +248,9 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
         self.segments.is_empty()
     }
 
-    /// When the client counts as gone if it takes nothing until then.
-    pub fn deadline(&self) -> Option<Instant> {
-        (!self.is_empty()).then(|| self.progress + STALL)
+    /// Since when something waits, and nothing of it is taken.
+    pub fn waits_since(&self) -> Option<Instant> {
+        (!self.is_empty()).then_some(self.progress)
     }
 
     /// One step of writing. Dropping the future loses nothing.

@@ -96,13 +96,13 @@ impl Client {
         self.upto("</bind></iq>").await;
     }
 
-    /// Gives the `<enabled/>`.
     /// Romeo and Juliet, each with a session.
     pub async fn both(server: &Running) -> (Self, Self) {
         let romeo = Self::session(server, "romeo", "orchard").await;
         (romeo, Self::session(server, "juliet", "balcony").await)
     }
 
+    /// Gives the `<enabled/>`.
     pub async fn enable(&mut self) -> String {
         self.send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>").await;
         self.upto("<enabled ").await;

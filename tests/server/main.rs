@@ -31,6 +31,7 @@ mod restart;
 mod resuming;
 #[path = "../../examples/server/mod.rs"]
 mod server;
+mod silence;
 mod storage;
 mod talking;
 mod tls;

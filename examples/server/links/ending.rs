@@ -7,10 +7,11 @@ use xmpp_sm::disposition::{Step, steps};
 use xmpp_sm::{EndReason, SessionEnded};
 
 use super::super::mail::{Delivery, Mailbox};
+use super::super::session::Session;
 use super::super::smids;
 use super::super::stanza::{Written, left};
 use super::accept;
-use super::session::{Host, Session};
+use super::session::Host;
 
 /// What becomes of a stanza that a link has left. For users of another domain nothing is stored here, and who else could
 /// get it is known there: it goes over the link that takes this one's place, or back. `None`: nowhere.

@@ -14,13 +14,11 @@ use xmpp_sm::{Arrival, Config, EndReason, Event, Inbound, Parting, Receipt, Regi
 use super::super::Server;
 use super::super::mail::{Delivery, Handle, Mail, Mailbox, Waited, mailbox, told_at_end};
 use super::super::options::Peer;
-use super::super::smids;
-use super::super::stanza::Written;
+use super::super::session::Session;
 use super::super::stream::{Connection, Input, drive, part};
 use super::super::trace::What;
+use super::super::{silence, smids};
 use super::{accept, in_ns, server};
-
-pub type Session = xmpp_sm::Session<Written, Box<Connection>>;
 
 /// A link, whether there is a session or not.
 #[derive(Clone)]
@@ -115,9 +113,8 @@ impl Host {
                 link.server.push(link.domain.as_str(), connection, item);
             }
             let (reads, is_offline) = (session.wants_read(), session.connection().is_none());
-            let stalls = session.connection().and_then(|connection| connection.outbox.deadline());
             let gives_up = self.gives_up(&session);
-            let deadline = session.deadline().into_iter().chain(stalls).chain(gives_up).min();
+            let deadline = silence::deadline(&mut session, &link.server, reads).into_iter().chain(gives_up).min();
             tokio::select! {
                 (offer, connection) = &mut log_in, if is_offline => {
                     log_in.set(server::log_in(&link, peer.as_ref()));
@@ -162,8 +159,7 @@ impl Host {
                             self.is_given_up = true;
                             session.close(EndReason::Expired, None, now);
                         }
-                        now if stalls.is_some_and(|stalls| stalls <= now) => session.lost(now),
-                        now => session.timeout(now),
+                        _ => silence::timeout(&mut session, &link.server, link.domain.as_str()),
                     }
                 }
             }
