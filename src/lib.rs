@@ -52,6 +52,7 @@ mod store;
 pub mod store_tests;
 mod stream;
 mod stream_error;
+pub mod tokens;
 mod trace;
 #[cfg(feature = "xso")]
 pub mod typed;

@@ -199,8 +199,8 @@ impl<S: Stanza, C> Session<S, C> {
     }
 
     /// Has each acknowledged stanza that was still in the buffer come back as [`Event::Acknowledged`]: to report its delivery,
-    /// or to delete its row.
-    /// Off by default, and then it costs nothing.
+    /// or to delete its row. The page [`tokens`](crate::tokens) shows a host that does so. Off by default, and then it costs
+    /// nothing.
     pub fn return_acknowledged(&mut self, on: bool) {
         self.tally.get_or_insert_default().returns_acknowledged = on;
     }

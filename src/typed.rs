@@ -1,7 +1,17 @@
 //! With xmpp-parsers and tokio-xmpp: what a host needs whose stanzas are types, which the crate [`xso`] 0.4 reads and writes.
 //!
 //! The types are those of xmpp-parsers 0.23, for instance, and the streams those of `tokio_xmpp::xmlstream` 6.0. All of this
-//! needs the feature `xso`.
+//! needs the feature `xso`. A host that copies what is below has these in its `Cargo.toml`:
+//!
+//! ```toml
+//! [dependencies]
+//! futures = "0.3"
+//! minidom = "0.19"
+//! tokio = { version = "1", features = ["macros", "rt-multi-thread", "sync", "time"] }
+//! tokio-xmpp = "6.0"
+//! xmpp-parsers = "0.23"
+//! xmpp-sm = { version = "0.1", features = ["xso"] }
+//! ```
 //!
 //! | | |
 //! | --- | --- |
@@ -34,16 +44,34 @@
 //! `xmpp_parsers::stanza::Stanza` has no size, and cannot be cloned. `Arc<Measured<Stanza>>` has one and can, and is a
 //! [`Stanza`](crate::Stanza) of the crate's. [`Measured::of`] also finds out whether XML can carry the stanza. That comes
 //! before [`send`](crate::Session::send): the session counts what it gives out to be written, and a stanza that is then
-//! not written makes the two sides count differently. A stanza that was read by `Received` can be written, and
-//! [is measured](Received::bytes) already.
+//! not written makes the two sides count differently. A stanza that was read by `Received` can be written, and is measured
+//! already: [`Received::bytes`] is the size that [`Measured::of`] would find, and a router that passes a stanza on makes
+//! `Measured { value, bytes }` of the two.
 //!
 //! # Writing
 //!
-//! This is the `Connection` of [a server's loop](crate#a-servers-loop) and [a client's](crate#a-clients-loop), on tokio-xmpp. In the
-//! loop `Queued` stands for `Bytes`, and `Incoming` for `Element`; on `Input::Silence` it calls
-//! [`request_ack`](crate::Session::request_ack), whose answer shows that the peer is there; where stream management is off, it
-//! pings the peer. `examples/typed` has a server and a client around this very file; the client's stanzas have tokens, which tell
-//! when each is sent, acknowledged or lost.
+//! This is the `Connection` of [a server's loop](crate#a-servers-loop) and [a client's](crate#a-clients-loop), on tokio-xmpp. The
+//! loops change so:
+//!
+//! | in the loop of the guide | with this file |
+//! | --- | --- |
+//! | `Connection` is a trait, `Session<Bytes, H::Connection>` | it is a struct: `Session<Queued, Connection>`; `push` takes `Queued`, or whatever else is a `Deref<Target = Measured<Stanza>>` |
+//! | `Element` is what arrives | `Incoming`, in a box: `Ok(Some(Input::Element(element))) => on_element(*element, ...)` |
+//! | | one arm more: `Ok(Some(Input::Silence)) => session.request_ack(now())` |
+//! | server: `host.part(connection, parting)`, client: `app.part` | `tokio::spawn(connection.part(parting))` |
+//! | client: `session.connection_mut().map(Connection::bind)` | `put` writes the request, as any other element of the host's own: `Iq::from_set(id, BindQuery::new(resource))` |
+//! | client: `app.is_bound(&element)` | `BindResponse` is in the result. If it is an error, no resource is bound: the attempt has failed |
+//!
+//! **Silence.** tokio-xmpp reports it after `Timeouts::read_timeout`, and ends the stream if nothing comes for
+//! `response_timeout` after that: five minutes each by default. It sends nothing itself. With stream management on,
+//! [`request_ack`](crate::Session::request_ack) writes an `<r/>`, and the peer's `<a/>` shows that it is there. With stream
+//! management off, `request_ack` writes nothing, and the host has to send a
+//! [ping](https://xmpp.org/extensions/xep-0199.html#s2c): otherwise a peer that is only quiet loses its stream.
+//!
+//! `examples/typed` has a server and a client around this very file. The client's stanzas have
+//! [tokens](crate::tokens), with a `Stage` that is *queued*, *sent*, *acknowledged* or *lost*. *Lost* is told at the end of the
+//! client's stream alone: the server did not acknowledge the stanza, which it may have or not. A stanza whose connection is lost
+//! is not: it stays *sent*, and is sent again.
 //!
 //! ```
 #![doc = include_str!("host/typed.rs")]
@@ -114,7 +142,10 @@ pub struct Received<T, const BYTES_MAX: usize = { 256 * 1024 }> {
 }
 
 impl<T, const BYTES_MAX: usize> Received<T, BYTES_MAX> {
-    /// The size of the element: of its names, attributes and text, as that of [`Inbound::from_element`].
+    /// The size of the element: of its names, attributes and text, and of each namespace that is not the element's own.
+    /// [`Measured::of`] finds the same of what has been read.
+    ///
+    /// A namespace is declared once, and is written again for each child that is in it: it is counted as often.
     pub fn bytes(&self) -> usize {
         self.head.bytes
     }
@@ -153,8 +184,8 @@ impl Head {
 
     fn measure(&mut self, (ns, name): &QName, attrs: &AttrMap) {
         self.is_reserved |= is_reserved(ns) || attrs.iter().any(|((ns, _), _)| is_reserved(ns));
-        let attrs = attrs.iter().map(|((_, name), value)| name.len().saturating_add(value.len()));
-        self.bytes = attrs.fold(self.bytes.saturating_add(name.len()), usize::saturating_add);
+        let attrs = attrs.iter().map(|((ns, name), value)| attr_size(ns, name, value));
+        self.bytes = attrs.fold(self.bytes.saturating_add(name_size(&self.ns, ns, name)), usize::saturating_add);
     }
 
     /// The next piece. Returns whether it is the last one.
@@ -254,6 +285,16 @@ fn is_reserved(ns: &str) -> bool {
     ns == "http://www.w3.org/2000/xmlns/"
 }
 
+/// How much an element counts for by its name. `own`: the namespace of the element that it is in, at the root.
+fn name_size(own: &str, ns: &str, name: &str) -> usize {
+    let ns = if ns == own { 0 } else { ns.len() };
+    ns.saturating_add(name.len())
+}
+
+fn attr_size(ns: &str, name: &str, value: &str) -> usize {
+    ns.len().saturating_add(name.len()).saturating_add(value.len())
+}
+
 /// How many elements may be nested, as where an [element](Inbound::from_element) is measured.
 const DEEPEST: usize = 64;
 /// Where the stream ends.
@@ -343,7 +384,8 @@ impl AsXml for StreamError {
 }
 
 impl<T: AsXml> Measured<T> {
-    /// Measures a value: its size is that of its text. With the feature `xso`; see the [page](crate::typed) about it.
+    /// Measures a stanza, as [`Received::bytes`](crate::typed::Received::bytes) does. With the feature `xso`; see the
+    /// [page](crate::typed) about it.
     ///
     /// # Errors
     ///
@@ -359,20 +401,26 @@ impl<T: AsXml> Measured<T> {
     /// let message = |text: &str| Stanza::Message(Message::chat(None).with_body(Lang::default(), text.to_owned()));
     ///
     /// let queued: Arc<Measured<Stanza>> = Measured::of(message("ciao"))?.into();
-    /// assert_eq!(queued.bytes, "<message xmlns='jabber:client' type='chat'><body>ciao</body></message>".len());
+    /// assert_eq!(queued.bytes, ["message", "type", "chat", "body", "ciao"].concat().len());
     /// assert!(Measured::of(message("\0")).is_err());
     /// # Ok::<(), xmpp_sm::typed::xso::error::Error>(())
     /// ```
     pub fn of(value: T) -> Result<Self, Error> {
         let (mut encoder, mut written) = (Encoder::new(), Vec::new());
+        let (mut own, mut bytes) = (None, 0_usize);
         for item in value.as_xml_iter()? {
             let item = item?;
-            match &item {
+            let size = match &item {
                 Item::ElementHeadStart(ns, _) | Item::Attribute(ns, ..) if is_reserved(ns) => return Err(RESERVED),
-                _ => encoder.encode(item.as_rxml_item(), &mut written)?,
-            }
+                Item::ElementHeadStart(ns, name) => name_size(own.get_or_insert_with(|| ns.clone()), ns, name),
+                Item::Attribute(ns, name, value) => attr_size(ns, name, value),
+                Item::Text(text) => text.len(),
+                _ => 0,
+            };
+            bytes = bytes.saturating_add(size);
+            encoder.encode(item.as_rxml_item(), &mut written)?;
+            written.clear();
         }
-        let bytes = written.len();
         Ok(Self { value, bytes })
     }
 }

@@ -73,7 +73,8 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         println!("{text}: {stage:?}");
         loop {
             tokio::select! {
-                changed = token.changed() => match changed {
+                // What is lost is followed by the reason.
+                changed = token.changed(), if stage != Stage::Lost => match changed {
                     Ok(()) => {
                         stage = *token.borrow_and_update();
                         println!("{text}: {stage:?}");
@@ -86,7 +87,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
                     Some(Heard::Resumed) => println!("resumed"),
                     Some(Heard::NotResumed(h)) => println!("not resumed, with {h:?} stanzas handled"),
                     Some(Heard::Stanza(stanza)) => println!("received {stanza:?}"),
-                    Some(Heard::Failed(why)) => return Err(why.into()),
+                    Some(Heard::Failed(why)) => return Err(why.to_string().into()),
                     None => return Err("the stream has ended".into()),
                 },
             }
