@@ -53,12 +53,12 @@ pub(crate) struct Entry<S> {
 #[derive(PartialEq, Eq)]
 pub(crate) struct Queue<S> {
     ring: VecDeque<Entry<S>>,
-    /// The mark: how many are before it.
-    kept: usize,
-    /// How many bytes those have.
+    /// How many bytes those before the mark have.
     bytes: usize,
     acked: Counter,
     sent: Counter,
+    /// How many of the oldest that are outstanding are not kept. The others are, and the mark is behind them.
+    not_kept: u32,
     backlog_bytes: usize,
     /// Whether the stanza behind the mark is being written, and waits no more: it is there only so that the host can
     /// borrow it.
@@ -101,14 +101,14 @@ impl<S> Queue<S> {
     /// How many stanzas are kept.
     #[inline(always)]
     pub(crate) fn len(&self) -> usize {
-        self.kept
+        count(self.sent.since(self.acked).saturating_sub(self.not_kept))
     }
 }
 
 impl<S: Stanza> Queue<S> {
     /// A queue in which the peer has acknowledged `acked` stanzas and nothing more was sent.
     pub(crate) fn starting_at(acked: Counter) -> Self {
-        Self { ring: VecDeque::new(), kept: 0, bytes: 0, acked, sent: acked, backlog_bytes: 0, is_lent: false }
+        Self { ring: VecDeque::new(), bytes: 0, acked, sent: acked, not_kept: 0, backlog_bytes: 0, is_lent: false }
     }
 
     pub(crate) fn acked(&self) -> Counter {
@@ -130,7 +130,7 @@ impl<S: Stanza> Queue<S> {
 
     /// Whether all of those are kept.
     pub(crate) fn is_whole(&self) -> bool {
-        self.not_kept() == 0
+        self.not_kept == 0
     }
 
     /// Whether one more stanza can be told apart from the others by a counter of 32 bits.
@@ -153,9 +153,9 @@ impl<S: Stanza> Queue<S> {
     /// Whether the fast path applies: buffering is on, and the queue stays under half full.
     #[inline(always)]
     pub(crate) fn is_calm(&self, bytes: usize, config: &Config) -> bool {
+        // What is not kept is counted with the rest: a number for one more is left then.
         config.buffer
-            && self.can_count()
-            && self.len().saturating_add(1) < count(config.buffer_max.get() / 2)
+            && self.outstanding().saturating_add(1) < config.buffer_max.get() / 2
             && self.bytes.saturating_add(bytes) < config.buffer_max_bytes.get() / 2
     }
 
@@ -187,20 +187,20 @@ impl<S: Stanza> Queue<S> {
     pub(crate) fn push(&mut self, stanza: S, bytes: usize, queued: Instant) -> Counter {
         self.bytes = self.bytes.saturating_add(bytes);
         self.ring.push_back(Entry { stanza, queued });
-        self.keep()
-    }
-
-    /// The stanza behind the mark is counted as sent, and kept.
-    #[inline(always)]
-    fn keep(&mut self) -> Counter {
-        self.kept = self.kept.saturating_add(1);
         self.count()
     }
 
-    /// Counts a stanza as sent.
-    pub(crate) fn count(&mut self) -> Counter {
+    /// Counts a stanza as sent: it is before the mark.
+    #[inline(always)]
+    fn count(&mut self) -> Counter {
         self.sent = self.sent.next();
         self.sent
+    }
+
+    /// Counts a stanza as sent that is not kept, nor any before it.
+    pub(crate) fn count_unkept(&mut self) -> Counter {
+        self.not_kept = self.not_kept.saturating_add(1);
+        self.count()
     }
 
     /// Whether `h` can be right: it acknowledges stanzas that were sent and not acknowledged before.
@@ -221,44 +221,37 @@ impl<S: Stanza> Queue<S> {
         }
     }
 
-    /// Drops what is acknowledged, and returns how many stanzas that were.
+    /// Drops what is acknowledged.
     #[inline]
-    pub(crate) fn acknowledge(&mut self, checked: Checked) -> u32 {
-        let left = self.left_of(&checked);
-        while self.kept > left
-            && let Some(entry) = self.ring.pop_front()
-        {
-            self.kept = self.kept.saturating_sub(1);
+    pub(crate) fn acknowledge(&mut self, checked: Checked) {
+        for _ in 0..self.advance(&checked) {
+            let Some(entry) = self.ring.pop_front() else { break };
             self.bytes = self.bytes.saturating_sub(entry.stanza.bytes());
         }
-        self.advance(checked)
+        shrink(&mut self.ring);
     }
 
-    /// The same, with what was kept of those stanzas given to `into`.
+    /// The same, with what was kept of those stanzas given to `into`. Returns how many are acknowledged.
     pub(crate) fn acknowledge_into(&mut self, checked: Checked, into: &mut impl Extend<Returned<S>>) -> u32 {
-        let (mut number, left) = (self.first_kept(), self.left_of(&checked));
-        let acknowledged = self.kept.saturating_sub(left);
+        let mut number = self.first_kept();
+        let acknowledged = self.advance(&checked);
         into.extend(self.ring.drain(..acknowledged).map(|Entry { stanza, queued }| {
             self.bytes = self.bytes.saturating_sub(stanza.bytes());
             let returned = Returned { stanza, queued, number };
             number = number.next();
             returned
         }));
-        self.kept = self.kept.saturating_sub(acknowledged);
-        self.advance(checked)
-    }
-
-    /// How many stanzas may still be kept then: as many as are outstanding.
-    #[inline(always)]
-    fn left_of(&self, checked: &Checked) -> usize {
-        count(self.sent.since(checked.h))
-    }
-
-    #[inline(always)]
-    fn advance(&mut self, Checked { h, count }: Checked) -> u32 {
-        self.acked = h;
         shrink(&mut self.ring);
-        count
+        checked.count
+    }
+
+    /// Returns how many of the acknowledged stanzas were kept. They have still to be taken out.
+    #[inline(always)]
+    fn advance(&mut self, checked: &Checked) -> usize {
+        let kept = checked.count.saturating_sub(self.not_kept);
+        self.not_kept = self.not_kept.saturating_sub(checked.count);
+        self.acked = checked.h;
+        count(kept)
     }
 
     /// Puts another stanza under the number of one that is kept, and returns the one that was there. One that is
@@ -305,7 +298,7 @@ impl<S: Stanza> Queue<S> {
         }
         let first = self.first_kept();
         self.bytes = left;
-        self.kept = self.kept.saturating_sub(gone);
+        self.not_kept = self.not_kept.saturating_add(u32::try_from(gone).unwrap_or(u32::MAX));
         Undelivered { ring: self.ring.drain(..gone).collect(), next: first }
     }
 
@@ -319,15 +312,9 @@ impl<S: Stanza> Queue<S> {
         Undelivered { ring: self.ring, next }
     }
 
-    /// How many stanzas are outstanding and were not kept.
-    fn not_kept(&self) -> usize {
-        count(self.outstanding()).saturating_sub(self.len())
-    }
-
     /// The number of the oldest stanza that is kept.
     fn first_kept(&self) -> Counter {
-        // No more are kept than are outstanding, which a u32 counts.
-        self.acked.advance(u32::try_from(self.not_kept()).unwrap_or(u32::MAX)).next()
+        self.acked.advance(self.not_kept).next()
     }
 }
 
@@ -348,18 +335,23 @@ pub(crate) fn shrink<T>(ring: &mut VecDeque<T>) {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use bytes::Bytes;
 
     use super::*;
 
     impl<S: Stanza> Queue<S> {
         fn ack(&mut self, h: Counter) -> Result<u32, WrongH> {
-            self.check(h).map(|checked| self.acknowledge(checked))
+            let checked = self.check(h)?;
+            let count = checked.count();
+            self.acknowledge(checked);
+            Ok(count)
         }
 
         /// A queue in which as many stanzas are outstanding as can be told apart, and none is kept.
         pub(crate) fn without_a_number_left() -> Self {
-            Self { sent: Counter::new(u32::MAX), ..Self::starting_at(Counter::ZERO) }
+            Self { sent: Counter::new(u32::MAX), not_kept: u32::MAX, ..Self::starting_at(Counter::ZERO) }
         }
     }
 
@@ -403,7 +395,7 @@ mod tests {
     fn what_is_not_kept_is_still_counted() {
         let mut queue = Queue::<&str>::starting_at(Counter::ZERO);
         for _ in 0..3 {
-            queue.count();
+            queue.count_unkept();
         }
         assert_eq!(queue.ack(Counter::new(2)), Ok(2));
         assert_eq!((queue.outstanding(), queue.len()), (1, 0));
@@ -432,21 +424,21 @@ mod tests {
     #[test]
     fn a_counter_of_32_bits_has_an_end() {
         let mut queue = Queue::<&str>::starting_at(Counter::ZERO);
-        queue.sent = Counter::new(u32::MAX - 1);
+        (queue.sent, queue.not_kept) = (Counter::new(u32::MAX - 1), u32::MAX - 1);
         assert!(queue.can_count());
-        queue.count();
+        queue.count_unkept();
         assert!(!queue.can_count());
     }
 
     #[test]
     fn nothing_is_calm_where_a_counter_of_32_bits_has_its_end() {
-        let config = Config::default();
+        let config = Config::default().buffer_max(NonZeroU32::MAX);
         let mut queue = Queue::starting_at(Counter::ZERO);
-        // The ring has memory for more.
         queue.push("a", 1, Instant::now());
-        queue.sent = Counter::new(u32::MAX - 1);
         assert!(queue.is_calm(1, &config) && queue.fits(1, &config));
-        queue.count();
+        (queue.sent, queue.not_kept) = (Counter::new(u32::MAX - 1), u32::MAX - 2);
+        assert!(!queue.is_calm(1, &config) && queue.fits(1, &config));
+        queue.push("b", 1, Instant::now());
         assert!(!queue.is_calm(1, &config) && !queue.fits(1, &config));
     }
 

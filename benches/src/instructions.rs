@@ -35,21 +35,8 @@ fn main() {
                 drop(unacked.drain(..black_box(1)));
             });
         }
-        Some("session") => {
-            let (message, now, mut session, mut h) =
-                (Bytes::from(vec![b'x'; 200]), Instant::now(), session(), Counter::ZERO);
-            measured(|| {
-                black_box(session.send(black_box(&message).clone(), now).is_ok());
-                while let Some(((), write)) = session.next_write(now) {
-                    match write {
-                        Write::Stanza { stanza, .. } => drop(black_box(stanza)),
-                        write => drop(black_box(&write)),
-                    }
-                }
-                h = h.next();
-                black_box(session.handle(black_box(Inbound::Nonza(Nonza::Ack(h))), now).is_ok());
-            });
-        }
+        Some("session") => session_sends(5),
+        Some("session-every-1") => session_sends(1),
         Some("send-and-ack") => {
             let (message, now, mut stream, mut h) =
                 (Bytes::from(vec![b'x'; 200]), Instant::now(), enabled(), Counter::ZERO);
@@ -140,6 +127,23 @@ fn register_and_remove(has_other: bool) {
     });
 }
 
+/// With an `<r/>` for so many stanzas.
+fn session_sends(every: u32) {
+    let (message, now, mut session, mut h) =
+        (Bytes::from(vec![b'x'; 200]), Instant::now(), session(every), Counter::ZERO);
+    measured(|| {
+        black_box(session.send(black_box(&message).clone(), now).is_ok());
+        while let Some(((), write)) = session.next_write(now) {
+            match write {
+                Write::Stanza { stanza, .. } => drop(black_box(stanza)),
+                write => drop(black_box(&write)),
+            }
+        }
+        h = h.next();
+        black_box(session.handle(black_box(Inbound::Nonza(Nonza::Ack(h))), now).is_ok());
+    });
+}
+
 #[inline(never)]
 fn measured(mut operation: impl FnMut()) {
     for _ in 0..OFTEN {
@@ -147,13 +151,13 @@ fn measured(mut operation: impl FnMut()) {
     }
 }
 
-fn config() -> Arc<Config> {
-    let config = Config::default().ack_freq(AckFreq::Every(NonZeroU32::new(5).unwrap()));
+fn config(every: u32) -> Arc<Config> {
+    let config = Config::default().ack_freq(AckFreq::Every(NonZeroU32::new(every).unwrap()));
     Arc::new(config.buffer_max(NonZeroU32::MAX).buffer_max_bytes(NonZeroUsize::MAX))
 }
 
-fn session() -> Session<Bytes, ()> {
-    let (now, mut session) = (Instant::now(), Unbound::new(config(), "juliet@example.com").bind(()));
+fn session(every: u32) -> Session<Bytes, ()> {
+    let (now, mut session) = (Instant::now(), Unbound::new(config(every), "juliet@example.com").bind(()));
     let enable = Nonza::Enable(Enable { resume: true, max: None });
     let Ok(Arrival::Enable(request)) = session.handle(enable.into(), now) else { unreachable!() };
     session.accept_enable(request, Some(SmId::from_random([7; 16])), now).unwrap();
@@ -162,7 +166,7 @@ fn session() -> Session<Bytes, ()> {
 }
 
 fn enabled() -> StreamMgmt<Bytes> {
-    let mut stream = StreamMgmt::server(config());
+    let mut stream = StreamMgmt::server(config(5));
     stream.bound();
     let enable = Inbound::Nonza(Nonza::Enable(Enable { resume: true, max: None }));
     let Ok(Action::Enable(request)) = stream.handle(enable, Instant::now()) else { unreachable!() };

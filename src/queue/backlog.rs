@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::{Entry, Queue, shrink};
 use crate::config::Config;
-use crate::counter::{Counter, count};
+use crate::counter::count;
 use crate::stanza::Stanza;
 
 /// How many stanzas wait to be sent, and their bytes.
@@ -73,7 +73,7 @@ impl<S: Stanza> Queue<S> {
     /// Whether there is nothing behind the mark: nothing waits, nor is being written.
     #[inline(always)]
     pub(crate) fn is_all_sent(&self) -> bool {
-        self.kept >= self.ring.len()
+        self.len() >= self.ring.len()
     }
 
     /// How many bytes the stanza has that is next, and when it was given to the session. `None`: nothing waits, or another
@@ -83,12 +83,15 @@ impl<S: Stanza> Queue<S> {
         self.ring.get(self.len()).filter(|_| !self.is_lent).map(|first| (first.stanza.bytes(), first.queued))
     }
 
-    /// The first that waits, of so many bytes, is sent: the mark moves.
+    /// The first that waits is sent: the mark moves. Returns it, and when it was given to the session.
     #[inline(always)]
-    pub(crate) fn send_first(&mut self, bytes: usize) -> Counter {
+    pub(crate) fn send_first(&mut self) -> Option<(&S, Instant)> {
+        let first = self.ring.get(self.len())?;
+        let bytes = first.stanza.bytes();
         self.backlog_bytes = self.backlog_bytes.saturating_sub(bytes);
         self.bytes = self.bytes.saturating_add(bytes);
-        self.keep()
+        self.sent = self.sent.next();
+        Some((&first.stanza, first.queued))
     }
 
     /// The first that waits is written, and not kept. Returns whether there is one.
@@ -170,6 +173,7 @@ impl<S: Stanza> Queue<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::counter::Counter;
 
     #[test]
     fn a_queue_at_rest_keeps_no_memory_but_for_what_is_in_it() {
@@ -177,7 +181,8 @@ mod tests {
         for stanza in ["sent", "waits"] {
             queue.push_waiting(stanza.to_owned(), now);
         }
-        assert_eq!(queue.send_first(4), Counter::new(1));
+        assert_eq!(queue.send_first().map(|(sent, _)| sent.as_str()), Some("sent"));
+        assert_eq!((queue.sent(), queue.bytes()), (Counter::new(1), 4));
         queue.rest();
         assert_eq!((queue.ring.capacity(), queue.len(), queue.backlog().stanzas), (2, 1, 1));
         let next = queue.successor();

@@ -11,7 +11,7 @@ use crate::counter::Counter;
 use crate::detached::EndReason;
 use crate::error::{Error, LastWords, Reaction};
 use crate::nonza::{Condition, Nonza};
-use crate::queue::Returned;
+use crate::queue::{Checked, Returned};
 use crate::stanza::Stanza;
 use crate::stream::{Action, Inbound, Refusal, ToInbound};
 
@@ -92,26 +92,32 @@ impl<S: Stanza, C> Session<S, C> {
         if let Some(verdict) = &mut self.verdict {
             verdict.heard();
         }
-        let are_wanted = self.returns_acknowledged();
         let State::Live(stream) = &mut self.state else { return };
         let checked = match stream.check_ack(h) {
             Ok(checked) => checked,
             Err(error) => return self.on_error(error, now),
         };
+        if let Some(client) = &mut self.client {
+            client.silent_at = None;
+        }
         let (asked, outstanding, count) = (stream.asked_at(), stream.traffic().queue.outstanding(), checked.count());
-        if are_wanted {
-            let into = &mut Acknowledged { into: &mut self.events, are_wanted };
-            stream.acknowledge_into(checked, now, into);
+        if self.evicted.is_some() || self.tally.as_ref().is_some_and(|tally| tally.returns_acknowledged) {
+            self.acknowledge_and_return(checked, now);
         } else {
             stream.acknowledge(checked, now);
         }
         if let Some(asked) = asked {
             tally(&mut self.tally).on_answer(asked, count, outstanding, now);
         }
+    }
+
+    /// What the peer has acknowledged goes to the host, or is not kept beside the buffer any longer.
+    #[inline(never)]
+    fn acknowledge_and_return(&mut self, checked: Checked, now: Instant) {
+        let are_wanted = self.returns_acknowledged();
+        let State::Live(stream) = &mut self.state else { return };
+        stream.acknowledge_into(checked, now, &mut Acknowledged { into: &mut self.events, are_wanted });
         self.forget_acked_evicted();
-        if let Some(client) = &mut self.client {
-            client.silent_at = None;
-        }
     }
 
     /// The peer has handled stanzas, which may have left the buffer before.

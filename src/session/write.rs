@@ -223,24 +223,35 @@ impl<S: Stanza, C> Session<S, C> {
     pub fn next_write(&mut self, now: Instant) -> Option<(&mut C, Write<'_, S>)> {
         // The fast path: new stanzas, and an `<r/>`. They are put together in the caller: to hand them over in memory takes
         // longer than the rest.
-        if self.unwritten.is_plain()
-            && let (State::Live(stream), Some(_)) = (&mut self.state, &self.connection)
+        if let (State::Live(stream), Some(_)) = (&self.state, &self.connection)
+            && self.unwritten.is_plain()
         {
-            if mem::take(&mut self.unwritten.request) {
-                self.count_request();
-                return Some((self.connection.as_mut()?, Write::Nonza(&Nonza::AckRequest)));
+            if self.unwritten.request {
+                return self.write_request();
             }
             if stream.traffic().queue.is_all_sent() {
                 return None;
             }
-            if let Some(request) = stream.record_first_calm(now) {
-                self.unwritten.request = request;
-                self.on_backlog_less();
-                let State::Live(stream) = &self.state else { return None };
-                return Some((self.connection.as_mut()?, Write::stanza(stream.newest()?, now)));
+            if stream.is_first_calm() && self.backlog_full_until.is_none() {
+                return self.write_first(now);
             }
         }
         self.write_otherwise(now)
+    }
+
+    #[inline(always)]
+    fn write_request(&mut self) -> Option<(&mut C, Write<'_, S>)> {
+        self.unwritten.request = false;
+        self.count_request();
+        Some((self.connection.as_mut()?, Write::Nonza(&Nonza::AckRequest)))
+    }
+
+    #[inline(always)]
+    fn write_first(&mut self, now: Instant) -> Option<(&mut C, Write<'_, S>)> {
+        let State::Live(stream) = &mut self.state else { return None };
+        let (stanza, queued, request) = stream.record_first_calm(now)?;
+        self.unwritten.request = request;
+        Some((self.connection.as_mut()?, Write::stanza((stanza, queued), now)))
     }
 
     #[inline(never)]

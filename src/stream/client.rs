@@ -93,7 +93,7 @@ impl<S: Stanza> StreamMgmt<S> {
             self.request_soon(now);
         } else {
             self.start_grace(now);
-            self.note_unasked(now);
+            self.requests.note_unasked(&self.config, now);
         }
         Action::Enabled(Box::new(enabled))
     }

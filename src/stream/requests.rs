@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Phase, StreamMgmt};
-use crate::config::{AckFreq, OnFull};
+use crate::config::{AckFreq, Config, OnFull};
 use crate::counter::Counter;
 use crate::error::Error;
 use crate::nonza::{Condition, Nonza};
@@ -27,7 +27,9 @@ pub(super) struct Requests {
 enum State {
     #[default]
     Idle,
-    /// An `<r/>` is unanswered, or several are. Without an answer in `ack_timeout` the connection is dead.
+    /// An `<r/>` is unanswered, and went out at this time. Without an answer in `ack_timeout` the connection is dead.
+    Asked(Instant),
+    /// Several are.
     Awaiting(Awaited),
     /// An `<r/>` is due at this time.
     DueAt(Instant),
@@ -67,6 +69,100 @@ impl Requests {
     pub(super) fn clock(&self, now: Instant) -> Instant {
         self.deaf_since.unwrap_or(now)
     }
+
+    /// What is unanswered.
+    #[inline]
+    fn awaited(&self) -> Option<Awaited> {
+        match self.state {
+            State::Asked(since) => Some(Awaited::first(self.asked, since)),
+            State::Awaiting(awaited) => Some(awaited),
+            State::Idle | State::DueAt(_) | State::Unasked(_) => None,
+        }
+    }
+
+    fn is_awaiting(&self) -> bool {
+        matches!(self.state, State::Asked(_) | State::Awaiting(_))
+    }
+
+    /// An `<a/>` has left nothing out.
+    #[inline(always)]
+    pub(super) fn on_answer_in_full(&mut self) {
+        self.state = State::Idle;
+    }
+
+    /// Whether an `<r/>` is due by the rhythm, when so many are sent.
+    #[inline(always)]
+    pub(super) fn is_in_rhythm(&self, sent: Counter, config: &Config) -> bool {
+        let is_due = match config.ack_freq {
+            AckFreq::Every(stanzas) => sent.since(self.asked) >= stanzas.get(),
+            AckFreq::SelfClocked => !self.is_awaiting(),
+        };
+        config.request_acks && is_due && !self.inactive
+    }
+
+    /// The fast path, behind a stanza of the time `queued`, when so many are sent: `full_until` is set only while the queue
+    /// is over its bounds, so only the rhythm can ask. Returns whether an `<r/>` follows.
+    #[inline(always)]
+    pub(super) fn after_calm(&mut self, sent: Counter, config: &Config, queued: Instant, now: Instant) -> bool {
+        let request = self.is_in_rhythm(sent, config);
+        if request {
+            self.note_request(sent, config, now, Some(queued));
+        } else {
+            self.note_unasked(config, now);
+        }
+        request
+    }
+
+    /// An `<r/>` goes out: in the rhythm, behind a stanza of the time `queued`, or beside it.
+    #[inline]
+    pub(super) fn note_request(&mut self, sent: Counter, config: &Config, now: Instant, queued: Option<Instant>) {
+        let written = self.clock(now);
+        match &mut self.state {
+            State::Awaiting(awaited) if queued == Some(now) => awaited.latest = written,
+            State::Asked(_) | State::Awaiting(_) => self.note_one_more(sent, config, written, queued == Some(now)),
+            state => *state = State::Asked(written),
+        }
+        self.asked = sent;
+    }
+
+    /// An `<r/>` goes out, and others are unanswered.
+    #[inline(never)]
+    fn note_one_more(&mut self, sent: Counter, config: &Config, now: Instant, in_rhythm: bool) {
+        let Some(awaited) = self.awaited() else { return };
+        self.state = State::Awaiting(if in_rhythm {
+            Awaited { latest: now, ..awaited }
+        } else {
+            let awaited @ Awaited { beside, until, at_last, .. } = self.count_all(awaited, config);
+            let at_last = if sent == beside { at_last.saturating_add(1) } else { 1 };
+            Awaited { latest: now, beside: sent, until: until.saturating_add(1), at_last, ..awaited }
+        });
+    }
+
+    /// What is unanswered, with all of them counted.
+    fn count_all(&self, awaited: Awaited, config: &Config) -> Awaited {
+        let after = self.asked.since(awaited.beside);
+        let requests = match config.ack_freq {
+            _ if after == 0 => return awaited,
+            AckFreq::Every(stanzas) => after.div_ceil(stanzas.get()),
+            AckFreq::SelfClocked => 0,
+        };
+        let until = awaited.until.saturating_add(requests);
+        Awaited { beside: self.asked, until, at_last: 1, ..awaited }
+    }
+
+    /// A stanza goes out without an `<r/>`: it is asked about after a time.
+    #[inline(always)]
+    pub(super) fn note_unasked(&mut self, config: &Config, now: Instant) {
+        if matches!(self.state, State::Idle) && config.request_acks {
+            self.start_idle(config, now);
+        }
+    }
+
+    #[inline(always)]
+    fn start_idle(&mut self, config: &Config, now: Instant) {
+        let is_asked_later = config.ack_idle.is_some() && !self.inactive;
+        self.state = if is_asked_later { State::Unasked(self.clock(now)) } else { State::Idle };
+    }
 }
 
 /// How soon a peer that is behind with its answers, and alive, is asked once more while the buffer fills up.
@@ -101,7 +197,7 @@ impl<S: Stanza> StreamMgmt<S> {
     #[inline]
     pub(crate) fn asked_at(&self) -> Option<Instant> {
         match self.requests.state {
-            State::Awaiting(awaited) => Some(awaited.since),
+            State::Asked(since) | State::Awaiting(Awaited { since, .. }) => Some(since),
             State::Idle | State::DueAt(_) | State::Unasked(_) => None,
         }
     }
@@ -117,9 +213,10 @@ impl<S: Stanza> StreamMgmt<S> {
             self.requests.full_until = self.requests.full_until.map(later);
             self.requests.state = match self.requests.state {
                 State::Idle => State::Idle,
+                State::Asked(since) => State::Asked(later(since)),
                 State::Awaiting(awaited) => {
                     // It is not known any more when those in between went out on this clock.
-                    let awaited @ Awaited { since, latest, .. } = self.count_all(awaited);
+                    let awaited @ Awaited { since, latest, .. } = self.requests.count_all(awaited, &self.config);
                     State::Awaiting(Awaited { since: later(since), latest: later(latest), ..awaited })
                 }
                 State::DueAt(at) => State::DueAt(later(at)),
@@ -152,7 +249,7 @@ impl<S: Stanza> StreamMgmt<S> {
         }
         if is_idle {
             // The peer was asked about all of it, has not handled it, and is asked again after a time.
-            self.start_idle(now);
+            self.requests.start_idle(&self.config, now);
         }
         None
     }
@@ -175,9 +272,9 @@ impl<S: Stanza> StreamMgmt<S> {
         if !self.is_enabled() || self.requests.deaf_since.is_some() {
             return None;
         }
-        let request = match self.requests.state {
-            State::Awaiting(awaited) => self.after_ack_timeout(awaited.since),
-            _ => self.due(),
+        let request = match self.asked_at() {
+            Some(since) => self.after_ack_timeout(since),
+            None => self.due(),
         };
         [request, self.requests.full_until].into_iter().flatten().min()
     }
@@ -221,10 +318,8 @@ impl<S: Stanza> StreamMgmt<S> {
         let full = self.requests.full_until.filter(|until| *until <= now);
         // What came first decides: a session whose connection was dead before may still be resumed.
         let is_dead = |dead: Instant| dead <= now && full.is_none_or(|full| dead <= full);
-        match self.requests.state {
-            State::Awaiting(awaited) if self.after_ack_timeout(awaited.since).is_some_and(is_dead) => {
-                Some(Error::AckTimeout)
-            }
+        match self.asked_at() {
+            Some(since) if self.after_ack_timeout(since).is_some_and(is_dead) => Some(Error::AckTimeout),
             _ => full.map(|_| Error::BufferFull),
         }
     }
@@ -244,26 +339,21 @@ impl<S: Stanza> StreamMgmt<S> {
     }
 
     /// An `<a/>` has come. It may have left something out.
-    #[inline]
     pub(super) fn on_answer(&mut self, now: Instant) {
         if self.traffic.queue.outstanding() == 0 {
-            self.requests.state = State::Idle;
+            self.requests.on_answer_in_full();
         } else {
             self.on_part(now);
         }
     }
 
     /// An `<a/>` has left something out. It has answered the oldest `<r/>`, and those that its `h` covers.
-    #[inline(never)]
     fn on_part(&mut self, now: Instant) {
         let now = self.requests.clock(now);
-        let due_before = match self.requests.state {
-            State::Awaiting(awaited) => match self.still_awaited(awaited) {
-                Some(awaited) => return self.requests.state = State::Awaiting(awaited),
-                None => None,
-            },
-            _ => self.due(),
-        };
+        if let Some(awaited) = self.requests.awaited().and_then(|awaited| self.still_awaited(awaited)) {
+            return self.requests.state = State::Awaiting(awaited);
+        }
+        let due_before = self.due();
         // The peer has answered all that it was asked, and not for all that it was sent: it is busy, and alive.
         let due = match self.is_pressed() {
             _ if !self.config.request_acks => None,
@@ -303,22 +393,10 @@ impl<S: Stanza> StreamMgmt<S> {
         Some(Awaited { since, ..Awaited::first(next, latest) })
     }
 
-    /// The same, with all of them counted.
-    fn count_all(&self, awaited: Awaited) -> Awaited {
-        let after = self.requests.asked.since(awaited.beside);
-        let requests = match self.config.ack_freq {
-            _ if after == 0 => return awaited,
-            AckFreq::Every(stanzas) => after.div_ceil(stanzas.get()),
-            AckFreq::SelfClocked => 0,
-        };
-        let until = awaited.until.saturating_add(requests);
-        Awaited { beside: self.requests.asked, until, at_last: 1, ..awaited }
-    }
-
     /// When an `<r/>` is due while none is unanswered.
     fn due(&self) -> Option<Instant> {
         match self.requests.state {
-            State::Idle | State::Awaiting(_) => None,
+            State::Idle | State::Asked(_) | State::Awaiting(_) => None,
             State::DueAt(at) => Some(at),
             State::Unasked(since) => self.after_idle(since),
         }
@@ -326,7 +404,7 @@ impl<S: Stanza> StreamMgmt<S> {
 
     /// Whether no `<r/>` is unanswered, and none is due later.
     fn is_idle(&self) -> bool {
-        !matches!(self.requests.state, State::Awaiting(_)) && self.due().is_none()
+        !self.requests.is_awaiting() && self.due().is_none()
     }
 
     fn after_idle(&self, since: Instant) -> Option<Instant> {
@@ -345,18 +423,12 @@ impl<S: Stanza> StreamMgmt<S> {
 
     /// Whether an `<r/>` is due for what was sent: by the rhythm, or because the buffer fills up.
     pub(super) fn is_request_due(&self) -> bool {
-        let is_waiting = matches!(self.requests.state, State::Awaiting(_)) || self.is_all_asked();
+        let is_waiting = self.requests.is_awaiting() || self.is_all_asked();
         self.is_in_rhythm() || self.config.request_acks && !is_waiting && self.is_pressed()
     }
 
-    #[inline(always)]
     pub(super) fn is_in_rhythm(&self) -> bool {
-        let unasked = self.sent().since(self.requests.asked);
-        let is_due = match self.config.ack_freq {
-            AckFreq::Every(stanzas) => unasked >= stanzas.get(),
-            AckFreq::SelfClocked => !matches!(self.requests.state, State::Awaiting(_)),
-        };
-        self.config.request_acks && is_due && !self.requests.inactive
+        self.requests.is_in_rhythm(self.sent(), &self.config)
     }
 
     /// Whether the buffer fills up.
@@ -369,45 +441,8 @@ impl<S: Stanza> StreamMgmt<S> {
         if self.requests.full_until.is_none() {
             self.start_grace(now);
         }
-        self.note_request(now, None);
+        self.requests.note_request(self.traffic.queue.sent(), &self.config, now, None);
         Nonza::AckRequest
-    }
-
-    /// An `<r/>` goes out: in the rhythm, behind a stanza of the time `queued`, or beside it.
-    #[inline]
-    pub(super) fn note_request(&mut self, now: Instant, queued: Option<Instant>) {
-        let (written, asked) = (self.requests.clock(now), self.sent());
-        match &mut self.requests.state {
-            State::Awaiting(awaited) if queued == Some(now) => awaited.latest = written,
-            State::Awaiting(awaited) => {
-                let awaited = *awaited;
-                self.requests.state = State::Awaiting(self.note_beside(awaited, asked, written));
-            }
-            state => *state = State::Awaiting(Awaited::first(asked, written)),
-        }
-        self.requests.asked = asked;
-    }
-
-    /// An `<r/>` goes out beside the rhythm, and others are unanswered.
-    #[inline(never)]
-    fn note_beside(&self, awaited: Awaited, asked: Counter, now: Instant) -> Awaited {
-        let awaited @ Awaited { beside, until, at_last, .. } = self.count_all(awaited);
-        let at_last = if asked == beside { at_last.saturating_add(1) } else { 1 };
-        Awaited { latest: now, beside: asked, until: until.saturating_add(1), at_last, ..awaited }
-    }
-
-    /// A stanza goes out without an `<r/>`: it is asked about after a time.
-    #[inline(always)]
-    pub(super) fn note_unasked(&mut self, now: Instant) {
-        if matches!(self.requests.state, State::Idle) && self.config.request_acks {
-            self.start_idle(now);
-        }
-    }
-
-    #[inline(always)]
-    fn start_idle(&mut self, now: Instant) {
-        let is_asked_later = self.config.ack_idle.is_some() && !self.requests.inactive;
-        self.requests.state = if is_asked_later { State::Unasked(self.requests.clock(now)) } else { State::Idle };
     }
 
     /// An `<r/>` is due at once.

@@ -78,7 +78,8 @@ impl<S: Stanza> StreamMgmt<S> {
             && self.traffic.queue.has_memory()
         {
             let number = Some(self.traffic.queue.push(stanza, bytes, now));
-            let write = self.after_calm(now, now).then_some(Nonza::AckRequest);
+            let request = self.requests.after_calm(self.traffic.queue.sent(), &self.config, now, now);
+            let write = if request { Some(Nonza::AckRequest) } else { None };
             return Ok(Sent { number, write, evicted: None });
         }
         self.record_otherwise(stanza, now)
@@ -88,19 +89,6 @@ impl<S: Stanza> StreamMgmt<S> {
     #[inline(always)]
     fn is_calm(&self, bytes: usize) -> bool {
         self.phase == Phase::Enabled && self.traffic.queue.is_calm(bytes, &self.config)
-    }
-
-    /// The fast path, behind a stanza: `full_until` is set only while the queue is over its bounds, so only the rhythm can
-    /// ask. Returns whether an `<r/>` follows.
-    #[inline(always)]
-    fn after_calm(&mut self, queued: Instant, now: Instant) -> bool {
-        let request = self.is_in_rhythm();
-        if request {
-            self.note_request(now, Some(queued));
-        } else {
-            self.note_unasked(now);
-        }
-        request
     }
 
     #[inline(never)]
@@ -119,20 +107,29 @@ impl<S: Stanza> StreamMgmt<S> {
         }
     }
 
-    /// The fast path for the stanza that waits first, where it applies: it is recorded. Returns whether an `<r/>` follows.
+    /// Whether the fast path applies to the stanza that waits first.
     #[inline(always)]
-    pub(crate) fn record_first_calm(&mut self, now: Instant) -> Option<bool> {
-        let (bytes, queued) = self.traffic.queue.first_waiting().filter(|(bytes, _)| self.is_calm(*bytes))?;
-        self.traffic.queue.send_first(bytes);
-        Some(self.after_calm(queued, now))
+    pub(crate) fn is_first_calm(&self) -> bool {
+        self.traffic.queue.first_waiting().is_some_and(|(bytes, _)| self.is_calm(bytes))
+    }
+
+    /// The fast path for the stanza that waits first: it is recorded. Returns it, when it was given to the session, and
+    /// whether an `<r/>` follows.
+    #[inline(always)]
+    pub(crate) fn record_first_calm(&mut self, now: Instant) -> Option<(&S, Instant, bool)> {
+        let Self { config, traffic, requests, .. } = self;
+        let sent = traffic.queue.sent().next();
+        let (stanza, queued) = traffic.queue.send_first()?;
+        let request = requests.after_calm(sent, config, queued, now);
+        Some((stanza, queued, request))
     }
 
     /// Records the stanza that waits first. `None`: it is larger than the whole buffer.
     pub(crate) fn record_first(&mut self, now: Instant) -> Option<Sent<S>> {
         let (bytes, queued) = self.traffic.queue.first_waiting()?;
         let place = self.place(bytes, now).ok()?;
-        let number = self.traffic.queue.send_first(bytes);
-        Some(self.record_kept(number, place, queued == now, now))
+        self.traffic.queue.send_first()?;
+        Some(self.record_kept(self.sent(), place, queued == now, now))
     }
 
     /// Where a stanza of so many bytes is kept.
@@ -196,7 +193,7 @@ impl<S: Stanza> StreamMgmt<S> {
 
     /// Counts a stanza that is not [kept](Self::keeps).
     pub(crate) fn record_unkept(&mut self, now: Instant) -> Sent<S> {
-        let number = Some(self.traffic.queue.count());
+        let number = Some(self.traffic.queue.count_unkept());
         Sent { number, write: self.request_after(false, true, now), evicted: None }
     }
 
@@ -207,9 +204,10 @@ impl<S: Stanza> StreamMgmt<S> {
         }
         let request = wanted || self.is_request_due();
         if request {
-            self.note_request(now, Some(now).filter(|_| is_new && self.is_in_rhythm()));
+            let queued = Some(now).filter(|_| is_new && self.is_in_rhythm());
+            self.requests.note_request(self.traffic.queue.sent(), &self.config, now, queued);
         } else {
-            self.note_unasked(now);
+            self.requests.note_unasked(&self.config, now);
         }
         request.then_some(Nonza::AckRequest)
     }
@@ -306,6 +304,16 @@ impl<S: Stanza> StreamMgmt<S> {
     /// Does what an `<a/>` says that [can be right](Self::check_ack).
     #[inline(always)]
     pub(crate) fn acknowledge(&mut self, checked: Checked, now: Instant) {
+        if checked.count() < self.traffic.queue.outstanding() || self.requests.full_until.is_some() {
+            return self.acknowledge_otherwise(checked, now);
+        }
+        // It leaves nothing out. The stanzas go last, and nothing has to be kept for after them.
+        self.requests.on_answer_in_full();
+        self.traffic.queue.acknowledge(checked);
+    }
+
+    #[inline(never)]
+    fn acknowledge_otherwise(&mut self, checked: Checked, now: Instant) {
         self.traffic.queue.acknowledge(checked);
         self.on_acknowledged(now);
     }
@@ -316,7 +324,6 @@ impl<S: Stanza> StreamMgmt<S> {
         self.on_acknowledged(now);
     }
 
-    #[inline(always)]
     fn on_acknowledged(&mut self, now: Instant) {
         if self.requests.full_until.is_some() && self.traffic.queue.is_within(&self.config) {
             self.requests.full_until = None;
@@ -347,7 +354,12 @@ mod tests {
             for (stanza, written) in [("a", 0), ("b", 50), ("c", 51)] {
                 let now = start + secs(written);
                 stream.traffic.queue.push_waiting(stanza, start);
-                assert!(stream.record_first_calm(now).is_some() || stream.record_first(now).is_some());
+                let is_calm = stream.is_first_calm();
+                assert!(if is_calm {
+                    stream.record_first_calm(now).is_some()
+                } else {
+                    stream.record_first(now).is_some()
+                });
             }
             assert!(stream.take_ack(Counter::new(1), start + secs(52)).is_ok());
             let queued: Vec<_> = stream.unacked().map(|queued| queued.queued).collect();

@@ -402,7 +402,7 @@ impl<S: Stanza> StreamMgmt<S> {
     pub(super) fn request_resent(&mut self, now: Instant) -> Option<Nonza> {
         let wanted = self.config.request_acks && self.traffic.queue.outstanding() > 0;
         if wanted {
-            self.note_request(now, None);
+            self.requests.note_request(self.traffic.queue.sent(), &self.config, now, None);
         }
         wanted.then_some(Nonza::AckRequest)
     }

@@ -224,9 +224,9 @@ fn an_exchange_that_swings_allocates_nothing() {
 
 #[test]
 fn types_have_the_sizes_that_they_should() {
-    assert_eq!(size_of::<StreamMgmt<Bytes>>(), 336);
-    assert_eq!(size_of::<Session<Bytes, ()>>(), 488);
-    assert_eq!(size_of::<Detached<Bytes>>(), 224);
+    assert_eq!(size_of::<StreamMgmt<Bytes>>(), 328);
+    assert_eq!(size_of::<Session<Bytes, ()>>(), 480);
+    assert_eq!(size_of::<Detached<Bytes>>(), 216);
     assert_eq!(size_of::<Action<Bytes>>(), 56);
     assert_eq!(size_of::<Sent<Bytes>>(), 64);
     assert_eq!(size_of::<Write<'_, Bytes>>(), 24);
