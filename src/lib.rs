@@ -76,7 +76,7 @@ pub use stanza::{Measured, Stanza};
 pub use stats::{Detach, Stats, StoreStats};
 pub use store::{
     AsyncSessionStore, AtCap, Change, Claim, Claimed, Epoch, Fence, Journal, Lookup, MemoryStore, Parking, Record,
-    Registered, Registration, Revision, SessionStore, StoreError, Sweep, Swept,
+    Registered, Registration, Revision, SessionStore, StaleRecord, StoreError, Sweep, Swept,
 };
 #[cfg(feature = "redis")]
 pub use store::{RedisStore, RedisStoreError};

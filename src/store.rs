@@ -14,7 +14,7 @@ use std::time::Instant;
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisStore, RedisStoreError};
 pub use asynchronous::AsyncSessionStore;
-pub use memory::{AtCap, MemoryStore, StoreError};
+pub use memory::{AtCap, MemoryStore, StaleRecord, StoreError};
 pub use parking::{Change, Claim, Claimed, Fence, Journal, Parking, Revision};
 
 use crate::counter::Counter;

@@ -4,6 +4,7 @@ mod parking;
 mod sessions;
 mod shard;
 mod stale;
+mod stale_records;
 
 use std::collections::hash_map::{Entry, RandomState};
 use std::fmt;
@@ -24,6 +25,7 @@ use crate::stats::{StoreStats, inc};
 use sessions::{Session, Sessions};
 use shard::Shard;
 use stale::{Bounds, Stale};
+pub use stale_records::StaleRecord;
 
 /// A [`SessionStore`] in memory.
 ///

@@ -215,3 +215,31 @@ fn an_expired_session_tells_its_last_h_only_where_stale_h_is_kept_and_for_a_time
         assert_eq!(why, NotResumedWhy::Refused { write, refusal: Refusal::Expired(h) }, "{stale_h:?} {late:?}");
     }
 }
+
+/// What is answered is listed, and answered by the next store for as long as by this one.
+#[test]
+fn stale_h_outlives_its_store() {
+    let (now, on) = (Instant::now(), StaleH { enabled: true, geriatric: secs(100), ..StaleH::default() });
+    let store = |stale_h| MemoryStore::<u64>::new(&Config::default().stale_h(stale_h)).per_owner(bytes(1));
+    let [gone, known, displaced, present] = ["gone", "known", "displaced", "present"].map(|id| SmId::new(id).unwrap());
+    let first = store(on);
+    for (smid, after) in [(&gone, 0), (&known, 10)] {
+        let registration = first.register(smid, &JULIET.into(), 0, now).unwrap().registration;
+        first.retire(&registration, Counter::new(7), now + secs(after)).unwrap();
+    }
+    let _ = first.register(&displaced, &JULIET.into(), 0, now).unwrap();
+    let _ = first.register(&present, &JULIET.into(), 0, now).unwrap();
+    let records = first.stale_records(now + secs(101));
+    assert_eq!(records.iter().map(|record| &record.smid).collect::<Vec<_>>(), [&known]);
+
+    let (next, off) = (store(on), store(StaleH::default()));
+    let _ = next.register(&present, &JULIET.into(), 0, now).unwrap();
+    for store in [&next, &off] {
+        // Told twice, it is remembered once.
+        store.restore_stale(&records[0]);
+        store.restore_stale(&records[0]);
+    }
+    assert_eq!((next.len(), next.stale_len(), off.stale_len()), (1, 1, 0));
+    let at = |after| next.lookup(&known, JULIET, now + secs(after)).unwrap();
+    assert_eq!((at(110), at(111)), (Lookup::StaleH(Counter::new(7)), Lookup::NotFound));
+}

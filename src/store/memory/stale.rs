@@ -59,6 +59,10 @@ impl StaleTable {
         self.by_owner.get(owner)?.iter().find(|stale| stale.smid == *smid)
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Stale)> {
+        self.by_owner.iter().flat_map(|(owner, list)| list.iter().map(move |stale| (owner, stale)))
+    }
+
     /// Remembers a session. Where there is no room it takes the place of older records: those of its owner first,
     /// and then, if it is the only one of its owner, the oldest of all. What has no room by itself is not remembered.
     pub(super) fn insert(&mut self, owner: &Arc<str>, stale: Stale, bounds: Bounds) {
