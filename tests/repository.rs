@@ -262,3 +262,14 @@ fn names_that_were_given_up_do_not_come_back() {
     }
     assert!(found.is_empty(), "{found:#?}");
 }
+
+/// What a server needs that nobody here wrote is short enough to be read.
+#[test]
+fn the_glue_for_prosody_is_short() {
+    for (kind, comment, most) in [("rs", "//", 300), ("lua", "--", 400)] {
+        let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with(comment);
+        let lines = |path: &PathBuf| read(path).lines().filter(is_code).count();
+        let lines: usize = files("examples/prosody", &[kind]).iter().map(lines).sum();
+        assert!(lines <= most, "{lines} lines of {kind}");
+    }
+}

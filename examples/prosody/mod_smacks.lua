@@ -3,15 +3,14 @@
 --
 -- Nothing is decided here. `session.sm` is the client's stream as the crate has it; each call of it returns what to do.
 
-local add_filter = require "util.filters".add_filter;
 local base64 = require "util.encodings".base64;
-local datetime = require "util.datetime";
+local filters = require "util.filters";
+local it = require "util.iterators";
 local jid = require "util.jid";
-local json = require "util.json";
 local parse = require "util.xml".parse;
 local portmanager = require "core.portmanager";
 local recalc_resource_map = require "util.presence".recalc_resource_map;
-local remove_filter = require "util.filters".remove_filter;
+local serialization = require "util.serialization";
 local sessionmanager = require "core.sessionmanager";
 local st = require "util.stanza";
 local time_now = require "util.time".now;
@@ -22,18 +21,18 @@ local feature = st.stanza("sm", { xmlns = xmlns_sm });
 
 local c2s_sessions = module:shared("/*/c2s/sessions");
 local local_sessions = prosody.hosts[module.host].sessions;
-local store = module:open_store("smacks_sessions");
+-- By user and SM-ID: a session as text, or the last h of one that is gone.
+local saved, saved_by_smid = module:open_store("smacks_sessions"), module:open_store("smacks_sessions", "map");
 
-local path = module:get_option_path("smacks_native", "sm_native.so");
-local load_native, why = package.loadlib(path, "luaopen_sm_native");
-assert(load_native, why);
+local path = module:get_option_path("smacks_native", "libsm_native.so");
+local native = assert(package.loadlib(path, "luaopen_sm_native"))();
 
 -- What is no number, Prosody says in its log.
 local function option(name, default)
 	return math.max(math.floor(module:get_option_number(name) or default), 0);
 end
 
-local native, options = load_native(), {
+local options = {
 	buffer_max = option("smacks_max_queue_size", 500);
 	backlog_max = option("smacks_max_waiting", 1000);
 	full_grace = option("smacks_full_grace", 5);
@@ -41,11 +40,10 @@ local native, options = load_native(), {
 	resume_timeout_max = option("smacks_hibernation_time_max", 0);
 	unacked_max = option("smacks_max_unacked_stanzas", 0);
 	ack_timeout = option("smacks_ack_timeout", 60);
-	sessions_max = option("smacks_max_old_sessions", 10);
 	stale_h = module:get_option_boolean("smacks_stale_h", true) and 1 or 0;
 };
 local host = native.new(options);
-local ack_delay = option("smacks_max_ack_delay", 30);
+local ack_delay, sessions_max = option("smacks_max_ack_delay", 30), option("smacks_max_sessions", 10);
 -- The sessions, by their SM-IDs; those that cannot be resumed, by themselves.
 local sessions = {};
 
@@ -63,37 +61,57 @@ local resumption_age = histogram("resumption_age", "seconds",
 local sessions_expired = module:measure("sessions_expired", "counter");
 local sessions_started = module:measure("sessions_started", "counter");
 
--- What other modules see of a session's queue: its stanzas are read when somebody looks at them.
+-- Calls what may fail. Returns whether it has not, and what it returns.
+local function attempt(log, what, act, ...)
+	local ok, a, b, c, d, e = pcall(act, ...);
+	if ok then return true, a, b, c, d, e; end
+	log("error", "Stream management: %s: %s", what, a);
+	return false;
+end
+
+-- What other modules see of a session's queue: it is read when somebody looks at it.
+local function read(queue)
+	local session = setmetatable(queue, nil).session;
+	queue.session = nil;
+	for i, text in ipairs(session.sm:pending()) do queue[i] = parse(text); end
+	return queue;
+end
 local queue_mt = {
-	__len = function (queue) return (rawget(queue, "sm"):pending(0)); end;
-	__index = function (queue, i)
-		local _, text = rawget(queue, "sm"):pending(type(i) == "number" and i or 0);
-		return text and parse(text) or nil;
-	end;
+	__len = function (queue) return #read(queue); end;
+	__index = function (queue, i) return read(queue)[i]; end;
 };
 
 -- Tells other modules. If one of them fails, the session goes on.
 local function tell(session, name, event)
-	event.queue = setmetatable({ sm = session.sm }, queue_mt);
-	local ok, err = pcall(module.fire_event, module, name, event);
-	if not ok then session.log("error", "Stream management: %s: %s", name, err); end
+	event.queue = setmetatable({ session = session }, queue_mt);
+	attempt(session.log, name, module.fire_event, module, name, event);
 end
 
 local obey;
 
--- Calls the crate. What is wrong is logged, and the stream ends.
-local function call(session, name, ...)
-	local sm = session.sm;
-	local ok, a, b, c, d, e = pcall(sm[name], sm, ...);
-	if ok then return a, b, c, d, e; end
-	session.log("error", "Stream management: %s: %s", name, a);
-	if not session.sm_failed then
-		session.sm_failed = true;
-		session:close { condition = "internal-server-error", text = "stream management has failed" };
-	end
+local function method(session, name, ...)
+	return session.sm[name](session.sm, ...);
 end
 
-local function undelivered(session, stanza)
+-- Calls the crate. What is wrong is logged, and the stream ends.
+local function call(session, name, ...)
+	local ok, a, b, c, d = attempt(session.log, name, method, session, name, ...);
+	if ok then return a, b, c, d; end
+	if session.sm_failed then return; end
+	session.sm_failed = true;
+	attempt(session.log, "close", session.close, session,
+		{ condition = "internal-server-error", text = "stream management has failed" });
+end
+
+-- Something happens to the session. Returns for how long an <r/> was unanswered, and whether it waits to be resumed.
+local function on(session, what)
+	local todo, wait, asked, waits = call(session, "on", what);
+	obey(session, todo, wait);
+	return asked, waits;
+end
+
+local function undelivered(session, text)
+	local stanza = assert(parse(text));
 	if not module:fire_event("delivery/failure", { session = session, stanza = stanza })
 	and stanza.attr.type ~= "error" and stanza.attr.type ~= "result" and stanza.attr.from ~= session.full_jid then
 		module:send(st.error_reply(stanza, "cancel", "recipient-unavailable"));
@@ -103,21 +121,18 @@ end
 -- A stanza for the client, behind all other filters.
 local function outgoing(stanza, session)
 	if not session.smacks or not st.is_stanza(stanza) or stanza.name:find(":", 1, true)
-	or (stanza.attr.xmlns and stanza.attr.xmlns ~= "jabber:client") then
+		or (stanza.attr.xmlns and stanza.attr.xmlns ~= "jabber:client") then
 		return stanza;
 	end
-	local ok, todo, wait = pcall(session.sm.send, session.sm, tostring(stanza));
-	if not ok then
-		session.log("error", "Stream management: send: %s", todo);
-		undelivered(session, stanza);
-		return nil;
+	local text = tostring(stanza);
+	local ok, todo, wait, queued = attempt(session.log, "send", method, session, "send", text);
+	if ok then
+		tx_queued_stanzas(1);
+		if queued then tell(session, "smacks-hibernation-stanza-queued", { origin = session, stanza = parse(queued) }); end
+		obey(session, todo, wait);
+	else
+		attempt(session.log, "delivery/failure", undelivered, session, text);
 	end
-	tx_queued_stanzas(1);
-	if session.hibernating and session.smacks then
-		tell(session, "smacks-hibernation-stanza-queued", { origin = session, stanza = stanza });
-	end
-	obey(session, todo, wait);
-	return nil;
 end
 
 -- An element of stream management, or a stanza: the answer is whether it is to be handled.
@@ -125,55 +140,71 @@ local function handle(session, element, xmlns)
 	local todo, wait, is_taken, previd =
 		call(session, "handle", element.name, xmlns, element.attr, session.full_jid ~= nil);
 	obey(session, todo, wait);
-	if previd then
-		local former = sessions[previd];
-		local own, _, its_todo, its_wait = call(session, "resume", former and former.sm);
-		obey(session, own);
-		obey(former, its_todo, its_wait, session);
-	end
-	return is_taken;
+	if not previd then return is_taken; end
+	local former = sessions[previd];
+	local own, _, its_todo, its_wait = call(session, "resume", former and former.sm, session);
+	obey(session, own);
+	obey(former, its_todo, its_wait);
+	if own and not session.sm then tell(former, "smacks-hibernation-end", { origin = session, resumed = former }); end
 end
 
 -- All that the client sends, before all other filters.
 local function incoming(element, session)
 	local xmlns = element.attr.xmlns;
-	if xmlns and (xmlns ~= xmlns_sm or not session.sm) then
-		return element;
-	elseif not xmlns and not session.smacks then
-		-- The session is over. The client has not been told that this was handled, and sends it again.
-		return nil;
-	end
+	if xmlns and (xmlns ~= xmlns_sm or not session.sm) then return element; end
+	-- The session is over. The client has not been told that this was handled, and sends it again.
+	if not xmlns and not session.smacks then return nil; end
 	return handle(session, element, xmlns or "jabber:client") and element or nil;
 end
 
 local function filter(session)
-	add_filter(session, "stanzas/out", outgoing, -999);
-	add_filter(session, "stanzas/in", incoming, 999);
+	filters.add_filter(session, "stanzas/out", outgoing, -999);
+	filters.add_filter(session, "stanzas/in", incoming, 999);
 end
 
-local xmlns_framing = "urn:ietf:params:xml:ns:xmpp-framing";
+local function disconnect(session)
+	local conn = session.conn;
+	if not conn then return; end
+	c2s_sessions[conn], session.conn = nil, nil;
+	conn:close();
+end
+
 local declared = "<%1 xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'";
 
--- Over WebSocket each element is a document of its own.
+-- Over WebSocket each element is a document of its own. What fails here the client does not get: it would miscount what
+-- comes behind, and has to come back.
 local function write(session, element)
-	if session.websocket_request then
-		if element == "</stream:stream>" then
-			element = "<close xmlns='"..xmlns_framing.."'/>";
-		elseif not element:match("^<[^>]*"):find(" xmlns=", 1, true) then
-			element = element:gsub("^<([^%s/>]+)", declared, 1);
-		end
+	if not session.conn then return; end
+	if session.websocket_request and element == "</stream:stream>" then
+		element = "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>";
+	elseif session.websocket_request and not element:match("^<[^>]*"):find(" xmlns=", 1, true) then
+		element = element:gsub("^<([^%s/>]+)", declared, 1);
 	end
-	session.rawsend(element);
+	if not attempt(session.log, "write", session.rawsend, element) then
+		disconnect(session);
+		on(session, "lost");
+	end
 end
 
--- What the crate asks for, by the names that it uses. `new`: the stream whose connection it is about.
+-- What the crate asks for, by the names that it uses.
 local acts = {};
 
-function acts.enabled(session, _, smid)
+function acts.enabled(session, smid)
 	session.smacks, session.resumption_token, session.sm_key = xmlns_sm, smid, smid or session;
+	-- The shell asks it.
+	session.outgoing_stanza_queue = { count_unacked = function () return #session.sm:pending(); end };
 	sessions[session.sm_key] = session;
 	filter(session);
 	sessions_started(1);
+	-- The account has too many: the one that has waited for longest makes room.
+	local count, oldest = 0, nil;
+	for _, other in pairs(local_sessions[session.username].sessions) do
+		count = count + (other.resumption_token and 1 or 0);
+		if other.hibernating and not (oldest and oldest.hibernating <= other.hibernating) then oldest = other; end
+	end
+	if sessions_max > 0 and count > sessions_max and oldest then
+		oldest:close { condition = "conflict", text = "There are too many sessions" };
+	end
 end
 
 function acts.flush(session)
@@ -184,75 +215,75 @@ function acts.flush(session)
 end
 
 -- The stream ends. Prosody writes the end, and waits for the client's.
-function acts.close(session)
-	session:close();
-end
+function acts.close(session) session:close(); end
 
 -- The connection is done with. The session may wait for another.
-function acts.left(session, _, is_said, is_detached)
-	local conn = session.conn;
-	if conn then
-		if is_said then write(session, "</stream:stream>"); end
-		c2s_sessions[conn], session.conn = nil, nil;
-		conn:close();
-	end
-	if is_detached then
-		session.hibernating = os.time();
-		session.log("debug", "The session waits to be resumed");
-		tell(session, "smacks-hibernation-start", { origin = session });
-	end
+function acts.left(session, is_said, is_detached)
+	if is_said then write(session, "</stream:stream>"); end
+	disconnect(session);
+	if not is_detached then return; end
+	session.hibernating = os.time();
+	session.log("debug", "The session waits to be resumed");
+	-- A push service has it wait longer: it cancels this, and has a timer of its own, which calls back.
+	session.hibernating_watchdog = {
+		timeout = options.resume_timeout;
+		callback = function () if session.hibernating then on(session, "expired"); end end;
+		cancel = function () if session.hibernating then on(session, "kept"); end end;
+	};
+	tell(session, "smacks-hibernation-start", { origin = session });
 end
+
+-- What belongs to a connection.
+local moved = {
+	"ip", "conn", "secure", "encrypted", "rawsend", "send", "close", "data", "filter", "filters", "stream", "open_stream",
+	"websocket_request";
+};
 
 -- The connection of another stream is this session's now.
 function acts.resumed(session, new)
-	local log = new.log;
+	local log, watchdog = new.log, session.hibernating_watchdog;
 	resumption_age:sample(session.hibernating and os.time() - session.hibernating or 0);
-	session.ip, session.conn, session.secure, session.encrypted = new.ip, new.conn, new.secure, new.encrypted;
 	-- These functions know their session by an upvalue, which Prosody lets be set like a field.
 	new.rawsend.session, new.data.session, new.filter.session = session, session, session;
-	session.rawsend, session.send, session.close, session.data = new.rawsend, new.send, new.close, new.data;
-	session.filter, session.filters, session.stream = new.filter, new.filters, new.stream;
-	session.open_stream, session.websocket_request = new.open_stream, new.websocket_request;
+	for _, field in ipairs(moved) do session[field] = new[field]; end
 	session.stream:set_session(session);
-	session.hibernating, session.state = nil, nil;
+	session.hibernating, session.state, session.hibernating_watchdog = nil, nil, nil;
 	session.resumption_counter = (session.resumption_counter or 0) + 1;
 	c2s_sessions[session.conn] = session;
 	new.log, new.type, new.sm, new.conn = session.log, session.type, nil, nil;
-	function new.send(stanza)
-		log("error", "The stream has gone to a session that is resumed: %s", stanza);
-		return false;
-	end
+	function new.send(stanza) log("error", "The stream has gone to a session that is resumed: %s", stanza); end
 	function new.close(_, reason) session:close(reason); end
 	filter(session);
-	session.resumed_from = new;
+	if watchdog then watchdog:cancel(); end
 end
 
-function acts.expired() resumption_expired(1); end
+function acts.refused(session, failed, is_known)
+	write(session, failed);
+	if is_known then resumption_expired(1); end
+end
 
-function acts.acked(_, _, count) tx_acked_stanzas:sample(count); end
+function acts.acked(_, count) tx_acked_stanzas:sample(count); end
 
 local function on_delay(_, _, session)
-	local seconds = session.smacks and select(3, call(session, "on", "looked at"));
+	local seconds = session.smacks and on(session, "looked at");
 	if seconds and seconds < ack_delay then return ack_delay - seconds; end
 	session.sm_delay = nil;
 	if seconds then tell(session, "smacks-ack-delayed", { origin = session }); end
 end
 
-function acts.ask(session, _, request)
+function acts.ask(session, request)
 	write(session, request);
-	if ack_delay > 0 and not session.sm_delay then
-		session.sm_delay = timer.add_task(ack_delay, on_delay, session);
-	end
+	session.sm_delay = session.sm_delay or ack_delay > 0 and timer.add_task(ack_delay, on_delay, session);
 end
 
-function acts.ended(session, _, stanzas, reason)
+function acts.ended(session, stanzas, reason)
 	session.log("debug", "The session is over: %s", reason);
-	session.smacks, session.resumption_token = false, nil; -- for good
+	session.smacks, session.resumption_token, session.outgoing_stanza_queue = false, nil, nil; -- for good
 	sessions[session.sm_key or session] = nil;
 	if reason == "Expired" then sessions_expired(1); end
 	if #stanzas > 0 then tx_dropped_stanzas:sample(#stanzas); end
 	for _, text in ipairs(stanzas) do
-		undelivered(session, parse(text));
+		attempt(session.log, "delivery/failure", undelivered, session, text);
 	end
 	if not session.conn and not session.sm_ends then
 		session.hibernating = nil;
@@ -260,18 +291,14 @@ function acts.ended(session, _, stanzas, reason)
 	end
 end
 
-function acts.displaced(_, _, smid)
-	sessions[smid]:close { condition = "conflict", text = "There are too many sessions" };
-end
-
 local function on_time(_, _, session)
 	session.sm_due = nil;
-	if session.smacks then
-		obey(session, call(session, "on", "timeout"));
-	end
+	if session.smacks then on(session, "timeout"); end
 end
 
-function obey(session, todo, wait, new)
+-- Does what is to be done, in order, and what comes of that. From inside of itself it does first what is left: when it
+-- returns, all is done.
+function obey(session, todo, wait)
 	local due = wait and time_now() + wait;
 	if due and due < (session.sm_due or math.huge) then
 		session.sm_due = due;
@@ -280,36 +307,28 @@ function obey(session, todo, wait, new)
 	if not todo or not todo[1] then return; end
 	local steps = session.sm_steps;
 	if steps then
-		-- What comes of a step is behind those that were there before.
 		table.move(todo, 1, #todo, #steps + 1, steps);
-		return;
+	else
+		steps, session.sm_steps, todo.next = todo, todo, 1;
 	end
-	session.sm_steps = todo;
-	local i = 1;
-	while todo[i] do
-		local step = todo[i];
+	while steps[steps.next] do
+		local step = steps[steps.next];
+		steps.next = steps.next + 1;
 		if type(step) == "string" then
 			write(session, step);
 		else
-			local ok, err = pcall(acts[step[1]], session, new, table.unpack(step, 2));
-			if not ok then session.log("error", "Stream management: %s: %s", step[1], err); end
+			attempt(session.log, step[1], acts[step[1]], session, table.unpack(step, 2));
 		end
-		i = i + 1;
 	end
 	session.sm_steps = nil;
-	if new and session.resumed_from == new then
-		session.resumed_from = nil;
-		tell(session, "smacks-hibernation-end", { origin = new, resumed = session });
-	end
 end
 
 module:hook("stream-features", function (event)
 	local session = event.origin;
-	if not session.username then return; end
+	-- Not over BOSH, where elements cannot be written as they are.
+	if not session.username or not session.rawsend then return; end
 	session.sm = session.sm or host:stream(jid.join(session.username, session.host));
-	if session.sm:has_feature() then
-		event.features:add_child(feature);
-	end
+	if session.sm:has_feature() then event.features:add_child(feature); end
 end);
 
 for _, name in ipairs { "enable", "resume", "r", "a", "enabled", "resumed", "failed" } do
@@ -317,30 +336,24 @@ for _, name in ipairs { "enable", "resume", "r", "a", "enabled", "resumed", "fai
 		if session.sm then
 			handle(session, element, xmlns_sm);
 			return true;
-		elseif session.type == "c2s_unauthed" then
+		elseif session.type == "c2s_unauthed" and session.rawsend then
 			local failed = host:before_authentication(element.name, element.attr);
-			if failed then session.rawsend(failed); end
-			return failed and true or nil;
+			return failed and session.rawsend(failed) or nil;
 		end
 	end, 100);
 end
 
 for event_name, what in pairs {
-	["csi-client-active"] = "active", ["csi-client-inactive"] = "inactive", ["c2s-ondrain"] = "drained";
+	["csi-client-active"] = "active", ["csi-client-inactive"] = "inactive", ["csi-flushing"] = "silence", ["c2s-ondrain"] = "drained";
 } do
 	module:hook(event_name, function (event)
 		local session = event.session or event.origin;
-		if session.smacks then obey(session, call(session, "on", what)); end
+		if session.smacks then on(session, what); end
 	end);
 end
 
 module:hook("c2s-read-timeout", function (event)
-	local session = event.session;
-	if not session.smacks then return; end
-	local todo, wait, asked = call(session, "on", "silence");
-	if asked then return false; end
-	obey(session, todo, wait);
-	return true;
+	if event.session.smacks then return not on(event.session, "silence"); end
 end);
 
 -- Prosody ends a stream, whoever began.
@@ -349,21 +362,22 @@ module:hook("pre-session-close", function (event)
 	if not session.sm or session.sm_ends then return; end
 	session.sm_ends = true;
 	local how = reason and "closed in error" or reason == false and "closed by the client" or "closed";
-	if session.smacks then obey(session, call(session, "on", how)); end
+	if session.smacks then on(session, how); end
 end);
 
--- A session is destroyed: unless it waits to be resumed.
+-- A session is destroyed: unless it waits to be resumed, or was destroyed by what came of this.
 module:hook("pre-resource-unbind", function (event)
 	local session = event.session;
 	if not session.smacks then return; end
-	if session.hibernating and not session.sm_ends then return true; end
-	local ends = session.sm_ends;
+	local ends, key = session.sm_ends, session.sm_key;
 	session.sm_ends = true;
-	obey(session, call(session, "on", "lost"));
-	if session.hibernating and session.smacks then
+	if not ends then disconnect(session); end
+	local _, waits = on(session, "lost");
+	if session.destroyed or (waits and not ends) then
 		session.sm_ends = ends;
 		return true;
 	end
+	sessions[key] = nil;
 end);
 
 -- Prosody's own mod_smacks does the same: what mod_mam has is not kept once more, and the last session's messages wait.
@@ -377,74 +391,83 @@ module:hook("delivery/failure", function (event)
 	local user = local_sessions and local_sessions[session.username];
 	local sessions = user and user.sessions;
 	if sessions and next(sessions) == session.resource and next(sessions, session.resource) == nil then
-		return module:fire_event("message/offline/handle", {
-			origin = session, username = session.username, stanza = stanza;
-		});
+		return module:fire_event("message/offline/handle", { origin = session, username = session.username, stanza = stanza });
 	end
 end);
 
-module:add_timer(60, function ()
-	host:sweep();
-	return 60;
-end);
+module:add_timer(60, function () host:sweep(); return 60; end);
 
 -- A restart: sessions lose their connections before mod_c2s closes them, and are written down when all is quiet.
-local kept = { "resource", "resumption_token", "interested", "priority", "want_carbons", "mam_requested", "directed" };
+local kept = {
+	"resource", "interested", "interested_blocklist", "priority", "want_carbons", "mam_requested", "directed",
+	"push_identifier", "push_settings", "first_hibernated_push", "client_id";
+};
 
-local function each_session(act)
-	for _, session in pairs(sessions) do act(session); end
+-- Whatever becomes of one of them.
+local function each_session(what, act)
+	for _, session in ipairs(it.to_array(it.values(sessions))) do attempt(session.log, what, act, session); end
 end
 
 module:hook_global("server-stopping", function ()
-	each_session(function (session)
-		if session.resumption_token and not session.hibernating then
-			obey(session, call(session, "on", "lost"));
-		end
+	each_session("lost", function (session)
+		if session.resumption_token and not session.hibernating then on(session, "lost"); end
 	end);
 end, -90);
 
+local function save(log, user, smid, what)
+	return attempt(log, "storage", function () assert(saved_by_smid:set(user, smid, what)); end);
+end
+
 module:hook_global("server-stopping", function ()
-	local users = {};
-	each_session(function (session)
-		local known = {};
+	each_session("park", function (session)
+		if not session.hibernating then return; end
+		local known, smid = {}, session.resumption_token;
 		for _, field in ipairs(kept) do known[field] = session[field]; end
 		known.presence = session.presence and tostring(session.presence);
-		session.sm_failed = true;
-		local bytes = call(session, "park", json.encode(known));
-		if bytes then
-			users[session.username] = users[session.username] or {};
-			table.insert(users[session.username], base64.encode(bytes));
+		local bytes = session.sm:park(serialization.serialize(known));
+		if not save(session.log, session.username, smid, base64.encode(bytes)) then
+			session.sm = host:restore(bytes);
+			on(session, "closed in error");
 		end
 	end);
-	for user, sessions in pairs(users) do store:set(user, sessions); end
+	for _, stale in ipairs(host:stale()) do
+		local age, owner, smid, h = stale:match("^(%S+) (%S+) (.*) (%S+)$");
+		save(module._log, jid.node(owner), smid, { t = os.time() - age, h = h });
+	end
 end, -110);
 
-local function revive(user, bytes)
-	local sm, known = host:restore(bytes);
-	known = json.decode(known);
-	local nothing = function () return true; end
-	local conn = setmetatable({ ip = function () return "127.0.0.1"; end, ssl = function () end }, { __index = function () return nothing; end });
+local function revive(user, smid, bytes)
+	local sm, text = host:restore(bytes);
+	local known, nothing = assert(serialization.deserialize(text)), function () return true; end;
+	local conn = { ip = function () return "127.0.0.1"; end, ssl = function () end };
+	setmetatable(conn, { __index = function () return nothing; end });
 	portmanager.get_service("c2s").listener.onconnect(conn);
 	local session = c2s_sessions[conn];
 	c2s_sessions[conn], session.conn, session.notopen = nil, nil, nil;
-	session.host, session.sm, session.smacks, session.hibernating = module.host, sm, xmlns_sm, os.time();
-	session.sm_key, sessions[known.resumption_token] = known.resumption_token, session;
-	filter(session);
+	session.host, session.sm, session.sm_key, session.resumption_token = module.host, sm, smid, smid;
 	sessionmanager.make_authenticated(session, user);
-	sessionmanager.bind_resource(session, known.resource);
+	local ok, _, why = sessionmanager.bind_resource(session, known.resource);
+	if not ok then sm:park(""); error(why); end
 	for _, field in ipairs(kept) do session[field] = known[field]; end
 	session.presence = known.presence and parse(known.presence);
+	session.smacks, session.hibernating, sessions[smid] = xmlns_sm, os.time(), session;
+	filter(session);
 	recalc_resource_map(local_sessions[user]);
-	obey(session, call(session, "on", "timeout"));
+	on(session, "timeout");
 end
 
+-- What cannot be read, or has no place, stays there: it is tried again at the next start.
 module:hook_global("server-started", function ()
-	for user in store:users() do
-		for _, bytes in ipairs(store:get(user)) do
-			local ok, err = pcall(revive, user, base64.decode(bytes));
-			if not ok then module:log("error", "A session of %s cannot be restored: %s", user, err); end
-		end
-		store:set(user, nil);
+	for _, user in ipairs(it.to_array(saved:users())) do
+		attempt(module._log, user, function ()
+			for smid, what in pairs(assert(saved:get(user))) do
+				local ok = attempt(module._log, user, function ()
+					if type(what) == "string" then return revive(user, smid, base64.decode(what)); end
+					host:remember(os.time() - what.t, jid.join(user, module.host), smid, what.h);
+				end);
+				if ok then save(module._log, user, smid, nil); end
+			end
+		end);
 	end
 end);
 
@@ -456,17 +479,15 @@ function module.save()
 	return { host = host, sessions = sessions };
 end
 
-function module.restore(saved)
-	host, sessions = native.new(options, saved.host), saved.sessions;
-	each_session(filter);
+function module.restore(former)
+	host, sessions = native.new(options, former.host), former.sessions;
+	each_session("reload", filter);
 end
 
 function module.unload()
-	each_session(function (session)
-		if not is_reloaded then
-			session:close { condition = "reset", text = "stream management is switched off" };
-		end
-		remove_filter(session, "stanzas/out", outgoing);
-		remove_filter(session, "stanzas/in", incoming);
+	each_session("unload", function (session)
+		if not is_reloaded then session:close { condition = "reset", text = "stream management is switched off" }; end
+		filters.remove_filter(session, "stanzas/out", outgoing);
+		filters.remove_filter(session, "stanzas/in", incoming);
 	end);
 end

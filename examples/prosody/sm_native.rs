@@ -6,26 +6,27 @@
 mod calls;
 
 use std::mem;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use mlua::prelude::*;
 use xmpp_sm::{
-    Config, EnableRequest, Event, LoginStep, MemoryStore, Nonza, Parting, Refused, Registered, Registration,
-    ResumeRequest, Session, SessionEnded, SessionStore, Taker, Unbound, Write, delay,
+    Config, Event, LastWords, LoginStep, MemoryStore, Nonza, Parting, Refused, Registration, ResumeRequest, Session,
+    SessionEnded, SessionStore, Taker, Unbound, Write, delay,
 };
 
 /// What may wait in Prosody's own buffer. The rest waits in the session, where it is bounded.
 const ROOM: usize = 64 << 10;
+
+const NO_SESSION: &str = "there is no session yet, or it is over";
 
 /// A virtual host.
 #[derive(Clone)]
 struct Host {
     config: Arc<Config>,
     /// Its sessions that can be resumed. Lua finds each by its SM-ID.
-    store: Rc<MemoryStore<()>>,
+    store: Arc<MemoryStore<()>>,
 }
 
 /// One client's stream, and the session that it becomes. The connection is Prosody's, which knows which one it is.
@@ -39,8 +40,6 @@ struct Stream {
     buffered: usize,
     /// What this stream asks for, if it does.
     asks: Option<Taker<()>>,
-    /// The stream that has asked for this session in vain.
-    refused: Option<Refused<()>>,
 }
 
 enum State {
@@ -49,53 +48,51 @@ enum State {
     Over,
 }
 
-/// What Lua does, in order: a string is an element to write, and a table is the name of a function of the module with
-/// what it needs.
-struct Steps<'a>(&'a Lua, Vec<LuaValue>);
-
-/// The steps, and the seconds to the next timeout.
-type Todo = (Vec<LuaValue>, Option<f64>);
+/// What comes of a call.
+struct Steps<'a> {
+    lua: &'a Lua,
+    /// What Lua does, in order: a string is an element to write, and a table is the name of a function of the module with
+    /// what it needs.
+    todo: Vec<LuaValue>,
+    /// The stream that asks for the session.
+    taker: Option<LuaTable>,
+    /// In vain.
+    refused: Option<Refused<()>>,
+}
 
 impl Steps<'_> {
     fn write(&mut self, element: impl AsRef<[u8]>) -> LuaResult<()> {
-        self.1.push(LuaValue::String(self.0.create_string(element)?));
+        self.todo.push(LuaValue::String(self.lua.create_string(element)?));
         Ok(())
     }
 
     fn act(&mut self, name: &str, with: impl IntoLuaMulti) -> LuaResult<()> {
-        self.1.push(LuaValue::Table(self.0.create_sequence_from((name, with).into_lua_multi(self.0)?)?));
+        self.todo.push(LuaValue::Table(self.lua.create_sequence_from((name, with).into_lua_multi(self.lua)?)?));
         Ok(())
     }
 }
 
 impl Stream {
-    fn new(host: Host, state: State) -> Self {
-        Self { host, state, registration: None, is_closed: false, buffered: 0, asks: None, refused: None }
+    fn new(host: Host, state: State, registration: Option<Registration>) -> Self {
+        Self { host, state, registration, is_closed: false, buffered: 0, asks: None }
     }
 
     fn session(&mut self) -> LuaResult<&mut Session<Bytes, ()>> {
-        let why = match &mut self.state {
-            State::Session(session) => return Ok(session),
-            State::Unbound(_) => "there is no session yet",
-            State::Over => "the session is over",
-        };
-        Err(LuaError::runtime(why))
+        let State::Session(session) = &mut self.state else { return Err(LuaError::runtime(NO_SESSION)) };
+        Ok(session)
     }
 
-    /// What the session says, until it has nothing more to say.
-    fn todo(&mut self, mut steps: Steps, now: Instant) -> LuaResult<Todo> {
+    /// What the session says, until it has nothing more to say. Returns the seconds to the next timeout.
+    fn todo(&mut self, steps: &mut Steps, now: Instant) -> LuaResult<Option<f64>> {
         let mut idle = 0;
         // To write may end the session.
         while idle < 2 {
-            while let State::Session(session) = &mut self.state
-                && let Some(event) = session.poll()
-            {
-                self.on_event(event, &mut steps, now)?;
+            while let Some(event) = self.session().ok().and_then(Session::poll) {
+                self.on_event(event, steps, now)?;
             }
-            idle = if self.buffered < ROOM && self.write(&mut steps, now)? { 0 } else { idle + 1 };
+            idle = if self.buffered < ROOM && self.write(steps, now)? { 0 } else { idle + 1 };
         }
-        let due = self.session().ok().and_then(|session| session.deadline());
-        Ok((steps.1, due.map(|due| due.saturating_duration_since(now).as_secs_f64())))
+        Ok(self.session().ok().and_then(|it| it.deadline()).map(|due| due.saturating_duration_since(now).as_secs_f64()))
     }
 
     fn on_event(&mut self, event: Event<Bytes, ()>, steps: &mut Steps, now: Instant) -> LuaResult<()> {
@@ -103,32 +100,31 @@ impl Stream {
             Event::Left { parting, .. } => {
                 self.buffered = 0;
                 let how = (parting != Parting::Drop, self.session()?.is_detached());
-                self.say(parting, steps)?;
+                if let Parting::Say(last) = parting {
+                    self.say(last, steps)?;
+                }
                 if !self.is_closed {
                     steps.act("left", how)?;
                 }
             }
-            Event::Resumed => steps.act("resumed", ())?,
-            Event::Refused(refused) => self.refused = Some(refused),
+            Event::Resumed => steps.act("resumed", steps.taker.clone())?,
+            Event::Refused(refused) => steps.refused = Some(refused),
             Event::Ended(ended) => self.on_ended(*ended, steps, now)?,
             _ => {}
         }
         Ok(())
     }
 
-    fn say(&self, parting: Parting, steps: &mut Steps) -> LuaResult<()> {
-        let Parting::Say(last) = parting else { return Ok(()) };
+    fn say(&self, last: LastWords, steps: &mut Steps) -> LuaResult<()> {
         last.write.map_or(Ok(()), |nonza| steps.write(nonza.to_string()))?;
         last.error.filter(|_| !self.is_closed).map_or(Ok(()), |error| steps.write(error.to_string()))
     }
 
     fn on_ended(&mut self, ended: SessionEnded<Bytes>, steps: &mut Steps, now: Instant) -> LuaResult<()> {
         let State::Session(session) = mem::replace(&mut self.state, State::Over) else { return Ok(()) };
-        if let Some(registration) = self.registration.take() {
-            let _ = ended.leave(&*self.host.store, &registration, now); // a store in memory does not fail
-        }
+        self.registration.take().map(|it| ended.leave(&*self.host.store, &it, now)).transpose().into_lua_err()?;
         let stanzas = ended.stanzas.map(|left| stamped(&left.stanza, session.owner(), left.queued, now));
-        let stanzas = stanzas.map(|stanza| steps.0.create_string(stanza)).collect::<LuaResult<Vec<_>>>()?;
+        let stanzas = stanzas.map(|stanza| steps.lua.create_string(stanza)).collect::<LuaResult<Vec<_>>>()?;
         steps.act("ended", (stanzas, ended.reason.name()))
     }
 
@@ -156,32 +152,20 @@ impl Stream {
     fn ask(&mut self, request: ResumeRequest, steps: &mut Steps, now: Instant) -> LuaResult<Option<String>> {
         let State::Unbound(stream) = mem::replace(&mut self.state, State::Over) else { return Ok(None) };
         let taker = stream.take(request, ()).map_err(|no| LuaError::runtime(no.to_string()))?;
-        match taker.find_in(&*self.host.store, now) {
-            Ok((taker, record)) => {
-                self.asks = Some(taker);
-                Ok(Some(record.registration.smid().as_str().to_owned()))
-            }
-            Err(refused) => self.log_in(refused, steps).map(|()| None),
-        }
+        let (taker, record) = match taker.find_in(&*self.host.store, now) {
+            Ok(found) => found,
+            Err(refused) => return self.log_in(refused, steps).map(|()| None),
+        };
+        self.asks = Some(taker);
+        Ok(Some(record.registration.smid().as_str().to_owned()))
     }
 
     /// It does not get its former session, and may bind.
     fn log_in(&mut self, refused: Refused<()>, steps: &mut Steps) -> LuaResult<()> {
         let LoginStep::Failed { failed, stream } = refused.step else { return Ok(()) }; // there is no SASL2 here
         self.state = State::Unbound(stream);
-        if matches!(&failed, Nonza::Failed(failed) if failed.h.is_some()) {
-            steps.act("expired", ())?;
-        }
-        steps.write(failed.to_string())
-    }
-
-    fn enable(&mut self, request: EnableRequest, steps: &mut Steps, now: Instant) -> LuaResult<()> {
-        let store = self.host.store.clone();
-        let registered = self.session()?.accept_enable_in(request, &*store, (), now).into_lua_err()?;
-        steps.act("enabled", self.session()?.smid().map(|smid| smid.as_str().to_owned()))?;
-        let Some(Registered { registration, displaced }) = registered else { return Ok(()) };
-        self.registration = Some(registration);
-        displaced.map_or(Ok(()), |displaced| steps.act("displaced", displaced.registration.smid().as_str()))
+        let is_known = matches!(&failed, Nonza::Failed(failed) if failed.h.is_some());
+        steps.act("refused", (failed.to_string(), is_known))
     }
 }
 

@@ -236,8 +236,8 @@ fn stale_h_outlives_its_store() {
     let _ = next.register(&present, &JULIET.into(), 0, now).unwrap();
     for store in [&next, &off] {
         // Told twice, it is remembered once.
-        store.restore_stale(&records[0]);
-        store.restore_stale(&records[0]);
+        store.restore_stale(&records[0], now + secs(101));
+        store.restore_stale(&records[0], now + secs(101));
     }
     assert_eq!((next.len(), next.stale_len(), off.stale_len()), (1, 1, 0));
     let at = |after| next.lookup(&known, JULIET, now + secs(after)).unwrap();

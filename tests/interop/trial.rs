@@ -63,6 +63,13 @@ fn trials() -> Vec<Trial> {
         trial!("the buffer is small", resuming::small_buffer, small),
         trial!("an inactive client is cut", resuming::inactive),
         trial!("much is resent", resuming::much_is_resent),
+        trial!("the connection breaks as the session is resumed", resuming::fragile),
+        trial!("another module fails as a stanza is written", resuming::choked),
+        trial!(
+            "another stream asks for the session from inside of the module's events",
+            resuming::retaken,
+            configured("smacks_ack_timeout = 1")
+        ),
         trial!("the session has expired", ending::expired, short.clone()),
         trial!(
             "the session has expired, and stale `h` is off",
@@ -73,6 +80,10 @@ fn trials() -> Vec<Trial> {
         trial!("the client closes its stream", ending::closed),
         trial!("h of an acknowledgement is no number", ending::no_number),
         trial!("the server is restarted", ending::restarted),
+        trial!("the session has expired, and the server is restarted", ending::expired_and_restarted, short.clone()),
+        trial!("the server stops, and cannot write its sessions down", ending::nowhere_to_write),
+        trial!("the server starts, and cannot read all that is written down", ending::unreadable),
+        trial!("another module fails as stanzas come back", ending::refused, short.clone()),
         trial!("the module is loaded once more", ending::reloaded),
         trial!("the module is taken out", ending::unloaded),
         trial!("another module ends the session in a way of its own", ending::spoilt),
@@ -83,6 +94,8 @@ fn trials() -> Vec<Trial> {
         ),
         trial!("the time to resume is no number", hosting::no_time, configured("smacks_hibernation_time = 'long'")),
         trial!("options change, and the module is loaded once more", hosting::new_options),
+        trial!("an account has many sessions", hosting::too_many, configured("smacks_max_sessions = 2")),
+        trial!("a client comes over BOSH", hosting::bosh),
         trial!("a client is slow to acknowledge", hosting::slow, configured("smacks_max_ack_delay = 1")),
         trial!("what is measured", hosting::metrics, Options { config: "statistics = 'internal'", ..short }),
         trial!(
@@ -93,7 +106,7 @@ fn trials() -> Vec<Trial> {
         trial!("there are two virtual hosts", hosting::two_hosts, configured("VirtualHost 'elsewhere'")),
         trial!("there is a component", hosting::component, configured(COMPONENT)),
         trial!("other modules act from inside of the module's events", hosting::meddling),
-        trial!("10 000 sessions wait", hosting::many, configured("smacks_max_old_sessions = 20000"), 300),
+        trial!("10 000 sessions wait", hosting::many, configured("smacks_max_sessions = 20000"), 300),
         trial!("Lua calls in the wrong order, with nil, and 10 000 sessions", misused),
     ]
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::MemoryStore;
 use super::stale::Stale;
@@ -20,14 +20,14 @@ pub struct StaleRecord {
     pub smid: SmId,
     /// How many stanzas of its client were handled.
     pub h: Counter,
-    /// When it was retired: its age counts from then.
-    pub since: Instant,
+    /// How long ago it was retired.
+    pub age: Duration,
 }
 
 /// SM-IDs and owners are not for logs.
 impl fmt::Debug for StaleRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StaleRecord").field("h", &self.h).field("since", &self.since).finish_non_exhaustive()
+        f.debug_struct("StaleRecord").field("h", &self.h).field("age", &self.age).finish_non_exhaustive()
     }
 }
 
@@ -48,7 +48,7 @@ impl<Handle> MemoryStore<Handle> {
     /// let later = now + Duration::from_secs(60);
     /// let next = MemoryStore::<u64>::new(&config);
     /// for record in store.stale_records(later) {
-    ///     next.restore_stale(&record);
+    ///     next.restore_stale(&record, later);
     /// }
     /// assert_eq!(next.lookup(&smid, "juliet@example.com", later)?, Lookup::StaleH(Counter::new(3)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -60,7 +60,7 @@ impl<Handle> MemoryStore<Handle> {
             let of_shard = shard.stale.iter().filter(|(_, stale)| !self.is_gone(stale, now));
             records.extend(of_shard.filter_map(|(owner, stale)| {
                 let Stale { smid, h, since, .. } = stale.clone();
-                Some(StaleRecord { owner: owner.clone(), smid, h: h?, since })
+                Some(StaleRecord { owner: owner.clone(), smid, h: h?, age: now.saturating_duration_since(since) })
             }));
         }
         records
@@ -70,13 +70,15 @@ impl<Handle> MemoryStore<Handle> {
     /// been answered there. Where `stale_h` is off it does nothing.
     ///
     /// See the example of [`stale_records`](Self::stale_records).
-    pub fn restore_stale(&self, record: &StaleRecord) {
-        if !self.stale_h.enabled {
+    pub fn restore_stale(&self, record: &StaleRecord, now: Instant) {
+        let StaleRecord { owner, smid, h, age } = record;
+        // A clock that has run for less time than that cannot tell when it was: it counts from now.
+        let since = now.checked_sub(*age).unwrap_or(now);
+        if !self.stale_h.enabled || *age > self.stale_h.geriatric {
             return;
         }
-        let StaleRecord { owner, smid, h, since } = record;
         let mut shard = self.shard(owner).lock();
-        let stale = Stale { smid: smid.clone(), epoch: shard.next_epoch(), h: Some(*h), since: *since };
+        let stale = Stale { smid: smid.clone(), epoch: shard.next_epoch(), h: Some(*h), since };
         shard.stale.remove(smid, owner, |_| true);
         shard.stale.insert(owner, stale, self.stale_bounds);
     }

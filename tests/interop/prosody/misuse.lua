@@ -6,7 +6,7 @@ local native = assert(package.loadlib(arg[1], "luaopen_sm_native"))();
 local function options(changes)
 	local all = {
 		buffer_max = 10, backlog_max = 10, full_grace = 5, resume_timeout = 60, resume_timeout_max = 0,
-		unacked_max = 0, ack_timeout = 60, ack_delay = 30, sessions_max = 10, stale_h = 1,
+		unacked_max = 0, ack_timeout = 60, stale_h = 1,
 	};
 	for name, value in pairs(changes or {}) do all[name] = value or nil; end
 	return all;
@@ -76,9 +76,8 @@ fails("nil is sent", "string", session.send, session, nil);
 fails("another's method", "userdata", session.send, host, "<message/>");
 same("a stanza that is sent", session:send("<message from='a' to='b'><body>1</body></message>")[1],
 	"<message from='a' to='b'><body>1</body></message>");
-same("one that is pending", (session:pending(1)), 1);
-same("and another", select(2, session:pending(2)), nil);
-fails("none that is pending", "integer", session.pending, session, -1);
+same("one that is pending", #session:pending(), 1);
+same("a client that is there has it at once", select(3, session:send("<message/>")), nil);
 fails("an event that is none", "no event", session.on, session, "rain");
 fails("a session that is connected", "connection", session.park, session, "");
 fails("another element before its time", "no session yet", function ()
@@ -89,28 +88,48 @@ end);
 -- It is over: what it had comes back once, and all else is an error.
 local over = session;
 local back = ended(session:on("closed in error")) or ended(session:on("lost"));
-same("what comes back", back and #back, 1);
+same("what comes back", back and #back, 2);
 calls_fail("when the session is over", "over", session);
 fails("a stanza when the session is over", "over", session.handle, session, "message", "jabber:client", {}, true);
-same("nothing is pending", (session:pending(0)), 0);
+same("nothing is pending", #session:pending(), 0);
 
 -- Its SM-ID is worth nothing to others, and a stream whose connection has gone to a session is over.
 local stranger = host:stream("romeo@localhost");
 local failed = stranger:handle("resume", sm, { previd = id, h = "0" }, false);
-same("a stranger is refused", failed[#failed]:find("item-not-found", 1, true) ~= nil, true);
+same("a stranger is refused", failed[#failed][2]:find("item-not-found", 1, true) ~= nil, true);
 session, id = enabled("juliet@localhost");
 session:on("lost");
-fails("a stream that asks for none", "asks for no session", stranger.resume, stranger, session);
+same("one that waits is kept", select(4, session:on("kept")), true);
+local _, _, queued = session:send("<message from='a' to='b'><body>1</body></message>");
+same("what comes meanwhile has its time", queued:find("<delay xmlns='urn:xmpp:delay'", 1, true) ~= nil, true);
+fails("a stream that asks for none", "asks for no session", stranger.resume, stranger, session, {});
 local taker = host:stream("juliet@localhost");
 local _, _, _, previd = taker:handle("resume", sm, { previd = id, h = "0" }, false);
 same("the session that is asked for", previd, id);
-fails("a session that is none", "userdata", taker.resume, taker, nil);
-fails("itself", "borrow", taker.resume, taker, taker);
-fails("a session that is over by now", "over", taker.resume, taker, over);
-local own, _, its = taker:resume(session);
+fails("a session that is none", "userdata", taker.resume, taker, nil, {});
+fails("itself", "borrow", taker.resume, taker, taker, {});
+fails("a session that is over by now", "over", taker.resume, taker, over, {});
+fails("no stream whose connection it is", "table", taker.resume, taker, session, nil);
+local own, _, its = taker:resume(session, { "its" });
 same("nothing is left to do", #own, 0);
 same("the session goes on", its[1][1], "resumed");
+same("over the connection of that stream", its[1][2][1], "its");
+same("it does not expire then", #session:on("expired"), 0);
 fails("the stream that it was on", "over", taker.send, taker, "<message/>");
+
+-- What is remembered of those that are gone, here and by the next host.
+session, id = enabled("juliet@localhost");
+session:handle("message", "jabber:client", {}, true);
+session:on("closed in error");
+session:on("lost");
+local stale = host:stale();
+same("one is remembered, of those that were not closed well", stale[#stale]:match("^0 juliet@localhost (.*) 1$"), id);
+local other = native.new(options());
+other:remember(3, "juliet@localhost", id, 1);
+other:remember(4000, "juliet@localhost", "old", 1);
+same("what is too old is not", #other:stale(), 1);
+same("and told", other:stream("juliet@localhost"):handle("resume", sm, { previd = id, h = "0" }, false)[1][3], true);
+fails("one without a number", "number", other.remember, other, 3, "juliet@localhost", id, "h");
 
 -- Many, and they leave nothing behind.
 local before, sessions = os.clock(), {};

@@ -1,12 +1,15 @@
 -- What an operator or another module of Prosody does, at the word of a client: a message to the server with it.
 
 local configmanager = require "core.configmanager";
+local datamanager = require "core.storagemanager".olddm;
+local filters = require "util.filters";
 local modulemanager = require "core.modulemanager";
 local st = require "util.stanza";
 local statsmanager = require "core.statsmanager";
 local timer = require "util.timer";
 local usermanager = require "core.usermanager";
 
+local xmlns_sm = "urn:xmpp:sm:3";
 local commands = {};
 
 function commands.reload()
@@ -67,6 +70,71 @@ function commands.meddle(jid)
 		event.resumed.send(say(5));
 		error("meddling");
 	end);
+end
+
+-- The next connection that asks for a session breaks when something is written to it at once.
+function commands.fragile()
+	local is_done = false;
+	module:context("localhost"):hook_tag(xmlns_sm, "resume", function (session)
+		if is_done then return; end
+		is_done = true;
+		function session.conn:onwritable()
+			self:on("disconnect", "broken");
+			self:destroy();
+		end
+	end, 200);
+end
+
+-- What is to be written next fails, for a reason of another module's.
+function commands.choke(jid)
+	local session, is_done = prosody.full_sessions[jid], false;
+	filters.add_filter(session, "bytes/out", function (bytes)
+		if is_done then return bytes; end
+		is_done = true;
+		error("choked");
+	end);
+end
+
+-- What comes back undelivered with this id fails, for a reason of another module's.
+function commands.refuse(id)
+	module:context("localhost"):hook("delivery/failure", function (event)
+		if event.stanza.attr.id == id then error("refused"); end
+	end, 100);
+end
+
+-- As soon as a session of this user waits, the latest of the user's streams asks for it.
+function commands.retake(user)
+	local is_done = false;
+	module:context("localhost"):hook("smacks-hibernation-start", function (event)
+		if is_done then return; end
+		is_done = true;
+		local latest = { conntime = 0 };
+		for _, session in pairs(module:shared("/*/c2s/sessions")) do
+			if session.username == user and session.conntime > latest.conntime then latest = session; end
+		end
+		latest.data(("<resume xmlns='%s' previd='%s' h='0'/>"):format(xmlns_sm, event.origin.resumption_token));
+	end);
+end
+
+-- Nothing is written any more of what sessions are.
+function commands.full()
+	local store = datamanager.store;
+	function datamanager.store(user, host, name, data)
+		if name:find("^smacks") then return nil, "there is no room"; end
+		return store(user, host, name, data);
+	end
+end
+
+function commands.bound(jid)
+	return prosody.full_sessions[jid] and "bound" or "gone";
+end
+
+-- What a client over BOSH is offered: its session has no `rawsend`.
+function commands.bosh()
+	local features = st.stanza("features");
+	local session = { username = "alice", host = "localhost", type = "c2s", log = module._log, secure = true };
+	module:context("localhost"):fire_event("stream-features", { origin = session, features = features });
+	return features:get_child("sm", xmlns_sm) and "offered" or "nothing";
 end
 
 -- Ends a session behind the back of the module that has it.

@@ -107,6 +107,85 @@ pub async fn restarted(ring: Ring) -> Result<(), String> {
     bob.until("number 4").await.map(drop)
 }
 
+/// What was handled is known after a restart, too.
+pub async fn expired_and_restarted(ring: Ring) -> Result<(), String> {
+    let Ring { server, options, place, mut running } = ring;
+    let mut bob = Raw::plain(running.addr, "bob").await?;
+    let (mut alice, id) = Raw::enabled(running.addr, "alice").await?;
+    alice.say("bob", 1).await?;
+    bob.until("number 1").await?;
+    drop(alice);
+    sleep(Duration::from_secs(4)).await;
+    for time in ["first", "second"] {
+        running.stop().await?;
+        running = start_at(server, running.addr.port(), &options, &place).await?;
+        let mut alice = Raw::resume(running.addr, "alice", &id, "0").await?;
+        let h = attribute(&alice.until("</failed>").await?, "h");
+        is(h.as_deref() == Some("1"), || format!("after the {time} restart h is {h:?}"))?;
+    }
+    Ok(())
+}
+
+/// What its sessions hold goes where it goes at their end.
+pub async fn nowhere_to_write(ring: Ring) -> Result<(), String> {
+    let Ring { server, options, place, mut running } = ring;
+    let mut bob = Raw::plain(running.addr, "bob").await?;
+    let (mut alice, id) = Raw::enabled(running.addr, "alice").await?;
+    bob.say("alice", 1).await?;
+    alice.until("number 1").await?;
+    bob.command("full").await?;
+    running.stop().await?;
+    let running = start_at(server, running.addr.port(), &options, &place).await?;
+    let mut alice = Raw::resume(running.addr, "alice", &id, "0").await?;
+    alice.until("<failed").await?;
+    let mut alice = Raw::plain(running.addr, "alice").await?;
+    let got = alice.rest().await;
+    is(numbers(&got) == [1], || format!("it finds {:?}", numbers(&got)))
+}
+
+/// What can be read is there, and the rest is kept.
+pub async fn unreadable(ring: Ring) -> Result<(), String> {
+    let Ring { server, options, place, mut running } = ring;
+    let mut bob = Raw::plain(running.addr, "bob").await?;
+    let (alice, id) = Raw::enabled(running.addr, "alice").await?;
+    drop(alice);
+    sleep(Duration::from_millis(200)).await;
+    bob.say("alice", 1).await?;
+    bob.rest().await;
+    running.stop().await?;
+    let dir = place.dir(server.name()).join("localhost/smacks_sessions");
+    let write = |user: &str, text: &str| std::fs::write(dir.join(format!("{user}.dat")), text);
+    // In whatever order they are read.
+    for number in 0..10 {
+        write(&format!("half{number}"), "return { [\"x\"] = ").map_err(|e| e.to_string())?;
+        write(&format!("false{number}"), "return { [\"x\"] = \"AAAA\" };").map_err(|e| e.to_string())?;
+    }
+    let running = start_at(server, running.addr.port(), &options, &place).await?;
+    let mut alice = Raw::resume(running.addr, "alice", &id, "0").await?;
+    let got = alice.rest().await;
+    is(got.contains("<resumed ") && numbers(&got) == [1], || format!("the others are lost: {got}"))?;
+    let kept = std::fs::read_dir(dir).map_err(|e| e.to_string())?.count();
+    is(kept == 20, || format!("{kept} are kept, of 20"))
+}
+
+/// The others come back all the same, and the session is gone.
+pub async fn refused(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (mut alice, _) = Raw::enabled(ring.addr(), "alice").await?;
+    bob.command("refuse 2").await?;
+    for number in 1..=3 {
+        bob.say("alice", number).await?;
+    }
+    alice.until("number 3").await?;
+    drop(alice);
+    sleep(Duration::from_secs(4)).await;
+    let bound = bob.command("bound alice@localhost/alice").await?;
+    is(bound.contains("gone"), || "its resource is still bound".into())?;
+    let mut alice = Raw::plain(ring.addr(), "alice").await?;
+    let got = alice.rest().await;
+    is(numbers(&got) == [1, 3], || format!("it finds {:?}", numbers(&got)))
+}
+
 /// The module is loaded once more while sessions live and wait.
 pub async fn reloaded(ring: Ring) -> Result<(), String> {
     let mut bob = Raw::plain(ring.addr(), "bob").await?;

@@ -196,6 +196,39 @@ pub async fn meddling(ring: Ring) -> Result<(), String> {
     alice.until("<a ").await.map(drop)
 }
 
+/// The session that has waited for longest makes room for another, and one whose client is there never does.
+pub async fn too_many(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let mut there = Vec::new();
+    let mut waits = Vec::new();
+    for (resource, is_there) in [("one", true), ("two", false), ("three", true), ("four", true)] {
+        let mut alice = Raw::log_in(ring.addr(), "alice").await?;
+        alice.bind(resource).await?;
+        alice.write("<enable xmlns='urn:xmpp:sm:3' resume='true'/>").await?;
+        let enabled = alice.until("<enabled").await? + &alice.until("/>").await?;
+        let id = attribute(&enabled, "id").ok_or_else(|| format!("{resource} has no id: {enabled}"))?;
+        if is_there {
+            there.push((alice, resource))
+        } else {
+            waits.push(id)
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+    for (alice, resource) in &mut there {
+        bob.write(&message("alice", 1).replace("/alice'", &format!("/{resource}'"))).await?;
+        alice.until("number 1<").await.map_err(|why| format!("{resource}: {why}"))?;
+    }
+    let mut alice = Raw::resume(ring.addr(), "alice", &waits[0], "0").await?;
+    let said = alice.rest().await;
+    is(said.contains("<item-not-found "), || format!("the one that waits has made no room: {said}"))
+}
+
+/// Elements that are no stanzas cannot be written there as they are.
+pub async fn bosh(ring: Ring) -> Result<(), String> {
+    let offered = Raw::plain(ring.addr(), "bob").await?.command("bosh").await?;
+    is(offered.contains("nothing"), || "stream management is offered".into())
+}
+
 /// As many sessions as are named wait, each for its own client.
 pub async fn many(ring: Ring) -> Result<(), String> {
     const SESSIONS: usize = 10_000;

@@ -152,3 +152,54 @@ pub async fn much_is_resent(ring: Ring) -> Result<(), String> {
     let got = alice.until("number 70<").await?;
     is(numbers(&got).into_iter().eq(1..=70), || format!("it gets {:?}", numbers(&got)))
 }
+
+/// A session that has just got a connection, and loses it at its first word, waits for the next.
+pub async fn fragile(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (alice, id) = Raw::enabled(ring.addr(), "alice").await?;
+    drop(alice);
+    sleep(Duration::from_millis(200)).await;
+    bob.say("alice", 1).await?;
+    bob.command("fragile").await?;
+    let (is_closed, _) = Raw::resume(ring.addr(), "alice", &id, "0").await?.end().await;
+    is(is_closed, || "the connection does not break".into())?;
+    bob.say("alice", 2).await?;
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "0").await?;
+    let got = alice.rest().await;
+    is(got.contains("<resumed "), || format!("the session is lost: {got}"))?;
+    is(numbers(&got) == [1, 2], || format!("it gets {:?}", numbers(&got)))
+}
+
+/// What was not written the client does not get, and comes back for it: it is not left out.
+pub async fn choked(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (mut alice, id) = Raw::enabled(ring.addr(), "alice").await?;
+    bob.command("choke alice@localhost/alice").await?;
+    for number in 1..=3 {
+        bob.say("alice", number).await?;
+    }
+    let (is_closed, said) = alice.end().await;
+    is(is_closed && numbers(&said).is_empty(), || format!("the connection goes on: {said:?}"))?;
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "0").await?;
+    let got = alice.rest().await;
+    is(got.contains("<resumed ") && numbers(&got) == [1, 2, 3], || format!("it gets {got}"))?;
+    bob.say("alice", 4).await?;
+    alice.until("number 4").await.map(drop)
+}
+
+/// It has the session of a client that is silent, with all that is in it.
+pub async fn retaken(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (mut alice, _) = Raw::enabled(ring.addr(), "alice").await?;
+    let mut other = Raw::log_in(ring.addr(), "alice").await?;
+    bob.command("retake alice").await?;
+    bob.say("alice", 1).await?;
+    alice.until("number 1").await?;
+    other.until("<resumed ").await?;
+    bob.say("alice", 2).await?;
+    let got = other.until("number 2<").await?;
+    is(numbers(&got) == [1, 2], || format!("it gets {:?}", numbers(&got)))?;
+    other.write("<a xmlns='urn:xmpp:sm:3' h='2'/>").await?;
+    other.say("bob", 3).await?;
+    bob.until("number 3<").await.map(drop)
+}
