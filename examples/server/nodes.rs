@@ -9,6 +9,7 @@ mod journal;
 mod link;
 mod orphans;
 mod revival;
+pub mod shared;
 
 use std::collections::HashMap;
 use std::error::Error;

@@ -1,8 +1,5 @@
 //! A session: the loop of the documentation, and what it takes from the rest of the server.
 
-pub mod restart;
-mod shared;
-
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,13 +15,13 @@ use xmpp_sm::{
 use super::csi::{self, Csi};
 use super::mail::{Delivery, Handle, Mail, Mailbox, Waited, told_at_end};
 use super::metrics::Added;
+use super::nodes::shared::{Place, Shares};
 use super::stanza::Written;
+use super::state::restart::Halt;
 use super::stream::{Connection, Input, drive, part};
 use super::trace::What;
 use super::xml::set;
 use super::{Server, login, silence, smids};
-use restart::Halt;
-use shared::{Place, Shares};
 
 pub type Session = xmpp_sm::Session<Written, Box<Connection>>;
 
@@ -34,24 +31,24 @@ const LONG: Duration = Duration::from_secs(86_400);
 
 /// What a session's task knows besides the session. All of it stays for the session's whole life.
 pub struct Host {
-    server: Arc<Server>,
-    jid: FullJid,
-    id: u64,
+    pub(super) server: Arc<Server>,
+    pub(super) jid: FullJid,
+    pub(super) id: u64,
     /// The way to the session's mailbox.
-    handle: Handle,
+    pub(super) handle: Handle,
     /// What the store knows the session by.
-    registration: Option<Registration>,
+    pub(super) registration: Option<Registration>,
     /// What it has to do with other nodes, if this server is one of several.
-    shares: Option<Box<Shares>>,
-    csi: Csi,
+    pub(super) shares: Option<Box<Shares>>,
+    pub(super) csi: Csi,
     /// Something has waited for the user.
-    has_kept: bool,
+    pub(super) has_kept: bool,
     /// What the metrics have of it.
-    added: Added,
+    pub(super) added: Added,
     /// Whether the server stops, and the session is to be written down.
-    halt: Halt,
+    pub(super) halt: Halt,
     /// Who wait until it is over.
-    until_over: Vec<Waited>,
+    pub(super) until_over: Vec<Waited>,
 }
 
 impl Host {
@@ -144,9 +141,7 @@ impl Host {
                     Some(stanza) => self.send(stanza, &mut session),
                     None => self.has_kept = false,
                 },
-                () = &mut alarm, if deadline.is_some() => {
-                    silence::timeout(&mut session, &self.server, self.jid.as_str());
-                }
+                () = &mut alarm, if deadline.is_some() => silence::timeout(&mut session, &self.server, self.jid.as_str()),
             }
         }
     }
@@ -180,7 +175,7 @@ impl Host {
     }
 
     /// A stanza for the client. An inactive one gets it later, perhaps.
-    fn send(&mut self, stanza: Written, session: &mut Session) {
+    pub(super) fn send(&mut self, stanza: Written, session: &mut Session) {
         if let Some(stanza) = self.csi.pass(stanza) {
             drop(session.send(stanza, Instant::now()));
         }
@@ -215,7 +210,7 @@ impl Host {
         }
     }
 
-    fn left(&mut self, connection: Box<Connection>, parting: Parting, session: &Session) {
+    pub(super) fn left(&mut self, connection: Box<Connection>, parting: Parting, session: &Session) {
         self.added.measure(&self.server, session); // why it was left is known of the last time only
         self.csi.restart();
         self.server.router.set_connected(self.id, &self.jid, false);
@@ -230,7 +225,12 @@ impl Host {
 
     /// The session is over. What its client did not get goes where it would have gone without it: first what the session
     /// had, then what waits in the mailbox.
-    async fn over(mut self: Box<Self>, mut ended: SessionEnded<Written>, session: Session, mut mailbox: Mailbox) {
+    pub(super) async fn over(
+        mut self: Box<Self>,
+        mut ended: SessionEnded<Written>,
+        session: Session,
+        mut mailbox: Mailbox,
+    ) {
         self.added.measure(&self.server, &session);
         drop(session);
         self.server.metrics.iter().for_each(|metrics| metrics.end(ended.reason));

@@ -1,7 +1,7 @@
 //! Stanzas on their way, and small things done to them, whichever kind they are.
 
 use std::borrow::Cow;
-use std::num::NonZeroU64;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
@@ -12,7 +12,7 @@ use xmpp_parsers::ns;
 use xmpp_parsers::stanza_error::{DefinedCondition, ErrorType, StanzaError};
 use xmpp_sm::disposition::{Facts, Step, steps};
 use xmpp_sm::snapshot::Portable;
-use xmpp_sm::{EndReason, SessionEnded, SessionParts, Side, Stanza, delay};
+use xmpp_sm::{EndReason, SessionEnded, SessionParts, Stanza, delay};
 
 use super::xml::{from_bytes, set, with_bytes};
 
@@ -21,8 +21,8 @@ use super::xml::{from_bytes, set, with_bytes};
 #[derive(Clone)]
 pub struct Written {
     shared: ThinArc<Known, u8>,
-    /// When it began to wait, if it has waited, in milliseconds since 1970.
-    pub since: Option<NonZeroU64>,
+    /// When it began to wait, if it has waited, in seconds since 1970: there are many of these.
+    pub since: Option<NonZeroU32>,
     /// How many sessions had it and did not bring it to their client.
     returns: u8,
 }
@@ -98,15 +98,15 @@ impl Written {
     /// With the time at which it began to wait, unless that is known.
     #[must_use]
     pub fn waiting_since(mut self, since: SystemTime) -> Self {
-        let since = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        self.since = self.since.or(u64::try_from(since).ok().and_then(NonZeroU64::new));
+        let since = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.since = self.since.or(u32::try_from(since).ok().and_then(NonZeroU32::new));
         self
     }
 
     /// Appends it, with the time since when it has waited. [`delay::stamp_bytes`] does that to any stanza; of this one
     /// it is known where it ends.
     pub fn write_to(&self, out: &mut BytesMut, domain: &str, late: Option<SystemTime>) {
-        let since = self.since.and_then(|since| UNIX_EPOCH.checked_add(Duration::from_millis(since.get())));
+        let since = self.since.and_then(|since| UNIX_EPOCH.checked_add(Duration::from_secs(since.get().into())));
         let Some(since) = since.or(late).filter(|_| self.known().takes_stamp) else {
             return out.extend_from_slice(self.bytes());
         };
@@ -154,14 +154,14 @@ impl Stanza for Written {
 /// Since when it has waited, in milliseconds since 1970, or zero; how often it came back; and then itself.
 impl Portable for Written {
     fn to_bytes(&self) -> Cow<'_, [u8]> {
-        let since = self.since.map_or(0, NonZeroU64::get).to_be_bytes();
+        let since = (u64::from(self.since.map_or(0, NonZeroU32::get)) * 1000).to_be_bytes();
         [&since, &[self.returns][..], self.bytes()].concat().into()
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (since, rest) = bytes.split_first_chunk()?;
         let (returns, stanza) = rest.split_first()?;
-        let since = NonZeroU64::new(u64::from_be_bytes(*since));
+        let since = u32::try_from(u64::from_be_bytes(*since) / 1000).ok().and_then(NonZeroU32::new);
         Some(Self { since, returns: *returns, ..Self::read(stanza)? })
     }
 }
@@ -177,13 +177,8 @@ pub fn left_of(
     parts: SessionParts<Written>,
     (now, by_the_wall): (Instant, SystemTime),
 ) -> impl Iterator<Item = Written> {
-    let SessionParts { side, waiting, .. } = parts;
-    let unacked = match side {
-        Side::Server(parts) => parts.unacked,
-        Side::Client { .. } => Vec::new(),
-    };
-    let all = unacked.into_iter().chain(waiting);
-    all.map(move |(stanza, queued)| stanza.waiting_since(delay::wall_clock(queued, now, by_the_wall)))
+    let late = move |(stanza, queued): (Written, _)| stanza.waiting_since(delay::wall_clock(queued, now, by_the_wall));
+    parts.into_stanzas().map(late)
 }
 
 /// What is taken by anything that is kept, beside its bytes.

@@ -5,6 +5,8 @@
 //! something waits. It is written whole under another name first, so that a crash in the middle leaves the former one
 //! or none. Once its sessions live again it is gone: they would be there twice after the next start.
 
+pub mod restart;
+
 use std::error::Error;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -22,7 +24,6 @@ use xmpp_sm::{SessionParts, Side};
 
 use super::Server;
 use super::mail::{Mail, Parking, waited};
-use super::session::restart;
 use super::stanza::Written;
 
 /// How long clients get to leave, and what they sent to be settled.

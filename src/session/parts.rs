@@ -79,6 +79,17 @@ impl<S> SessionParts<S> {
             Side::Client { session, .. } => session.as_ref(),
         }
     }
+
+    /// All its stanzas, oldest first, with the times at which they were given to the session: what is unacknowledged, and
+    /// then what waits. For a session that cannot go on, because it [does not fit](DoesNotFit), for instance.
+    pub fn into_stanzas(self) -> impl Iterator<Item = (S, Instant)> {
+        let session = match self.side {
+            Side::Server(parts) => Some(parts),
+            Side::Client { session, .. } => session,
+        };
+        let unacked = session.map(|session| session.unacked).unwrap_or_default();
+        unacked.into_iter().chain(self.waiting)
+    }
 }
 
 /// A session cannot be given up now. It comes back, as it was.
@@ -164,6 +175,7 @@ impl<S: Stanza, C> Session<S, C> {
     /// let parts = session.into_parts().map_err(|not| not.why)?;
     /// assert_eq!(parts.detached().map(|parts| parts.smid.as_str()), Some("x"));
     /// assert_eq!(parts.waiting, [("<message/>", now)]);
+    /// assert!(parts.clone().into_stanzas().eq([("<message/>", now)]));
     ///
     /// let session: Session<&str, ()> = Session::from_parts(config, parts, now)?;
     /// assert!(session.is_detached() && session.waiting() == 1);

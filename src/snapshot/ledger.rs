@@ -322,15 +322,9 @@ impl Ledger {
     /// where the session is. Some of these may be there, too, if the store has failed before, or if some that waited
     /// were [replaced](Session::replace) since.
     pub fn not_written<S>(&self, parts: SessionParts<S>) -> Vec<(S, Instant)> {
-        let SessionParts { side, waiting, .. } = parts;
-        let (acked, unacked) = match side {
-            Side::Server(parts) => (parts.acked, parts.unacked),
-            Side::Client { session, .. } => {
-                session.map_or((Counter::ZERO, Vec::new()), |parts| (parts.acked, parts.unacked))
-            }
-        };
+        let acked = parts.detached().map_or(Counter::ZERO, |parts| parts.acked);
         let stored = self.stored.map_or(0, |(end, _)| count(end.since(acked)));
-        unacked.into_iter().chain(waiting).skip(stored).collect()
+        parts.into_stanzas().skip(stored).collect()
     }
 }
 

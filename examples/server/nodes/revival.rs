@@ -11,9 +11,8 @@ use xmpp_sm::{AsyncSessionStore, Claimed, EndReason, Registration};
 
 use super::super::Server;
 use super::super::mail::{Handle, Mail};
-use super::super::session::restart;
 use super::super::stanza::{Written, left_of};
-use super::super::state::{Known, complain};
+use super::super::state::{Known, complain, restart};
 use super::{Nodes, Shared};
 
 /// How long the bytes of a session that cannot be read are kept, for whoever can mend them.

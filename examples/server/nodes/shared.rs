@@ -12,10 +12,10 @@ use xmpp_sm::{Condition, EndReason, Event, Fence, Refusal, SessionEnded, Session
 
 use super::super::login;
 use super::super::mail::{Delivery, Mail, Mailbox, told_at_end};
-use super::super::nodes::{self, Nodes, Shared, Whereabouts};
+use super::super::session::{Host, Session};
 use super::super::stanza::{Written, left, left_of};
 use super::super::stream::{Connection, part};
-use super::{Host, Session};
+use super::{Mailbox as SharedMailbox, Nodes, Shared, Whereabouts};
 
 /// How long a client waits for a session that ends.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -25,12 +25,12 @@ pub struct Shares {
     /// What all nodes know of the session, if it can be resumed.
     pub session: Option<Shared>,
     /// Its mail.
-    mailbox: nodes::Mailbox,
+    mailbox: SharedMailbox,
 }
 
 impl Shares {
     pub fn new() -> Box<Self> {
-        Box::new(Self { session: None, mailbox: nodes::Mailbox::new() })
+        Box::new(Self { session: None, mailbox: SharedMailbox::new() })
     }
 }
 
@@ -48,7 +48,7 @@ impl Host {
     }
 
     /// Makes a session that was registered here known to all nodes. If that cannot be, it is not resumable.
-    pub(super) async fn share(&mut self, owner: Arc<str>) {
+    pub async fn share(&mut self, owner: Arc<str>) {
         let (Some(nodes), Some(shares)) = (&self.server.nodes, &mut self.shares) else { return };
         let Some(registration) = &self.registration else { return };
         shares.session = Box::pin(nodes.register(registration.smid(), &owner)).await;
@@ -59,10 +59,7 @@ impl Host {
     }
 
     /// What is to be written next, if it is written down.
-    pub(super) fn next_write<'a>(
-        &self,
-        session: &'a mut Session,
-    ) -> Option<(&'a mut Box<Connection>, Write<'a, Written>)> {
+    pub fn next_write<'a>(&self, session: &'a mut Session) -> Option<(&'a mut Box<Connection>, Write<'a, Written>)> {
         match self.shared() {
             Some(shared) => shared.ledger.next_write(session, Instant::now()),
             None => session.next_write(Instant::now()),
@@ -70,7 +67,7 @@ impl Host {
     }
 
     /// Takes mail, and writes down what is due, before anything goes out.
-    pub(super) async fn keep_up(&mut self, session: &mut Session) -> Place {
+    pub async fn keep_up(&mut self, session: &mut Session) -> Place {
         match self.shares.is_some() {
             true => Box::pin(self.keep_up_with_others(session)).await,
             false => Place::Here,
@@ -126,12 +123,12 @@ impl Host {
     }
 
     /// There may be mail.
-    pub(super) fn has_mail(&mut self) {
+    pub fn has_mail(&mut self) {
         self.shares.iter_mut().for_each(|shares| shares.mailbox.has_mail = true);
     }
 
     /// After a presence is seen to, the session may get what waits for its user.
-    pub(super) fn on_presence(&mut self) {
+    pub fn on_presence(&mut self) {
         if let Some(shares) = &mut self.shares {
             let _ = self.handle.send(Mail::Waiting);
             shares.session.iter_mut().for_each(|shared| shared.ledger.host_changed());
@@ -139,22 +136,22 @@ impl Host {
     }
 
     /// Whether something could not be written down, and nothing is read meanwhile.
-    pub(super) fn is_behind(&self) -> bool {
+    pub fn is_behind(&self) -> bool {
         self.shared().is_some_and(|shared| shared.behind.is_some())
     }
 
     /// When to try again what has failed.
-    pub(super) fn tries_again(&self) -> Option<Instant> {
+    pub fn tries_again(&self) -> Option<Instant> {
         let shares = self.shares.as_ref()?;
         self.shared().and_then(|shared| shared.behind).into_iter().chain(shares.mailbox.again).min()
     }
 
-    pub(super) fn lets_go(&self) -> bool {
+    pub fn lets_go(&self) -> bool {
         self.shared().is_some_and(|shared| shared.lets_go)
     }
 
     /// Another node wants the session, or this one stops.
-    pub(super) fn let_go(&mut self, session: &mut Session) {
+    pub fn let_go(&mut self, session: &mut Session) {
         let now = Instant::now();
         match self.shares.as_mut().and_then(|shares| shares.session.as_mut()) {
             Some(shared) if session.smid().is_some() => {
@@ -172,7 +169,7 @@ impl Host {
     }
 
     /// The session is elsewhere. What it has and has not written down goes after it.
-    pub(super) async fn gone(mut self: Box<Self>, mut session: Session, mut mailbox: Mailbox) {
+    pub async fn gone(mut self: Box<Self>, mut session: Session, mut mailbox: Mailbox) {
         let Some((nodes, shares)) = self.server.nodes.clone().zip(self.shares.take()) else { return };
         let Shares { session: Some(shared), mailbox: mail } = *shares else { return };
         let now = Instant::now();
@@ -180,9 +177,12 @@ impl Host {
         session.settle_all(now);
         // A connection that has waited for that has the session by now.
         session.lost(now);
+        let mut ended = Vec::new();
         while let Some(event) = session.poll() {
-            if let Event::Left { connection, parting, .. } = event {
-                part(connection, parting, self.server.clone());
+            match event {
+                Event::Left { connection, parting, .. } => part(connection, parting, self.server.clone()),
+                Event::Ended(mut session) => ended.extend(left(&mut session)), // it was closing
+                _ => {}
             }
         }
         self.server.router.forget(self.id, &self.jid);
@@ -192,7 +192,7 @@ impl Host {
         }
         let whereabouts = nodes.whereabouts(&shared.registration).await;
         let mut left: Vec<_> = match (session.into_parts(), whereabouts) {
-            (Err(_), _) => Vec::new(),
+            (Err(_), _) => ended,
             // What was written down may be gone with it: better twice than never.
             (Ok(parts), Whereabouts::Nowhere) => left_of(parts, (now, SystemTime::now())).collect(),
             (Ok(parts), _) => shared.ledger.not_written(parts).into_iter().map(|(stanza, _)| stanza).collect(),
@@ -217,11 +217,7 @@ impl Host {
 
     /// The session is over: see [`end_shared`](Self::end_shared). That takes as long as the engine is away. Who asks for the
     /// session waits a second for it, and asks again then.
-    pub(super) async fn end_in_time(
-        &mut self,
-        ended: &mut SessionEnded<Written>,
-        mailbox: &mut Mailbox,
-    ) -> Vec<Written> {
+    pub async fn end_in_time(&mut self, ended: &mut SessionEnded<Written>, mailbox: &mut Mailbox) -> Vec<Written> {
         let (server, mut came) = (self.server.clone(), Vec::new());
         let (mut ending, mut patience) = (pin!(self.end_shared(ended)), pin!(sleep(PATIENCE)));
         let left = loop {

@@ -1,4 +1,4 @@
-//! A session that leaves its process, and lives again: after a restart ([`state`](super::super::state)), or at another
+//! A session that leaves its process, and lives again: after a restart ([`state`](super)), or at another
 //! node.
 
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use super::super::Server;
 use super::super::mail::{Handle, Mail, Mailbox, Parking, Waited, mailbox, told_at_end};
 use super::super::metrics::Added;
 use super::super::nodes::Shared;
+use super::super::session::{Host, Session};
 use super::super::stanza::{Written, left_of};
-use super::super::state::{Known, complain};
-use super::{Host, Session};
+use super::{Known, complain};
 
 /// What is asked of a session when the server stops.
 #[derive(Default)]
@@ -26,7 +26,7 @@ pub struct Halt {
 impl Host {
     /// The server stops. A client that can resume is told by the end of its connection and by nothing else: after an
     /// error, or the end of the stream, there are clients that do not.
-    pub(super) fn halt(&mut self, until_rest: Waited, session: &mut Session) {
+    pub fn halt(&mut self, until_rest: Waited, session: &mut Session) {
         self.halt = Halt { has_come: true, until_rest: Some(until_rest) };
         match session.smid() {
             Some(_) => session.lost(Instant::now()),
@@ -35,18 +35,18 @@ impl Host {
     }
 
     /// Whether a client that asks for the session finds it where it goes.
-    pub(super) fn is_leaving(&self) -> bool {
+    pub fn is_leaving(&self) -> bool {
         self.halt.has_come || self.lets_go()
     }
 
-    pub(super) fn tell_rest(&mut self, session: &Session) {
+    pub fn tell_rest(&mut self, session: &Session) {
         if session.is_detached() && session.open_receipts() == 0 {
             self.halt.until_rest = None;
         }
     }
 
     /// The session gives itself up, to be written down. If it cannot, it ends.
-    pub(super) async fn park(mut self: Box<Self>, mut session: Session, mut mailbox: Mailbox, parking: &Parking) {
+    pub async fn park(mut self: Box<Self>, mut session: Session, mut mailbox: Mailbox, parking: &Parking) {
         let now = Instant::now();
         loop {
             // Also the connection of a client that has waited for it.
