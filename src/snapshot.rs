@@ -47,6 +47,7 @@
 //!
 //! - The time between writing and reading counts against the deadline. If the clock of the reader is behind that of the
 //!   writer, no time has passed: a clock that is wrong never gives a session more than it had left.
+//! - Times are kept to the millisecond: less of one is left out, of a deadline, too.
 //! - A stanza keeps its queue time, and with it its [stamp](crate::delay). One that lies in the reader's future
 //!   is queued when it is read. Where a platform has no `Instant` before the machine was started, an older stanza is as
 //!   old as it can be.
@@ -62,34 +63,38 @@
 //! ```text
 //! file      = #6.55799([ bytes .cbor snapshot, crc: uint ])  ; CRC-32 (ISO-HDLC) of these bytes
 //! snapshot  = {
-//!   0: uint,           ; comes first: the lowest version whose reader understands this; now 1
-//!   1: time,           ; when this was written
+//!   0: uint,           ; comes first: the lowest version whose reader understands this; now 2
+//!   1: uint,           ; when this was written: milliseconds since 1970-01-01T00:00:00Z, without leap seconds
 //!   2: tstr,           ; the owner
 //!   ? 3: [ tries: uint, unanswered: uint, silent-at: h / null, * any ],  ; a client's, if it is there
 //!   ? 4: tstr,         ; the SM-ID; with it come 5 to 9. Only a client's may be without
-//!   ? 5: time,         ; when it expires; never, if it is not there
-//!   ? 6: uint,         ; nanoseconds that it waits after the next loss of its stream
+//!   ? 5: uint,         ; in how many milliseconds it expires; never, if it is not there
+//!   ? 6: uint,         ; milliseconds that it waits after the next loss of its stream
 //!   ? 7: h,            ; how many stanzas of the peer were handled
 //!   ? 8: h,            ; how many the peer has acknowledged
-//!   ? 9: [* stanza],   ; what it has not
-//!   ? 10: [* stanza],  ; what was never written
+//!   ? 9: [+ bstr],     ; the stanzas that it has not
+//!   ? 10: [+ bstr],    ; those that were never written
 //!   ? 11: bstr,        ; the host's own state
 //!   ? 12: bool,        ; it had a stream when this was written: it expires when it has waited from now on as long as 6 says
+//!   ? 14: [+ int],     ; when the stanzas of 9, and then those of 10, were queued: milliseconds, the first behind 1, which is
+//!                      ; after it, and each other behind the one before
 //!   * int => any,
 //! }
 //! change    = {        ; what a journal has, in a file of its own
 //!   0: uint,
-//!   1: time,
+//!   1: uint,
 //!   7: h,
 //!   8: h,
-//!   9: [* stanza],     ; new ones, which were sent or wait
+//!   ? 9: [+ bstr],     ; new stanzas, which were sent or wait
 //!   13: h,             ; the number of the first of them: those that wait are counted behind those that were sent
+//!   ? 14: [+ int],
 //!   * int => any,
 //! }
-//! stanza = [ bstr, queued: time, * any ]
-//! time   = uint        ; nanoseconds since 1970-01-01T00:00:00Z, without leap seconds
 //! h      = uint .size 4
 //! ```
+//!
+//! Version 1 had nanoseconds, 5 and the stanzas' times since 1970, and each stanza as an array with its time. It is read for
+//! ever, and is not written any more.
 //!
 //! Arrays, maps and strings have a definite length. A key that a reader does not know is skipped, and so is what
 //! follows in an array that may grow. What a later version adds and an earlier one may ignore leaves field 0 as it

@@ -11,7 +11,7 @@ use xmpp_sm::snapshot::{Limits, Snapshot};
 use xmpp_sm::{Config, Session};
 
 /// A session that lived.
-const LIVING: &[u8] = include_bytes!("../../tests/behaviour/snapshot/v1-living.cbor");
+const LIVING: &[u8] = include_bytes!("../../tests/behaviour/snapshot/v2-living.cbor");
 const LIMITS: Limits = Limits { bytes: 4096, stanzas: 100 };
 /// One time for all inputs.
 static NOW: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -40,7 +40,10 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(with(&[bytes, bytes]), Ok(changed));
         }
         let Some(snapshot) = read(bytes) else { continue };
-        assert_eq!(read(&snapshot.to_bytes(*NOW, wall())).as_ref(), Some(&snapshot));
+        // To the millisecond.
+        let written = snapshot.to_bytes(*NOW, wall());
+        let again = Snapshot::<Vec<u8>>::from_bytes(&written, &Limits::default(), *NOW, wall());
+        assert_eq!(again.map(|again| again.to_bytes(*NOW, wall())), Ok(written));
         // It is a session, or does not fit.
         let session = Session::<_, ()>::from_parts(Config::default().into(), snapshot.session.clone(), *NOW);
         let parts = session.map_or_else(|no| no.parts, |session| session.into_parts().expect("it is at rest"));

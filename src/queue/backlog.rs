@@ -43,7 +43,7 @@ impl<S> Queue<S> {
     }
 
     /// The stanzas that wait, and when they were given to the session.
-    pub(crate) fn waiting(&self) -> impl ExactSizeIterator<Item = (&S, Instant)> {
+    pub(crate) fn waiting(&self) -> impl ExactSizeIterator<Item = (&S, Instant)> + Clone {
         self.ring.range(self.next()..).map(|entry| (&entry.stanza, entry.queued))
     }
 

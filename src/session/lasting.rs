@@ -27,7 +27,7 @@ pub(crate) struct Lasting<'a, S> {
 
 impl<'a, S> Lasting<'a, S> {
     /// The stanzas that were never sent.
-    pub(crate) fn waiting(&self) -> impl ExactSizeIterator<Item = (&'a S, Instant)> + use<'a, S> {
+    pub(crate) fn waiting(&self) -> impl ExactSizeIterator<Item = (&'a S, Instant)> + Clone + use<'a, S> {
         self.queue.waiting()
     }
 

@@ -7,10 +7,10 @@ use minicbor::data::Type;
 use minicbor::{Decoder, decode};
 
 use super::changes::Changes;
-use super::clocks::Clocks;
+use super::clocks::{Clocks, from_millis, to_millis};
 use super::write::{SELF_DESCRIBED, VERSION, key};
 use super::{Limits, Portable, Snapshot, SnapshotError};
-use crate::counter::Counter;
+use crate::counter::{Counter, count};
 use crate::detached::Parts;
 use crate::session::{Attempts, SessionParts, Side};
 use crate::smid::SmId;
@@ -41,6 +41,7 @@ fn unwrap(bytes: &[u8]) -> Result<&[u8], SnapshotError> {
 pub(super) struct Fields<S> {
     clocks: Clocks,
     limits: Limits,
+    version: u32,
     /// How many stanzas were read.
     stanzas: u32,
     written: Option<u64>,
@@ -56,6 +57,8 @@ pub(super) struct Fields<S> {
     host: Vec<u8>,
     lives: bool,
     first: Option<Counter>,
+    /// When the stanzas were queued, in milliseconds, each after the one before.
+    queued: Vec<i64>,
 }
 
 impl<S: Portable> Fields<S> {
@@ -73,6 +76,7 @@ impl<S: Portable> Fields<S> {
         Self {
             clocks,
             limits,
+            version: VERSION,
             stanzas: 0,
             written: None,
             owner: None,
@@ -87,6 +91,7 @@ impl<S: Portable> Fields<S> {
             host: Vec::new(),
             lives: false,
             first: None,
+            queued: Vec::new(),
         }
     }
 
@@ -96,9 +101,12 @@ impl<S: Portable> Fields<S> {
         if count == 0 || d.u64()? != key::NEEDS {
             return Err(SnapshotError::Malformed("it does not say its version first"));
         }
-        let needs = d.u32()?;
-        if needs > VERSION {
-            return Err(SnapshotError::Newer(needs));
+        self.version = d.u32()?;
+        if self.version > VERSION {
+            return Err(SnapshotError::Newer(self.version));
+        }
+        if !self.is_of_version_1() {
+            self.clocks = self.clocks.to_the_millisecond();
         }
         for _ in 1..count {
             if !matches!(d.datatype()?, Type::U8 | Type::U16 | Type::U32 | Type::U64) {
@@ -107,15 +115,15 @@ impl<S: Portable> Fields<S> {
                 continue;
             }
             match d.u64()? {
-                key::WRITTEN => self.written = Some(d.u64()?),
+                key::WRITTEN => self.written = Some(self.read_time(d)?),
                 key::OWNER => self.owner = Some(d.str()?.into()),
                 key::ATTEMPTS => self.attempts = Some(read_attempts(d)?),
                 key::SMID => {
                     let smid = SmId::new(d.str()?).map_err(|_| SnapshotError::Malformed("its SM-ID cannot be one"))?;
                     self.smid = Some(smid);
                 }
-                key::EXPIRES => self.expires = Some(d.u64()?),
-                key::RESUME_TIMEOUT => self.resume_timeout = Some(Duration::from_nanos(d.u64()?)),
+                key::EXPIRES => self.expires = Some(self.read_time(d)?),
+                key::RESUME_TIMEOUT => self.resume_timeout = Some(Duration::from_nanos(self.read_time(d)?)),
                 key::H => self.h = Some(d.u32()?.into()),
                 key::ACKED => self.acked = Some(d.u32()?.into()),
                 key::UNACKED => self.unacked = Some(self.read_stanzas(d)?),
@@ -123,19 +131,57 @@ impl<S: Portable> Fields<S> {
                 key::HOST => self.host = d.bytes()?.into(),
                 key::LIVES => self.lives = d.bool()?,
                 key::FIRST => self.first = Some(d.u32()?.into()),
+                key::QUEUED if !self.is_of_version_1() => self.queued = self.read_queued(d)?,
                 _ => d.skip()?,
             }
         }
-        if d.position() == d.input().len() {
-            Ok(())
-        } else {
-            Err(SnapshotError::Malformed("something follows its fields"))
+        if d.position() != d.input().len() {
+            return Err(SnapshotError::Malformed("something follows its fields"));
         }
+        if self.is_of_version_1() { Ok(()) } else { self.complete() }
+    }
+
+    /// It had nanoseconds, and a stanza's time beside the stanza.
+    fn is_of_version_1(&self) -> bool {
+        self.version <= 1
+    }
+
+    /// In nanoseconds.
+    fn read_time(&self, d: &mut Decoder<'_>) -> Result<u64, SnapshotError> {
+        let time = d.u64()?;
+        Ok(if self.is_of_version_1() { time } else { from_millis(time) })
     }
 
     fn read_stanzas(&mut self, d: &mut Decoder<'_>) -> Result<Vec<(S, Instant)>, SnapshotError> {
+        let count = self.read_length(d, self.stanzas)?;
+        let mut stanzas = Vec::with_capacity(count);
+        for _ in 0..count {
+            let more = if self.is_of_version_1() { Some(array(d)?.checked_sub(2).ok_or(SHORT)?) } else { None };
+            let stanza = S::from_bytes(d.bytes()?).ok_or(SnapshotError::Stanza(self.stanzas))?;
+            let mut queued = self.clocks.now; // until all times are read
+            if let Some(more) = more {
+                queued = self.clocks.past_from_wall(d.u64()?);
+                skip(d, more)?;
+            }
+            stanzas.push((stanza, queued));
+            self.stanzas = self.stanzas.saturating_add(1);
+        }
+        Ok(stanzas)
+    }
+
+    fn read_queued(&self, d: &mut Decoder<'_>) -> Result<Vec<i64>, SnapshotError> {
+        let count = self.read_length(d, 0)?;
+        let mut times = Vec::with_capacity(count);
+        for _ in 0..count {
+            times.push(d.i64()?);
+        }
+        Ok(times)
+    }
+
+    /// Of what has one item for each stanza, beside so many.
+    fn read_length(&self, d: &mut Decoder<'_>, others: u32) -> Result<usize, SnapshotError> {
         let count = array(d)?;
-        let all = count.saturating_add(self.stanzas.into());
+        let all = count.saturating_add(others.into());
         if all > self.limits.stanzas.into() {
             return Err(SnapshotError::TooMany(all));
         }
@@ -143,16 +189,26 @@ impl<S: Portable> Fields<S> {
         if count > d.input().len().saturating_sub(d.position()) {
             return Err(SnapshotError::Truncated);
         }
-        let mut stanzas = Vec::with_capacity(count);
-        for _ in 0..count {
-            let more = array(d)?.checked_sub(2).ok_or(SHORT)?;
-            let stanza = S::from_bytes(d.bytes()?).ok_or(SnapshotError::Stanza(self.stanzas))?;
-            let queued = self.clocks.past_from_wall(d.u64()?);
-            skip(d, more)?;
-            stanzas.push((stanza, queued));
-            self.stanzas = self.stanzas.saturating_add(1);
+        Ok(count)
+    }
+
+    /// Once all is read: times behind others are times, each stanza has one, and what has no field is empty.
+    fn complete(&mut self) -> Result<(), SnapshotError> {
+        if self.queued.len() != count(self.stanzas) {
+            return Err(SnapshotError::Malformed("not every stanza has a time"));
         }
-        Ok(stanzas)
+        let written = self.written.ok_or(INCOMPLETE)?;
+        self.expires = self.expires.map(|left| written.saturating_add(left));
+        let mut time = to_millis(written);
+        let stanzas = self.unacked.iter_mut().flatten().chain(&mut self.waiting);
+        for ((_, queued), since) in stanzas.zip(&self.queued) {
+            time = time.saturating_add_signed(*since);
+            *queued = self.clocks.past_from_wall(from_millis(time));
+        }
+        if self.smid.is_some() || self.first.is_some() {
+            self.unacked.get_or_insert_default();
+        }
+        Ok(())
     }
 
     /// Whether it is the snapshot of a session that lived.

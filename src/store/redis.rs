@@ -65,7 +65,7 @@ use scripts::{Reply, Script, Scripts};
 /// | epochs | microseconds by the engine's clock, and always more than the owner's last: a Redis that has lost everything does not give one again. Its clock must not be set back by more than an hour, nor differ by that between a primary and the replica that takes its place |
 /// | stale `h` | go by the engine's clock, at the latest an hour after the owner's last session; there is nothing to sweep |
 /// | sessions | stay until they are retired or removed, or as long as [`session_ttl`](Self::session_ttl) says |
-/// | parked sessions | go with their record; one without stanzas takes 400 bytes in all, and each stanza its own and some 13 |
+/// | parked sessions | go with their record; one without stanzas takes 384 bytes in all, and each stanza its own and some 5 |
 /// | a dead node | [`sessions_at`](Self::sessions_at) lists what it had, and [`remove`](AsyncSessionStore::remove) takes it out |
 /// | several sessions in one [`append`](crate::Journal::append) | on one Redis always; on a cluster if they are of one owner, or lie in one slot by chance: else [`Apart`](RedisStoreError::Apart), and nothing has changed |
 /// | bounds | [`per_owner`](Self::per_owner), [`stale_per_owner`](Self::stale_per_owner): 10 each, as in [`MemoryStore`](crate::MemoryStore). How much there may be in all is the engine's `maxmemory` |

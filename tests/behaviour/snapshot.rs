@@ -14,9 +14,11 @@ use xmpp_sm::{Attempts, Parts, SessionParts, Side, SmId};
 use crate::support::count::counted;
 use crate::support::secs;
 
-/// What was written by version 1, and is read for ever.
+/// What was written by each version, and is read for ever.
 const V1: &[u8] = include_bytes!("snapshot/v1.cbor");
 const V1_CLIENT: &[u8] = include_bytes!("snapshot/v1-client.cbor");
+const V2: &[u8] = include_bytes!("snapshot/v2.cbor");
+const V2_CLIENT: &[u8] = include_bytes!("snapshot/v2-client.cbor");
 
 /// When it was written, by the wall.
 fn wall() -> SystemTime {
@@ -27,7 +29,7 @@ fn read(bytes: &[u8], now: Instant) -> Result<Snapshot<String>, SnapshotError> {
     Snapshot::from_bytes(bytes, &Limits::default(), now, wall())
 }
 
-/// What [`V1`] holds.
+/// What [`V1`] holds, and [`V2`] to the millisecond.
 fn server(now: Instant) -> Snapshot<String> {
     let parts = Parts {
         smid: SmId::new("zeQaJA9O4bCxFi5DUmDlmg").unwrap(),
@@ -45,7 +47,7 @@ fn server(now: Instant) -> Snapshot<String> {
     Snapshot { session, host: b"balcony\0\xff".to_vec() }
 }
 
-/// What [`V1_CLIENT`] holds.
+/// What [`V1_CLIENT`] and [`V2_CLIENT`] hold.
 fn client(now: Instant) -> Snapshot<String> {
     let side = Side::Client { session: None, attempts: Attempts::default() };
     let waiting = vec![("<message/>".into(), now - secs(1))];
@@ -57,9 +59,23 @@ fn what_version_1_wrote_is_read() {
     let now = Instant::now();
     assert_eq!(read(V1, now), Ok(server(now)));
     assert_eq!(read(V1_CLIENT, now), Ok(client(now)));
+}
+
+#[test]
+fn what_version_2_writes_is_read() {
+    let now = Instant::now();
+    assert_eq!(read(V2, now), Ok(to_the_millisecond(server(now), now)));
+    assert_eq!(read(V2_CLIENT, now), Ok(client(now)));
     // Other nodes may be older.
-    assert_eq!(server(now).to_bytes(now, wall()), V1);
-    assert_eq!(client(now).to_bytes(now, wall()), V1_CLIENT);
+    assert_eq!(server(now).to_bytes(now, wall()), V2);
+    assert_eq!(client(now).to_bytes(now, wall()), V2_CLIENT);
+}
+
+/// The stanza that was queued a nanosecond ago was queued now.
+fn to_the_millisecond(mut server: Snapshot<String>, now: Instant) -> Snapshot<String> {
+    let Side::Server(parts) = &mut server.session.side else { unreachable!() };
+    parts.unacked[1].1 = now;
+    server
 }
 
 /// What is inside, as a file.
@@ -71,26 +87,33 @@ fn file(payload: &[u8]) -> Vec<u8> {
     file
 }
 
-/// What is inside of [`V1`].
-fn payload() -> Vec<u8> {
-    let mut d = minicbor::Decoder::new(V1);
+/// What is inside of it.
+fn payload(file: &[u8]) -> Vec<u8> {
+    let mut d = minicbor::Decoder::new(file);
     d.tag().and_then(|_| d.array()).and_then(|_| d.bytes()).unwrap().to_vec()
 }
 
 #[test]
 fn what_a_later_version_adds_is_skipped() {
-    // One more field of each kind, keys of other types, and more in the arrays that may grow.
-    let mut payload = payload();
-    assert_eq!(payload[0], 0xab, "a map of eleven");
-    payload[0] = 0xaf;
-    let mut e = Encoder::new(&mut payload);
-    e.u64(99).unwrap().array(2).unwrap().map(1).unwrap().str("deep").unwrap().f64(0.5).unwrap().null().unwrap();
-    e.str("text").unwrap().bytes(b"bytes").unwrap();
-    e.i64(-1).unwrap().tag(Tag::new(1)).unwrap().u64(7).unwrap();
-    e.u64(u64::MAX).unwrap().begin_array().unwrap().u8(1).unwrap().end().unwrap();
+    // One more field of each kind, and keys of other types.
     let now = Instant::now();
-    assert_eq!(read(&file(&payload), now), Ok(server(now)));
+    let mut payloads = [V1, V2].map(payload);
+    for (payload, fields) in payloads.iter_mut().zip([11, 12]) {
+        assert_eq!(payload[0], 0xa0 + fields);
+        payload[0] += 4;
+        let mut e = Encoder::new(&mut *payload);
+        e.u64(99).unwrap().array(2).unwrap().map(1).unwrap().str("deep").unwrap().f64(0.5).unwrap().null().unwrap();
+        e.str("text").unwrap().bytes(b"bytes").unwrap();
+        e.i64(-1).unwrap().tag(Tag::new(1)).unwrap().u64(7).unwrap();
+        e.u64(u64::MAX).unwrap().begin_array().unwrap().u8(1).unwrap().end().unwrap();
+        assert_eq!(
+            read(&file(payload), now).map(|read| to_the_millisecond(read, now)),
+            Ok(to_the_millisecond(server(now), now))
+        );
+    }
 
+    // And more in the arrays that might grow.
+    let [mut payload, _] = payloads;
     let stanza = b"\x82\x4b<presence/>";
     let at = payload.windows(stanza.len()).position(|bytes| bytes == stanza).unwrap();
     payload[at] = 0x83;
@@ -100,61 +123,69 @@ fn what_a_later_version_adds_is_skipped() {
 
 #[test]
 fn what_needs_a_later_version_is_refused_whatever_else_it_holds() {
-    let mut payload = payload();
-    assert_eq!(payload[..3], [0xab, 0, 1]);
-    payload[2] = 2;
-    assert_eq!(read(&file(&payload), Instant::now()), Err(SnapshotError::Newer(2)));
+    let mut payload = payload(V2);
+    assert_eq!(payload[..3], [0xac, 0, 2]);
+    payload[2] = 3;
+    assert_eq!(read(&file(&payload), Instant::now()), Err(SnapshotError::Newer(3)));
     assert_eq!(read(&file(b"\xa2\x00\x18\x63\x01\xf6"), Instant::now()), Err(SnapshotError::Newer(99)));
 }
 
 #[test]
 fn every_truncation_and_every_flipped_bit_is_found() {
     let now = Instant::now();
-    for length in 0..V1.len() {
-        assert_eq!(read(&V1[..length], now), Err(SnapshotError::Truncated), "{length}");
-    }
-    for at in 0..V1.len() {
-        for bit in 0..8 {
-            let mut bytes = V1.to_vec();
-            bytes[at] ^= 1 << bit;
-            let error = read(&bytes, now).expect_err("a wrong bit");
-            let is_inside = (8..V1.len() - 5).contains(&at);
-            assert!(!is_inside || error == SnapshotError::Damaged, "{at}: {error}");
+    for written in [V1, V2] {
+        for length in 0..written.len() {
+            assert_eq!(read(&written[..length], now), Err(SnapshotError::Truncated), "{length}");
         }
+        for at in 0..written.len() {
+            for bit in 0..8 {
+                let mut bytes = written.to_vec();
+                bytes[at] ^= 1 << bit;
+                let error = read(&bytes, now).expect_err("a wrong bit");
+                let is_inside = (8..written.len() - 5).contains(&at);
+                assert!(!is_inside || error == SnapshotError::Damaged, "{at}: {error}");
+            }
+        }
+        let longer = [written, &[0]].concat();
+        assert!(matches!(read(&longer, now), Err(SnapshotError::Malformed(_))));
     }
-    let mut longer = V1.to_vec();
-    longer.push(0);
-    assert!(matches!(read(&longer, now), Err(SnapshotError::Malformed(_))));
 }
 
 /// Malice mends the checksum.
 #[test]
 fn no_byte_makes_it_panic_where_the_checksum_is_right() {
-    let (now, payload) = (Instant::now(), payload());
-    for length in 0..payload.len() {
-        assert!(read(&file(&payload[..length]), now).is_err());
-    }
-    let mut is_read = 0;
-    for at in 0..payload.len() {
-        for value in 0..=255 {
-            let mut other = payload.clone();
-            other[at] = value;
-            is_read += usize::from(read(&file(&other), now).is_ok());
+    let now = Instant::now();
+    for payload in [V1, V2].map(payload) {
+        for length in 0..payload.len() {
+            assert!(read(&file(&payload[..length]), now).is_err());
         }
+        let mut is_read = 0;
+        for at in 0..payload.len() {
+            for value in 0..=255 {
+                let mut other = payload.clone();
+                other[at] = value;
+                is_read += usize::from(read(&file(&other), now).is_ok());
+            }
+        }
+        assert!(is_read > payload.len(), "letters of stanzas, at least: {is_read}");
     }
-    assert!(is_read > payload.len(), "letters of stanzas, at least: {is_read}");
 }
 
 #[test]
 fn a_claim_is_refused_before_memory_is_taken_for_it() {
     let now = Instant::now();
-    let head = b"\xa5\x00\x01\x01\x01\x02\x61j\x03\x83\x00\x00\xf6\x0a";
-    for (claim, is_too_many) in [
+    let claims = [
         (&b"\x9a\xff\xff\xff\xff"[..], 0xffff_ffff),
         (b"\x9b\xff\xff\xff\xff\xff\xff\xff\xff", u64::MAX),
         (b"\x9a\x00\x01\x86\xa1", 100_001),
-    ] {
-        let bytes = file(&[head, claim].concat());
+    ];
+    // Stanzas, and the times of some.
+    let fields = [(1, 0x0a), (2, 0x09), (2, 0x0a), (2, 0x0e)];
+    for ((version, field), (claim, is_too_many)) in
+        fields.into_iter().flat_map(|field| claims.map(|claim| (field, claim)))
+    {
+        let head = [b"\xa5\x00", &[version][..], b"\x01\x01\x02\x61j\x03\x83\x00\x00\xf6", &[field]].concat();
+        let bytes = file(&[&head, claim].concat());
         let (result, allocated) = counted(|| read(&bytes, now));
         assert_eq!(result, Err(SnapshotError::TooMany(is_too_many)));
         assert_eq!(allocated.taken, 1, "the owner");
@@ -163,13 +194,15 @@ fn a_claim_is_refused_before_memory_is_taken_for_it() {
         assert!(matches!(result, Err(SnapshotError::Truncated | SnapshotError::TooMany(_))), "{result:?}");
         assert_eq!(allocated.taken, 1, "the owner");
     }
-    let limits = Limits { bytes: V1.len() - 1, ..Limits::default() };
-    let read = Snapshot::<String>::from_bytes(V1, &limits, now, wall());
-    assert_eq!(read, Err(SnapshotError::TooLarge(V1.len())));
-    // Three stanzas in two fields.
-    for (stanzas, is_read) in [(3, true), (2, false)] {
-        let limits = Limits { stanzas, ..Limits::default() };
-        assert_eq!(Snapshot::<String>::from_bytes(V1, &limits, now, wall()).is_ok(), is_read);
+    for written in [V1, V2] {
+        let limits = Limits { bytes: written.len() - 1, ..Limits::default() };
+        let read = Snapshot::<String>::from_bytes(written, &limits, now, wall());
+        assert_eq!(read, Err(SnapshotError::TooLarge(written.len())));
+        // Three stanzas in two fields.
+        for (stanzas, is_read) in [(3, true), (2, false)] {
+            let limits = Limits { stanzas, ..Limits::default() };
+            assert_eq!(Snapshot::<String>::from_bytes(written, &limits, now, wall()).is_ok(), is_read);
+        }
     }
 }
 
@@ -192,8 +225,10 @@ fn a_stanza_that_the_host_does_not_know_again_is_named() {
 #[test]
 fn what_misses_a_field_is_not_well_made() {
     let now = Instant::now();
-    for missing in [1, 2, 4, 7, 8, 9] {
-        let mut payload = payload();
+    let of_both = [1, 2, 4, 7, 8, 9].map(|missing| [(V1, missing), (V2, missing)]);
+    // In version 2 what is empty is not there, and each stanza has a time.
+    for (written, missing) in of_both.into_iter().flatten().chain([(V2, 10), (V2, 14)]) {
+        let mut payload = payload(written);
         let at = (1..payload.len()).find(|at| payload[*at] == missing && is_key(&payload, *at)).unwrap();
         payload[at] = 23;
         assert!(matches!(read(&file(&payload), now), Err(SnapshotError::Malformed(_))), "{missing}");
@@ -221,10 +256,12 @@ fn time_that_passes_between_the_processes_counts() {
         (wall() - secs(3600), left, Duration::ZERO),
         (wall() - secs(60), left, secs(1)),
     ] {
-        let read = Snapshot::<String>::from_bytes(V1, &Limits::default(), now, by_the_wall).unwrap();
-        let parts = read.session.detached().unwrap();
-        assert_eq!(parts.deadline, Some(now + deadline));
-        assert_eq!(parts.unacked[0].1, now - queued);
+        for written in [V1, V2] {
+            let read = Snapshot::<String>::from_bytes(written, &Limits::default(), now, by_the_wall).unwrap();
+            let parts = read.session.detached().unwrap();
+            assert_eq!(parts.deadline, Some(now + deadline));
+            assert_eq!(parts.unacked[0].1, now - queued);
+        }
     }
 }
 
@@ -235,24 +272,24 @@ fn debug_shows_nothing_that_people_wrote() {
 }
 
 prop_compose! {
-    fn stanzas(now: Instant)(stanzas in vec((".{0,20}", 0..10_u64.pow(18)), 0..5)) -> Vec<(String, Instant)> {
-        stanzas.into_iter().map(|(stanza, age)| (stanza, now - Duration::from_nanos(age % 10_u64.pow(14)))).collect()
+    fn stanzas(now: Instant)(stanzas in vec((".{0,20}", 0..10_u64.pow(8)), 0..5)) -> Vec<(String, Instant)> {
+        stanzas.into_iter().map(|(stanza, age)| (stanza, now - Duration::from_millis(age))).collect()
     }
 }
 
 prop_compose! {
     fn parts(now: Instant)(
         smid in "[!-~]{1,60}",
-        deadline in option::of(0..10_u64.pow(17)),
-        resume_timeout in option::of(any::<u64>()),
+        deadline in option::of(0..10_u64.pow(11)),
+        resume_timeout in option::of(0..u64::MAX / 1_000_000),
         h in any::<u32>(),
         acked in any::<u32>(),
         unacked in stanzas(now),
     ) -> Parts<String> {
         Parts {
             smid: SmId::new(&smid).unwrap(),
-            deadline: deadline.map(|left| now + Duration::from_nanos(left)),
-            resume_timeout: resume_timeout.map(Duration::from_nanos),
+            deadline: deadline.map(|left| now + Duration::from_millis(left)),
+            resume_timeout: resume_timeout.map(Duration::from_millis),
             h: h.into(),
             acked: acked.into(),
             unacked,

@@ -6,12 +6,12 @@ use xmpp_sm::{Counter, Parts, SessionParts, Side};
 
 use super::*;
 
-/// What version 1 has written of a session that lived, and what changed since.
-const LIVING: &[u8] = include_bytes!("../snapshot/v1-living.cbor");
-const CHANGE: &[u8] = include_bytes!("../snapshot/v1-change.cbor");
+/// What each version has written of a session that lived, and what changed since.
+const V1: [&[u8]; 2] = [include_bytes!("../snapshot/v1-living.cbor"), include_bytes!("../snapshot/v1-change.cbor")];
+const V2: [&[u8]; 2] = [include_bytes!("../snapshot/v2-living.cbor"), include_bytes!("../snapshot/v2-change.cbor")];
 
-/// The session of the two: three stanzas are handled, `one` and `two` are sent, and the first is acknowledged.
-fn written_by_version_1() -> Claimed {
+/// The session of both: three stanzas are handled, `one` and `two` are sent, and the first is acknowledged.
+fn written() -> Claimed {
     let mut host = Host::online(Promise::Durable, Config::default());
     let receipt = host.arrives();
     host.settle(receipt);
@@ -29,32 +29,37 @@ fn written_by_version_1() -> Claimed {
 }
 
 #[test]
-fn what_version_1_wrote_is_read() {
-    let written = written_by_version_1();
+fn what_each_version_wrote_is_read_and_its_changes_go_with_the_snapshots_of_both() {
+    let written = written();
     // Other nodes may be older.
-    assert_eq!(&written.snapshot[..], LIVING);
-    assert_eq!(written.journal, [CHANGE]);
+    assert_eq!(&written.snapshot[..], V2[0]);
+    assert_eq!(written.journal, [V2[1]]);
     let host = Host::enabled(Promise::Durable, Config::default());
-    let read = host.read(&written).unwrap();
-    let parts = read.session.detached().unwrap();
-    assert_eq!((parts.h, parts.acked), (3.into(), 1.into()));
-    assert_eq!(parts.unacked, [(Text("two".to_owned()), host.now)]);
-    assert_eq!(read.session.waiting, []);
+    for (living, change) in [(V1[0], V1[1]), (V1[0], V2[1]), (V2[0], V1[1]), (V2[0], V2[1])] {
+        let claimed = Claimed { snapshot: living.into(), journal: vec![change.into()], ..written.clone() };
+        let read = host.read(&claimed).unwrap();
+        let parts = read.session.detached().unwrap();
+        assert_eq!((parts.h, parts.acked), (3.into(), 1.into()));
+        assert_eq!(parts.unacked, [(Text("two".to_owned()), host.now)]);
+        assert_eq!(read.session.waiting, []);
+    }
 }
 
 #[test]
 fn every_truncation_of_a_change_is_found() {
     let host = Host::enabled(Promise::Durable, Config::default());
-    let written = written_by_version_1();
-    for length in 0..CHANGE.len() {
-        let journal = vec![CHANGE[..length].to_vec().into()];
-        let error = host.read(&Claimed { journal, ..written.clone() }).unwrap_err();
-        assert_eq!(error, SnapshotError::Truncated, "{length}");
-    }
-    // Neither is the other.
-    for (snapshot, journal) in [(LIVING, LIVING), (CHANGE, CHANGE)] {
-        let claimed = Claimed { snapshot: snapshot.into(), journal: vec![journal.into()], ..written.clone() };
-        assert!(matches!(host.read(&claimed), Err(SnapshotError::Malformed(_))));
+    let written = written();
+    for [living, change] in [V1, V2] {
+        for length in 0..change.len() {
+            let journal = vec![change[..length].to_vec().into()];
+            let error = host.read(&Claimed { journal, ..written.clone() }).unwrap_err();
+            assert_eq!(error, SnapshotError::Truncated, "{length}");
+        }
+        // Neither is the other.
+        for (snapshot, journal) in [(living, living), (change, change)] {
+            let claimed = Claimed { snapshot: snapshot.into(), journal: vec![journal.into()], ..written.clone() };
+            assert!(matches!(host.read(&claimed), Err(SnapshotError::Malformed(_))));
+        }
     }
 }
 
