@@ -93,8 +93,8 @@
 //! h      = uint .size 4
 //! ```
 //!
-//! Version 1 had nanoseconds, 5 and the stanzas' times since 1970, and each stanza as an array with its time. It is read for
-//! ever, and is not written any more.
+//! Version 1 has nanoseconds, 5 since 1970, and each stanza as an array `[ bstr, queued: uint, * any ]`, without 14. It is read
+//! for ever. While hosts run that read nothing later, it is what the others [write](Ledger::version), too.
 //!
 //! Arrays, maps and strings have a definite length. A key that a reader does not know is skipped, and so is what
 //! follows in an array that may grow. What a later version adds and an earlier one may ignore leaves field 0 as it
@@ -197,11 +197,42 @@ pub enum SnapshotError {
     Stanza(u32),
 }
 
+/// A version of the [format](crate::snapshot#format). All are read.
+///
+/// ```
+/// use xmpp_sm::snapshot::Version;
+///
+/// assert_eq!(Version::default(), Version::V2);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Version {
+    /// The first.
+    V1,
+    /// It takes fewer bytes, and has times to the millisecond.
+    #[default]
+    V2,
+}
+
+impl Version {
+    fn number(self) -> u32 {
+        match self {
+            Self::V1 => 1,
+            Self::V2 => 2,
+        }
+    }
+}
+
 impl<S: Portable> Snapshot<S> {
-    /// Returns the snapshot as bytes. `now` and `by_the_wall` are the host's clocks, read together.
+    /// Returns the snapshot as bytes of the latest version. `now` and `by_the_wall` are the host's clocks, read together.
     ///
     /// See the [example](crate::snapshot#example) of the module.
     pub fn to_bytes(&self, now: Instant, by_the_wall: SystemTime) -> Vec<u8> {
+        self.to_bytes_of(Version::default(), now, by_the_wall)
+    }
+
+    /// The same of this version, for readers that know no later one.
+    pub fn to_bytes_of(&self, version: Version, now: Instant, by_the_wall: SystemTime) -> Vec<u8> {
         fn borrow<S>((stanza, queued): &(S, Instant)) -> (&S, Instant) {
             (stanza, *queued)
         }
@@ -219,7 +250,7 @@ impl<S: Portable> Snapshot<S> {
             unacked: unacked.iter().map(borrow),
         });
         let content = Content { owner, attempts, session, waiting: waiting.iter().map(borrow), host };
-        write::file(|e| content.encode(e, Clocks::new(now, by_the_wall)))
+        write::file(|e| content.encode(e, version, Clocks::new(now, by_the_wall)))
     }
 
     /// Reads a snapshot. `now` and `by_the_wall` are the host's clocks, read together.

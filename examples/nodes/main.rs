@@ -81,6 +81,10 @@ pub struct Options {
     /// That of the second one: an earlier version, for instance
     #[arg(long)]
     other_server: Option<std::path::PathBuf>,
+
+    /// An option of the first one, which the second may not know
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
+    server_option: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -121,8 +125,11 @@ async fn main() -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
     let programs = [&options.server, &options.other_server.clone().or_else(|| options.server.clone())];
     let mut nodes = Vec::new();
     for (number, program) in programs.into_iter().enumerate() {
-        let promise = options.promise.name();
-        nodes.push(Node::start(number, program.as_deref(), &engine, promise, &users, options.trace).await?);
+        let mut more = vec![format!("--promise={}", options.promise.name())];
+        more.extend(users.iter().map(|user| format!("--user={user}:secret")));
+        more.extend(options.trace.then(|| "--trace".to_owned()));
+        more.extend(options.server_option.iter().filter(|_| number == 0).cloned());
+        nodes.push(Node::start(number, program.as_deref(), &engine, more).await?);
     }
     let balancer = Balancer::new(nodes.iter().map(Node::address).collect());
 

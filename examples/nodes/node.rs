@@ -27,9 +27,7 @@ impl Node {
         number: usize,
         program: Option<&Path>,
         engine: &Engine,
-        promise: &str,
-        users: &[String],
-        trace: bool,
+        more: Vec<String>,
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let way = engine.way().await?;
         let beside = || Some(std::env::current_exe().ok()?.with_file_name("server"));
@@ -38,10 +36,8 @@ impl Node {
             "--listen=127.0.0.1:0".to_owned(),
             format!("--node=node-{number}"),
             format!("--store=redis://{}", way.address),
-            format!("--promise={promise}"),
         ];
-        args.extend(users.iter().map(|user| format!("--user={user}:secret")));
-        args.extend(trace.then(|| "--trace".to_owned()));
+        args.extend(more);
         let (process, address) = run(&program, &args).await?;
         Ok(Self { number, program, args, way: Arc::new(way), process, address })
     }

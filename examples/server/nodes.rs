@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
-use xmpp_sm::snapshot::{Due, Ledger, Promise};
+use xmpp_sm::snapshot::{Due, Ledger, Promise, Version};
 use xmpp_sm::{
     AsyncSessionStore, Claim, Condition, Config, Counter, Fence, Lookup, Parking, Record, RedisStore, RedisStoreError,
     Refusal, Registration, SmId, Taker,
@@ -48,7 +48,8 @@ const ALIVE: Duration = Duration::from_secs(4);
 pub struct Nodes {
     store: Arc<RedisStore<ConnectionManager>>,
     journal: Journal,
-    pub promise: Promise,
+    promise: Promise,
+    version: Version,
     /// This node, in this run: its name and a number.
     me: String,
     redis: ConnectionManager,
@@ -103,6 +104,7 @@ impl Nodes {
             journal: Journal::new(store.clone()),
             store,
             promise: options.promise.into(),
+            version: if options.snapshot_version == 1 { Version::V1 } else { Version::V2 },
             link: Link::new(client, redis.clone(), &me),
             me,
             redis,
@@ -179,7 +181,7 @@ impl Nodes {
             let node = node_of(&displaced.handle);
             let _ = self.link.say(node.as_bytes(), "displaced", &displaced.registration).await;
         }
-        Some(Shared::new(registered.registration, Ledger::new(self.promise)))
+        Some(Shared::new(registered.registration, Ledger::new(self.promise).version(self.version)))
     }
 
     /// Writes down what is due of a session.

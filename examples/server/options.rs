@@ -171,6 +171,10 @@ pub struct Options {
     #[arg(long, default_value = "parked")]
     pub promise: Promised,
 
+    /// With `--store`: the version of what is written down. As long as nodes run that cannot read the latest, what they can
+    #[arg(long, default_value = "2", value_name = "VERSION", value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub snapshot_version: u8,
+
     /// Print to standard error the elements of stream management (`<-` from the client), and when a push service would wake
     /// a client's device: its session is detached, or something was queued for it meanwhile
     #[arg(long)]

@@ -26,6 +26,16 @@ impl Clocks {
         to_millis(self.wall)
     }
 
+    /// Of a time that has come, as a stanza's is.
+    pub(super) fn past_to_wall(self, past: Instant) -> u64 {
+        self.wall.saturating_sub(nanos(self.now.saturating_duration_since(past)))
+    }
+
+    /// Of a time that is to come, as a deadline is.
+    pub(super) fn future_to_wall(self, future: Instant) -> u64 {
+        self.wall.saturating_add(nanos(future.saturating_duration_since(self.now)))
+    }
+
     /// How many milliseconds ago that was.
     pub(super) fn age(self, past: Instant) -> u64 {
         millis(self.now.saturating_duration_since(past))
@@ -36,7 +46,6 @@ impl Clocks {
         millis(future.saturating_duration_since(self.now))
     }
 
-    /// Of a time that has come, as a stanza's is.
     pub(super) fn past_from_wall(self, past: u64) -> Instant {
         let age = Duration::from_nanos(self.wall.saturating_sub(past));
         // Some platforms begin to count when the machine starts.
@@ -44,7 +53,7 @@ impl Clocks {
         { younger }.find_map(|age| self.now.checked_sub(age)).unwrap_or(self.now)
     }
 
-    /// Of a time that is to come, as a deadline is. `written`: when it was written down.
+    /// `written`: when it was written down.
     pub(super) fn future_from_wall(self, future: u64, written: u64) -> Option<Instant> {
         let left = future.saturating_sub(written).saturating_sub(self.wall.saturating_sub(written));
         self.now.checked_add(Duration::from_nanos(left))
@@ -55,7 +64,7 @@ impl Clocks {
 const MILLI: u64 = 1_000_000;
 
 /// Up to 584 years.
-fn nanos(time: Duration) -> u64 {
+pub(super) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 

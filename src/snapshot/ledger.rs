@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime};
 
 use super::clocks::Clocks;
 use super::write::{self, Content, Expires, Known, write_changes};
-use super::{Portable, Snapshot};
+use super::{Portable, Snapshot, Version};
 use crate::counter::{Counter, count};
 use crate::session::{Lasting, Session, SessionParts, Side, Write};
 use crate::stanza::Stanza;
@@ -92,6 +92,7 @@ pub enum Promise {
 #[derive(Debug)]
 pub struct Ledger {
     promise: Promise,
+    version: Version,
     /// The last revision that was used.
     used: Option<Revision>,
     /// What was written under it. `None`: nothing is written down, or it is not known what.
@@ -140,6 +141,7 @@ impl Ledger {
     pub fn new(promise: Promise) -> Self {
         Self {
             promise,
+            version: Version::default(),
             used: None,
             written: None,
             stored: None,
@@ -162,6 +164,14 @@ impl Ledger {
             Side::Client { .. } => None,
         };
         Self { has_kept: true, stored, ..Self::new(promise) }
+    }
+
+    /// Sets the version that is written, for as long as hosts may claim the session that cannot read the latest. Default:
+    /// the latest.
+    #[must_use]
+    pub fn version(mut self, version: Version) -> Self {
+        self.version = version;
+        self
     }
 
     /// How long the session is to live.
@@ -216,7 +226,8 @@ impl Ledger {
             let kept = count(mark.end.since(mark.acked));
             let stanzas = lasting.stanzas().skip(kept.saturating_sub(new));
             let stanzas: Vec<_> = stanzas.collect();
-            let change = write::file(|e| write_changes(e, (mark.h, mark.acked, first), stanzas.into_iter(), clocks));
+            let marks = (mark.h, mark.acked, first);
+            let change = write::file(|e| write_changes(e, marks, stanzas.into_iter(), self.version, clocks));
             // The store may have it even if it fails.
             self.changes = self.changes.saturating_add(change.len());
             return Some(Due { revision, what: What::Change(change), mark: Some(mark) });
@@ -232,7 +243,7 @@ impl Ledger {
         let host = host();
         let waiting = lasting.waiting();
         let content = Content { owner: lasting.owner, attempts: None, session: Some(session), waiting, host: &host };
-        let snapshot = write::file(|e| content.encode(e, clocks));
+        let snapshot = write::file(|e| content.encode(e, self.version, clocks));
         // What changes from now on is not in it. If it is not written, there will be another.
         (self.snapshot, self.changes, self.has_host_changed) = (snapshot.len(), 0, false);
         Some(self.next(Some(mark), What::Snapshot(snapshot)))
@@ -271,9 +282,8 @@ impl Ledger {
         };
         // It changes nothing.
         let no_stanzas = std::iter::empty::<(&Vec<u8>, Instant)>();
-        let change = write::file(|e| {
-            write_changes(e, (mark.h, mark.acked, mark.end.next()), no_stanzas, Clocks::new(now, by_the_wall))
-        });
+        let (marks, clocks) = ((mark.h, mark.acked, mark.end.next()), Clocks::new(now, by_the_wall));
+        let change = write::file(|e| write_changes(e, marks, no_stanzas, self.version, clocks));
         Some(Due { revision, what: What::Change(change), mark: Some(mark) })
     }
 

@@ -8,8 +8,8 @@ use minicbor::{Decoder, decode};
 
 use super::changes::Changes;
 use super::clocks::{Clocks, from_millis, to_millis};
-use super::write::{SELF_DESCRIBED, VERSION, key};
-use super::{Limits, Portable, Snapshot, SnapshotError};
+use super::write::{SELF_DESCRIBED, key};
+use super::{Limits, Portable, Snapshot, SnapshotError, Version};
 use crate::counter::{Counter, count};
 use crate::detached::Parts;
 use crate::session::{Attempts, SessionParts, Side};
@@ -41,7 +41,7 @@ fn unwrap(bytes: &[u8]) -> Result<&[u8], SnapshotError> {
 pub(super) struct Fields<S> {
     clocks: Clocks,
     limits: Limits,
-    version: u32,
+    version: Version,
     /// How many stanzas were read.
     stanzas: u32,
     written: Option<u64>,
@@ -76,7 +76,7 @@ impl<S: Portable> Fields<S> {
         Self {
             clocks,
             limits,
-            version: VERSION,
+            version: Version::default(),
             stanzas: 0,
             written: None,
             owner: None,
@@ -101,10 +101,11 @@ impl<S: Portable> Fields<S> {
         if count == 0 || d.u64()? != key::NEEDS {
             return Err(SnapshotError::Malformed("it does not say its version first"));
         }
-        self.version = d.u32()?;
-        if self.version > VERSION {
-            return Err(SnapshotError::Newer(self.version));
-        }
+        self.version = match d.u32()? {
+            0 | 1 => Version::V1,
+            2 => Version::V2,
+            newer => return Err(SnapshotError::Newer(newer)),
+        };
         if !self.is_of_version_1() {
             self.clocks = self.clocks.to_the_millisecond();
         }
@@ -143,7 +144,7 @@ impl<S: Portable> Fields<S> {
 
     /// It had nanoseconds, and a stanza's time beside the stanza.
     fn is_of_version_1(&self) -> bool {
-        self.version <= 1
+        self.version == Version::V1
     }
 
     /// In nanoseconds.

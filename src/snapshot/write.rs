@@ -5,13 +5,11 @@ use std::time::{Duration, Instant};
 use minicbor::data::Tag;
 use minicbor::{Encoder, encode};
 
-use super::Portable;
-use super::clocks::{Clocks, millis};
+use super::clocks::{Clocks, millis, nanos};
+use super::{Portable, Version};
 use crate::counter::Counter;
 use crate::session::Attempts;
 
-/// The version of what is written, and the highest that is understood.
-pub(super) const VERSION: u32 = 2;
 /// What says that CBOR follows: the first three bytes are `d9 d9 f7`.
 pub(super) const SELF_DESCRIBED: Tag = Tag::new(55_799);
 
@@ -83,13 +81,15 @@ where
     U: ExactSizeIterator<Item = (&'a S, Instant)> + Clone,
     V: ExactSizeIterator<Item = (&'a S, Instant)> + Clone,
 {
-    pub(super) fn encode<W: encode::Write>(self, e: &mut Encoder<W>, clocks: Clocks) -> Written<W> {
+    pub(super) fn encode<W: encode::Write>(self, e: &mut Encoder<W>, version: Version, clocks: Clocks) -> Written<W> {
         let Self { owner, attempts, session, waiting, host } = self;
         let unacked = session.as_ref().map(|session| session.unacked.clone());
         let (of_unacked, of_waiting) = (unacked.as_ref().map_or(0, |unacked| unacked.len()), waiting.len());
-        let has_stanzas = of_unacked > 0 || of_waiting > 0;
+        let is_old = version == Version::V1;
+        let (has_unacked, has_waiting) = (of_unacked > 0 || is_old && unacked.is_some(), of_waiting > 0 || is_old);
+        let (has_times, has_host) = (!is_old && (has_unacked || has_waiting), is_old || !host.is_empty());
         let known = |is: fn(&Known<'_, U>) -> bool| session.as_ref().is_some_and(is);
-        // What is not there has no field.
+        // From version 2 on, what is empty has no field.
         let fields = [
             [true; 3],
             [known(|_| true); 3],
@@ -98,11 +98,12 @@ where
                 known(|session| session.resume_timeout.is_some()),
                 attempts.is_some(),
             ],
-            [of_unacked > 0, of_waiting > 0, has_stanzas],
-            [!host.is_empty(), false, false],
+            [has_unacked, has_waiting, has_times],
+            [has_host, false, false],
         ];
         e.map(length(fields.as_flattened().iter().filter(|is_there| **is_there).count()))?;
-        e.u64(key::NEEDS)?.u32(VERSION)?.u64(key::WRITTEN)?.u64(clocks.millis())?.u64(key::OWNER)?.str(owner)?;
+        write_head(e, version, clocks)?;
+        e.u64(key::OWNER)?.str(owner)?;
         if let Some(Attempts { tries, unanswered, silent_at }) = attempts {
             e.u64(key::ATTEMPTS)?.array(3)?.u32(tries)?.u32(unanswered)?.encode(silent_at.map(Counter::get))?;
         }
@@ -110,25 +111,28 @@ where
             e.u64(key::SMID)?.str(smid)?;
             match expires {
                 Expires::At(None) => {}
-                Expires::At(Some(deadline)) => drop(e.u64(key::EXPIRES)?.u64(clocks.left(deadline))?),
+                Expires::At(Some(deadline)) => {
+                    let expires = if is_old { clocks.future_to_wall(deadline) } else { clocks.left(deadline) };
+                    e.u64(key::EXPIRES)?.u64(expires)?;
+                }
                 Expires::WhenRead => drop(e.u64(key::LIVES)?.bool(true)?),
             }
             if let Some(timeout) = resume_timeout {
-                e.u64(key::RESUME_TIMEOUT)?.u64(millis(timeout))?;
+                e.u64(key::RESUME_TIMEOUT)?.u64(if is_old { nanos(timeout) } else { millis(timeout) })?;
             }
             e.u64(key::H)?.u32(h.get())?.u64(key::ACKED)?.u32(acked.get())?;
         }
-        if let Some(unacked) = unacked.clone().filter(|_| of_unacked > 0) {
-            write_stanzas(e.u64(key::UNACKED)?, unacked)?;
+        if let Some(unacked) = unacked.clone().filter(|_| has_unacked) {
+            write_stanzas(e.u64(key::UNACKED)?, unacked, version, clocks)?;
         }
-        if of_waiting > 0 {
-            write_stanzas(e.u64(key::WAITING)?, waiting.clone())?;
+        if has_waiting {
+            write_stanzas(e.u64(key::WAITING)?, waiting.clone(), version, clocks)?;
         }
-        if has_stanzas {
+        if has_times {
             e.u64(key::QUEUED)?.array(length(of_unacked.saturating_add(of_waiting)))?;
             write_times(e, unacked.into_iter().flatten().chain(waiting), clocks)?;
         }
-        if !host.is_empty() {
+        if has_host {
             e.u64(key::HOST)?.bytes(host)?;
         }
         Ok(())
@@ -140,26 +144,43 @@ pub(super) fn write_changes<'a, S: Portable + 'a, W: encode::Write>(
     e: &mut Encoder<W>,
     (h, acked, first): (Counter, Counter, Counter),
     stanzas: impl ExactSizeIterator<Item = (&'a S, Instant)> + Clone,
+    version: Version,
     clocks: Clocks,
 ) -> Written<W> {
-    let has_stanzas = stanzas.len() > 0;
-    e.map(if has_stanzas { 7 } else { 5 })?.u64(key::NEEDS)?.u32(VERSION)?.u64(key::WRITTEN)?.u64(clocks.millis())?;
+    let has_stanzas = stanzas.len() > 0 || version == Version::V1;
+    let has_times = has_stanzas && version != Version::V1;
+    e.map(5_u64.saturating_add(has_stanzas.into()).saturating_add(has_times.into()))?;
+    write_head(e, version, clocks)?;
     e.u64(key::H)?.u32(h.get())?.u64(key::ACKED)?.u32(acked.get())?.u64(key::FIRST)?.u32(first.get())?;
     if has_stanzas {
-        write_stanzas(e.u64(key::UNACKED)?, stanzas.clone())?;
+        write_stanzas(e.u64(key::UNACKED)?, stanzas.clone(), version, clocks)?;
+    }
+    if has_times {
         e.u64(key::QUEUED)?.array(length(stanzas.len()))?;
         write_times(e, stanzas, clocks)?;
     }
     Ok(())
 }
 
+/// The version comes first.
+fn write_head<W: encode::Write>(e: &mut Encoder<W>, version: Version, clocks: Clocks) -> Written<W> {
+    let written = if version == Version::V1 { clocks.wall } else { clocks.millis() };
+    e.u64(key::NEEDS)?.u32(version.number())?.u64(key::WRITTEN)?.u64(written)?;
+    Ok(())
+}
+
 fn write_stanzas<'a, S: Portable + 'a, W: encode::Write>(
     e: &mut Encoder<W>,
     stanzas: impl ExactSizeIterator<Item = (&'a S, Instant)>,
+    version: Version,
+    clocks: Clocks,
 ) -> Written<W> {
     e.array(length(stanzas.len()))?;
-    for (stanza, _) in stanzas {
-        e.bytes(&stanza.to_bytes())?;
+    for (stanza, queued) in stanzas {
+        match version {
+            Version::V1 => drop(e.array(2)?.bytes(&stanza.to_bytes())?.u64(clocks.past_to_wall(queued))?),
+            Version::V2 => drop(e.bytes(&stanza.to_bytes())?),
+        }
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use xmpp_sm::snapshot::{Due, Ledger, Limits, Portable, Promise, Snapshot, SnapshotError};
+use xmpp_sm::snapshot::{Due, Ledger, Limits, Portable, Promise, Snapshot, SnapshotError, Version};
 use xmpp_sm::{
     Arrival, AsyncSessionStore, Claim, Claimed, Config, Early, Enable, Event, Fence, Inbound, MemoryStore, Nonza,
     Parking, Receipt, Registration, Resume, Session, SmId, Stanza, Unbound, Write,

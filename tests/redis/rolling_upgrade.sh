@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A server of an earlier commit beside the present one, on one store: clients go back and forth between them, while both are
-# stopped, killed and cut off from Redis.
+# stopped, killed and cut off from Redis. The present one writes what the other can read.
 #
 #   tests/redis/rolling_upgrade.sh [COMMIT [OPTIONS of the example `nodes`]]
 set -euo pipefail
@@ -27,4 +27,5 @@ if [ ! -x "$server" ]; then
     touch examples/server/main.rs
 fi
 cargo build --quiet --locked --example server
-cargo run --quiet --locked --example nodes -- --other-server "$server" --pairs 2 --messages 1500 "$@"
+cargo run --quiet --locked --example nodes -- --other-server "$server" --server-option=--snapshot-version=1 \
+    --pairs 2 --messages 1500 "$@"

@@ -45,7 +45,8 @@ impl Nodes {
             return self.set_aside(&registration, snapshot, journal, "the server's own part is damaged").await;
         };
         let is_here = self.link.arrive(&known.jid, from).await?;
-        let shared = Shared::new(registration.clone(), Ledger::claimed(self.promise, &read));
+        let ledger = Ledger::claimed(self.promise, &read).version(self.version);
+        let shared = Shared::new(registration.clone(), ledger);
         match restart::revive(server, read.session, &known, Some(shared), clocks.0) {
             Ok(handle) => {
                 if !is_here {
