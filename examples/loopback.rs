@@ -68,8 +68,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     // A connection: the client has authenticated, and binds a resource.
     let mut client = Side { session: Session::client(config.clone(), OWNER), got: Vec::new() };
     client.session.connect(OWNER, offer, Wire::new(), now).map_err(|no| no.to_string())?;
-    let Some(Event::Bind(token)) = client.session.poll() else { unreachable!("there is no session yet") };
-    client.session.bound(token, now)?;
+    let Some(Event::Bind(must_bind)) = client.session.poll() else { unreachable!("there is no session yet") };
+    client.session.bound(must_bind, now)?;
     let mut server = Side { session: Unbound::new(config.clone(), OWNER).bind(Wire::new()), got: Vec::new() };
 
     for id in 1..=30 {

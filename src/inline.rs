@@ -20,22 +20,58 @@
 //! The [server's loop](crate#a-servers-loop) gets two arms more, one for events and one for what is written, and its
 //! `Host` a method more:
 //!
-//! ```text
-//! Event::Enable(request) => {
-//!     let smid = if request.is_resumable() { host.register(session.owner()) } else { None };
-//!     let _ = session.accept_enable(request, smid, now());
-//! }
-//!
-//! match item {
-//!     Write::Success(success) => host.write_success(connection, *success),
-//!     item => connection.push(item),
-//! }
-//!
-//! trait Host {
-//!     /// Writes `<success/>` with the session's full JID, and the stream features that `success` names.
-//!     fn write_success(&self, connection: &mut Self::Connection, success: InlineSuccess);
-//! }
 //! ```
+//! # use std::sync::Arc;
+//! # use std::time::Instant;
+//! # use bytes::Bytes;
+//! # use xmpp_sm::{Config, Event, InlineElements, InlineSuccess, LoginStep, Replay, Session, SmId, Write};
+//! # type Connection = Vec<String>;
+//! # struct Host { jid: &'static str }
+//! # impl Host {
+//! #     fn register(&self, _: &Arc<str>) -> Option<SmId> { SmId::new("x").ok() }
+//! # }
+//! impl Host {
+//!     /// Writes `<success/>` with the session's full JID, and the stream features that `success` names.
+//!     fn write_success(&self, connection: &mut Connection, success: InlineSuccess) {
+//!         // by `success` of the file below
+//! #         let enabled = success.bound.and_then(|bound| bound.enable).map(|reply| reply.to_string());
+//! #         connection.push(format!("<success> {} {}", self.jid, enabled.unwrap_or_default()));
+//!     }
+//! }
+//!
+//! # fn push(connection: &mut Connection, item: Write<'_, Bytes>) { connection.push(format!("{item:?}")); }
+//! # fn turn(session: &mut Session<Bytes, Connection>, host: &Host, now: impl Fn() -> Instant) {
+//! while let Some(event) = session.poll() {
+//!     match event {
+//!         Event::Enable(request) => {
+//!             let smid = if request.is_resumable() { host.register(session.owner()) } else { None };
+//!             let _ = session.accept_enable(request, smid, now());
+//!         }
+//!         _ => {} // as before
+//!     }
+//! }
+//! while let Some((connection, item)) = session.next_write(now()) {
+//!     match item {
+//!         Write::Success(success) => host.write_success(connection, *success),
+//!         item => push(connection, item), // as before
+//!     }
+//! }
+//! # }
+//! # let now = Instant::now();
+//! # let authenticate: minidom::Element = "<authenticate xmlns='urn:xmpp:sasl:2' mechanism='SCRAM-SHA-1'>\
+//! #      <bind xmlns='urn:xmpp:bind:0'><enable xmlns='urn:xmpp:sm:3' resume='true'/></bind></authenticate>".parse()?;
+//! # let inline = InlineElements::from_authenticate(&authenticate)?;
+//! # let config = Arc::new(Config::default());
+//! # let step = inline.authenticated(config, "juliet@example.com", Replay::Impossible, now);
+//! # let LoginStep::Bind(request) = step else { unreachable!() };
+//! # let mut session: Session<Bytes, Connection> = request.bind(Vec::new(), now);
+//! # turn(&mut session, &Host { jid: "juliet@example.com/balcony" }, || now);
+//! # let written = &session.connection().ok_or("no connection")?[0];
+//! # assert!(written.starts_with("<success> juliet@example.com/balcony <enabled ") && written.contains("id='x'"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A `push` that matches [`Write`](crate::Write) without `_` does not compile before it says what becomes of `Success`.
 //!
 //! [`Event::Enable`](crate::Event::Enable) is to `<bind/>` what [`Arrival::Enable`](crate::Arrival::Enable) is to a bare
 //! `<enable/>`. [`Write::Success`](crate::Write::Success) needs the session's full JID, which a new connection does not know:
@@ -69,8 +105,9 @@
 //! [`Unknown`](crate::LoginStep::Unknown) is a step of its own. Failing the authentication leaves the session as it is;
 //! a host may also bind all the same.
 //!
-//! This is the host's part. The tests run this very file, and so does `examples/server`. For attributes of `minidom` it
-//! uses the crate `rxml` 0.14 with its feature `macros`.
+//! This is the host's part. The tests run this very file, and so does
+//! [`examples/server`](https://github.com/xmpp-sm/xmpp-sm/tree/HEAD/examples/server). For attributes of
+//! `minidom` it uses the crate `rxml` 0.14 with its feature `macros`.
 //!
 //! ```
 #![doc = include_str!("host/inline.rs")]
@@ -125,18 +162,45 @@
 //!
 //! In the [client's loop](crate#a-clients-loop) the login then asks the loop, which has the session, over a channel. So
 //! it has to be made before the loop, and to live from turn to turn: an arm that called `log_in` each time would drop
-//! it as soon as it asked. `examples/client` does this with `--inline`:
+//! it as soon as it asked. [`examples/client`](https://github.com/xmpp-sm/xmpp-sm/tree/HEAD/examples/client) does this with `--inline`:
 //!
-//! ```text
+//! ```
+//! # use std::time::Instant;
+//! # use bytes::Bytes;
+//! # use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+//! # use tokio::sync::oneshot;
+//! # use xmpp_sm::{InlineOffer, InlineReply, InlineRequest, NotConnectedWhy, Offer, Session};
 //! enum Ask {
 //!     Request(InlineOffer, oneshot::Sender<Result<InlineRequest, NotConnectedWhy>>),
 //!     Failed(InlineRequest),
 //! }
 //!
+//! # struct App;
+//! # impl App { fn owner(&self) -> &str { "juliet@example.com" } }
+//! # struct Connection;
+//! /// Connects and authenticates, sooner or later. Without a reply: by SASL without inline elements.
+//! async fn log_in(ask: &UnboundedSender<Ask>) -> (Offer, Connection, Option<InlineReply>) {
+//! #     let (reply, request) = oneshot::channel();
+//! #     let _ = ask.send(Ask::Request(InlineOffer::default(), reply));
+//! #     let request = request.await.ok().and_then(Result::ok);
+//! #     let success = minidom::Element::bare("success", "urn:xmpp:sasl:2");
+//! #     let offer = Offer { stream_management: true, binds: true };
+//! #     return (offer, Connection, request.map(|request| request.reply(&success)));
+//!     // ...
+//! }
+//!
+//! # async fn run(session: &mut Session<Bytes, Connection>, app: &App, now: impl Fn() -> Instant) {
 //! // before the loop
 //! let (ask, mut asked) = unbounded_channel();
 //! let mut login = Box::pin(log_in(&ask));
 //!
+//! # let is_conflict = false;
+//! # loop {
+//! #     while let Some(event) = session.poll() {
+//! #         if let xmpp_sm::Event::Bind(_) = event { return; }
+//! #     }
+//! #     let is_offline = session.connection().is_none();
+//! #     tokio::select! {
 //! // in the place of the arm of `app.log_in()`
 //! (offer, connection, reply) = &mut login, if is_offline && !is_conflict => {
 //!     login.set(log_in(&ask));
@@ -149,6 +213,14 @@
 //!     Ask::Request(offer, request) => drop(request.send(session.request_inline(app.owner(), offer, now()))),
 //!     Ask::Failed(request) => session.authentication_failed(request),
 //! },
+//! #     }
+//! # }
+//! # }
+//! # let mut session = Session::client(std::sync::Arc::new(xmpp_sm::Config::default()), "juliet@example.com");
+//! # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+//! # runtime.block_on(run(&mut session, &App, Instant::now));
+//! # assert!(session.connection().is_some());
+//! # Ok::<(), std::io::Error>(())
 //! ```
 //!
 //! What is neither a stanza nor stream management, `<inactive/>` for one, the client writes itself, between two of what

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::counter::{Counter, count};
 use crate::queue::shrink;
 
-/// Tells a session or a request from every other that a token could be shown to by mistake.
+/// Tells a session or a stream from every other, for what may be given to the wrong one by mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tag(NonZeroU64);
 
@@ -28,7 +28,8 @@ impl Tag {
     }
 }
 
-/// The host's duty to handle one stanza.
+/// The host's duty to handle one stanza that it has got. (A receipt of
+/// [XEP-0184](https://xmpp.org/extensions/xep-0184.html) is a message, and the host's own business.)
 ///
 /// It comes with [`Action::Deliver`](crate::Action::Deliver), and goes back through
 /// [`record_handled`](crate::StreamMgmt::record_handled) when the host has

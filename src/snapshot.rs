@@ -4,7 +4,8 @@
 //! A server that is told to stop has each session [lose](crate::Session::lost) its connection, takes it apart with
 //! [`into_parts`](crate::Session::into_parts), and keeps the bytes; the next process reads them, puts the session
 //! together with [`from_parts`](crate::Session::from_parts), and registers its SM-ID with the store. Its client
-//! resumes as if nothing had been. `examples/server --state-dir` does that.
+//! resumes as if nothing had been.
+//! [`examples/server --state-dir`](https://github.com/xmpp-sm/xmpp-sm/tree/HEAD/examples/server) does that.
 //!
 //! The bytes hold SM-IDs and what people wrote to each other: they are as secret as these are. Who can write them can
 //! hand out sessions. The checksum finds damage, not malice.

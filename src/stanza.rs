@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 ///
 /// struct Outgoing {
 ///     wire: Bytes,
-///     rerouted: u8, // how often: a stanza without a taker must not go round without end, see `disposition`
+///     rerouted: u8, // how often: a stanza that nobody gets must not go round without end, see `disposition`
 /// }
 ///
 /// impl Stanza for Outgoing {

@@ -16,7 +16,8 @@ use crate::nonza::Condition;
 /// | Why the ping-pong of `<r/>` and `<a/>`? | [`ack_requests`](Self::ack_requests) beside [`sent`](Self::sent): see [`AckFreq`](crate::AckFreq) |
 ///
 /// A session is read by its owner, between two calls: a metrics endpoint asks it by a message and adds up what is new since
-/// the last answer, as `examples/server/metrics.rs` does.
+/// the last answer, as
+/// [`examples/server/metrics.rs`](https://github.com/xmpp-sm/xmpp-sm/tree/HEAD/examples/server/metrics.rs) does.
 ///
 /// ```
 /// use xmpp_sm::Stats;
@@ -88,7 +89,7 @@ pub struct Stats {
     /// Receipts that the session could not wait for any longer: it has settled their stanzas.
     pub receipts_given_up: u64,
     /// Requests of the peer that the host has not answered in
-    /// [`request_timeout`](crate::Config::request_timeout): their tokens were dropped.
+    /// [`request_timeout`](crate::Config::request_timeout): the host had dropped them.
     pub requests_dropped: u64,
 
     /// How often the session has lost its stream, and lived on.

@@ -12,7 +12,9 @@
 //! | lost | the session is over, and the stanza was not acknowledged | [`Event::Ended`](crate::Event::Ended), in its [`stanzas`](crate::SessionEnded::stanzas); or `send` returns it |
 //!
 //! - **Acknowledged is not read.** The peer of a client is its server: the stanza has reached that, and no more. That the
-//!   recipient has it is told by the recipient's client, if at all.
+//!   recipient has it is told by the recipient's client, if at all
+//!   ([XEP-0184](https://xmpp.org/extensions/xep-0184.html)). It has nothing to do with a [`Receipt`](crate::Receipt), which is
+//!   for a stanza that the host *gets*.
 //! - **Lost is not "did not arrive".** [`Leftover::fate`](crate::Leftover::fate) is `Unsent` where the peer does not have the
 //!   stanza. Otherwise the peer may have it: the acknowledgement did not come in time.
 //! - **A lost connection is not the end.** A client's session lives over all its connections, and no token is lost before the
@@ -134,5 +136,5 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `examples/typed` is such a client on tokio, with stanzas that are [types](crate#features). A server does the same where it
-//! has to delete the row of an acknowledged stanza, or to tell its sender.
+//! [`examples/typed`](https://github.com/xmpp-sm/xmpp-sm/tree/HEAD/examples/typed) is such a client
+//! on tokio, with stanzas that are [types](crate#features). A server does the same where it has to delete the row of an acknowledged stanza, or to tell its sender.

@@ -68,10 +68,10 @@
 //! management off, `request_ack` writes nothing, and the host has to send a
 //! [ping](https://xmpp.org/extensions/xep-0199.html#s2c): otherwise a peer that is only quiet loses its stream.
 //!
-//! `examples/typed` has a server and a client around this very file. The client's stanzas have
-//! [tokens](crate::tokens), with a `Stage` that is *queued*, *sent*, *acknowledged* or *lost*. *Lost* is told at the end of the
-//! client's stream alone: the server did not acknowledge the stanza, which it may have or not. A stanza whose connection is lost
-//! is not: it stays *sent*, and is sent again.
+//! [`examples/typed`](https://github.com/xmpp-sm/xmpp-sm/tree/HEAD/examples/typed) has a server and
+//! a client around this very file. The client's stanzas have [tokens](crate::tokens), with a `Stage` that is *queued*, *sent*,
+//! *acknowledged* or *lost*. *Lost* is told at the end of the client's stream, not of a connection: the server did not
+//! acknowledge the stanza, and may have it or not. A stanza whose connection is lost stays *sent*, and is sent again.
 //!
 //! ```
 #![doc = include_str!("host/typed.rs")]

@@ -164,6 +164,24 @@ fn pages_lead_to_files_that_are_there() {
     assert!(links > 10, "{links} links");
 }
 
+/// The package has no examples, and a relative path leads nowhere on docs.rs.
+#[test]
+fn the_documentation_leads_to_examples_in_the_repository() {
+    let start = format!("{}/tree/HEAD/", env!("CARGO_PKG_REPOSITORY"));
+    let mut links = 0;
+    for page in files("src", &["rs", "md"]) {
+        let text = read(&page);
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            assert!(!target.starts_with('.') && !target.starts_with("examples/"), "{} leads to {target}", short(&page));
+            if let Some(path) = target.strip_prefix(&start) {
+                assert!(root().join(path).exists(), "{} leads to {target}", short(&page));
+                links += 1;
+            }
+        }
+    }
+    assert!(links > 5, "{links} links");
+}
+
 /// The lines of a file that do something: no comments, no imports.
 fn lines_of_code(path: &str) -> usize {
     let text = code(&read(&root().join(path)));

@@ -47,7 +47,8 @@ pub enum Stage {
     Sent,
     /// The server has it.
     Acknowledged,
-    /// The stream has ended. The server does not have it, or has it and could not say so any more.
+    /// The stream has ended, or the stanza is larger than the whole buffer. If it was sent, the server may have it: it did not
+    /// acknowledge it in time.
     Lost,
 }
 
@@ -172,10 +173,10 @@ impl Client {
                         tokio::spawn(connection.part(parting));
                         self.tell(Heard::Offline);
                     }
-                    Event::Bind(token) => {
+                    Event::Bind(must_bind) => {
                         let iq = Iq::from_set(BIND, BindQuery::new(Some(self.jid.resource().to_string())));
                         self.session.connection_mut().into_iter().for_each(|connection| connection.put(&iq, 256));
-                        self.binding = Some(token);
+                        self.binding = Some(must_bind);
                     }
                     Event::Online { .. } => self.tell(Heard::Online(self.jid.clone())),
                     Event::Resumed => self.tell(Heard::Resumed),
@@ -236,9 +237,9 @@ impl Client {
         if let Some(XmppStreamElement::Stanza(stanza)) = read(element) {
             // Where no resource is asked for, an iq of that id is any iq.
             match (bound(&stanza), self.binding.take()) {
-                (Some(Ok(jid)), Some(token)) => {
+                (Some(Ok(jid)), Some(must_bind)) => {
                     self.jid = jid;
-                    let _ = self.session.bound(token, now); // it is of this connection, or comes too late
+                    let _ = self.session.bound(must_bind, now); // it is of this connection, or comes too late
                 }
                 (Some(Err(failure)), Some(_)) => self.fail(failure),
                 (_, binding) => {

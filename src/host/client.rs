@@ -19,9 +19,9 @@ pub async fn run<A: App>(
         while let Some(event) = session.poll() {
             match event {
                 Event::Left { connection, parting, .. } => app.part(connection, parting),
-                Event::Bind(token) => {
+                Event::Bind(must_bind) => {
                     session.connection_mut().map(Connection::bind);
-                    binding = Some(token);
+                    binding = Some(must_bind);
                 }
                 Event::Online { .. } => app.online(),
                 Event::Conflict => is_conflict = true, // until the user says otherwise
@@ -66,9 +66,9 @@ fn on_element<A: App>(
     let now = now();
     if let Ok(Arrival::Stanza(receipt)) = session.handle(session.inbound(&element), now) {
         if binding.is_some() && app.is_bound(&element) {
-            let _ = binding.take().map(|token| session.bound(token, now));
+            let _ = binding.take().map(|must_bind| session.bound(must_bind, now));
         } else {
-            app.take(element, receipt);
+            app.receive(element, receipt);
         }
     }
 }
@@ -111,8 +111,8 @@ pub trait App {
     fn owner(&self) -> &str;
     /// Connects and authenticates, sooner or later; a failure is tried again after a while. Cancel safe.
     fn log_in(&mut self) -> impl Future<Output = (Offer, Self::Connection)> + Send;
-    /// Takes a stanza. When it is handled (shown, written down), its receipt goes into `settled` of [`run`].
-    fn take(&mut self, stanza: Element, receipt: Receipt);
+    /// A stanza has arrived. When it is handled (shown, written down), its receipt goes into `settled` of [`run`].
+    fn receive(&mut self, stanza: Element, receipt: Receipt);
     /// There is a new session: its initial presence goes into `outbox`.
     fn online(&mut self);
     /// Whether this is the server's answer to the request to bind.

@@ -68,7 +68,7 @@ impl Connection {
             Write::StreamError(error) => self.put(&error, NONZA),
             Write::Flush => self.flushes = self.waiting > 0,
             Write::Close => self.closes = true,
-            _ => {} // <success/>, for servers that offer SASL2
+            Write::Success(_) => {} // only where the server offers SASL2
         }
     }
 

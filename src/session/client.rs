@@ -26,7 +26,7 @@ use crate::trace;
 pub(super) struct Client {
     /// Whether stream management is offered on the present stream.
     offer: Offer,
-    /// Which connection this is, for tokens of earlier ones.
+    /// Which connection this is: a [`MustBind`] of an earlier one is of no use.
     connection: u64,
     /// Whether a resource is bound on the present stream.
     is_bound: bool,
@@ -201,7 +201,7 @@ impl<S: Stanza, C> Session<S, C> {
         }
     }
 
-    /// Tokens of earlier connections are worth nothing from here on.
+    /// A [`MustBind`] or a request of an earlier connection is of no use from here on.
     pub(super) fn count_connection(&mut self) {
         if let Some(client) = &mut self.client {
             client.connection = client.connection.wrapping_add(1);
@@ -288,13 +288,13 @@ impl<S: Stanza, C> Session<S, C> {
 
     fn must_bind(&mut self, now: Instant) {
         let Some(client) = &self.client else { return };
-        let token = MustBind { connection: client.connection };
+        let must_bind = MustBind { connection: client.connection };
         if client.offer.binds {
             self.await_reply(now);
-            self.events.push_back(Event::Bind(token));
+            self.events.push_back(Event::Bind(must_bind));
         } else {
-            // The token is of this connection.
-            let _ = self.bound(token, now);
+            // It is of this connection.
+            let _ = self.bound(must_bind, now);
         }
     }
 
@@ -302,13 +302,13 @@ impl<S: Stanza, C> Session<S, C> {
     ///
     /// # Errors
     ///
-    /// [`Foreign`], with the token, if it belongs to another connection.
-    pub fn bound(&mut self, token: MustBind, now: Instant) -> Result<(), Foreign<MustBind>> {
+    /// [`Foreign`], with the `MustBind`, if it belongs to another connection.
+    pub fn bound(&mut self, must_bind: MustBind, now: Instant) -> Result<(), Foreign<MustBind>> {
         let (State::Live(stream), Some(client)) = (&mut self.state, &mut self.client) else {
-            return Err(Foreign(token));
+            return Err(Foreign(must_bind));
         };
-        if token.connection != client.connection || self.ending.is_some() || client.is_bound {
-            return Err(Foreign(token));
+        if must_bind.connection != client.connection || self.ending.is_some() || client.is_bound {
+            return Err(Foreign(must_bind));
         }
         client.is_bound = true;
         client.reply_until = None;

@@ -49,7 +49,7 @@ pub enum Event<S, C> {
     /// The peer has taken responsibility for this stanza. Only where
     /// [`return_acknowledged`](crate::Session::return_acknowledged) is on.
     Acknowledged(Returned<S>),
-    /// Client: bind a resource on this stream, and then give the token to [`bound`](crate::Session::bound).
+    /// Client: bind a resource on this stream, and then give this to [`bound`](crate::Session::bound).
     Bind(MustBind),
     /// Client: a new session has begun.
     Online {

@@ -24,9 +24,9 @@ use crate::stanza::Stanza;
 use crate::stream::{Disconnected, NotResumedWhy, Refusal, ResumeRequest, Resumption, StreamMgmt};
 use crate::stream_error::StreamError;
 
-/// A connection that asks for a session, with all that belongs to it. It comes from [`Unbound::take`] or
-/// [`InlineResume::take`](crate::InlineResume::take), waits wherever and as long as it has to (in a mailbox, for instance),
-/// and goes to [`Session::take`].
+/// A connection that asks for a session, with all that belongs to it. [`Unbound::take`] and
+/// [`InlineResume::take`](crate::InlineResume::take) make one of a connection. It waits wherever and as long as it has to (in a
+/// mailbox, for instance), and [`Session::take`] takes it.
 ///
 /// If the session is gone by then, [`refuse`](Self::refuse) gives the connection back.
 #[must_use = "a client waits for its session: give this to `Session::take`, or `refuse` it"]

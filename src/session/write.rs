@@ -15,9 +15,10 @@ use crate::stanza::Stanza;
 use crate::stream_error::StreamError;
 
 /// One thing to write. See [`Session::next_write`].
+///
+/// A host that matches without `_` forgets none of them: what is not written, the peer waits for.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "the peer gets it only if it is written"]
-#[non_exhaustive]
 pub enum Write<'a, S> {
     /// A stanza.
     Stanza {

@@ -124,14 +124,14 @@ impl<Handle> Lookup<Handle> {
     }
 }
 
-/// A token was shown to a stream that did not make it, or that waits for it no more. It comes back.
+/// A request was given to a stream that did not make it, or that does not wait for it any more. It comes back.
 ///
 /// Returned by [`StreamMgmt::accept_enable`](crate::StreamMgmt::accept_enable) and
 /// [`Session::accept_enable`](crate::Session::accept_enable).
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("the stream does not wait for this request")]
 pub struct Foreign<T>(
-    /// The token.
+    /// The request, or the [`MustBind`](crate::MustBind).
     pub T,
 );
 

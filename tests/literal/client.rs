@@ -136,7 +136,7 @@ impl client_loop::App for App {
         done
     }
 
-    fn take(&mut self, stanza: Element, receipt: Receipt) {
+    fn receive(&mut self, stanza: Element, receipt: Receipt) {
         let mut state = self.dial.state.lock().unwrap();
         let (from, _, number) = message(&stanza, &self.dial.name);
         let session = state.sessions;

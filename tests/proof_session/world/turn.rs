@@ -5,7 +5,7 @@ use std::time::Instant;
 use xmpp_sm::{InlineSuccess, Nonza, StreamError, Write};
 
 use super::World;
-use super::ledger::{Checked, Violation, ensure};
+use super::ledger::{Checked, ensure};
 use super::link::{Elem, Item};
 
 /// What a session wrote.
@@ -50,7 +50,6 @@ impl World<'_> {
                 Write::StreamError(error) => Out::Error(error == StreamError::Conflict),
                 Write::Close => Out::Close,
                 Write::Flush => Out::Flush,
-                other => return Err(Violation(format!("{other:?}"))),
             };
             ensure!(to == link, "a host writes to connection {to}, and its session has {link}");
             self.on_write(h, to, out)?;
