@@ -15,8 +15,9 @@
 //!   recipient has it is told by the recipient's client, if at all
 //!   ([XEP-0184](https://xmpp.org/extensions/xep-0184.html)). It has nothing to do with a [`Receipt`](crate::Receipt), which is
 //!   for a stanza that the host *gets*.
-//! - **Lost is not "did not arrive".** [`Leftover::fate`](crate::Leftover::fate) is `Unsent` where the peer does not have the
-//!   stanza. Otherwise the peer may have it: the acknowledgement did not come in time.
+//! - **Lost is not "did not arrive".** The peer may have a stanza that was sent: the acknowledgement did not come in time. It
+//!   does not have one that was never sent, which the token knows. [`Leftover::fate`](crate::Leftover::fate) tells the same of
+//!   the session's last stream alone: what a client wrote in a session that was refused, and not again since, is `Unsent`.
 //! - **A lost connection is not the end.** A client's session lives over all its connections, and no token is lost before the
 //!   host [closes](crate::Session::close) it. A server's session ends when its client has not come back in time.
 //! - **Sent may be all.** Without stream management, or with [`buffer`](crate::Config::buffer) off, a stanza is dropped once it

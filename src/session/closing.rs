@@ -326,7 +326,7 @@ pub enum Fate {
     Evicted,
     /// It was written, and not acknowledged. The peer may have it.
     Unacknowledged,
-    /// It was never written.
+    /// It was never written; or, client: only in a session that the server did not resume.
     Unsent,
 }
 
