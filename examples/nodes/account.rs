@@ -37,10 +37,15 @@ impl Account {
         self.sent - self.delivered
     }
 
-    /// What was on its way when a server was killed may come twice: handled by it, and its `h` not written down; or
-    /// taken out of the mail, and not struck off.
-    pub fn is_well(&self, kills: usize) -> bool {
-        let may_be_doubled = kills * self.clients * 2 * WINDOW;
+    pub fn clients(&self) -> usize {
+        self.clients
+    }
+
+    /// What was on its way when a session was `taken` from a server that had not let go of it may come twice: handled by it,
+    /// and its `h` not written down; or taken out of the mail, and not struck off. Of either there are at most two windows: a
+    /// client is one ahead of what it has received, as its peer is.
+    pub fn is_well(&self, taken: usize) -> bool {
+        let may_be_doubled = taken * 2 * (2 * WINDOW);
         self.lost() == 0 && self.out_of_order == 0 && self.doubled <= may_be_doubled && self.sessions == self.clients
     }
 }

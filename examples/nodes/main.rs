@@ -40,7 +40,7 @@ use account::Account;
 use balancer::Balancer;
 use client::{Client, Seen};
 use engine::Engine;
-use node::Node;
+use node::{Node, Taken};
 use talks::{Inline, Talks};
 
 /// Two servers, a Redis, and clients that lose nothing
@@ -123,13 +123,13 @@ async fn main() -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
     let engine = Engine::start().await?;
     let users: Vec<_> = (0..2 * options.pairs).map(|n| format!("user{n}")).collect();
     let programs = [&options.server, &options.other_server.clone().or_else(|| options.server.clone())];
-    let mut nodes = Vec::new();
+    let (mut nodes, taken) = (Vec::new(), Taken::default());
     for (number, program) in programs.into_iter().enumerate() {
         let mut more = vec![format!("--promise={}", options.promise.name())];
         more.extend(users.iter().map(|user| format!("--user={user}:secret")));
         more.extend(options.trace.then(|| "--trace".to_owned()));
         more.extend(options.server_option.iter().filter(|_| number == 0).cloned());
-        nodes.push(Node::start(number, program.as_deref(), &engine, more).await?);
+        nodes.push(Node::start(number, program.as_deref(), &engine, more, taken.clone()).await?);
     }
     let balancer = Balancer::new(nodes.iter().map(Node::address).collect());
 
@@ -188,8 +188,13 @@ async fn main() -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
         account = timeout(Duration::from_secs(options.patience), all) => account.map_err(|_| "it takes too long")??,
         failed = disturb => return Err(failed.err().unwrap_or_else(|| "nothing is left to disturb".into())),
     };
-    println!("{account}, in {} s", begun.elapsed().as_secs());
-    Ok(if account.is_well(kills.load(Ordering::Relaxed)) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let mut taken = taken.lock().len();
+    println!("{account}, {taken} taken over, in {} s", begun.elapsed().as_secs());
+    if options.other_server.is_some() {
+        // An earlier version may not say so of those that it takes when the other one is killed.
+        taken += kills.load(Ordering::Relaxed) * account.clients();
+    }
+    Ok(if account.is_well(taken) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn jid(number: usize) -> Result<FullJid, jid::Error> {

@@ -1,5 +1,6 @@
 //! A server, in a process of its own.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,16 +8,22 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 use super::engine::{Engine, Way};
 
+/// What servers have said of sessions that were taken from one which had not let go of them: it was killed, or has not
+/// answered. Both may say it, in the same words.
+pub type Taken = Arc<Mutex<HashSet<String>>>;
+
 pub struct Node {
     number: usize,
     program: PathBuf,
     args: Vec<String>,
+    taken: Taken,
     way: Arc<Way>,
     process: Child,
     address: SocketAddr,
@@ -28,6 +35,7 @@ impl Node {
         program: Option<&Path>,
         engine: &Engine,
         more: Vec<String>,
+        taken: Taken,
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let way = engine.way().await?;
         let beside = || Some(std::env::current_exe().ok()?.with_file_name("server"));
@@ -38,8 +46,8 @@ impl Node {
             format!("--store=redis://{}", way.address),
         ];
         args.extend(more);
-        let (process, address) = run(&program, &args).await?;
-        Ok(Self { number, program, args, way: Arc::new(way), process, address })
+        let (process, address) = run(&program, &args, &taken).await?;
+        Ok(Self { number, program, args, taken, way: Arc::new(way), process, address })
     }
 
     pub fn number(&self) -> usize {
@@ -64,7 +72,7 @@ impl Node {
 
     pub async fn start_again(&mut self) -> Result<(), Box<dyn Error + Send + Sync>> {
         loop {
-            match run(&self.program, &self.args).await {
+            match run(&self.program, &self.args, &self.taken).await {
                 Ok((process, address)) => {
                     (self.process, self.address) = (process, address);
                     return Ok(());
@@ -86,9 +94,24 @@ impl Node {
     }
 }
 
-async fn run(program: &Path, args: &[String]) -> Result<(Child, SocketAddr), Box<dyn Error + Send + Sync>> {
-    let spawned = Command::new(program).args(args).stdout(Stdio::piped()).kill_on_drop(true).spawn();
+async fn run(
+    program: &Path,
+    args: &[String],
+    taken: &Taken,
+) -> Result<(Child, SocketAddr), Box<dyn Error + Send + Sync>> {
+    let (out, errors) = (Stdio::piped(), Stdio::piped());
+    let spawned = Command::new(program).args(args).stdout(out).stderr(errors).kill_on_drop(true).spawn();
     let mut process = spawned.map_err(|error| format!("{}: {error}", program.display()))?;
+    let (mut errors, taken) =
+        (BufReader::new(process.stderr.take().ok_or("no standard error")?).lines(), taken.clone());
+    tokio::spawn(async move {
+        while let Ok(Some(line)) = errors.next_line().await {
+            eprintln!("{line}");
+            if line.contains("was taken from its node") {
+                taken.lock().insert(line);
+            }
+        }
+    });
     let mut lines = BufReader::new(process.stdout.take().ok_or("no standard output")?).lines();
     while let Some(line) = lines.next_line().await? {
         if let Some(address) = line.strip_prefix("listening on ") {

@@ -41,8 +41,6 @@ use revival::Revived;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long another node has to let go of a session.
 const LETTING_GO: Duration = Duration::from_secs(3);
-/// How long a node counts as alive after it has last said so.
-const ALIVE: Duration = Duration::from_secs(4);
 
 /// What a node has in common with the others.
 pub struct Nodes {
@@ -50,6 +48,8 @@ pub struct Nodes {
     journal: Journal,
     promise: Promise,
     version: Version,
+    /// How long this node counts as alive after it has last said so.
+    alive: Duration,
     /// This node, in this run: its name and a number.
     me: String,
     redis: ConnectionManager,
@@ -104,6 +104,7 @@ impl Nodes {
             journal: Journal::new(store.clone()),
             store,
             promise: options.promise.into(),
+            alive: Duration::from_secs(options.dead_after),
             version: if options.snapshot_version == 1 { Version::V1 } else { Version::V2 },
             link: Link::new(client, redis.clone(), &me),
             me,
@@ -113,10 +114,10 @@ impl Nodes {
         let begun = Instant::now();
         while !nodes.is_alive_or_says_so().await? {
             // One that was killed counts as alive for a while.
-            if begun.elapsed() > 2 * ALIVE {
+            if begun.elapsed() > 2 * nodes.alive {
                 return Err(format!("another node of the name {} runs", options.node).into());
             }
-            sleep(ALIVE / 10).await;
+            sleep(nodes.alive / 10).await;
         }
         Ok(Some(nodes))
     }
@@ -126,10 +127,12 @@ impl Nodes {
         let (nodes, weak) = (self.clone(), Arc::downgrade(server));
         tokio::spawn(async move {
             while weak.strong_count() > 0 {
-                if !matches!(nodes.is_alive_or_says_so().await, Ok(true) | Err(_)) {
+                let said = nodes.is_alive_or_says_so().await;
+                if matches!(said, Ok(false)) {
                     complain(format_args!("another node has taken the name of this one"));
                 }
-                sleep(ALIVE / 4).await;
+                // It has not much time left if it could not say so.
+                sleep(if said.is_ok() { nodes.alive / 4 } else { link::PAUSE }).await;
             }
         });
         orphans::run(self.clone(), server);
@@ -149,7 +152,7 @@ impl Nodes {
              return 1",
         );
         let mut call = script.key(key);
-        call.arg(number).arg(ALIVE.as_millis() as u64).invoke_async(&mut self.redis.clone()).await
+        call.arg(number).arg(self.alive.as_millis() as u64).invoke_async(&mut self.redis.clone()).await
     }
 
     async fn is_alive(&self, node: &str) -> redis::RedisResult<bool> {
@@ -293,17 +296,19 @@ impl Nodes {
             };
             let node = node_of(&handle);
             let lives = self.is_alive(&node).await.map_err(unknown)?;
-            if lives {
-                // If it does not answer, what it has written down is what counts: it will find that it has lost the
-                // session.
-                let _ = self.asks_to_let_go(&node, &registration).await;
-            }
+            // If it does not answer, what it has written down is what counts: it will find that it has lost the session.
+            let is_free = lives && self.asks_to_let_go(&node, &registration).await;
             match self.store.claim(&registration, self.handle(), Instant::now()).await.map_err(unknown)? {
-                Claim::Claimed(claimed) => match self.revive(claimed, None, server).await {
-                    Ok(Revived::Here(handle)) => return Ok(handle),
-                    Ok(Revived::Over) => {} // the store knows its h, perhaps
-                    Err(error) => return Err(unknown(error)),
-                },
+                Claim::Claimed(claimed) => {
+                    if !is_free {
+                        tell_taken(&registration);
+                    }
+                    match self.revive(claimed, None, server).await {
+                        Ok(Revived::Here(handle)) => return Ok(handle),
+                        Ok(Revived::Over) => {} // the store knows its h, perhaps
+                        Err(error) => return Err(unknown(error)),
+                    }
+                }
                 // It has died with its node. If that is only cut off, it finds the session where it was.
                 Claim::NotParked if !lives => return Err(Refusal::NotFound),
                 Claim::NotParked => return Err(unknown(format_args!("{node} has not written it down"))),
@@ -340,6 +345,13 @@ async fn keeps_all(mut redis: ConnectionManager) -> Result<(), Box<dyn Error + S
         }
         _ => Ok(()),
     }
+}
+
+/// What its node had handled and not written down, or taken out of its mail and not struck off, may come twice. Both nodes
+/// say it in the same words.
+pub fn tell_taken(registration: &Registration) {
+    let (owner, epoch) = (registration.owner(), registration.epoch().get());
+    complain(format_args!("{owner}: session {epoch} was taken from its node, which had not let go of it"));
 }
 
 /// Where a node says that it lives, and the number of its run that it says there.

@@ -167,6 +167,10 @@ pub struct Options {
     #[arg(long, default_value = "node", value_name = "NAME")]
     pub node: String,
 
+    /// Seconds for which it may say nothing, and the others do not take it for dead
+    #[arg(long, default_value = "4", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub dead_after: u64,
+
     /// With `--store`: how long a session lives. Stanzas for other domains are in memory whatever is promised
     #[arg(long, default_value = "parked")]
     pub promise: Promised,

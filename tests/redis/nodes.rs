@@ -191,7 +191,11 @@ fn bodies(read: &str) -> Vec<u32> {
 
 /// Two nodes, and romeo at the one, juliet at the other, with a message of his that she has not acknowledged.
 fn two(redis: &Redis, promise: &str) -> [(Node, Client, String); 2] {
-    let nodes = ["one", "other"].map(|name| Node::start(redis, name, promise));
+    two_with(redis, &["--promise", promise])
+}
+
+fn two_with(redis: &Redis, more: &[&str]) -> [(Node, Client, String); 2] {
+    let nodes = ["one", "other"].map(|name| Node::start_with(redis, name, more));
     let mut clients = [0, 1].map(|n| Client::log_in(&nodes[n], [ROMEO, JULIET][n]));
     let smids = [0, 1].map(|n| clients[n].begin());
     clients[0].say(&message(1));

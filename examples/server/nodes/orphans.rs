@@ -11,14 +11,14 @@ use xmpp_sm::{AsyncSessionStore, Claim, Lookup, Parking, RedisStoreError, Regist
 
 use super::super::Server;
 use super::super::state::complain;
-use super::{ALIVE, Nodes, node_of};
+use super::{Nodes, node_of, tell_taken};
 
 /// How many are taken over at once.
 const AT_ONCE: usize = 50;
 /// How long a node has been dead when its sessions in memory are forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(60);
-/// How long a session of this node may be on its way here or away.
-const ON_ITS_WAY: Duration = ALIVE.saturating_mul(2);
+/// How long a session of this node may be on its way here or away, by how long the node counts as alive.
+const ON_ITS_WAY: u32 = 2;
 
 pub fn run(nodes: Arc<Nodes>, server: &Arc<Server>) {
     let weak = Arc::downgrade(server);
@@ -31,7 +31,7 @@ pub fn run(nodes: Arc<Nodes>, server: &Arc<Server>) {
                 complain(format_args!("sessions that nobody has: {error}"));
             }
             drop(server);
-            sleep(ALIVE).await;
+            sleep(nodes.alive).await;
         }
     });
 }
@@ -53,7 +53,7 @@ impl Nodes {
                 }
                 let what = if is_own { String::from_utf8_lossy(&session.handle).into_owned() } else { node.clone() };
                 let since = *still.entry(what).or_insert_with_key(|what| *missing.get(what).unwrap_or(&Instant::now()));
-                let is_forgotten = since.elapsed() > if is_own { ON_ITS_WAY } else { FORGOTTEN };
+                let is_forgotten = since.elapsed() > if is_own { ON_ITS_WAY * self.alive } else { FORGOTTEN };
                 if is_forgotten || !is_own {
                     left.push(self.adopt_one(session.registration, node, is_forgotten, server));
                 }
@@ -74,6 +74,7 @@ impl Nodes {
     async fn adopt_one(&self, registration: Registration, node: String, is_forgotten: bool, server: &Arc<Server>) {
         let adopted = match self.store.claim(&registration, self.handle(), Instant::now()).await {
             Ok(Claim::Claimed(claimed)) => {
+                tell_taken(&registration);
                 self.revive(claimed, Some(&node), server).await.map(drop).map_err(|error| error.to_string())
             }
             // It has died with its node, unless that is only cut off.

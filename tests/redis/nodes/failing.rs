@@ -5,17 +5,21 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use super::{ASK, BIND, Client, JULIET, Node, ROMEO, all_is_at, assert_all_is_there, bodies, example, message, two};
+use super::{
+    ASK, BIND, Client, JULIET, Node, ROMEO, all_is_at, assert_all_is_there, bodies, example, message, two, two_with,
+};
 use crate::server::Redis;
 
-/// Longer than a node counts as alive that says nothing.
-const LONG: Duration = Duration::from_secs(6);
+/// Longer than a node counts as alive that says nothing. On a busy machine it may have to wait before it can say something,
+/// but not so long.
+const LONG: Duration = Duration::from_secs(12);
+const DEAD_AFTER: &str = "--dead-after=10";
 
 #[test]
 fn without_memory_streams_go_on_and_nothing_is_confirmed_until_there_is_some() {
     for promise in ["parked", "durable"] {
         let redis = Redis::start();
-        let [(one, mut romeo, _), (_other, mut juliet, _)] = two(&redis, promise);
+        let [(one, mut romeo, _), (_other, mut juliet, _)] = two_with(&redis, &["--promise", promise, DEAD_AFTER]);
         let () = redis.tell("CONFIG SET maxmemory 1");
         romeo.say(&message(2));
         let answer = romeo.ask(ASK, "<a ");
