@@ -178,6 +178,7 @@ impl LuaUserData for Stream {
                 "active" | "inactive" => session.set_active(what == "active", now),
                 "timeout" => session.timeout(now),
                 "silence" => session.request_ack(now),
+                "flushing" if session.unacked() > 0 => session.request_ack(now),
                 "lost" => session.lost(now),
                 "closed by the client" if session.connection().is_some() => session.peer_closed(now),
                 "closed in error" => session.close(EndReason::Stopped, None, now),
@@ -186,7 +187,7 @@ impl LuaUserData for Stream {
                 // Another module ends it, in a week at the latest.
                 "kept" => drop(session.set_expires_at(now.checked_add(Duration::from_secs(7 * 86_400)))),
                 "drained" => stream.buffered = 0,
-                "expired" | "looked at" => {}
+                "expired" | "flushing" | "looked at" => {}
                 _ => return Err(LuaError::runtime(format!("there is no event {what}"))),
             }
             Ok((asked, stream.session()?.is_detached()))

@@ -89,9 +89,7 @@ end
 
 local obey;
 
-local function method(session, name, ...)
-	return session.sm[name](session.sm, ...);
-end
+local function method(session, name, ...) return session.sm[name](session.sm, ...); end
 
 -- Calls the crate. What is wrong is logged, and the stream ends.
 local function call(session, name, ...)
@@ -110,10 +108,13 @@ local function on(session, what)
 	return asked, waits;
 end
 
+-- If a module fails, it goes back to its sender.
 local function undelivered(session, text)
 	local stanza = assert(parse(text));
-	if not module:fire_event("delivery/failure", { session = session, stanza = stanza })
-	and stanza.attr.type ~= "error" and stanza.attr.type ~= "result" and stanza.attr.from ~= session.full_jid then
+	local _, is_handled = attempt(session.log, "delivery/failure", module.fire_event, module, "delivery/failure",
+		{ session = session, stanza = stanza });
+	if not is_handled and stanza.attr.type ~= "error" and stanza.attr.type ~= "result"
+	and stanza.attr.from ~= session.full_jid then
 		module:send(st.error_reply(stanza, "cancel", "recipient-unavailable"));
 	end
 end
@@ -198,11 +199,11 @@ function acts.enabled(session, smid)
 	sessions_started(1);
 	-- The account has too many: the one that has waited for longest makes room.
 	local count, oldest = 0, nil;
-	for _, other in pairs(local_sessions[session.username].sessions) do
+	for _, other in pairs(sessions_max > 0 and local_sessions[session.username].sessions or {}) do
 		count = count + (other.resumption_token and 1 or 0);
 		if other.hibernating and not (oldest and oldest.hibernating <= other.hibernating) then oldest = other; end
 	end
-	if sessions_max > 0 and count > sessions_max and oldest then
+	if count > sessions_max and oldest then
 		oldest:close { condition = "conflict", text = "There are too many sessions" };
 	end
 end
@@ -344,7 +345,7 @@ for _, name in ipairs { "enable", "resume", "r", "a", "enabled", "resumed", "fai
 end
 
 for event_name, what in pairs {
-	["csi-client-active"] = "active", ["csi-client-inactive"] = "inactive", ["csi-flushing"] = "silence", ["c2s-ondrain"] = "drained";
+	["csi-client-active"] = "active", ["csi-client-inactive"] = "inactive", ["csi-flushing"] = "flushing", ["c2s-ondrain"] = "drained";
 } do
 	module:hook(event_name, function (event)
 		local session = event.session or event.origin;
@@ -434,7 +435,7 @@ module:hook_global("server-stopping", function ()
 		local age, owner, smid, h = stale:match("^(%S+) (%S+) (.*) (%S+)$");
 		save(module._log, jid.node(owner), smid, { t = os.time() - age, h = h });
 	end
-end, -110);
+end, -400);
 
 local function revive(user, smid, bytes)
 	local sm, text = host:restore(bytes);

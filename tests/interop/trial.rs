@@ -50,6 +50,8 @@ macro_rules! trial {
 
 const COMPONENT: &str = "Component 'component' 'trial'\nmodules_enabled = { 'smacks' }";
 
+const ROOMS: &str = "Component 'rooms' 'muc'\nmuc_room_locking = false";
+
 fn trials() -> Vec<Trial> {
     let configured = |config| Options { config, ..Options::default() };
     let short = Options { resume_timeout: 1, ..Options::default() };
@@ -62,6 +64,7 @@ fn trials() -> Vec<Trial> {
         trial!("two connections ask for the session", resuming::two_takers),
         trial!("the buffer is small", resuming::small_buffer, small),
         trial!("an inactive client is cut", resuming::inactive),
+        trial!("an inactive client is sent what it needs to see", resuming::flushing),
         trial!("much is resent", resuming::much_is_resent),
         trial!("the connection breaks as the session is resumed", resuming::fragile),
         trial!("another module fails as a stanza is written", resuming::choked),
@@ -80,6 +83,7 @@ fn trials() -> Vec<Trial> {
         trial!("the client closes its stream", ending::closed),
         trial!("h of an acknowledgement is no number", ending::no_number),
         trial!("the server is restarted", ending::restarted),
+        trial!("the client is in a room, and the server is restarted", ending::in_a_room, configured(ROOMS)),
         trial!("the session has expired, and the server is restarted", ending::expired_and_restarted, short.clone()),
         trial!("the server stops, and cannot write its sessions down", ending::nowhere_to_write),
         trial!("the server starts, and cannot read all that is written down", ending::unreadable),
@@ -95,6 +99,8 @@ fn trials() -> Vec<Trial> {
         trial!("the time to resume is no number", hosting::no_time, configured("smacks_hibernation_time = 'long'")),
         trial!("options change, and the module is loaded once more", hosting::new_options),
         trial!("an account has many sessions", hosting::too_many, configured("smacks_max_sessions = 2")),
+        trial!("a push service has a session wait longer", hosting::pushing, short.clone()),
+        trial!("other modules look at a session", hosting::looked_at),
         trial!("a client comes over BOSH", hosting::bosh),
         trial!("a client is slow to acknowledge", hosting::slow, configured("smacks_max_ack_delay = 1")),
         trial!("what is measured", hosting::metrics, Options { config: "statistics = 'internal'", ..short }),
@@ -106,7 +112,7 @@ fn trials() -> Vec<Trial> {
         trial!("there are two virtual hosts", hosting::two_hosts, configured("VirtualHost 'elsewhere'")),
         trial!("there is a component", hosting::component, configured(COMPONENT)),
         trial!("other modules act from inside of the module's events", hosting::meddling),
-        trial!("10 000 sessions wait", hosting::many, configured("smacks_max_sessions = 20000"), 300),
+        trial!("10 000 sessions wait", hosting::many, configured("smacks_max_sessions = 0"), 300),
         trial!("Lua calls in the wrong order, with nil, and 10 000 sessions", misused),
     ]
 }

@@ -8,6 +8,7 @@ local st = require "util.stanza";
 local statsmanager = require "core.statsmanager";
 local timer = require "util.timer";
 local usermanager = require "core.usermanager";
+local watchdog = require "util.watchdog";
 
 local xmlns_sm = "urn:xmpp:sm:3";
 local commands = {};
@@ -123,6 +124,56 @@ function commands.full()
 		if name:find("^smacks") then return nil, "there is no room"; end
 		return store(user, host, name, data);
 	end
+end
+
+-- Says something to a session as the server stops, when its clients have left.
+function commands.late(jid)
+	module:hook_global("server-stopping", function ()
+		local session = prosody.full_sessions[jid];
+		if session then session.send(st.message({ to = jid, from = "localhost", type = "chat" }, "number 9")); end
+	end, -300);
+end
+
+-- Has sessions wait for so many seconds more, as a push service does.
+function commands.prolong(seconds)
+	module:context("localhost"):hook("smacks-hibernation-start", function (event)
+		local session = event.origin;
+		local original = session.hibernating_watchdog;
+		original:cancel();
+		session.hibernating_watchdog = watchdog.new(original.timeout + seconds, function () original.callback(); end);
+	end);
+end
+
+-- What other modules have written into a session, to be found again by `marks`.
+function commands.mark(jid)
+	local session = prosody.full_sessions[jid];
+	session.interested_blocklist, session.push_identifier = true, "push.example<node";
+	session.push_settings = { jid = "push.example", options = { name = "x", attr = { xmlns = "jabber:x:data" }, "text" } };
+end
+
+function commands.marks(jid)
+	local session = prosody.full_sessions[jid];
+	local options = (session.push_settings or {}).options or { attr = {} };
+	return ("%s %s %s %s"):format(session.interested_blocklist, session.push_identifier, options.attr.xmlns, options[1]);
+end
+
+-- How long the queue is, as the shell asks for it.
+function commands.queue(jid)
+	return "queue: "..prosody.full_sessions[jid].outgoing_stanza_queue:count_unacked();
+end
+
+-- What is told of stanzas that wait: whether the last one has its time, and how long the queue is, looked at in three ways.
+local queued = "nothing";
+module:hook("smacks-hibernation-stanza-queued", function (event)
+	local count = 0;
+	for _ in ipairs(event.queue) do count = count + 1; end
+	local mark = event.queue[1];
+	mark.is_marked = true;
+	queued = ("%s %d %d %s"):format(event.stanza:get_child("delay", "urn:xmpp:delay") and "delay" or "none", #event.queue, count,
+		event.queue[1].is_marked);
+end);
+function commands.queued()
+	return queued;
 end
 
 function commands.bound(jid)

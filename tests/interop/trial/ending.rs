@@ -95,6 +95,8 @@ pub async fn restarted(ring: Ring) -> Result<(), String> {
     alice.until("number 1").await?;
     alice.say("bob", 2).await?;
     bob.until("number 2").await?;
+    bob.command("mark alice@localhost/alice").await?;
+    bob.command("late alice@localhost/alice").await?;
     running.stop().await?;
     let running = start_at(server, running.addr.port(), &options, &place).await?;
     let mut bob = Raw::plain(running.addr, "bob").await?;
@@ -102,9 +104,28 @@ pub async fn restarted(ring: Ring) -> Result<(), String> {
     let mut alice = Raw::resume(running.addr, "alice", &id, "0").await?;
     let got = alice.rest().await;
     is(got.contains("<resumed ") && got.contains("h='1'"), || format!("it says {}", got.get(..90).unwrap_or(&got)))?;
-    is(numbers(&got) == [1, 3], || format!("it gets {:?}", numbers(&got)))?;
+    is(numbers(&got) == [1, 9, 3], || format!("it gets {:?}", numbers(&got)))?;
     alice.say("bob", 4).await?;
-    bob.until("number 4").await.map(drop)
+    bob.until("number 4").await?;
+    let marks = bob.command("marks alice@localhost/alice").await?;
+    is(marks.contains("true push.example&lt;node jabber:x:data text"), || format!("other modules find {marks}"))
+}
+
+/// It is still there.
+pub async fn in_a_room(ring: Ring) -> Result<(), String> {
+    const JOIN: &str = "<presence to='balcony@rooms/NAME'><x xmlns='http://jabber.org/protocol/muc'/></presence>";
+    let Ring { server, options, place, mut running } = ring;
+    let (mut alice, id) = Raw::enabled(running.addr, "alice").await?;
+    alice.write(&JOIN.replace("NAME", "alice")).await?;
+    alice.until("<subject").await?;
+    running.stop().await?;
+    let running = start_at(server, running.addr.port(), &options, &place).await?;
+    let mut bob = Raw::plain(running.addr, "bob").await?;
+    bob.write(&JOIN.replace("NAME", "bob")).await?;
+    bob.until("<subject").await?;
+    bob.write("<message to='balcony@rooms' type='groupchat' id='1'><body>number 1</body></message>").await?;
+    let mut alice = Raw::resume(running.addr, "alice", &id, "0").await?;
+    alice.until("<body>number 1<").await.map(drop)
 }
 
 /// What was handled is known after a restart, too.
@@ -168,7 +189,7 @@ pub async fn unreadable(ring: Ring) -> Result<(), String> {
     is(kept == 20, || format!("{kept} are kept, of 20"))
 }
 
-/// The others come back all the same, and the session is gone.
+/// The others come back all the same, the sender of that one is told, and the session is gone.
 pub async fn refused(ring: Ring) -> Result<(), String> {
     let mut bob = Raw::plain(ring.addr(), "bob").await?;
     let (mut alice, _) = Raw::enabled(ring.addr(), "alice").await?;
@@ -179,6 +200,8 @@ pub async fn refused(ring: Ring) -> Result<(), String> {
     alice.until("number 3").await?;
     drop(alice);
     sleep(Duration::from_secs(4)).await;
+    let said = bob.rest().await;
+    is(said.contains("type='error'") && said.contains("id='2'"), || format!("its sender is told {said:?}"))?;
     let bound = bob.command("bound alice@localhost/alice").await?;
     is(bound.contains("gone"), || "its resource is still bound".into())?;
     let mut alice = Raw::plain(ring.addr(), "alice").await?;

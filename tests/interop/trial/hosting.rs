@@ -223,6 +223,46 @@ pub async fn too_many(ring: Ring) -> Result<(), String> {
     is(said.contains("<item-not-found "), || format!("the one that waits has made no room: {said}"))
 }
 
+/// It waits for as long as the service says, and not for longer; and not while the client is there.
+pub async fn pushing(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    bob.command("prolong 2").await?;
+    let (mut alice, id) = Raw::enabled(ring.addr(), "alice").await?;
+    // The time of the first absence is not that of the second.
+    for absence in ["first", "second"] {
+        drop(alice);
+        sleep(Duration::from_millis(2500)).await;
+        alice = Raw::resume(ring.addr(), "alice", &id, "0").await?;
+        alice.until("<resumed ").await.map_err(|_| format!("the {absence} time it does not wait longer"))?;
+    }
+    sleep(Duration::from_secs(3)).await;
+    bob.say("alice", 1).await?;
+    alice.until("number 1<").await.map_err(|_| "it ends while the client is there".to_owned())?;
+    drop(alice);
+    sleep(Duration::from_secs(6)).await;
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "0").await?;
+    alice.until("<failed ").await.map_err(|_| "it waits for ever".to_owned())?;
+    alice.bind("alice").await?;
+    alice.write("<presence/>").await?;
+    let got = alice.rest().await;
+    is(numbers(&got) == [1], || format!("it finds {:?}", numbers(&got)))
+}
+
+/// They see what the client may not have, with its time, as the shell does.
+pub async fn looked_at(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (mut alice, _) = Raw::enabled(ring.addr(), "alice").await?;
+    bob.say("alice", 1).await?;
+    alice.until("number 1").await?;
+    drop(alice);
+    sleep(Duration::from_millis(200)).await;
+    bob.say("alice", 2).await?;
+    let told = bob.command("queued").await?;
+    is(told.contains("delay 2 2 true"), || format!("they are told {told}"))?;
+    let told = bob.command("queue alice@localhost/alice").await?;
+    is(told.contains("queue: 2<"), || format!("the shell is told {told}"))
+}
+
 /// Elements that are no stanzas cannot be written there as they are.
 pub async fn bosh(ring: Ring) -> Result<(), String> {
     let offered = Raw::plain(ring.addr(), "bob").await?.command("bosh").await?;

@@ -133,6 +133,19 @@ pub async fn inactive(ring: Ring) -> Result<(), String> {
     Ok(())
 }
 
+/// With that it is asked what it has: it is awake.
+pub async fn flushing(ring: Ring) -> Result<(), String> {
+    let (mut alice, _) = Raw::enabled(ring.addr(), "alice").await?;
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    alice.write("<inactive xmlns='urn:xmpp:csi:0'/>").await?;
+    alice.rest().await;
+    bob.write("<message type='headline' to='alice@localhost/alice' id='t1'/>").await?;
+    bob.rest().await;
+    bob.say("alice", 1).await?;
+    let got = alice.until("number 1<").await? + &alice.rest().await;
+    is(got.contains("id='t1'") && got.contains("<r "), || format!("it gets {got}"))
+}
+
 /// More is resent than a connection takes at a time, and more comes meanwhile: all of it in order.
 pub async fn much_is_resent(ring: Ring) -> Result<(), String> {
     let mut bob = Raw::plain(ring.addr(), "bob").await?;
