@@ -28,7 +28,8 @@ fn weight(event: &Event) -> u32 {
     match event.act {
         Act::Deliver => 60,
         Act::Mail | Act::Lookup | Act::Accept | Act::Connect => 40,
-        Act::Send | Act::Settle | Act::Timeout => 20,
+        Act::Send | Act::Settle | Act::Timeout | Act::Deny => 20,
+        Act::Unknown | Act::BindUnknown => 20,
         Act::SettleLast | Act::Big | Act::Presence => 10,
         Act::Clog | Act::Tick | Act::Request | Act::Ack | Act::Retract | Act::SettleLost | Act::Inactive => 4,
         Act::Snapshot => 6,

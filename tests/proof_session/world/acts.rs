@@ -27,7 +27,7 @@ impl World<'_> {
         let host = &mut self.hosts[0];
         (host.awaits, host.noticed, host.binding, host.peer_closed) = (None, None, None, false);
         host.is_offered = stream_management;
-        host.may_give_up = host.has_no_hope();
+        host.may_give_up = host.has_no_hope(&self.setting.options[0]);
         if is_inline {
             return self.authenticate(l);
         }
@@ -226,20 +226,20 @@ impl World<'_> {
 
     /// The host does not look for the session.
     pub fn refuse_resume(&mut self, l: usize) -> Checked {
-        let link = &mut self.links[l];
-        let step = match std::mem::replace(&mut link.end[1], End::Gone) {
-            End::Unbound(mut stream, Request::Held(asked)) => {
-                let failed =
-                    stream.refuse(asked, Refusal::NotFound).map_err(|_| "a stream does not know its request")?;
-                LoginStep::Failed { failed, stream }
-            }
-            End::Asked(request) => request.refuse(Refusal::NotFound),
-            end => {
-                link.end[1] = end;
-                return Ok(());
-            }
-        };
+        let step = self.refused_at(l, Refusal::NotFound)?;
         self.go_on_with(l, step)
+    }
+
+    /// This end's request for a session is refused.
+    pub fn refused_at(&mut self, l: usize, refusal: Refusal) -> Checked<LoginStep> {
+        match std::mem::replace(&mut self.links[l].end[1], End::Gone) {
+            End::Unbound(mut stream, Request::Held(asked)) => {
+                let failed = stream.refuse(asked, refusal).map_err(|_| "a stream does not know its request")?;
+                Ok(LoginStep::Failed { failed, stream })
+            }
+            End::Asked(request) => Ok(request.refuse(refusal)),
+            _ => Err("nothing is refused".into()),
+        }
     }
 
     /// This end notices that the connection is lost.

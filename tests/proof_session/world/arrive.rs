@@ -246,8 +246,11 @@ impl World<'_> {
                     self.fates.set(id, Fate::Passed)?;
                 }
             }
-            // The server cannot tell whether there is such a session, and may on another connection.
-            Some(Reply::Resume) if is_unknown(failed) && !is_bound => {}
+            // The server cannot tell whether there is such a session, and may on another connection, unless that was the last.
+            Some(Reply::Resume)
+                if is_unknown(failed)
+                    && !is_bound
+                    && self.hosts[h].tries < self.setting.options[0].resume_tries_max => {}
             Some(Reply::Resume) => {
                 (self.hosts[h].may_give_up, self.hosts[h].is_refused) = (true, true);
                 if let Some(handled) = failed.h {

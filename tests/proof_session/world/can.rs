@@ -27,6 +27,9 @@ impl World<'_> {
             for act in [Act::HighH, Act::LowH, Act::Unexpected, Act::Malformed, Act::Error] {
                 offer(act, at);
             }
+            for act in [Act::Deny, Act::Unknown, Act::BindUnknown] {
+                offer(act, at);
+            }
         }
         for at in 0..self.hosts.len() {
             for act in [Act::Mail, Act::Accept, Act::Settle, Act::SettleLast, Act::Send, Act::Big, Act::Presence] {
@@ -73,6 +76,9 @@ impl World<'_> {
             Act::Deliver | Act::Lookup | Act::DropRequest | Act::RefuseResume | Act::Late | Act::Cut | Act::Clog => {
                 self.links.len() * 2 > at && self.can_at_end(act, at / 2, at % 2)
             }
+            Act::Deny | Act::Unknown | Act::BindUnknown => {
+                self.links.len() * 2 > at && self.can_at_end(act, at / 2, at % 2)
+            }
             Act::HighH | Act::LowH | Act::Unexpected | Act::Malformed | Act::Error => {
                 self.links.len() * 2 > at && self.can_forge(act, at / 2, at % 2)
             }
@@ -84,7 +90,12 @@ impl World<'_> {
         let link = &self.links[l];
         match act {
             Act::Deliver => self.can_deliver(l, side),
-            Act::Lookup | Act::DropRequest | Act::RefuseResume => {
+            Act::Deny => {
+                let authenticates = matches!(link.wire[side].front(), Some(Elem::Authenticate(_)));
+                authenticates && self.can_deliver(l, side)
+            }
+            Act::BindUnknown => matches!(&link.end[side], End::Asked(_)) && link.binds_inline,
+            Act::Lookup | Act::DropRequest | Act::RefuseResume | Act::Unknown => {
                 matches!(&link.end[side], End::Unbound(_, Request::Held(_)) | End::Asked(_))
             }
             Act::Late => match &link.end[side] {

@@ -84,12 +84,19 @@ pub enum Act {
     Malformed,
     /// ... a stream error.
     Error,
+    /// The authentication of the client at this end fails.
+    Deny,
+    /// The store cannot tell whether there is the session that is asked for at this end. A login that asks for a resource,
+    /// too, fails, ...
+    Unknown,
+    /// ... or gets it all the same.
+    BindUnknown,
 }
 
 use Act::*;
 
 /// All acts with their names, in the order of their codes.
-pub const ALL: [(Act, &str); 37] = [
+pub const ALL: [(Act, &str); 40] = [
     (Connect, "connect"),
     (Send, "send"),
     (Big, "big"),
@@ -127,6 +134,9 @@ pub const ALL: [(Act, &str); 37] = [
     (Malformed, "malformed"),
     (Error, "error"),
     (Snapshot, "snapshot"),
+    (Deny, "deny"),
+    (Unknown, "unknown"),
+    (BindUnknown, "bindunknown"),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -138,8 +138,8 @@ impl Host {
     }
 
     /// Client: whether it makes no sense to ask for its session on a new connection.
-    pub fn has_no_hope(&self) -> bool {
-        !self.is_offered || self.tries > 1 || self.is_rejected
+    pub fn has_no_hope(&self, options: &Options) -> bool {
+        !self.is_offered || self.tries >= options.resume_tries_max.min(2) || self.is_rejected
     }
 
     /// Whether it has a connection and does not read.

@@ -2,7 +2,8 @@
 
 use minidom::Element;
 use xmpp_sm::{
-    EnableRequest, InlineBound, InlineElements, InlineOffer, InlineSuccess, LoginStep, NS, Nonza, Offer, Replay,
+    Condition, EnableRequest, InlineBound, InlineElements, InlineOffer, InlineSuccess, LoginStep, NS, Nonza, Offer,
+    Refusal, Replay,
 };
 
 use super::ledger::{Checked, Life, ensure};
@@ -84,7 +85,7 @@ impl World<'_> {
                 let session = request.bind(l, self.now);
                 self.begin(l, session)
             }
-            LoginStep::Unknown(_) => Err("the store of this world knows all that it ever knew".into()),
+            LoginStep::Unknown(_) => Err("the store can tell, and the host is told that it cannot".into()),
             LoginStep::Success { success, stream } => {
                 self.links[l].end[1] = End::Unbound(stream, Request::None);
                 self.write_success(l, &success)
@@ -95,6 +96,27 @@ impl World<'_> {
                 self.links[l].push(1, Elem::Nonza(failed));
                 Ok(())
             }
+        }
+    }
+
+    /// The client does not authenticate, and the connection ends.
+    pub fn fail_login(&mut self, l: usize) {
+        self.links[l].push(1, Elem::Failure);
+        self.links[l].leave(1);
+    }
+
+    /// The store cannot tell whether there is the session. `binds`: the client gets its resource all the same.
+    pub fn cannot_tell(&mut self, l: usize, binds: bool) -> Checked {
+        let step = self.refused_at(l, Refusal::Because(Condition::InternalServerError))?;
+        let is_told = matches!(step, LoginStep::Unknown(_));
+        ensure!(is_told == self.links[l].binds_inline, "a store cannot tell, and the host is told: {is_told}");
+        match step {
+            LoginStep::Unknown(unknown) if binds => self.go_on_with(l, LoginStep::Bind(unknown.into_bind())),
+            LoginStep::Unknown(_) => {
+                self.fail_login(l);
+                Ok(())
+            }
+            step => self.go_on_with(l, step),
         }
     }
 
@@ -169,6 +191,15 @@ impl World<'_> {
     pub fn login_goes_on(&mut self, l: usize, elem: Elem) -> Checked {
         match elem {
             Elem::Success(success, offer) => self.logged_in(l, &success, offer),
+            Elem::Failure => {
+                // The server is alive: it has said nothing about the session.
+                self.hosts[0].tries -= u32::from(self.links[l].resumes_inline);
+                if let End::Login(request) = std::mem::replace(&mut self.links[l].end[0], End::Mute) {
+                    self.hosts[0].session.authentication_failed(request);
+                }
+                self.leave_login(l);
+                Ok(())
+            }
             Elem::Error { .. } | Elem::Close => {
                 self.leave_login(l);
                 Ok(())
@@ -192,7 +223,7 @@ impl World<'_> {
         ensure!(reply.is_resumed() == matches!(resume, Some(Nonza::Resumed(_))), "{reply:?} is read of {resume:?}");
         ensure!(reply.is_bound() == bound.is_some(), "{reply:?} is read of {bound:?}");
         let host = &mut self.hosts[0];
-        host.may_give_up = host.has_no_hope();
+        host.may_give_up = host.has_no_hope(&self.setting.options[0]);
         let offer = offer.unwrap_or(Offer { stream_management: false, binds: false });
         if host.is_over() || host.is_ending {
             let result = host.session.connect_inline(reply, offer, l, now);

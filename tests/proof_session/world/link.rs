@@ -45,6 +45,8 @@ pub enum Elem {
     Authenticate(Element),
     /// `<success/>`, and what the features after it offer, if they follow.
     Success(Element, Option<Offer>),
+    /// `<failure/>`.
+    Failure,
 }
 
 impl Elem {
@@ -59,7 +61,7 @@ impl Elem {
             }
             Self::Error { conflict } => Inbound::StreamError { conflict: *conflict },
             Self::Bind | Self::Bound => Inbound::Stanza { bytes: 1 },
-            Self::Close | Self::Authenticate(_) | Self::Success(..) => return None,
+            Self::Close | Self::Authenticate(_) | Self::Success(..) | Self::Failure => return None,
         })
     }
 }

@@ -214,6 +214,13 @@ impl<'a> World<'a> {
                 Ok(())
             }
             Act::RefuseResume => self.refuse_resume(l),
+            Act::Deny => {
+                self.links[l].wire[side].pop_front();
+                self.fail_login(l);
+                Ok(())
+            }
+            Act::Unknown => self.cannot_tell(l, false),
+            Act::BindUnknown => self.cannot_tell(l, true),
             Act::SettleLost => self.settle_lost(at),
             Act::Retract => self.retract(at),
             Act::Prolong => self.prolong(at),

@@ -24,6 +24,7 @@ pub struct Options {
     /// Whether evicted stanzas come back.
     pub keeps_evicted: bool,
     pub resume_timeout: Option<Duration>,
+    pub resume_tries_max: u32,
     pub stale_h: bool,
 }
 
@@ -47,6 +48,7 @@ impl Options {
         backlog_max_bytes: 1 << 20,
         keeps_evicted: true,
         resume_timeout: Some(Duration::from_secs(600)),
+        resume_tries_max: 10,
         stale_h: false,
     };
 
@@ -67,6 +69,7 @@ impl Options {
             .settle_timeout(SETTLE)
             .close_timeout(CLOSE)
             .resume_timeout(self.resume_timeout)
+            .resume_tries_max(number(self.resume_tries_max))
             .stale_h(StaleH { enabled: self.stale_h, ..StaleH::default() });
         Arc::new(config)
     }

@@ -7,7 +7,7 @@ use xmpp_sm::{AckFreq, InlineOffer, OnFull, Replay};
 use super::setting::{GRACE, Options, Setting, Stream, every};
 
 /// How many knobs [`Setting::random`] turns.
-pub const KNOBS: usize = 33;
+pub const KNOBS: usize = 34;
 
 pub const RANDOM: &str = "random ";
 
@@ -85,6 +85,14 @@ impl Setting {
                 .with(|w| w.sasl2 = Some(InlineOffer { enable: false, ..all })),
             sasl2("SASL2, nothing is resumed inline", 5, "send cut settlelast")
                 .with(|w| w.sasl2 = Some(InlineOffer { resume: false, ..all })),
+            sasl2("SASL2, logins that fail", 7, "deny cut send").with(|w| {
+                (w.begins, w.options[0].resume_tries_max) = ("cut:1 cut:0", 1);
+                w.sends = [1, 0];
+            }),
+            sasl2("SASL2, a store that cannot tell", 7, "unknown bindunknown cut send").with(|w| {
+                (w.begins, w.options[0].resume_tries_max) = ("cut:1 cut:0", 1);
+                (w.late, w.sends) = (true, [1, 0]);
+            }),
             sasl2("SASL2, a replay", 5, "send cut").with(|w| w.replay = Replay::Possible),
             sasl2("SASL2, stream management is off", 5, "send cut close").with(|w| {
                 (w.starts_online, w.stream) = (false, Stream::Disabled);
@@ -187,6 +195,7 @@ impl Setting {
                 backlog_max_bytes: knobs.pick(&[12, 40, 1 << 20]),
                 keeps_evicted: knobs.turn(2) == 0,
                 resume_timeout: knobs.pick(&resume).map(Duration::from_secs),
+                resume_tries_max: 10,
                 stale_h: knobs.turn(2) == 0,
             }
         };
@@ -201,7 +210,7 @@ impl Setting {
             "send cut settle settlelast inactive retract snapshot",
             "send big cut settle clog close",
             "send presence big cut settle settlelast dropreceipt settlelost prolong snapshot",
-            "send cut settle droptaker droprequest refuseresume dropenable refuse rival login prolong",
+            "send cut settle droptaker droprequest refuseresume dropenable refuse rival login prolong deny unknown bindunknown",
             "send big presence cut settle settlelast dropreceipt settlelost retract clog r a sleep inactive",
             "send cut settle highh lowh unexpected malformed error close",
         ];
@@ -224,6 +233,7 @@ impl Setting {
             setting.sasl2 = Some(InlineOffer { resume, bind, enable });
         }
         setting.replay = if knobs.turn(6) == 5 { Replay::Possible } else { Replay::Impossible };
+        setting.options[0].resume_tries_max = knobs.pick(&[10, 1, 2]);
         setting
     }
 }
