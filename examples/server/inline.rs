@@ -15,7 +15,6 @@ use super::host_inline::{InlineHost, inline_features, success};
 use super::login;
 use super::negotiate::features;
 use super::sasl::{Offered, temporary_failure};
-use super::smids;
 use super::stream::{Connection, random};
 use super::trace::What;
 use super::xml::to_bytes;
@@ -71,9 +70,8 @@ impl InlineHost for Arc<Server> {
     type Jid = FullJid;
 
     fn resume(&self, taker: Taker<Box<Connection>>) -> Option<Refused<Box<Connection>>> {
-        let refused = smids::resume(taker, self)?;
-        self.metrics.iter().for_each(|metrics| metrics.refused(&refused.step));
-        Some(refused)
+        login::hand_over(taker, self); // which goes on with the login, too
+        None
     }
 
     /// The same client gets the same resource, and the session that it left there ends: one user agent has one session. Its

@@ -96,6 +96,7 @@ pub struct Metrics {
     gauges: [Gauge; GAUGES.len()],
     store: [Gauge; STORE.len()],
     sessions: Gauge,
+    oldest_receipt: Gauge<f64, AtomicU64>,
     detached: Family<Label, Counter>,
     ended: Family<Label, Counter>,
     refused: Family<Label, Counter>,
@@ -137,6 +138,7 @@ impl Metrics {
             gauges: Default::default(),
             store: Default::default(),
             sessions: Gauge::default(),
+            oldest_receipt: Gauge::default(),
             detached: Family::default(),
             ended: Family::default(),
             refused: Family::default(),
@@ -156,6 +158,8 @@ impl Metrics {
             registry.register(*name, *help, gauge.clone());
         }
         registry.register("sessions", "Sessions, with a stream or without", metrics.sessions.clone());
+        let oldest = "How long the oldest stanza of a client waits that nobody answers for: h stands still there";
+        registry.register_with_unit("oldest_receipt", oldest, Unit::Seconds, metrics.oldest_receipt.clone());
         registry.register("detached", "Streams lost by sessions that lived on, by why", metrics.detached.clone());
         registry.register("ended", "Sessions ended, by the reason", metrics.ended.clone());
         let refused = "Connections that asked for a session and did not get it, by the condition that they were told";
@@ -207,6 +211,10 @@ impl Metrics {
             if more != 0 {
                 gauge.inc_by(more);
             }
+        }
+        let oldest = stats.oldest_open.unwrap_or_default().as_secs_f64();
+        if oldest > self.oldest_receipt.get() {
+            self.oldest_receipt.set(oldest);
         }
         if let Some(why) = stats.detached_why.filter(|_| stats.detached > before.detached) {
             self.detached.get_or_create(&[("why", why.name())]).inc_by(stats.detached - before.detached);
@@ -261,6 +269,7 @@ impl Metrics {
 /// Answers everybody who asks, and does not look at the question.
 pub async fn serve(tcp: TcpStream, server: Arc<Server>) {
     let Some(metrics) = &server.metrics else { return };
+    metrics.oldest_receipt.set(0.0); // each session that is measured has its say
     let _ = timeout(MEASURING, server.router.measure().recv()).await;
     let text = metrics.text(server.store.stats());
     drop(server); // which does not wait for this to stop

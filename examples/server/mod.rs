@@ -86,6 +86,8 @@ pub struct Server {
     /// How long stanzas wait for another server that cannot be reached.
     patience: Duration,
     patience_with_silence: Patience,
+    /// How long a session waits for its client from when its device is woken.
+    waits_once_woken: Option<Duration>,
     store: MemoryStore<Handle>,
     /// What the server shares with others, if it is one of several.
     nodes: Option<Arc<Nodes>>,
@@ -161,6 +163,7 @@ impl Server {
             peers: Peers::new(options)?,
             patience: options.resume_timeout.0.unwrap_or_default(),
             patience_with_silence: Patience { asks_after: options.ping_after.0, waits: options.ack_timeout.0 },
+            waits_once_woken: options.wait_once_woken.0,
             store: MemoryStore::new(&config),
             nodes: nodes.clone(),
             accounts,

@@ -139,6 +139,11 @@ pub struct Options {
     #[arg(long, default_value = "none", value_name = "SECONDS")]
     pub resume_timeout_max: Seconds,
 
+    /// Seconds that a session waits at least from when its client's device is woken, as by a push service: it is detached, or
+    /// something was queued for it meanwhile
+    #[arg(long, default_value = "none", value_name = "SECONDS")]
+    pub wait_once_woken: Seconds,
+
     /// Whether `<failed/>` tells how many stanzas were handled in a session that is gone. Without that tokio-xmpp 6
     /// connects again for ever, and strophe.js sends everything again
     #[arg(long, default_value = "on")]

@@ -72,7 +72,7 @@ impl Host {
     /// for what is not.
     pub async fn serve(mut self: Box<Self>, mut session: Box<Session>, mut mailbox: Mailbox) {
         let (mut alarm, mut enable) = (pin!(sleep(LONG)), None);
-        session.report_detached(self.server.trace.is_some());
+        session.report_detached(self.server.trace.is_some() || self.server.waits_once_woken.is_some());
         loop {
             while !session.is_over()
                 && let Some(stanza) = self.csi.next()
@@ -85,8 +85,10 @@ impl Host {
                     Event::Resumed => self.resumed(&mut session),
                     Event::Enable(request) => enable = Some(request),
                     Event::Refused(refused) => login::continue_login(refused, self.server.clone()),
-                    Event::Detached { unacked, waiting } => self.trace(What::Detached { unacked, waiting }),
-                    Event::Queued => self.trace(What::Queued { waiting: session.waiting() }),
+                    Event::Detached { unacked, waiting } => {
+                        self.wake(What::Detached { unacked, waiting }, &mut session)
+                    }
+                    Event::Queued => self.wake(What::Queued { waiting: session.waiting() }, &mut session),
                     Event::Ended(ended) => return Box::pin(self.over(*ended, *session, mailbox)).await,
                     _ => {}
                 }
@@ -241,9 +243,5 @@ impl Host {
         for taker in self.server.router.end((self.id, &self.jid), ended.reason, left, mailbox) {
             login::hand_over(taker, &self.server);
         }
-    }
-
-    fn trace(&self, what: What<'_>) {
-        self.server.trace(self.jid.as_str(), what);
     }
 }

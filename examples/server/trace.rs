@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use xmpp_sm::Nonza;
+
+use super::session::{Host, Session};
 
 /// Called with all that is [`Traced`].
 pub type Trace = Arc<dyn Fn(&Traced<'_>) + Send + Sync>;
@@ -23,6 +26,21 @@ pub enum What<'a> {
     Detached { unacked: usize, waiting: usize },
     /// A stanza has come for it meanwhile: likewise.
     Queued { waiting: usize },
+}
+
+impl Host {
+    pub(super) fn trace(&self, what: What<'_>) {
+        self.server.trace(self.jid.as_str(), what);
+    }
+
+    /// Here a push service would wake the client's device, which then needs some time to come back.
+    pub(super) fn wake(&self, what: What<'_>, session: &mut Session) {
+        self.trace(what);
+        if let Some(wait) = self.server.waits_once_woken {
+            let at_least = session.expires_at().map(|at| at.max(Instant::now() + wait));
+            session.set_expires_at(at_least);
+        }
+    }
 }
 
 /// `juliet@localhost/balcony <- <r xmlns='urn:xmpp:sm:3'/>`, `juliet@localhost/balcony detached: 2 unacknowledged, 0 waiting`

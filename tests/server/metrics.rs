@@ -61,7 +61,7 @@ async fn it_says_where_stanzas_went_and_why_streams_were_lost() {
     let lines = look(&server).await;
     has(&lines, &["sessions 1", "ended_total{reason=\"Closed\"} 1", "unacked_stanzas 0", "store_sessions 0"]);
     has(&lines, &["left_total{step=\"store\"} 1", "left_total{step=\"drop\"} 1"]);
-    has(&lines, &["refused_total{condition=\"item-not-found\"} 0"]);
+    has(&lines, &["refused_total{condition=\"item-not-found\"} 0", "oldest_receipt_seconds 0.0"]);
     let mut late = Client::login(&server, "juliet").await;
     late.send("<resume xmlns='urn:xmpp:sm:3' previd='x' h='1'/>").await;
     late.upto("<item-not-found ").await;
@@ -86,5 +86,5 @@ async fn each_metric_is_documented() {
         lines.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
     };
     assert_eq!(names("# HELP"), names("# TYPE"));
-    assert_eq!(names("# HELP").len(), 33);
+    assert_eq!(names("# HELP").len(), 34);
 }

@@ -1,6 +1,7 @@
 //! When a push service would wake a device: the trace says it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use parking_lot::Mutex;
@@ -9,7 +10,7 @@ use super::client::Client;
 use super::server::Server;
 use super::server::options::Options;
 use super::server::trace::{Trace, Traced, What};
-use super::{OPTIONS, message};
+use super::{OPTIONS, message, start};
 
 #[tokio::test]
 async fn a_device_is_woken_once_when_its_session_is_detached_and_once_for_each_stanza() {
@@ -42,4 +43,20 @@ async fn a_device_is_woken_once_when_its_session_is_detached_and_once_for_each_s
     romeo.send(&message("juliet@localhost", "four")).await;
     again.upto("four").await;
     assert_eq!(said.lock().len(), 3, "a device that is awake is not woken");
+}
+
+/// Only for as long as that: a device that is not woken has less time.
+#[tokio::test]
+async fn a_session_whose_device_is_woken_waits_longer() {
+    for (option, is_waited_for) in [("--wait-once-woken=600", true), ("--wait-once-woken=none", false)] {
+        let server = start(&["--resume-timeout=1", option]).await;
+        let mut romeo = Client::simple(&server, "romeo", "orchard").await;
+        let mut juliet = Client::session(&server, "juliet", "balcony").await;
+        juliet.cut(&mut romeo).await;
+        romeo.send(&message("juliet@localhost/balcony", "one")).await;
+        romeo.ping().await;
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let (_, answer) = Client::resume(&server, "juliet", &juliet, juliet.h).await;
+        assert_eq!(answer.contains("<resumed "), is_waited_for, "{answer}");
+    }
 }
