@@ -41,8 +41,8 @@ impl Account {
         self.clients
     }
 
-    /// What was on its way when a session was `taken` from a server that had not let go of it may come twice: handled by it,
-    /// and its `h` not written down; or taken out of the mail, and not struck off. Of either there are at most two windows: a
+    /// What was on its way when a session was `taken` from a server that had not let go of it, for it was killed or has not
+    /// answered, may come twice: handled by it, and its `h` not written down; or taken out of the mail, and not struck off. Of either there are at most two windows: a
     /// client is one ahead of what it has received, as its peer is.
     pub fn is_well(&self, taken: usize) -> bool {
         let may_be_doubled = taken * 2 * (2 * WINDOW);

@@ -15,8 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use super::engine::{Engine, Way};
 
-/// What servers have said of sessions that were taken from one which had not let go of them: it was killed, or has not
-/// answered. Both may say it, in the same words.
+/// What servers have said of sessions that were taken from one which had not let go of them.
 pub type Taken = Arc<Mutex<HashSet<String>>>;
 
 pub struct Node {
@@ -107,7 +106,7 @@ async fn run(
     tokio::spawn(async move {
         while let Ok(Some(line)) = errors.next_line().await {
             eprintln!("{line}");
-            if line.contains("was taken from its node") {
+            if line.contains(" was taken from ") {
                 taken.lock().insert(line);
             }
         }

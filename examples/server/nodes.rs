@@ -347,11 +347,15 @@ async fn keeps_all(mut redis: ConnectionManager) -> Result<(), Box<dyn Error + S
     }
 }
 
-/// What its node had handled and not written down, or taken out of its mail and not struck off, may come twice. Both nodes
-/// say it in the same words.
-pub fn tell_taken(registration: &Registration) {
+fn tell_taken(registration: &Registration) {
     let (owner, epoch) = (registration.owner(), registration.epoch().get());
-    complain(format_args!("{owner}: session {epoch} was taken from its node, which had not let go of it"));
+    complain(format_args!("{owner}: session {epoch} was taken from a node that is gone or does not answer"));
+}
+
+/// What this node had handled and not written down, or taken out of its mail and not struck off, may come twice.
+fn tell_lost(registration: &Registration) {
+    let (owner, epoch) = (registration.owner(), registration.epoch().get());
+    complain(format_args!("{owner}: session {epoch} was taken from this node, which had not let go of it"));
 }
 
 /// Where a node says that it lives, and the number of its run that it says there.

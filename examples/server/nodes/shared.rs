@@ -91,7 +91,7 @@ impl Host {
             let host = || router.known(id, jid, &HashMap::new()).to_bytes();
             let due = shared.ledger.due(session, host, Instant::now(), SystemTime::now());
             if nodes.write(shared, due).await == Fence::Lost {
-                super::tell_taken(&shared.registration);
+                super::tell_lost(&shared.registration);
                 return Place::Elsewhere;
             }
             if shared.behind.is_some() {
