@@ -1,4 +1,5 @@
-//! With xmpp-parsers and tokio-xmpp: what a host needs whose stanzas are types, which the crate [`xso`] 0.4 reads and writes.
+//! With xmpp-parsers and tokio-xmpp: what a host needs whose stanzas are types, which the crate
+//! [xso](https://docs.rs/xso/0.4) 0.4 reads and writes.
 //!
 //! The types are those of xmpp-parsers 0.23, for instance, and the streams those of `tokio_xmpp::xmlstream` 6.0. All of this
 //! needs the feature `xso`. A host that copies what is below has these in its `Cargo.toml`:
@@ -7,8 +8,9 @@
 //! [dependencies]
 //! futures = "0.3"
 //! minidom = "0.19"
-//! tokio = { version = "1", features = ["macros", "rt-multi-thread", "sync", "time"] }
-//! tokio-xmpp = "6.0"
+//! sasl = "0.5" # the credentials that `client_login` takes
+//! tokio = { version = "1", features = ["io-util", "macros", "net", "rt-multi-thread", "sync", "time"] }
+//! tokio-xmpp = "6.0" # with TLS by aws-lc, which needs a C compiler; its feature "ring" does without
 //! xmpp-parsers = "0.23"
 //! xmpp-sm = { version = "0.1", features = ["xso"] }
 //! ```
@@ -26,7 +28,27 @@
 //! # Reading
 //!
 //! The stream reads `Received<FallibleStreamElement>`, or `Received` of a type of the host's. Each one goes to the session, as
-//! any other element: `session.handle(session.inbound(&received), now)`.
+//! any other element: `session.handle(session.inbound(&received), now)`. After that the host takes out what it wants, and
+//! settles the receipt whether there is a stanza or not:
+//!
+//! ```
+//! # use std::time::Instant;
+//! # use tokio_xmpp::xmlstream::{FallibleStreamElement, XmppStreamElement};
+//! # use xmpp_parsers::stanza::Stanza;
+//! # use xmpp_sm::{Arrival, Session, typed::Received};
+//! # fn on_element<S: xmpp_sm::Stanza, C>(
+//! #     element: Box<Received<FallibleStreamElement>>,
+//! #     session: &mut Session<S, C>,
+//! #     deliver: impl FnOnce(Stanza),
+//! #     now: fn() -> Instant,
+//! # ) {
+//! let Ok(Arrival::Stanza(receipt)) = session.handle(session.inbound(&*element), now()) else { return };
+//! if let Ok(FallibleStreamElement::Ok(XmppStreamElement::Stanza(stanza))) = element.content {
+//!     deliver(stanza);
+//! }
+//! let _ = session.settle(receipt, now());
+//! # }
+//! ```
 //!
 //! - **No type of the host's reads `urn:xmpp:sm:3`.** The crate does, by [its own rules](Nonza::parse). `xmpp_parsers::sm`
 //!   (0.23) has others: it refuses `max='99999999999'`, `resume=' true '` and `<a h=' 0 '/>`, which are well made, and
@@ -57,7 +79,7 @@
 //! | --- | --- |
 //! | `Connection` is a trait, `Session<Bytes, H::Connection>` | it is a struct: `Session<Queued, Connection>`; `push` takes `Queued`, or whatever else is a `Deref<Target = Measured<Stanza>>` |
 //! | `Element` is what arrives | `Incoming`, in a box: `Ok(Some(Input::Element(element))) => on_element(*element, ...)` |
-//! | | one arm more: `Ok(Some(Input::Silence)) => session.request_ack(now())` |
+//! | | two arms more: `Ok(Some(Input::Silence)) => session.request_ack(now())` and `Ok(Some(Input::Bad(condition))) => session.unreadable(condition, now())` |
 //! | server: `host.part(connection, parting)`, client: `app.part` | `tokio::spawn(connection.part(parting))` |
 //! | client: `session.connection_mut().map(Connection::bind)` | `put` writes the request, as any other element of the host's own: `Iq::from_set(id, BindQuery::new(resource))` |
 //! | client: `app.is_bound(&element)` | `BindResponse` is in the result. If it is an error, no resource is bound: the attempt has failed |
@@ -70,8 +92,9 @@
 //!
 //! [`examples/typed`](https://github.com/xmpp-sm/xmpp-sm/tree/HEAD/examples/typed) has a server and
 //! a client around this very file. The client's stanzas have [tokens](crate::tokens), with a `Stage` that is *queued*, *sent*,
-//! *acknowledged* or *lost*. *Lost* is told at the end of the client's stream, not of a connection: the server did not
-//! acknowledge the stanza, and may have it or not. A stanza whose connection is lost stays *sent*, and is sent again.
+//! *acknowledged* or *lost*. *Lost* is told only when the stream is closed for good: the server has not acknowledged the
+//! stanza, and may have it all the same. If only a connection is lost, the stanza stays *sent*, and is sent again. Its
+//! `connect.rs` has the way from a TCP connection to the authenticated stream, for a client.
 //!
 //! ```
 #![doc = include_str!("host/typed.rs")]

@@ -215,6 +215,7 @@ impl Client {
                     Ok(Some(Input::Element(element))) => self.on_element(*element),
                     Ok(Some(Input::Silence)) => self.session.request_ack(Instant::now()),
                     Ok(Some(Input::Closed)) => self.session.peer_closed(Instant::now()),
+                    Ok(Some(Input::Bad(condition))) => self.session.unreadable(condition, Instant::now()),
                     Ok(None) => {}
                     Err(_) => self.session.lost(Instant::now()),
                 },

@@ -1,13 +1,14 @@
 //! A client's way to a stream on which it has authenticated.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jid::FullJid;
 use sasl::common::Credentials;
 use tokio::io::BufReader;
 use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_xmpp::Error;
 use tokio_xmpp::connect::AsyncReadAndWrite;
 use tokio_xmpp::error::AuthError;
@@ -22,17 +23,25 @@ use super::connection::TypedStream;
 /// How long after a try that has failed the next one is made. It doubles each time, up to the longest.
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long after a login the next one is made: a server may end each stream as soon as it is there.
+const BETWEEN_LOGINS: Duration = Duration::from_millis(250);
 
 /// Connects without TLS, again and again until it works, or the server refuses to authenticate the client. `tell` hears why a
 /// try has failed.
 pub fn connect(server: SocketAddr, jid: FullJid, password: String, tell: fn(&Error)) -> Connect {
+    let next = Arc::new(Mutex::new(Instant::now()));
     Box::new(move || {
-        let (jid, password) = (jid.clone(), password.clone());
+        let (jid, password, next) = (jid.clone(), password.clone(), next.clone());
         Box::pin(async move {
+            let due = *next.lock().unwrap_or_else(PoisonError::into_inner);
+            sleep_until(due).await;
             let mut pause = PAUSE;
             loop {
                 match log_in(server, &jid, &password).await {
-                    Ok(connected) => return Ok(connected),
+                    Ok(connected) => {
+                        *next.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + BETWEEN_LOGINS;
+                        return Ok(connected);
+                    }
                     Err(Error::Auth(error)) if !is_temporary(&error) => return Err(error),
                     Err(error) => tell(&error),
                 }

@@ -113,7 +113,7 @@ pub async fn negotiate(mut stream: Unbound, mut connection: Connection, server: 
     loop {
         let element = match connection.drive(true).await? {
             Some(Input::Element(element)) => element,
-            Some(Input::Silence | Input::Closed) => return Ok(()),
+            Some(Input::Silence | Input::Closed | Input::Bad(_)) => return Ok(()),
             None => continue,
         };
         match stream.handle(stream.inbound(&*element), Instant::now()) {

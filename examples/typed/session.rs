@@ -90,6 +90,7 @@ impl Host {
                     Ok(Some(Input::Element(element))) => self.on_element(*element, &mut session),
                     Ok(Some(Input::Silence)) => session.request_ack(Instant::now()),
                     Ok(Some(Input::Closed)) => session.peer_closed(Instant::now()),
+                    Ok(Some(Input::Bad(condition))) => session.unreadable(condition, Instant::now()),
                     Ok(None) => {}
                     Err(_) => session.lost(Instant::now()),
                 },

@@ -3,6 +3,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use minidom::Element;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 use xmpp_sm::{Arrival, EndReason, Event, Leftovers, MustBind, Offer, Parting, Receipt, Session, Write};
 
@@ -14,7 +15,7 @@ pub async fn run<A: App>(
     mut settled: UnboundedReceiver<Receipt>,
     app: &mut A,
 ) -> Leftovers<Bytes> {
-    let (mut binding, mut is_conflict) = (None, false);
+    let (mut binding, mut is_conflict, mut logins) = (None, false, JoinSet::new());
     loop {
         while let Some(event) = session.poll() {
             match event {
@@ -34,11 +35,12 @@ pub async fn run<A: App>(
         {
             connection.push(item);
         }
-        let (reads, deadline, is_offline) = (session.wants_read(), session.deadline(), session.connection().is_none());
+        if session.connection().is_none() && !is_conflict && logins.is_empty() {
+            logins.spawn(app.log_in());
+        }
+        let (reads, deadline) = (session.wants_read(), session.deadline());
         tokio::select! {
-            (offer, connection) = app.log_in(), if is_offline && !is_conflict => {
-                let _ = session.connect(app.owner(), offer, connection, now());
-            }
+            Some(Ok((offer, link))) = logins.join_next() => drop(session.connect(app.owner(), offer, link, now())),
             input = drive(session.connection_mut(), reads) => match input {
                 Ok(Some(Input::Element(element))) => on_element(element, &mut session, &mut binding, app),
                 Ok(Some(Input::Closed)) => session.peer_closed(now()),
@@ -50,9 +52,7 @@ pub async fn run<A: App>(
                 Some(stanza) => drop(session.send(stanza, now())),
                 None => session.close(EndReason::Closed, None, now()),
             },
-            () = sleep_until(deadline.unwrap_or_else(now).into()), if deadline.is_some() => {
-                session.timeout(now());
-            }
+            () = sleep_until(deadline.unwrap_or_else(now).into()), if deadline.is_some() => session.timeout(now()),
         }
     }
 }
@@ -109,8 +109,8 @@ pub trait App {
     type Connection: Connection;
     /// The account's bare JID.
     fn owner(&self) -> &str;
-    /// Connects and authenticates, sooner or later; a failure is tried again after a while. Cancel safe.
-    fn log_in(&mut self) -> impl Future<Output = (Offer, Self::Connection)> + Send;
+    /// Connects and authenticates, sooner or later; a failure is tried again after a while.
+    fn log_in(&self) -> impl Future<Output = (Offer, Self::Connection)> + Send + 'static;
     /// A stanza has arrived. When it is handled (shown, written down), its receipt goes into `settled` of [`run`].
     fn receive(&mut self, stanza: Element, receipt: Receipt);
     /// There is a new session: its initial presence goes into `outbox`.

@@ -7,14 +7,14 @@ use std::task::{Poll, ready};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures::{Sink, Stream, StreamExt};
-use minidom::Element;
+use minidom::{Element, rxml};
 use tokio::time::timeout;
 use tokio_xmpp::connect::AsyncReadAndWrite;
 use tokio_xmpp::xmlstream::{FallibleStreamElement, ReadError, XmlStream};
 use xmpp_parsers::stanza::Stanza;
 use xmpp_sm::typed::Received;
 use xmpp_sm::typed::xso::{self, AsXml};
-use xmpp_sm::{Measured, Parting, Write, delay};
+use xmpp_sm::{Measured, Parting, StreamCondition, Write, delay};
 
 /// What is read: any element.
 pub type Incoming = Received<FallibleStreamElement>;
@@ -30,6 +30,8 @@ pub enum Input {
     Silence,
     /// `</stream:stream>`.
     Closed,
+    /// It cannot be read, nor what follows it.
+    Bad(StreamCondition),
 }
 
 pub struct Connection {
@@ -72,7 +74,8 @@ impl Connection {
         }
     }
 
-    /// Writes an element of the host's own: while the client logs in, for instance.
+    /// Writes an element of the host's own: while the client logs in, for instance. `bytes`: about its size, for
+    /// [`has_room`](Self::has_room) alone.
     pub fn put(&mut self, element: &impl AsXml, bytes: usize) {
         self.waiting += bytes.max(1);
         let put = Pin::new(&mut self.stream).start_send(element);
@@ -113,8 +116,11 @@ impl Connection {
                 Some(Ok(element)) => Ok(Some(Input::Element(Box::new(element)))),
                 Some(Err(ReadError::SoftTimeout)) => Ok(Some(Input::Silence)),
                 Some(Err(ReadError::StreamFooterReceived)) => Ok(Some(Input::Closed)),
+                Some(Err(ReadError::HardError(error))) if is_malformed(&error) => {
+                    Ok(Some(Input::Bad(StreamCondition::NotWellFormed)))
+                }
                 Some(Err(ReadError::HardError(error))) => Err(error),
-                Some(Err(ReadError::ParseError(error))) => Err(io::Error::other(error)),
+                Some(Err(ReadError::ParseError(_))) => Ok(Some(Input::Bad(StreamCondition::PolicyViolation))),
                 None => Err(io::ErrorKind::UnexpectedEof.into()),
             })
         })
@@ -139,6 +145,12 @@ impl Connection {
         };
         let _ = timeout(LINGER, farewell).await;
     }
+}
+
+/// What has arrived is no XML. That it ends too early is the connection's fault.
+fn is_malformed(error: &io::Error) -> bool {
+    let why = error.get_ref().and_then(|why| why.downcast_ref::<rxml::Error>());
+    why.is_some_and(|why| !matches!(why, rxml::Error::InvalidEof(_)))
 }
 
 /// [`Connection::drive`], where there may be none.

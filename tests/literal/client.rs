@@ -117,7 +117,6 @@ impl Dial {
 
 pub struct App {
     dial: Dial,
-    login: Option<JoinHandle<(Offer, Conn)>>,
     outbox: WeakUnboundedSender<Bytes>,
     settled: UnboundedSender<Receipt>,
 }
@@ -129,11 +128,8 @@ impl client_loop::App for App {
         &self.dial.name
     }
 
-    async fn log_in(&mut self) -> (Offer, Conn) {
-        let login = self.login.get_or_insert_with(|| tokio::spawn(self.dial.clone().connect()));
-        let done = login.await.expect("no panic");
-        self.login = None;
-        done
+    fn log_in(&self) -> impl Future<Output = (Offer, Conn)> + Send + 'static {
+        self.dial.clone().connect()
     }
 
     fn receive(&mut self, stanza: Element, receipt: Receipt) {
@@ -184,7 +180,7 @@ impl Client {
     pub fn start(dial: Dial, config: &Arc<Config>) -> Self {
         let (outbox, receiver) = unbounded_channel();
         let (settled, receipts) = unbounded_channel();
-        let mut app = App { dial: dial.clone(), login: None, outbox: outbox.downgrade(), settled };
+        let mut app = App { dial: dial.clone(), outbox: outbox.downgrade(), settled };
         let session = Session::client(config.clone(), &*dial.name);
         let task = tokio::spawn(async move { run(session, receiver, receipts, &mut app).await });
         Self { dial, outbox, task }

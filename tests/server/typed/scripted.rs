@@ -1,8 +1,10 @@
 //! The client, before a server that says what its test says; there is no network.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::vec;
 
 use futures::{FutureExt, SinkExt};
+use minidom::rxml::NcName;
 use tokio::io::{BufReader, DuplexStream, duplex};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::yield_now;
@@ -12,6 +14,7 @@ use tokio_xmpp::xmlstream::{StreamHeader, Timeouts, accept_stream, initiate_stre
 use xmpp_parsers::sasl::DefinedCondition;
 use xmpp_parsers::sm::StreamManagement;
 use xmpp_parsers::stream_features::StreamFeatures;
+use xmpp_sm::typed::xso::{self, AsXml, Item};
 
 use super::host::client::{Connect, Failure, NotSent};
 use super::*;
@@ -141,6 +144,37 @@ async fn a_conflict_ends_the_stream() {
     )
     .await;
     assert!(matches!(ends(stream, token).await, Failure::Conflict));
+}
+
+/// A message that is deeper than anybody reads.
+struct Deep;
+
+impl AsXml for Deep {
+    type ItemIter<'x> = vec::IntoIter<Result<Item<'x>, xso::error::Error>>;
+
+    fn as_xml_iter(&self) -> Result<Self::ItemIter<'_>, xso::error::Error> {
+        let name = |number| if number == 0 { "message" } else { "a" };
+        let head = |number| {
+            let name = NcName::try_from(name(number)).expect("a name");
+            [Item::ElementHeadStart("jabber:client".into(), name.into()), Item::ElementHeadEnd]
+        };
+        let items = (0..1100).flat_map(head).chain((0..1100).map(|_| Item::ElementFoot));
+        Ok(items.map(Ok).collect::<Vec<_>>().into_iter())
+    }
+}
+
+/// A resumed session would get the same message again, and so on without end.
+#[tokio::test]
+async fn what_cannot_be_read_ends_the_session_and_not_only_the_connection() {
+    let (_stream, mut accepted) = start(true);
+    let mut raw = accept(&mut accepted).await;
+    raw.write(BOUND).await;
+    assert!(matches!(raw.nonza().await, Nonza::Enable(_)));
+    raw.write(ENABLED).await;
+    // Not all of it is read.
+    let (_, mut raw) = tokio::join!(raw.0.send(&Deep), accept(&mut accepted));
+    raw.write(BOUND).await;
+    assert!(matches!(raw.nonza().await, Nonza::Enable(_)));
 }
 
 #[tokio::test]
