@@ -12,20 +12,21 @@ fn sm_native(lua: &Lua) -> LuaResult<LuaTable> {
     lua.create_table_from([("new", lua.create_function(|_, (options, former)| new(&options, former))?)])
 }
 
-/// A host with these options: numbers, and seconds of which 0 are none, by the names of the crate's. The sessions of the
+/// A host with these options: numbers, and seconds of which 0 are none, by Prosody's names. The sessions of the
 /// `former` one are its own.
 fn new(options: &LuaTable, former: Option<LuaUserDataRef<Host>>) -> LuaResult<Host> {
-    let number = |name: &str| options.get::<u32>(name).with_context(|_| format!("the option {name}"));
-    let some = |name: &str| Ok::<_, LuaError>(NonZeroU32::new(number(name)?));
-    let time = |name: &str| Ok::<_, LuaError>(some(name)?.map(|some| Duration::from_secs(some.get().into())));
+    let some = |name: &str| options.get(name).map(NonZeroU32::new).with_context(|_| format!("the option {name}"));
+    let time = |name: &str| some(name).map(|some| some.map(|some| Duration::from_secs(some.get().into())));
     let config = Config::default()
         .stale_h(StaleH { enabled: some("stale_h")?.is_some(), ..StaleH::default() })
-        .buffer_max(some("buffer_max")?.unwrap_or(NonZeroU32::MIN))
-        .backlog_max(some("backlog_max")?.unwrap_or(NonZeroU32::MIN))
+        .buffer_max(some("max_queue_size")?.unwrap_or(NonZeroU32::MIN))
+        .backlog_max(some("max_waiting")?.unwrap_or(NonZeroU32::MIN))
         .on_full(OnFull::EndAfter(time("full_grace")?.unwrap_or_default()))
-        .resume_timeout(time("resume_timeout")?)
-        .resume_timeout_max(time("resume_timeout_max")?)
-        .ack_freq(some("unacked_max")?.map_or(AckFreq::SelfClocked, |some| AckFreq::Every(some.saturating_add(1))))
+        .resume_timeout(time("hibernation_time")?)
+        .resume_timeout_max(time("hibernation_time_max")?)
+        .ack_freq(
+            some("max_unacked_stanzas")?.map_or(AckFreq::SelfClocked, |some| AckFreq::Every(some.saturating_add(1))),
+        )
         .ack_timeout(time("ack_timeout")?);
     // Lua knows which sessions wait, and how many may.
     let store = || Arc::new(MemoryStore::new(&config).per_owner(NonZeroUsize::MAX));
@@ -90,6 +91,9 @@ fn method<M: LuaUserDataMethods<Stream>, A: FromLuaMulti + 'static, R: IntoLuaMu
     });
 }
 
+/// Its name, its namespace, its attributes, and whether the stream has a resource.
+type Element = (String, String, LuaTable, bool);
+
 impl LuaUserData for Stream {
     fn add_methods<M: LuaUserDataMethods<Self>>(methods: &mut M) {
         // Whether `<sm/>` belongs into the stream features.
@@ -114,41 +118,37 @@ impl LuaUserData for Stream {
         // An element has arrived, a stanza or one of stream management. `is_bound`: whether the stream has a resource. The
         // answer to a stanza is whether Prosody is to handle it: from here on it is Prosody's, whatever becomes of the
         // connection. To `<resume/>` it is the SM-ID of the session, which is to be given to `resume`.
-        method(
-            methods,
-            "handle",
-            |stream, (name, ns, with, is_bound): (String, String, LuaTable, bool), steps, now| {
-                let inbound = inbound(&name, &ns, &with)?;
-                stream.state = match mem::replace(&mut stream.state, State::Over) {
-                    State::Unbound(unbound) if is_bound => State::Session(Box::new(unbound.bind(()))),
-                    state => state,
-                };
-                match &mut stream.state {
-                    State::Over => return Err(LuaError::runtime(NO_SESSION)),
-                    State::Unbound(unbound) => match unbound.handle(inbound, now).into_lua_err()? {
-                        Early::Stanza => return Ok((true, None)),
-                        Early::Resume(request) => return Ok((false, stream.ask(request, steps, now)?)),
-                        Early::Write(nonza) => steps.write(nonza.to_string())?,
-                        Early::Close(last) => stream.say(last, steps).and_then(|()| steps.act("close", ()))?,
-                        _ => {}
-                    },
-                    State::Session(session) => {
-                        let (is_ack, before) = (matches!(inbound, Inbound::Nonza(Nonza::Ack(_))), session.unacked());
-                        match session.handle(inbound, now).into_lua_err()? {
-                            Arrival::Stanza(receipt) => return Ok((session.settle(receipt, now).is_ok(), None)),
-                            Arrival::Enable(request) => {
-                                let registered = session.accept_enable_in(request, &*stream.host.store, (), now);
-                                stream.registration = registered.into_lua_err()?.map(|it| it.registration);
-                                steps.act("enabled", session.smid().map(|smid| smid.as_str().to_owned()))?;
-                            }
-                            _ if is_ack => steps.act("acked", before.saturating_sub(session.unacked()))?,
-                            _ => {}
+        method(methods, "handle", |stream, (name, ns, with, is_bound): Element, steps, now| {
+            let inbound = inbound(&name, &ns, &with)?;
+            stream.state = match mem::replace(&mut stream.state, State::Over) {
+                State::Unbound(unbound) if is_bound => State::Session(Box::new(unbound.bind(()))),
+                state => state,
+            };
+            match &mut stream.state {
+                State::Over => return Err(LuaError::runtime(NO_SESSION)),
+                State::Unbound(unbound) => match unbound.handle(inbound, now).into_lua_err()? {
+                    Early::Stanza => return Ok((true, None)),
+                    Early::Resume(request) => return Ok((false, stream.ask(request, steps, now)?)),
+                    Early::Write(nonza) => steps.write(nonza.to_string())?,
+                    Early::Close(last) => stream.say(last, steps).and_then(|()| steps.act("close", ()))?,
+                    _ => {}
+                },
+                State::Session(session) => {
+                    let (is_ack, before) = (matches!(inbound, Inbound::Nonza(Nonza::Ack(_))), session.unacked());
+                    match session.handle(inbound, now).into_lua_err()? {
+                        Arrival::Stanza(receipt) => return Ok((session.settle(receipt, now).is_ok(), None)),
+                        Arrival::Enable(request) => {
+                            let registered = session.accept_enable_in(request, &*stream.host.store, (), now);
+                            stream.registration = registered.into_lua_err()?.map(|it| it.registration);
+                            steps.act("enabled", session.smid().map(|smid| smid.as_str().to_owned()))?;
                         }
+                        _ if is_ack => steps.act("acked", before.saturating_sub(session.unacked()))?,
+                        _ => {}
                     }
                 }
-                Ok((false, None))
-            },
-        );
+            }
+            Ok((false, None))
+        });
         // The stream, which is `taker` to Lua, has asked for the session of the `former` one. The answer is what to do there.
         method(methods, "resume", |stream, (mut former, taker): (LuaUserDataRefMut<Stream>, LuaTable), steps, now| {
             let session = former.session()?;
@@ -175,10 +175,10 @@ impl LuaUserData for Stream {
             let session = stream.session()?;
             let asked = session.ack_requested_at().map(|at| now.saturating_duration_since(at).as_secs_f64());
             match &*what {
-                "active" | "inactive" => session.set_active(what == "active", now),
+                "csi-client-active" | "csi-client-inactive" => session.set_active(what == "csi-client-active", now),
                 "timeout" => session.timeout(now),
                 "silence" => session.request_ack(now),
-                "flushing" if session.unacked() > 0 => session.request_ack(now),
+                "csi-flushing" if session.unacked() > 0 => session.request_ack(now),
                 "lost" => session.lost(now),
                 "closed by the client" if session.connection().is_some() => session.peer_closed(now),
                 "closed in error" => session.close(EndReason::Stopped, None, now),
@@ -186,8 +186,8 @@ impl LuaUserData for Stream {
                 "expired" if session.set_expires_at(Some(now)) => session.timeout(now),
                 // Another module ends it, in a week at the latest.
                 "kept" => drop(session.set_expires_at(now.checked_add(Duration::from_secs(7 * 86_400)))),
-                "drained" => stream.buffered = 0,
-                "expired" | "flushing" | "looked at" => {}
+                "c2s-ondrain" => stream.buffered = 0,
+                "expired" | "csi-flushing" | "looked at" => {}
                 _ => return Err(LuaError::runtime(format!("there is no event {what}"))),
             }
             Ok((asked, stream.session()?.is_detached()))

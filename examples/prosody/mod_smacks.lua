@@ -24,26 +24,21 @@ local local_sessions = prosody.hosts[module.host].sessions;
 -- By user and SM-ID: a session as text, or the last h of one that is gone.
 local saved, saved_by_smid = module:open_store("smacks_sessions"), module:open_store("smacks_sessions", "map");
 
-local path = module:get_option_path("smacks_native", "libsm_native.so");
-local native = assert(package.loadlib(path, "luaopen_sm_native"))();
+local native = assert(package.loadlib(module:get_option_path("smacks_native", "libsm_native.so"), "luaopen_sm_native"))();
 
--- What is no number, Prosody says in its log.
-local function option(name, default)
-	return math.max(math.floor(module:get_option_number(name) or default), 0);
-end
-
+-- Whole numbers of 32 bits. What is no number, Prosody says in its log, and the default holds.
 local options = {
-	buffer_max = option("smacks_max_queue_size", 500);
-	backlog_max = option("smacks_max_waiting", 1000);
-	full_grace = option("smacks_full_grace", 5);
-	resume_timeout = option("smacks_hibernation_time", 600);
-	resume_timeout_max = option("smacks_hibernation_time_max", 0);
-	unacked_max = option("smacks_max_unacked_stanzas", 0);
-	ack_timeout = option("smacks_ack_timeout", 60);
-	stale_h = module:get_option_boolean("smacks_stale_h", true) and 1 or 0;
+	max_queue_size = 500, max_waiting = 1000, full_grace = 5, hibernation_time = 600, hibernation_time_max = 0,
+	max_unacked_stanzas = 0, ack_timeout = 60, max_ack_delay = 30, max_sessions = 10,
 };
-local host = native.new(options);
-local ack_delay, sessions_max = option("smacks_max_ack_delay", 30), option("smacks_max_sessions", 10);
+for name, default in pairs(options) do
+	local given = module:get_option_number("smacks_"..name) or default;
+	local number = math.floor(math.min(math.max(0, given), 2 ^ 32 - 1));
+	if number ~= given then module:log("warn", "The option smacks_%s counts as %d, not as %s", name, number, given); end
+	options[name] = number;
+end
+options.stale_h = module:get_option_boolean("smacks_stale_h", true) and 1 or 0;
+local host, ack_delay = native.new(options), options.max_ack_delay;
 -- The sessions, by their SM-IDs; those that cannot be resumed, by themselves.
 local sessions = {};
 
@@ -163,11 +158,24 @@ local function filter(session)
 	filters.add_filter(session, "stanzas/in", incoming, 999);
 end
 
+-- What mod_csi_simple holds back for an inactive client goes now, as it does with a stanza that is important.
+local function release(session)
+	if session.state ~= "inactive" or not session.csi_counter then return; end
+	session.state = "flushing";
+	session.conn:resume_writes();
+end
+
 local function disconnect(session)
 	local conn = session.conn;
 	if not conn then return; end
-	c2s_sessions[conn], session.conn = nil, nil;
+	-- mod_csi_simple can hold nothing back now.
+	c2s_sessions[conn], session.conn, session.state = nil, nil, nil;
 	conn:close();
+end
+
+local function destroy(session)
+	session.hibernating = nil;
+	sessionmanager.destroy_session(session, "The session is over");
 end
 
 local declared = "<%1 xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'";
@@ -181,14 +189,15 @@ local function write(session, element)
 	elseif session.websocket_request and not element:match("^<[^>]*"):find(" xmlns=", 1, true) then
 		element = element:gsub("^<([^%s/>]+)", declared, 1);
 	end
+	if element:find("^<[ra] ") then release(session); end
 	if not attempt(session.log, "write", session.rawsend, element) then
 		disconnect(session);
 		on(session, "lost");
 	end
 end
 
--- What the crate asks for, by the names that it uses.
-local acts = {};
+-- What the crate asks for, by the names that it uses. `full`: it writes no more until the connection has drained.
+local acts = { full = release };
 
 function acts.enabled(session, smid)
 	session.smacks, session.resumption_token, session.sm_key = xmlns_sm, smid, smid or session;
@@ -199,11 +208,11 @@ function acts.enabled(session, smid)
 	sessions_started(1);
 	-- The account has too many: the one that has waited for longest makes room.
 	local count, oldest = 0, nil;
-	for _, other in pairs(sessions_max > 0 and local_sessions[session.username].sessions or {}) do
+	for _, other in pairs(options.max_sessions > 0 and local_sessions[session.username].sessions or {}) do
 		count = count + (other.resumption_token and 1 or 0);
 		if other.hibernating and not (oldest and oldest.hibernating <= other.hibernating) then oldest = other; end
 	end
-	if count > sessions_max and oldest then
+	if count > options.max_sessions and oldest then
 		oldest:close { condition = "conflict", text = "There are too many sessions" };
 	end
 end
@@ -227,7 +236,7 @@ function acts.left(session, is_said, is_detached)
 	session.log("debug", "The session waits to be resumed");
 	-- A push service has it wait longer: it cancels this, and has a timer of its own, which calls back.
 	session.hibernating_watchdog = {
-		timeout = options.resume_timeout;
+		timeout = options.hibernation_time;
 		callback = function () if session.hibernating then on(session, "expired"); end end;
 		cancel = function () if session.hibernating then on(session, "kept"); end end;
 	};
@@ -283,13 +292,8 @@ function acts.ended(session, stanzas, reason)
 	sessions[session.sm_key or session] = nil;
 	if reason == "Expired" then sessions_expired(1); end
 	if #stanzas > 0 then tx_dropped_stanzas:sample(#stanzas); end
-	for _, text in ipairs(stanzas) do
-		attempt(session.log, "delivery/failure", undelivered, session, text);
-	end
-	if not session.conn and not session.sm_ends then
-		session.hibernating = nil;
-		sessionmanager.destroy_session(session, "The session is over");
-	end
+	for _, text in ipairs(stanzas) do attempt(session.log, "delivery/failure", undelivered, session, text); end
+	if not session.conn and not session.sm_ends then destroy(session); end
 end
 
 local function on_time(_, _, session)
@@ -344,12 +348,10 @@ for _, name in ipairs { "enable", "resume", "r", "a", "enabled", "resumed", "fai
 	end, 100);
 end
 
-for event_name, what in pairs {
-	["csi-client-active"] = "active", ["csi-client-inactive"] = "inactive", ["csi-flushing"] = "flushing", ["c2s-ondrain"] = "drained";
-} do
-	module:hook(event_name, function (event)
+for _, name in ipairs { "csi-client-active", "csi-client-inactive", "csi-flushing", "c2s-ondrain" } do
+	module:hook(name, function (event)
 		local session = event.session or event.origin;
-		if session.smacks then on(session, what); end
+		if session.smacks then on(session, name); end
 	end);
 end
 
@@ -364,6 +366,8 @@ module:hook("pre-session-close", function (event)
 	session.sm_ends = true;
 	local how = reason and "closed in error" or reason == false and "closed by the client" or "closed";
 	if session.smacks then on(session, how); end
+	-- mod_websocket does not.
+	if not session.conn then destroy(session); end
 end);
 
 -- A session is destroyed: unless it waits to be resumed, or was destroyed by what came of this.
@@ -410,9 +414,7 @@ local function each_session(what, act)
 end
 
 module:hook_global("server-stopping", function ()
-	each_session("lost", function (session)
-		if session.resumption_token and not session.hibernating then on(session, "lost"); end
-	end);
+	each_session("lost", function (session) return session.resumption_token and on(session, "lost"); end);
 end, -90);
 
 local function save(log, user, smid, what)

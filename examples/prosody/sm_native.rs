@@ -137,6 +137,9 @@ impl Stream {
             Write::Stanza { stanza, late } => {
                 self.buffered += stanza.len();
                 steps.write(late.map_or(stanza.clone(), |queued| stamped(stanza, &owner, queued, now)))?;
+                if self.buffered >= ROOM {
+                    steps.act("full", ())?;
+                }
             }
             Write::Nonza(Nonza::AckRequest) => steps.act("ask", Nonza::AckRequest.to_string())?,
             Write::Nonza(nonza) => steps.write(nonza.to_string())?,

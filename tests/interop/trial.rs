@@ -65,6 +65,21 @@ fn trials() -> Vec<Trial> {
         trial!("the buffer is small", resuming::small_buffer, small),
         trial!("an inactive client is cut", resuming::inactive),
         trial!("an inactive client is sent what it needs to see", resuming::flushing),
+        trial!(
+            "an inactive client is gone without a word",
+            resuming::gone_silently,
+            configured(
+                "network_settings = { read_timeout = 2 }\nsmacks_ack_timeout = 2\ncsi_resume_inactive_delay = 0.2"
+            )
+        ),
+        trial!(
+            "an inactive client asks, and is asked",
+            resuming::asked_while_inactive,
+            configured(
+                "network_settings = { read_timeout = 3 }\nsmacks_ack_timeout = 2\ncsi_resume_inactive_delay = 1"
+            )
+        ),
+        trial!("much is held back for an inactive client", resuming::much_is_held_back),
         trial!("much is resent", resuming::much_is_resent),
         trial!("the connection breaks as the session is resumed", resuming::fragile),
         trial!("another module fails as a stanza is written", resuming::choked),
@@ -108,6 +123,11 @@ fn trials() -> Vec<Trial> {
             "a session goes to WebSocket, and back",
             hosting::websocket,
             Options { websocket: Some(0), ..Options::default() }
+        ),
+        trial!(
+            "a session that waits after WebSocket makes room for another",
+            hosting::room_after_websocket,
+            Options { websocket: Some(0), config: "smacks_max_sessions = 1", ..Options::default() }
         ),
         trial!("there are two virtual hosts", hosting::two_hosts, configured("VirtualHost 'elsewhere'")),
         trial!("there is a component", hosting::component, configured(COMPONENT)),

@@ -5,8 +5,8 @@
 local native = assert(package.loadlib(arg[1], "luaopen_sm_native"))();
 local function options(changes)
 	local all = {
-		buffer_max = 10, backlog_max = 10, full_grace = 5, resume_timeout = 60, resume_timeout_max = 0,
-		unacked_max = 0, ack_timeout = 60, stale_h = 1,
+		max_queue_size = 10, max_waiting = 10, full_grace = 5, hibernation_time = 60, hibernation_time_max = 0,
+		max_unacked_stanzas = 0, ack_timeout = 60, stale_h = 1,
 	};
 	for name, value in pairs(changes or {}) do all[name] = value or nil; end
 	return all;
@@ -45,9 +45,9 @@ local function ended(todo)
 end
 
 fails("an option that is not there", "option ack_timeout\n.*nil", native.new, options { ack_timeout = false });
-fails("an option that is no number", "option buffer_max\n.*table", native.new, options { buffer_max = {} });
+fails("an option that is no number", "option max_queue_size\n.*table", native.new, options { max_queue_size = {} });
 fails("a time before all times", "option ack_timeout\n.*range", native.new, options { ack_timeout = -1 });
-fails("a time without end", "option resume_timeout\n.*range", native.new, options { resume_timeout = 1 / 0 });
+fails("a time without end", "option hibernation_time\n.*range", native.new, options { hibernation_time = 1 / 0 });
 fails("no options", "table", native.new);
 fails("no owner", "string", host.stream, host);
 fails("a host that is none", "userdata", host.stream, "host", "juliet@localhost");
@@ -58,7 +58,7 @@ local stream = host:stream("juliet@localhost");
 local function calls_fail(what, pattern, stream)
 	fails("send "..what, pattern, stream.send, stream, "<message/>");
 	fails("park "..what, pattern, stream.park, stream, "");
-	for _, event in ipairs { "active", "inactive", "timeout", "silence", "lost", "closed", "drained", "looked at" } do
+	for _, event in ipairs { "csi-client-active", "timeout", "silence", "lost", "closed", "c2s-ondrain", "looked at" } do
 		fails(event.." "..what, pattern, stream.on, stream, event);
 	end
 end

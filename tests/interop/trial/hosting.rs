@@ -134,6 +134,25 @@ pub async fn websocket(ring: Ring) -> Result<(), String> {
     is(said.contains("<conflict ") && said.contains("<close "), || format!("the old connection is told {said:?}"))
 }
 
+/// It is gone then, though nothing of its connection is left to be closed.
+pub async fn room_after_websocket(ring: Ring) -> Result<(), String> {
+    let port = ring.options.websocket.ok_or("there is no port")?;
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let mut web = Raw::log_in_by_websocket(port, "alice").await?;
+    let bind = "<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>web</resource></bind>";
+    web.write(&format!("<iq xmlns='jabber:client' type='set' id='bind'>{bind}</iq>")).await?;
+    web.until("</iq>").await?;
+    web.write("<enable xmlns='urn:xmpp:sm:3' resume='true'/>").await?;
+    web.until("<enabled").await?;
+    drop(web);
+    sleep(Duration::from_millis(200)).await;
+    let bound = bob.command("bound alice@localhost/web").await?;
+    is(bound.contains(">bound<"), || "it does not wait".into())?;
+    let (_alice, _) = Raw::enabled(ring.addr(), "alice").await?;
+    let bound = bob.command("bound alice@localhost/web").await?;
+    is(bound.contains(">gone<"), || "its resource is still bound".into())
+}
+
 /// The same user, session for session, at two hosts of one server.
 pub async fn two_hosts(ring: Ring) -> Result<(), String> {
     let mut bob = Raw::plain(ring.addr(), "bob").await?;

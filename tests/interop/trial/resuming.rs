@@ -146,6 +146,53 @@ pub async fn flushing(ring: Ring) -> Result<(), String> {
     is(got.contains("id='t1'") && got.contains("<r "), || format!("it gets {got}"))
 }
 
+/// What is important then does not stumble over what was held back: it comes when the client is back.
+pub async fn gone_silently(ring: Ring) -> Result<(), String> {
+    let (mut alice, id) = Raw::enabled(ring.addr(), "alice").await?;
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    alice.write("<inactive xmlns='urn:xmpp:csi:0'/>").await?;
+    alice.rest().await;
+    bob.say("alice", 1).await?;
+    alice.until("number 1<").await?;
+    is(alice.end().await.0, || "its connection stays open".into())?;
+    bob.say("alice", 2).await?;
+    bob.say("alice", 3).await?;
+    bob.rest().await;
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "0").await?;
+    let got = alice.rest().await;
+    is(numbers(&got) == [1, 2, 3], || format!("it gets {:?}", numbers(&got)))
+}
+
+/// Neither waits until something important comes: its connection lives.
+pub async fn asked_while_inactive(ring: Ring) -> Result<(), String> {
+    let (mut alice, _) = Raw::enabled(ring.addr(), "alice").await?;
+    alice.write("<inactive xmlns='urn:xmpp:csi:0'/><r xmlns='urn:xmpp:sm:3'/>").await?;
+    alice.until("<a ").await.map_err(|_| "it is not answered".to_owned())?;
+    for time in ["first", "second"] {
+        alice.until("<r ").await.map_err(|_| format!("it is not asked for the {time} time"))?;
+        alice.write("<a xmlns='urn:xmpp:sm:3' h='0'/>").await?;
+    }
+    Ok(())
+}
+
+/// It is more than a connection is given at a time.
+pub async fn much_is_held_back(ring: Ring) -> Result<(), String> {
+    let (mut alice, _) = Raw::enabled(ring.addr(), "alice").await?;
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    alice.write("<inactive xmlns='urn:xmpp:csi:0'/>").await?;
+    alice.rest().await;
+    let long = "!".repeat(10_000);
+    for _ in 1..=80 {
+        bob.write(&format!("<message type='headline' to='alice@localhost/alice'><subject>{long}</subject></message>"))
+            .await?;
+    }
+    sleep(Duration::from_secs(7)).await; // longer than the grace
+    bob.say("alice", 1).await?;
+    let got = alice.until("number 1<").await.map_err(|_| "its session ends".to_owned())?;
+    let count = got.matches("type='headline'").count();
+    is(count == 80, || format!("it gets {count} of 80"))
+}
+
 /// More is resent than a connection takes at a time, and more comes meanwhile: all of it in order.
 pub async fn much_is_resent(ring: Ring) -> Result<(), String> {
     let mut bob = Raw::plain(ring.addr(), "bob").await?;
