@@ -18,6 +18,8 @@ pub const NS: &str = "jabber:client";
 pub const HEADER: &str = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
 
 pub struct Conn {
+    /// Which of a server's connections it is, in the order in which they were made.
+    pub number: u64,
     reader: XmlReader<ReadHalf<End>>,
     writer: WriteHalf<End>,
     /// What goes out in one piece each.
@@ -31,7 +33,8 @@ pub struct Conn {
 impl Conn {
     pub fn new(end: End) -> Self {
         let (reader, writer) = tokio::io::split(end);
-        Self { reader: XmlReader::new(reader), writer, out: VecDeque::new(), waiting: 0, steps: 0, stepped: now() }
+        let (reader, out) = (XmlReader::new(reader), VecDeque::new());
+        Self { number: 0, reader, writer, out, waiting: 0, steps: 0, stepped: now() }
     }
 
     pub fn say(&mut self, text: impl AsRef<[u8]>) {

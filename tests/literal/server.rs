@@ -66,6 +66,8 @@ pub struct Inner {
 #[derive(Default)]
 pub struct User {
     pub here: Option<Here>,
+    /// The newest of the connections that have asked for the resource.
+    newest: u64,
     pub offline: Vec<Bytes>,
 }
 
@@ -123,8 +125,9 @@ impl Server {
     pub fn accept(&self, end: End) {
         assert_eq!(end.side(), SERVER);
         let server = self.clone();
+        let mut conn = Conn::new(end);
+        conn.number = self.count();
         tokio::spawn(async move {
-            let mut conn = Conn::new(end);
             let Ok(Ok(auth)) = timeout(Duration::from_secs(30), conn.element()).await else { return };
             let owner = auth.attr("user").expect("who it is").to_owned();
             conn.say(format!("{HEADER}<stream:features><sm xmlns='urn:xmpp:sm:3'/></stream:features>"));
@@ -151,20 +154,37 @@ impl Server {
         }
     }
 
-    fn host(&self, owner: &str) -> Host {
+    fn count(&self) -> u64 {
         let mut inner = self.lock();
         inner.next += 1;
-        let (mailbox, _) = unbounded_channel();
-        Host { server: self.clone(), owner: owner.into(), number: inner.next, mailbox }
+        inner.next
     }
 
-    /// The resource is free once the session that had it is over, and its stanzas are in order.
+    fn host(&self, owner: &str) -> Host {
+        let (mailbox, _) = unbounded_channel();
+        Host { server: self.clone(), owner: owner.into(), number: self.count(), mailbox }
+    }
+
+    /// Whether the client has asked for the resource on a newer connection: it has left this one.
+    fn is_left(&self, owner: &str, conn: &Conn) -> bool {
+        let mut inner = self.lock();
+        let user = inner.users.entry(owner.to_owned()).or_default();
+        user.newest = user.newest.max(conn.number);
+        user.newest > conn.number
+    }
+
+    /// The resource is free once the session that had it is over, and its stanzas are in order. Several connections of a
+    /// client may wait for that, and the newest has it: the session of an older one would end that of the newest as a
+    /// conflict, and a client does not come back from that.
     async fn bind(self, stream: Unbound, mut conn: Conn, iq: &Element) {
         let mut host = self.host(stream.owner());
         let (mailbox, receiver) = unbounded_channel();
         host.mailbox = mailbox.clone();
-        while self.mail(&host.owner, Mail::End(EndReason::Replaced)) {
+        while !self.is_left(&host.owner, &conn) && self.mail(&host.owner, Mail::End(EndReason::Replaced)) {
             sleep(Duration::from_millis(20)).await;
+        }
+        if self.is_left(&host.owner, &conn) {
+            return;
         }
         let id = iq.attr("id").unwrap_or_default();
         conn.say(format!("<iq type='result' id='{id}'/>"));
