@@ -98,7 +98,10 @@ impl Dial {
     async fn try_connect(&self) -> Option<(Offer, Conn)> {
         let (link, offer) = {
             let mut state = self.state.lock().unwrap();
-            let latency = Duration::from_millis(state.rng.clone().below(state.latency + 1));
+            // As much as `capacity` is under way at a time, which makes 64 bytes each millisecond at least: a long message
+            // and its acknowledgement take less than `ack_timeout`, or the client would give its session up.
+            let most = state.latency.min(state.capacity as u64 / 64);
+            let latency = Duration::from_millis(state.rng.clone().below(most + 1));
             let link = Link::new(state.capacity, latency, &self.cuts);
             if let Some((bytes, side, cut)) = state.armed.take() {
                 link.cut_after(bytes, side, cut);
