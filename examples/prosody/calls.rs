@@ -17,16 +17,15 @@ fn sm_native(lua: &Lua) -> LuaResult<LuaTable> {
 fn new(options: &LuaTable, former: Option<LuaUserDataRef<Host>>) -> LuaResult<Host> {
     let some = |name: &str| options.get(name).map(NonZeroU32::new).with_context(|_| format!("the option {name}"));
     let time = |name: &str| some(name).map(|some| some.map(|some| Duration::from_secs(some.get().into())));
+    let (unacked_max, stale_h) = (some("max_unacked_stanzas")?, time("stale_h_time")?);
     let config = Config::default()
-        .stale_h(StaleH { enabled: some("stale_h")?.is_some(), ..StaleH::default() })
+        .stale_h(StaleH { enabled: stale_h.is_some(), geriatric: stale_h.unwrap_or_default(), ..StaleH::default() })
         .buffer_max(some("max_queue_size")?.unwrap_or(NonZeroU32::MIN))
         .backlog_max(some("max_waiting")?.unwrap_or(NonZeroU32::MIN))
         .on_full(OnFull::EndAfter(time("full_grace")?.unwrap_or_default()))
         .resume_timeout(time("hibernation_time")?)
         .resume_timeout_max(time("hibernation_time_max")?)
-        .ack_freq(
-            some("max_unacked_stanzas")?.map_or(AckFreq::SelfClocked, |some| AckFreq::Every(some.saturating_add(1))),
-        )
+        .ack_freq(unacked_max.map_or(AckFreq::SelfClocked, |max| AckFreq::Every(max.saturating_add(1))))
         .ack_timeout(time("ack_timeout")?);
     // Lua knows which sessions wait, and how many may.
     let store = || Arc::new(MemoryStore::new(&config).per_owner(NonZeroUsize::MAX));

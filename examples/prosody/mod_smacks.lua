@@ -29,7 +29,7 @@ local native = assert(package.loadlib(module:get_option_path("smacks_native", "l
 -- Whole numbers of 32 bits. What is no number, Prosody says in its log, and the default holds.
 local options = {
 	max_queue_size = 500, max_waiting = 1000, full_grace = 5, hibernation_time = 600, hibernation_time_max = 0,
-	max_unacked_stanzas = 0, ack_timeout = 60, max_ack_delay = 30, max_sessions = 10,
+	max_unacked_stanzas = 0, ack_timeout = 60, max_ack_delay = 30, max_sessions = 10, stale_h_time = 604800,
 };
 for name, default in pairs(options) do
 	local given = module:get_option_number("smacks_"..name) or default;
@@ -37,8 +37,9 @@ for name, default in pairs(options) do
 	if number ~= given then module:log("warn", "The option smacks_%s counts as %d, not as %s", name, number, given); end
 	options[name] = number;
 end
-options.stale_h = module:get_option_boolean("smacks_stale_h", true) and 1 or 0;
+if not module:get_option_boolean("smacks_stale_h", true) then options.stale_h_time = 0; end
 local host, ack_delay = native.new(options), options.max_ack_delay;
+module:log("info", "Stream management is that of xmpp-sm");
 -- The sessions, by their SM-IDs; those that cannot be resumed, by themselves.
 local sessions = {};
 
@@ -66,19 +67,19 @@ end
 
 -- What other modules see of a session's queue: it is read when somebody looks at it.
 local function read(queue)
-	local session = setmetatable(queue, nil).session;
-	queue.session = nil;
-	for i, text in ipairs(session.sm:pending()) do queue[i] = parse(text); end
+	for i, text in ipairs(setmetatable(queue, nil).sm:pending()) do queue[i] = parse(text); end
+	queue.sm = nil;
 	return queue;
 end
 local queue_mt = {
 	__len = function (queue) return #read(queue); end;
 	__index = function (queue, i) return read(queue)[i]; end;
+	__pairs = function (queue) return pairs(read(queue)); end;
 };
 
 -- Tells other modules. If one of them fails, the session goes on.
 local function tell(session, name, event)
-	event.queue = setmetatable({ session = session }, queue_mt);
+	event.queue = setmetatable({ sm = session.sm }, queue_mt);
 	attempt(session.log, name, module.fire_event, module, name, event);
 end
 
@@ -219,19 +220,13 @@ end
 
 function acts.flush(session)
 	local conn = session.conn;
-	if conn and conn.writebuffer and conn.onwritable and not conn._write_lock and not conn._writing then
-		conn:onwritable();
-	end
+	if conn and conn.writebuffer and conn.onwritable and not (conn._write_lock or conn._writing) then conn:onwritable(); end
 end
 
 -- The stream ends. Prosody writes the end, and waits for the client's.
 function acts.close(session) session:close(); end
 
--- The connection is done with. The session may wait for another.
-function acts.left(session, is_said, is_detached)
-	if is_said then write(session, "</stream:stream>"); end
-	disconnect(session);
-	if not is_detached then return; end
+local function hibernate(session)
 	session.hibernating = os.time();
 	session.log("debug", "The session waits to be resumed");
 	-- A push service has it wait longer: it cancels this, and has a timer of its own, which calls back.
@@ -241,6 +236,13 @@ function acts.left(session, is_said, is_detached)
 		cancel = function () if session.hibernating then on(session, "kept"); end end;
 	};
 	tell(session, "smacks-hibernation-start", { origin = session });
+end
+
+-- The connection is done with. The session may wait for another.
+function acts.left(session, is_said, is_detached)
+	if is_said then write(session, "</stream:stream>"); end
+	disconnect(session);
+	if is_detached then hibernate(session); end
 end
 
 -- What belongs to a connection.
@@ -453,9 +455,10 @@ local function revive(user, smid, bytes)
 	if not ok then sm:park(""); error(why); end
 	for _, field in ipairs(kept) do session[field] = known[field]; end
 	session.presence = known.presence and parse(known.presence);
-	session.smacks, session.hibernating, sessions[smid] = xmlns_sm, os.time(), session;
+	session.smacks, sessions[smid] = xmlns_sm, session;
 	filter(session);
 	recalc_resource_map(local_sessions[user]);
+	hibernate(session);
 	on(session, "timeout");
 end
 

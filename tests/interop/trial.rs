@@ -69,7 +69,7 @@ fn trials() -> Vec<Trial> {
             "an inactive client is gone without a word",
             resuming::gone_silently,
             configured(
-                "network_settings = { read_timeout = 2 }\nsmacks_ack_timeout = 2\ncsi_resume_inactive_delay = 0.2"
+                "network_settings = { read_timeout = 2 }\nsmacks_ack_timeout = 1\ncsi_resume_inactive_delay = 0.2"
             )
         ),
         trial!(
@@ -111,10 +111,20 @@ fn trials() -> Vec<Trial> {
             hosting::fraction,
             configured("smacks_hibernation_time = 43200.5")
         ),
+        trial!(
+            "options have no end, or are below nothing",
+            hosting::out_of_range,
+            configured("smacks_hibernation_time = 1 / 0\nsmacks_max_sessions = 2 ^ 53\nsmacks_ack_timeout = -1")
+        ),
         trial!("the time to resume is no number", hosting::no_time, configured("smacks_hibernation_time = 'long'")),
         trial!("options change, and the module is loaded once more", hosting::new_options),
         trial!("an account has many sessions", hosting::too_many, configured("smacks_max_sessions = 2")),
         trial!("a push service has a session wait longer", hosting::pushing, short.clone()),
+        trial!(
+            "a push service has a session wait longer, and the server is restarted",
+            hosting::pushing_past_a_restart,
+            Options { config: "trial_prolong = 5", ..short.clone() }
+        ),
         trial!("other modules look at a session", hosting::looked_at),
         trial!("a client comes over BOSH", hosting::bosh),
         trial!("a client is slow to acknowledge", hosting::slow, configured("smacks_max_ack_delay = 1")),

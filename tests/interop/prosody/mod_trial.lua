@@ -144,6 +144,10 @@ function commands.prolong(seconds)
 	end);
 end
 
+-- From the start on.
+local prolonged = module:get_option_number("trial_prolong");
+if prolonged then commands.prolong(prolonged); end
+
 -- What other modules have written into a session, to be found again by `marks`.
 function commands.mark(jid)
 	local session = prosody.full_sessions[jid];
@@ -166,7 +170,7 @@ end
 local queued = "nothing";
 module:hook("smacks-hibernation-stanza-queued", function (event)
 	local count = 0;
-	for _ in ipairs(event.queue) do count = count + 1; end
+	for i, stanza in pairs(event.queue) do count = count + (event.queue[i] == stanza and 1 or 0); end
 	local mark = event.queue[1];
 	mark.is_marked = true;
 	queued = ("%s %d %d %s"):format(event.stanza:get_child("delay", "urn:xmpp:delay") and "delay" or "none", #event.queue, count,

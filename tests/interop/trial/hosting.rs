@@ -5,7 +5,7 @@ use futures::stream::iter;
 use tokio::time::{Duration, sleep};
 
 use super::{Ring, is};
-use crate::peers::DOMAIN;
+use crate::peers::{DOMAIN, start_at};
 use crate::raw::{Raw, attribute, message, numbers};
 
 /// A time that is no whole number of seconds is told as one.
@@ -19,6 +19,16 @@ pub async fn no_time(ring: Ring) -> Result<(), String> {
     let max = granted(&mut Raw::plain(ring.addr(), "alice").await?).await?;
     is(max.as_deref() == Some("600"), || format!("max is {max:?}"))?;
     is(log(&ring).contains("smacks_hibernation_time' not understood"), || "the log does not say it".into())
+}
+
+/// They count as the nearest that can be, and the log says so.
+pub async fn out_of_range(ring: Ring) -> Result<(), String> {
+    let max = granted(&mut Raw::plain(ring.addr(), "alice").await?).await?;
+    is(max.as_deref() == Some("4294967295"), || format!("max is {max:?}"))?;
+    for option in ["hibernation_time", "max_sessions", "ack_timeout"] {
+        is(log(&ring).contains(&format!("smacks_{option} counts as ")), || format!("the log has no word of {option}"))?;
+    }
+    Ok(())
 }
 
 async fn granted(raw: &mut Raw) -> Result<Option<String>, String> {
@@ -265,6 +275,26 @@ pub async fn pushing(ring: Ring) -> Result<(), String> {
     alice.write("<presence/>").await?;
     let got = alice.rest().await;
     is(numbers(&got) == [1], || format!("it finds {:?}", numbers(&got)))
+}
+
+/// The service has what was kept in its care once more: for as long as it says then.
+pub async fn pushing_past_a_restart(ring: Ring) -> Result<(), String> {
+    let Ring { server, options, place, mut running } = ring;
+    let (alice, id) = Raw::enabled(running.addr, "alice").await?;
+    drop(alice);
+    sleep(Duration::from_millis(200)).await;
+    running.stop().await?;
+    let mut running = start_at(server, running.addr.port(), &options, &place).await?;
+    sleep(Duration::from_secs(2)).await;
+    let mut alice = Raw::resume(running.addr, "alice", &id, "0").await?;
+    alice.until("<resumed ").await.map_err(|_| "it does not wait longer".to_owned())?;
+    drop(alice);
+    sleep(Duration::from_millis(200)).await;
+    running.stop().await?;
+    let running = start_at(server, running.addr.port(), &options, &place).await?;
+    sleep(Duration::from_secs(9)).await;
+    let mut alice = Raw::resume(running.addr, "alice", &id, "0").await?;
+    alice.until("<failed ").await.map(drop).map_err(|_| "it waits for ever".to_owned())
 }
 
 /// They see what the client may not have, with its time, as the shell does.
