@@ -3,6 +3,7 @@
 
 mod ending;
 mod hosting;
+mod keeping;
 mod resuming;
 
 use std::net::SocketAddr;
@@ -128,7 +129,7 @@ fn trials() -> Vec<Trial> {
         trial!("other modules look at a session", hosting::looked_at),
         trial!("a client comes over BOSH", hosting::bosh),
         trial!("a client is slow to acknowledge", hosting::slow, configured("smacks_max_ack_delay = 1")),
-        trial!("what is measured", hosting::metrics, Options { config: "statistics = 'internal'", ..short }),
+        trial!("what is measured", hosting::metrics, Options { config: "statistics = 'internal'", ..short.clone() }),
         trial!(
             "a session goes to WebSocket, and back",
             hosting::websocket,
@@ -142,6 +143,31 @@ fn trials() -> Vec<Trial> {
         trial!("there are two virtual hosts", hosting::two_hosts, configured("VirtualHost 'elsewhere'")),
         trial!("there is a component", hosting::component, configured(COMPONENT)),
         trial!("other modules act from inside of the module's events", hosting::meddling),
+        trial!("two sessions wait", keeping::oldest, configured("smacks_max_sessions = 2")),
+        trial!(
+            "an account may have any number of sessions",
+            keeping::any_number,
+            configured("smacks_max_sessions = 0")
+        ),
+        trial!("how much is measured", keeping::amounts, configured("statistics = 'internal'")),
+        trial!("others see a session after a restart", keeping::present),
+        trial!(
+            "the time to resume goes on over a restart",
+            keeping::time_left,
+            Options { resume_timeout: 8, ..Options::default() }
+        ),
+        trial!("a session that is gone is not forgotten later for a restart", keeping::age, short.clone()),
+        trial!("somebody asks a client that is gone", keeping::bounced, short),
+        trial!("a client is silent", keeping::silent, configured("network_settings = { read_timeout = 1 }")),
+        trial!("a client is slow to acknowledge twice", keeping::slow_again, configured("smacks_max_ack_delay = 1")),
+        trial!("a session is not resumed, and then it is", keeping::told),
+        trial!("a stanza comes late", keeping::late),
+        trial!("a connection is lost whose buffer is full", keeping::clogged),
+        trial!(
+            "there are bounds",
+            keeping::bounds,
+            configured("smacks_hibernation_time_max = 700\nsmacks_max_unacked_stanzas = 3")
+        ),
         trial!("10 000 sessions wait", hosting::many, configured("smacks_max_sessions = 0"), 300),
         trial!("Lua calls in the wrong order, with nil, and 10 000 sessions", misused),
     ]

@@ -180,6 +180,29 @@ function commands.queued()
 	return queued;
 end
 
+-- How often a session has ended to wait for its client.
+local ends = 0;
+module:hook("smacks-hibernation-end", function () ends = ends + 1; end);
+function commands.ends()
+	return "ends: "..ends;
+end
+
+-- Where a session comes from, and whether that is encrypted: somewhere else, or as it is.
+function commands.from(jid)
+	local session = prosody.full_sessions[jid];
+	session.ip, session.secure = "192.0.2.1", true;
+end
+
+function commands.address(jid)
+	local session = prosody.full_sessions[jid];
+	return ("%s %s"):format(session.ip, session.secure or false);
+end
+
+-- Nothing is written to its connection any more.
+function commands.clog(jid)
+	prosody.full_sessions[jid].conn:pause_writes();
+end
+
 function commands.bound(jid)
 	return prosody.full_sessions[jid] and "bound" or "gone";
 end

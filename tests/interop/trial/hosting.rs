@@ -141,7 +141,14 @@ pub async fn websocket(ring: Ring) -> Result<(), String> {
     is(got.contains("<resumed ") && got.contains("h='1'"), || format!("back over TCP it says {got}"))?;
     let (is_closed, said) = alice.end().await;
     is(is_closed, || "the old connection stays open".into())?;
-    is(said.contains("<conflict ") && said.contains("<close "), || format!("the old connection is told {said:?}"))
+    let is_whole = said.contains("<conflict ") && said.contains("<close ");
+    is(is_whole && declares(&said, "stream:error"), || format!("the old connection is told {said:?}"))
+}
+
+/// Whether the element has the prefix `stream`, as a document of its own.
+fn declares(said: &str, name: &str) -> bool {
+    let start = said.split(&format!("<{name}")).nth(1).and_then(|rest| rest.split('>').next());
+    start.is_some_and(|start| start.contains("xmlns:stream='http://etherx.jabber.org/streams'"))
 }
 
 /// It is gone then, though nothing of its connection is left to be closed.
