@@ -6,6 +6,7 @@ mod host;
 mod scripted;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use clap::Parser;
 use futures::future::join_all;
@@ -16,8 +17,9 @@ use host::connection::{Incoming, TypedStream};
 use jid::{FullJid, Jid};
 use minidom::Element;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_xmpp::xmlstream::{FallibleStreamElement, XmppStreamElement};
+use xmpp_parsers::bind::BindResponse;
 use xmpp_parsers::iq::Iq;
 use xmpp_parsers::message::{Lang, Message};
 use xmpp_parsers::presence::Presence;
@@ -214,6 +216,75 @@ impl Raw {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// Bound, with a session that can be resumed under this SM-ID.
+async fn enabled(server: SocketAddr) -> (Raw, FullJid, String) {
+    let mut raw = Raw::log_in(server).await;
+    raw.write("<iq xmlns='jabber:client' type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>")
+        .await;
+    let Iq::Result { payload: Some(bound), .. } = raw.iq().await else { panic!("nothing is bound") };
+    let jid = BindResponse::try_from(bound).expect("a JID").into();
+    raw.write("<enable xmlns='urn:xmpp:sm:3' resume='true'/>").await;
+    let Nonza::Enabled(enabled) = raw.nonza().await else { panic!("it is not on") };
+    (raw, jid, enabled.id.expect("an SM-ID").as_str().to_owned())
+}
+
+/// What is for the user goes to the session whose client is there; what is for the other one waits, and has its time.
+#[tokio::test]
+async fn a_client_that_is_away_gets_what_is_its_own_and_later() {
+    const SOON: Duration = Duration::from_millis(200);
+    let server = server().await;
+    let (mut here, ..) = enabled(server).await;
+    let (mut away, jid, id) = enabled(server).await;
+    for raw in [&mut here, &mut away] {
+        raw.write("<presence xmlns='jabber:client'/>").await;
+        raw.write("<r xmlns='urn:xmpp:sm:3'/>").await;
+        assert_eq!(raw.nonza().await, Nonza::Ack(Counter::new(1)));
+    }
+    drop(away);
+    // The server may learn of it a little later.
+    let talk = async {
+        loop {
+            here.write("<message xmlns='jabber:client' to='juliet@localhost'><body>1</body></message>").await;
+            if let Ok(Some(Ok(element))) = timeout(SOON, here.0.next()).await
+                && let Ok(FallibleStreamElement::Ok(XmppStreamElement::Stanza(Stanza::Message(_)))) = element.content
+            {
+                break;
+            }
+        }
+    };
+    timeout(TIME, talk).await.expect("it comes to the client that is there");
+    here.write(&format!("<message xmlns='jabber:client' to='{jid}' id='own'/>")).await;
+    here.write("<r xmlns='urn:xmpp:sm:3'/>").await;
+    while !matches!(here.read().await.to_inbound("jabber:client"), Inbound::Nonza(Nonza::Ack(_))) {}
+
+    // Only then is it late.
+    sleep(Duration::from_secs(1) + SOON).await;
+    let mut away = Raw::log_in(server).await;
+    away.write(&format!("<resume xmlns='urn:xmpp:sm:3' previd='{id}' h='0'/>")).await;
+    assert!(matches!(away.nonza().await, Nonza::Resumed(_)));
+    let message = loop {
+        if let Ok(FallibleStreamElement::Ok(XmppStreamElement::Stanza(Stanza::Message(message)))) =
+            away.read().await.content
+            && message.id.is_some()
+        {
+            break message;
+        }
+    };
+    assert!(message.payloads.iter().any(|payload| payload.is("delay", "urn:xmpp:delay")), "{message:?}");
+}
+
+/// An account has ten sessions. The first one's client learns that it is over.
+#[tokio::test]
+async fn the_oldest_session_makes_room() {
+    let server = server().await;
+    let (mut first, ..) = enabled(server).await;
+    let mut others = Vec::new();
+    for _ in 0..10 {
+        others.push(enabled(server).await);
+    }
+    while first.read().await.to_inbound("jabber:client") != (Inbound::StreamError { conflict: true }) {}
 }
 
 /// Its types read none of this: `enable` by xmpp-parsers neither.

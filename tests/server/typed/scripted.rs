@@ -1,6 +1,7 @@
 //! The client, before a server that says what its test says; there is no network.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use std::vec;
 
 use futures::{FutureExt, SinkExt};
@@ -32,6 +33,11 @@ fn boxed(io: DuplexStream) -> Box<dyn AsyncReadAndWrite + Send> {
 
 /// A client, and the server's ends of its connections, on which it has authenticated.
 fn start(has_stream_management: bool) -> (StanzaStream, UnboundedReceiver<Raw>) {
+    start_with(has_stream_management, Timeouts::default())
+}
+
+/// The client waits for so long.
+fn start_with(has_stream_management: bool, timeouts: Timeouts) -> (StanzaStream, UnboundedReceiver<Raw>) {
     let (ends, accepted) = unbounded_channel();
     let connect: Connect = Box::new(move || {
         let ends = ends.clone();
@@ -44,7 +50,7 @@ fn start(has_stream_management: bool) -> (StanzaStream, UnboundedReceiver<Raw>) 
                 let stream = accept_stream(boxed(theirs), "jabber:client", Timeouts::default()).await?;
                 stream.send_header(header()).await?.send_features(&features).await
             };
-            let opened = initiate_stream(boxed(ours), "jabber:client", header(), Timeouts::default());
+            let opened = initiate_stream(boxed(ours), "jabber:client", header(), timeouts);
             let opened = async { opened.await.expect("a header").recv_features().await };
             let (served, opened) = tokio::join!(served, opened);
             let _ = ends.send(Raw(served.expect("a header")));
@@ -175,6 +181,18 @@ async fn what_cannot_be_read_ends_the_session_and_not_only_the_connection() {
     let (_, mut raw) = tokio::join!(raw.0.send(&Deep), accept(&mut accepted));
     raw.write(BOUND).await;
     assert!(matches!(raw.nonza().await, Nonza::Enable(_)));
+}
+
+/// Before tokio-xmpp takes the connection for lost.
+#[tokio::test]
+async fn a_server_that_is_silent_is_asked() {
+    let timeouts = Timeouts { read_timeout: Duration::from_millis(100), response_timeout: TIME };
+    let (_stream, mut accepted) = start_with(true, timeouts);
+    let mut raw = accept(&mut accepted).await;
+    raw.write(BOUND).await;
+    assert!(matches!(raw.nonza().await, Nonza::Enable(_)));
+    raw.write(ENABLED).await;
+    assert_eq!(raw.nonza().await, Nonza::AckRequest);
 }
 
 #[tokio::test]
