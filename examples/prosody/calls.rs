@@ -21,6 +21,8 @@ fn new(options: &LuaTable, former: Option<LuaUserDataRef<Host>>) -> LuaResult<Ho
     let config = Config::default()
         .stale_h(StaleH { enabled: stale_h.is_some(), geriatric: stale_h.unwrap_or_default(), ..StaleH::default() })
         .buffer_max(some("max_queue_size")?.unwrap_or(NonZeroU32::MIN))
+        .buffer_max_bytes(some("max_queue_bytes")?.unwrap_or(NonZeroU32::MIN).try_into().into_lua_err()?)
+        .backlog_max_bytes(some("max_waiting_bytes")?.unwrap_or(NonZeroU32::MIN).try_into().into_lua_err()?)
         .backlog_max(some("max_waiting")?.unwrap_or(NonZeroU32::MIN))
         .on_full(OnFull::EndAfter(time("full_grace")?.unwrap_or_default()))
         .resume_timeout(time("hibernation_time")?)
@@ -36,8 +38,7 @@ fn new(options: &LuaTable, former: Option<LuaUserDataRef<Host>>) -> LuaResult<Ho
 fn inbound(name: &str, ns: &str, attributes: &LuaTable) -> LuaResult<Inbound> {
     let attributes: Option<LuaResult<Vec<(String, String)>>> = (ns == NS).then(|| attributes.pairs().collect());
     let attributes = attributes.transpose()?.unwrap_or_default();
-    let attributes = attributes.iter().map(|(name, value)| (&**name, &**value));
-    Ok(Inbound::from_parts(name, ns, "jabber:client", attributes, None, 0))
+    Ok(Inbound::from_parts(name, ns, "jabber:client", attributes.iter().map(|it| (&*it.0, &*it.1)), None, 0))
 }
 
 impl LuaUserData for Host {

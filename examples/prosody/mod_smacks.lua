@@ -28,8 +28,9 @@ local native = assert(package.loadlib(module:get_option_path("smacks_native", "l
 
 -- Whole numbers of 32 bits. What is no number, Prosody says in its log, and the default holds.
 local options = {
-	max_queue_size = 500, max_waiting = 1000, full_grace = 5, hibernation_time = 600, hibernation_time_max = 0,
-	max_unacked_stanzas = 0, ack_timeout = 60, max_ack_delay = 30, max_sessions = 10, stale_h_time = 604800,
+	max_queue_size = 500, max_queue_bytes = 1048576, max_waiting = 1000, max_waiting_bytes = 524288, full_grace = 5,
+	hibernation_time = 600, hibernation_time_max = 0, max_sessions = 10, stale_h_time = 604800,
+	max_unacked_stanzas = 0, ack_timeout = 60, max_ack_delay = 30,
 };
 for name, default in pairs(options) do
 	local given = module:get_option_number("smacks_"..name) or default;
@@ -395,8 +396,7 @@ module:hook("delivery/failure", function (event)
 	if stanza:get_child("result", "urn:xmpp:mam:2") then return true; end
 	local archived = stanza:get_child_with_attr("stanza-id", "urn:xmpp:sid:0", "by", jid.bare(session.full_jid));
 	if session.mam_requested and archived and archived.attr.id then return true; end
-	local user = local_sessions and local_sessions[session.username];
-	local sessions = user and user.sessions;
+	local sessions = (local_sessions[session.username] or {}).sessions;
 	if sessions and next(sessions) == session.resource and next(sessions, session.resource) == nil then
 		return module:fire_event("message/offline/handle", { origin = session, username = session.username, stanza = stanza });
 	end

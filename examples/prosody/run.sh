@@ -22,6 +22,11 @@ here=$(realpath "$(dirname "$0")")
 port=$1
 data=$(realpath -m "$2")
 shift 2
+[[ $port =~ ^[0-9]+$ ]] || fail "$port is no port"
+! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || fail "port $port is taken: Debian's package starts a Prosody on 5222"
+for user in "$@"; do
+    [[ $user =~ ^[a-z0-9._-]+:[^\"\\]+$ ]] || fail "$user: NAME:PASSWORD, without quotes and backslashes"
+done
 command -v prosody >/dev/null || fail 'prosody is missing: apt-get install prosody'
 command -v lua5.4 >/dev/null || fail 'Lua 5.4, on which Prosody has to run, is missing: apt-get install lua5.4'
 
@@ -49,7 +54,7 @@ if [ -n "${PROSODY_MODULE-}" ]; then
 fi
 
 umask 077
-mkdir -p "$data/localhost/accounts"
+mkdir -p "$data/localhost/accounts" "$data/certs"
 for user in "$@"; do
     printf 'return { ["password"] = "%s"; };\n' "${user#*:}" > "$data/localhost/accounts/${user%%:*}.dat"
 done

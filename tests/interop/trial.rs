@@ -64,6 +64,11 @@ fn trials() -> Vec<Trial> {
         trial!("a stream that lives is taken over", resuming::taken_over),
         trial!("two connections ask for the session", resuming::two_takers),
         trial!("the buffer is small", resuming::small_buffer, small),
+        trial!(
+            "long messages wait",
+            resuming::long_messages,
+            configured("smacks_max_waiting_bytes = 1000000\nsmacks_max_queue_bytes = 300000")
+        ),
         trial!("an inactive client is cut", resuming::inactive),
         trial!("an inactive client is sent what it needs to see", resuming::flushing),
         trial!(

@@ -6,7 +6,7 @@ local native = assert(package.loadlib(arg[1], "luaopen_sm_native"))();
 local function options(changes)
 	local all = {
 		max_queue_size = 10, max_waiting = 10, full_grace = 5, hibernation_time = 60, hibernation_time_max = 0,
-		max_unacked_stanzas = 0, ack_timeout = 60, stale_h_time = 3600,
+		max_queue_bytes = 100000, max_waiting_bytes = 100000, max_unacked_stanzas = 0, ack_timeout = 60, stale_h_time = 3600,
 	};
 	for name, value in pairs(changes or {}) do all[name] = value or nil; end
 	return all;

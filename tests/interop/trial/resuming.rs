@@ -112,6 +112,26 @@ pub async fn small_buffer(ring: Ring) -> Result<(), String> {
     is(numbers(&got).iter().copied().eq(1..=8), || format!("it gets {:?}", numbers(&got)))
 }
 
+/// There are fewer than may wait, and more bytes than wait by default, nor do all of them go out at once.
+pub async fn long_messages(ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (alice, id) = Raw::enabled(ring.addr(), "alice").await?;
+    drop(alice);
+    sleep(Duration::from_millis(200)).await;
+    let subject = format!("</body><subject>{}</subject>", "!".repeat(100_000));
+    for number in 1..=8 {
+        bob.write(&message("alice", number).replace("</body>", &subject)).await?;
+    }
+    bob.rest().await;
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "0").await?;
+    let mut got = alice.until("number 1<").await.map_err(|_| "the session is lost".to_owned())?;
+    for _ in 0..4 {
+        got += &alice.rest().await;
+        alice.write(&format!("<a xmlns='urn:xmpp:sm:3' h='{}'/>", numbers(&got).len())).await?;
+    }
+    is(numbers(&got).into_iter().eq(1..=8), || format!("it gets {:?}", numbers(&got)))
+}
+
 /// What was held back comes when it is back, and it is active then: nothing more is held back.
 pub async fn inactive(ring: Ring) -> Result<(), String> {
     let (mut alice, id) = Raw::enabled(ring.addr(), "alice").await?;
