@@ -1,6 +1,7 @@
 //! The example on the types of xmpp-parsers: its client tells truly how far each stanza has come, wherever its connection is
 //! cut, and its server counts what its types cannot read.
 
+mod connection;
 #[path = "../../examples/typed/mod.rs"]
 mod host;
 mod scripted;
@@ -17,11 +18,11 @@ use host::connection::{Incoming, TypedStream};
 use jid::{FullJid, Jid};
 use minidom::Element;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
-use tokio_xmpp::xmlstream::{FallibleStreamElement, XmppStreamElement};
+use tokio::time::{advance, pause, resume, sleep, timeout};
+use tokio_xmpp::xmlstream::{FallibleStreamElement, ReadError, Timeouts, XmppStreamElement};
 use xmpp_parsers::bind::BindResponse;
 use xmpp_parsers::iq::Iq;
-use xmpp_parsers::message::{Lang, Message};
+use xmpp_parsers::message::{Id, Lang, Message};
 use xmpp_parsers::presence::Presence;
 use xmpp_parsers::stanza::Stanza;
 use xmpp_parsers::stanza_error::DefinedCondition;
@@ -216,6 +217,25 @@ impl Raw {
             other => panic!("{other:?}"),
         }
     }
+
+    /// The next message that has an id.
+    async fn message(&mut self) -> Message {
+        loop {
+            if let Ok(FallibleStreamElement::Ok(XmppStreamElement::Stanza(Stanza::Message(message)))) =
+                self.read().await.content
+                && message.id.is_some()
+            {
+                return message;
+            }
+        }
+    }
+}
+
+fn bind(resource: &str) -> String {
+    format!(
+        "<iq xmlns='jabber:client' type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
+         <resource>{resource}</resource></bind></iq>"
+    )
 }
 
 /// Bound, with a session that can be resumed under this SM-ID.
@@ -264,14 +284,7 @@ async fn a_client_that_is_away_gets_what_is_its_own_and_later() {
     let mut away = Raw::log_in(server).await;
     away.write(&format!("<resume xmlns='urn:xmpp:sm:3' previd='{id}' h='0'/>")).await;
     assert!(matches!(away.nonza().await, Nonza::Resumed(_)));
-    let message = loop {
-        if let Ok(FallibleStreamElement::Ok(XmppStreamElement::Stanza(Stanza::Message(message)))) =
-            away.read().await.content
-            && message.id.is_some()
-        {
-            break message;
-        }
-    };
+    let message = away.message().await;
     assert!(message.payloads.iter().any(|payload| payload.is("delay", "urn:xmpp:delay")), "{message:?}");
 }
 
@@ -285,6 +298,47 @@ async fn the_oldest_session_makes_room() {
         others.push(enabled(server).await);
     }
     while first.read().await.to_inbound("jabber:client") != (Inbound::StreamError { conflict: true }) {}
+}
+
+/// `Raw` is silent for longer than the server waits for.
+#[tokio::test]
+async fn a_client_that_is_silent_is_asked() {
+    let (mut raw, ..) = enabled(server().await).await;
+    pause();
+    advance(Timeouts::default().read_timeout * 2).await;
+    resume();
+    let asked = loop {
+        match timeout(TIME, raw.0.next()).await.expect("the server says something").expect("the stream goes on") {
+            Err(ReadError::SoftTimeout) => {} // the server was silent for as long
+            element => break element.expect("no error").to_inbound("jabber:client"),
+        }
+    };
+    assert_eq!(asked, Inbound::Nonza(Nonza::AckRequest));
+}
+
+/// All in one moment: its resource is wanted by another, it gets a message, and its client asks for it.
+#[tokio::test]
+async fn what_is_on_its_way_to_a_session_that_ends_is_not_lost() {
+    let server = server().await;
+    let (away, jid, id) = enabled(server).await;
+    let mut other = Raw::log_in(server).await;
+    let (mut sender, ..) = enabled(server).await;
+    let mut back = Raw::log_in(server).await;
+    drop(away);
+    // The server learns of it.
+    sleep(Duration::from_millis(200)).await;
+
+    // There is one thread, and nothing here lets the server go on.
+    other.write(&bind(jid.resource().as_str())).await;
+    sender.write(&format!("<message xmlns='jabber:client' to='{jid}' id='late'><body>1</body></message>")).await;
+    back.write(&format!("<resume xmlns='urn:xmpp:sm:3' previd='{id}' h='0'/>")).await;
+
+    let Nonza::Failed(_) = back.nonza().await else { panic!("the session is over") };
+    back.write(&bind("back")).await;
+    assert!(matches!(back.iq().await, Iq::Result { .. }), "its login goes on");
+    assert!(matches!(other.iq().await, Iq::Result { .. }));
+    other.write("<presence xmlns='jabber:client'/>").await;
+    assert_eq!(other.message().await.id, Some(Id("late".to_owned())));
 }
 
 /// Its types read none of this: `enable` by xmpp-parsers neither.

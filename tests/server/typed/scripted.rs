@@ -31,30 +31,35 @@ fn boxed(io: DuplexStream) -> Box<dyn AsyncReadAndWrite + Send> {
     Box::new(BufReader::with_capacity(PIPE, io))
 }
 
-/// A client, and the server's ends of its connections, on which it has authenticated.
+/// Both ends of a stream on which the client has authenticated. The client waits for so long.
+pub async fn connected(features: &StreamFeatures, timeouts: Timeouts) -> ((StreamFeatures, TypedStream), Raw) {
+    let (ours, theirs) = duplex(PIPE);
+    let header = || StreamHeader { from: None, to: None, id: Some("s".into()) };
+    let served = async {
+        let stream = accept_stream(boxed(theirs), "jabber:client", Timeouts::default()).await?;
+        stream.send_header(header()).await?.send_features(features).await
+    };
+    let opened = initiate_stream(boxed(ours), "jabber:client", header(), timeouts);
+    let opened = async { opened.await.expect("a header").recv_features().await };
+    let (served, opened) = tokio::join!(served, opened);
+    (opened.expect("features"), Raw(served.expect("a header")))
+}
+
+/// A client, and the server's ends of its connections.
 fn start(has_stream_management: bool) -> (StanzaStream, UnboundedReceiver<Raw>) {
     start_with(has_stream_management, Timeouts::default())
 }
 
-/// The client waits for so long.
 fn start_with(has_stream_management: bool, timeouts: Timeouts) -> (StanzaStream, UnboundedReceiver<Raw>) {
     let (ends, accepted) = unbounded_channel();
     let connect: Connect = Box::new(move || {
         let ends = ends.clone();
         let connected = async move {
-            let (ours, theirs) = duplex(PIPE);
-            let header = || StreamHeader { from: None, to: None, id: Some("s".into()) };
             let sm = has_stream_management.then_some(StreamManagement { optional: false });
             let features = StreamFeatures { stream_management: sm, ..StreamFeatures::default() };
-            let served = async {
-                let stream = accept_stream(boxed(theirs), "jabber:client", Timeouts::default()).await?;
-                stream.send_header(header()).await?.send_features(&features).await
-            };
-            let opened = initiate_stream(boxed(ours), "jabber:client", header(), timeouts);
-            let opened = async { opened.await.expect("a header").recv_features().await };
-            let (served, opened) = tokio::join!(served, opened);
-            let _ = ends.send(Raw(served.expect("a header")));
-            Ok(opened.expect("features"))
+            let (opened, raw) = connected(&features, timeouts).await;
+            let _ = ends.send(raw);
+            Ok(opened)
         };
         connected.boxed()
     });
