@@ -57,8 +57,9 @@ pub(crate) struct Queue<S> {
     bytes: usize,
     acked: Counter,
     sent: Counter,
-    /// How many of the oldest that are outstanding are not kept. The others are, and the mark is behind them.
-    not_kept: u32,
+    /// The number before the oldest that is kept: all from there to `sent` are, and the mark is behind them. It is
+    /// `acked`, unless older ones are not kept.
+    gone: Counter,
     backlog_bytes: usize,
     /// Whether the stanza behind the mark is being written, and waits no more: it is there only so that the host can
     /// borrow it.
@@ -101,14 +102,14 @@ impl<S> Queue<S> {
     /// How many stanzas are kept.
     #[inline(always)]
     pub(crate) fn len(&self) -> usize {
-        count(self.sent.since(self.acked).saturating_sub(self.not_kept))
+        count(self.sent.since(self.gone))
     }
 }
 
 impl<S: Stanza> Queue<S> {
     /// A queue in which the peer has acknowledged `acked` stanzas and nothing more was sent.
     pub(crate) fn starting_at(acked: Counter) -> Self {
-        Self { ring: VecDeque::new(), bytes: 0, acked, sent: acked, not_kept: 0, backlog_bytes: 0, is_lent: false }
+        Self { ring: VecDeque::new(), bytes: 0, acked, sent: acked, gone: acked, backlog_bytes: 0, is_lent: false }
     }
 
     pub(crate) fn acked(&self) -> Counter {
@@ -130,7 +131,7 @@ impl<S: Stanza> Queue<S> {
 
     /// Whether all of those are kept.
     pub(crate) fn is_whole(&self) -> bool {
-        self.not_kept == 0
+        self.gone == self.acked
     }
 
     /// Whether one more stanza can be told apart from the others by a counter of 32 bits.
@@ -155,7 +156,7 @@ impl<S: Stanza> Queue<S> {
     pub(crate) fn is_calm(&self, bytes: usize, config: &Config) -> bool {
         // What is not kept is counted with the rest: a number for one more is left then.
         config.buffer
-            && self.outstanding().saturating_add(1) < config.buffer_max.get() / 2
+            && count(self.outstanding()).saturating_add(1) < count(config.buffer_max.get() / 2)
             && self.bytes.saturating_add(bytes) < config.buffer_max_bytes.get() / 2
     }
 
@@ -199,8 +200,9 @@ impl<S: Stanza> Queue<S> {
 
     /// Counts a stanza as sent that is not kept, nor any before it.
     pub(crate) fn count_unkept(&mut self) -> Counter {
-        self.not_kept = self.not_kept.saturating_add(1);
-        self.count()
+        let number = self.count();
+        self.gone = number;
+        number
     }
 
     /// Whether `h` can be right: it acknowledges stanzas that were sent and not acknowledged before.
@@ -248,8 +250,11 @@ impl<S: Stanza> Queue<S> {
     /// Returns how many of the acknowledged stanzas were kept. They have still to be taken out.
     #[inline(always)]
     fn advance(&mut self, checked: &Checked) -> usize {
-        let kept = checked.count.saturating_sub(self.not_kept);
-        self.not_kept = self.not_kept.saturating_sub(checked.count);
+        // The others are gone before.
+        let kept = checked.count.saturating_sub(self.gone.since(self.acked));
+        if kept > 0 {
+            self.gone = checked.h;
+        }
         self.acked = checked.h;
         count(kept)
     }
@@ -288,18 +293,18 @@ impl<S: Stanza> Queue<S> {
 
     /// Takes the oldest out until no more than so many, with so many bytes, are left.
     pub(crate) fn evict(&mut self, stanzas: usize, bytes: usize) -> Undelivered<S> {
-        let (mut gone, mut left) = (0_usize, self.bytes);
+        let (mut out, mut left) = (0_usize, self.bytes);
         for entry in self.ring.range(..self.len()) {
-            if self.len().saturating_sub(gone) <= stanzas && left <= bytes {
+            if self.len().saturating_sub(out) <= stanzas && left <= bytes {
                 break;
             }
             left = left.saturating_sub(entry.stanza.bytes());
-            gone = gone.saturating_add(1);
+            out = out.saturating_add(1);
         }
         let first = self.first_kept();
         self.bytes = left;
-        self.not_kept = self.not_kept.saturating_add(u32::try_from(gone).unwrap_or(u32::MAX));
-        Undelivered { ring: self.ring.drain(..gone).collect(), next: first }
+        self.gone = self.gone.advance(u32::try_from(out).unwrap_or(u32::MAX));
+        Undelivered { ring: self.ring.drain(..out).collect(), next: first }
     }
 
     pub(crate) fn unacked(&self) -> Unacked<'_, S> {
@@ -314,7 +319,7 @@ impl<S: Stanza> Queue<S> {
 
     /// The number of the oldest stanza that is kept.
     fn first_kept(&self) -> Counter {
-        self.acked.advance(self.not_kept).next()
+        self.gone.next()
     }
 }
 
@@ -351,7 +356,7 @@ mod tests {
 
         /// A queue in which as many stanzas are outstanding as can be told apart, and none is kept.
         pub(crate) fn without_a_number_left() -> Self {
-            Self { sent: Counter::new(u32::MAX), not_kept: u32::MAX, ..Self::starting_at(Counter::ZERO) }
+            Self { sent: Counter::new(u32::MAX), gone: Counter::new(u32::MAX), ..Self::starting_at(Counter::ZERO) }
         }
     }
 
@@ -424,7 +429,7 @@ mod tests {
     #[test]
     fn a_counter_of_32_bits_has_an_end() {
         let mut queue = Queue::<&str>::starting_at(Counter::ZERO);
-        (queue.sent, queue.not_kept) = (Counter::new(u32::MAX - 1), u32::MAX - 1);
+        (queue.sent, queue.gone) = (Counter::new(u32::MAX - 1), Counter::new(u32::MAX - 1));
         assert!(queue.can_count());
         queue.count_unkept();
         assert!(!queue.can_count());
@@ -436,7 +441,7 @@ mod tests {
         let mut queue = Queue::starting_at(Counter::ZERO);
         queue.push("a", 1, Instant::now());
         assert!(queue.is_calm(1, &config) && queue.fits(1, &config));
-        (queue.sent, queue.not_kept) = (Counter::new(u32::MAX - 1), u32::MAX - 2);
+        (queue.sent, queue.gone) = (Counter::new(u32::MAX - 1), Counter::new(u32::MAX - 2));
         assert!(!queue.is_calm(1, &config) && queue.fits(1, &config));
         queue.push("b", 1, Instant::now());
         assert!(!queue.is_calm(1, &config) && !queue.fits(1, &config));

@@ -172,6 +172,8 @@ impl<S: Stanza> Queue<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
     use super::*;
     use crate::counter::Counter;
 
@@ -190,5 +192,22 @@ mod tests {
         assert_eq!((queue.ring.capacity(), queue.backlog().stanzas), (1, 0));
         let waiting: Vec<_> = next.into_waiting().into_iter().map(|waiting| waiting.stanza).collect();
         assert_eq!(waiting, ["waits"]);
+    }
+
+    #[test]
+    fn what_waits_may_be_replaced_by_what_is_no_larger_or_fits() {
+        let config = Config::default().backlog_max_bytes(NonZeroUsize::MIN.saturating_add(4));
+        let mut queue = Queue::default();
+        for stanza in ["four", "more"] {
+            queue.push_waiting(stanza, Instant::now());
+        }
+        let mut replace = |of: &str, by| {
+            let replaced = queue.replace_waiting(|stanza| *stanza == of, by, &config);
+            (replaced, queue.backlog().bytes)
+        };
+        assert_eq!(replace("four", "eight"), (Err("eight"), 8), "it is larger, and over the bound");
+        assert_eq!(replace("four", "five"), (Ok("four"), 8), "over the bound as before");
+        assert_eq!(replace("more", ""), (Ok("more"), 4));
+        assert_eq!(replace("five", "seven"), (Ok("five"), 5), "it is larger, and at the bound");
     }
 }

@@ -42,7 +42,8 @@ impl<S: Stanza, C> Session<S, C> {
     pub fn handle(&mut self, inbound: Inbound, now: Instant) -> Result<Arrival, NotNow> {
         // This is the most frequent element, and the way of all else is long.
         if let Inbound::Nonza(Nonza::Ack(h)) = inbound
-            && let (State::Live(_), None) = (&self.state, &self.ending)
+            && let (State::Live(stream), None) = (&self.state, &self.ending)
+            && stream.is_enabled()
             && self.wants_read()
         {
             // There is nothing in it to drop, and to find that out costs a call.
@@ -87,7 +88,7 @@ impl<S: Stanza, C> Session<S, C> {
     }
 
     /// An `<a/>` has come.
-    #[inline(never)]
+    #[inline(always)]
     fn take_ack(&mut self, h: Counter, now: Instant) {
         if let Some(verdict) = &mut self.verdict {
             verdict.heard();

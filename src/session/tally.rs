@@ -93,6 +93,12 @@ pub(super) fn tally(of: &mut Option<Box<Tally>>) -> &mut Tally {
 }
 
 impl Tally {
+    /// An `<r/>` is written.
+    #[inline(always)]
+    pub(super) fn count_request(&mut self) {
+        add(&mut self.ack_requests, 1);
+    }
+
     /// An `<a/>` that answers an `<r/>`, and acknowledges `count` of the stanzas that are `outstanding`. The oldest `<r/>`
     /// that was unanswered went out at `asked`.
     #[inline(always)]
@@ -121,11 +127,6 @@ impl<S: Stanza, C> Session<S, C> {
     #[inline]
     pub(super) fn returns_acknowledged(&self) -> bool {
         self.tally.as_ref().is_some_and(|tally| tally.returns_acknowledged)
-    }
-
-    #[inline]
-    pub(super) fn count_request(&mut self) {
-        add(&mut tally(&mut self.tally).ack_requests, 1);
     }
 
     pub(super) fn count_resent(&mut self) {

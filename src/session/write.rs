@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::evicted::Evicted;
 use super::success::InlineSuccess;
+use super::tally::tally;
 use super::{Session, State};
 use crate::config::OnFull;
 use crate::counter::Counter;
@@ -225,6 +226,7 @@ impl<S: Stanza, C> Session<S, C> {
         // The fast path: new stanzas, and an `<r/>`. They are put together in the caller: to hand them over in memory takes
         // longer than the rest.
         if let (State::Live(stream), Some(_)) = (&self.state, &self.connection)
+            && stream.is_enabled()
             && self.unwritten.is_plain()
         {
             if self.unwritten.request {
@@ -242,17 +244,18 @@ impl<S: Stanza, C> Session<S, C> {
 
     #[inline(always)]
     fn write_request(&mut self) -> Option<(&mut C, Write<'_, S>)> {
+        let connection = self.connection.as_mut()?;
         self.unwritten.request = false;
-        self.count_request();
-        Some((self.connection.as_mut()?, Write::Nonza(&Nonza::AckRequest)))
+        tally(&mut self.tally).count_request();
+        Some((connection, Write::Nonza(&Nonza::AckRequest)))
     }
 
     #[inline(always)]
     fn write_first(&mut self, now: Instant) -> Option<(&mut C, Write<'_, S>)> {
-        let State::Live(stream) = &mut self.state else { return None };
+        let (State::Live(stream), Some(connection)) = (&mut self.state, &mut self.connection) else { return None };
         let (stanza, queued, request) = stream.record_first_calm(now)?;
         self.unwritten.request = request;
-        Some((self.connection.as_mut()?, Write::stanza((stanza, queued), now)))
+        Some((connection, Write::stanza((stanza, queued), now)))
     }
 
     #[inline(never)]
@@ -277,7 +280,7 @@ impl<S: Stanza, C> Session<S, C> {
                 Write::Nonza(self.unwritten.lend(Nonza::Ack(stream.h())))
             }
             Next::AckRequest => {
-                self.count_request();
+                tally(&mut self.tally).count_request();
                 Write::Nonza(&Nonza::AckRequest)
             }
             Next::Resent(number) => {

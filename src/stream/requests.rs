@@ -27,10 +27,9 @@ pub(super) struct Requests {
 enum State {
     #[default]
     Idle,
-    /// An `<r/>` is unanswered, and went out at this time. Without an answer in `ack_timeout` the connection is dead.
-    Asked(Instant),
-    /// Several are.
-    Awaiting(Awaited),
+    /// An `<r/>` is unanswered, or several are, of which the oldest went out at this time. Without an answer in
+    /// `ack_timeout` the connection is dead.
+    Awaiting(Instant, Option<Several>),
     /// An `<r/>` is due at this time.
     DueAt(Instant),
     /// Stanzas have gone out since this time without an `<r/>`, which is due after `ack_idle`. The deadline is made when
@@ -42,10 +41,8 @@ enum State {
 /// with its stanza, so that it is known where, and when. There is no list, and so it is not known which of those before
 /// the last place beside the rhythm an `h` covers that does not cover that place: they are taken for answered then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Awaited {
-    /// When the oldest went out.
-    since: Instant,
-    /// How many stanzas had been sent then.
+struct Several {
+    /// How many stanzas had been sent when the oldest went out.
     oldest: Counter,
     /// When the last went out.
     latest: Instant,
@@ -57,9 +54,10 @@ pub(super) struct Awaited {
     at_last: u32,
 }
 
-impl Awaited {
+impl Several {
+    /// One by itself.
     fn first(at: Counter, now: Instant) -> Self {
-        Self { since: now, oldest: at, latest: now, beside: at, until: 1, at_last: 1 }
+        Self { oldest: at, latest: now, beside: at, until: 1, at_last: 1 }
     }
 }
 
@@ -70,18 +68,15 @@ impl Requests {
         self.deaf_since.unwrap_or(now)
     }
 
-    /// What is unanswered.
+    /// What is unanswered, and since when.
     #[inline]
-    fn awaited(&self) -> Option<Awaited> {
-        match self.state {
-            State::Asked(since) => Some(Awaited::first(self.asked, since)),
-            State::Awaiting(awaited) => Some(awaited),
-            State::Idle | State::DueAt(_) | State::Unasked(_) => None,
-        }
+    fn awaited(&self) -> Option<(Instant, Several)> {
+        let State::Awaiting(since, several) = self.state else { return None };
+        Some((since, several.unwrap_or(Several::first(self.asked, since))))
     }
 
     fn is_awaiting(&self) -> bool {
-        matches!(self.state, State::Asked(_) | State::Awaiting(_))
+        matches!(self.state, State::Awaiting(..))
     }
 
     /// An `<a/>` has left nothing out.
@@ -118,9 +113,9 @@ impl Requests {
     pub(super) fn note_request(&mut self, sent: Counter, config: &Config, now: Instant, queued: Option<Instant>) {
         let written = self.clock(now);
         match &mut self.state {
-            State::Awaiting(awaited) if queued == Some(now) => awaited.latest = written,
-            State::Asked(_) | State::Awaiting(_) => self.note_one_more(sent, config, written, queued == Some(now)),
-            state => *state = State::Asked(written),
+            State::Awaiting(_, Some(several)) if queued == Some(now) => several.latest = written,
+            State::Awaiting(..) => self.note_one_more(sent, config, written, queued == Some(now)),
+            state => *state = State::Awaiting(written, None),
         }
         self.asked = sent;
     }
@@ -128,26 +123,27 @@ impl Requests {
     /// An `<r/>` goes out, and others are unanswered.
     #[inline(never)]
     fn note_one_more(&mut self, sent: Counter, config: &Config, now: Instant, in_rhythm: bool) {
-        let Some(awaited) = self.awaited() else { return };
-        self.state = State::Awaiting(if in_rhythm {
-            Awaited { latest: now, ..awaited }
-        } else {
-            let awaited @ Awaited { beside, until, at_last, .. } = self.count_all(awaited, config);
-            let at_last = if sent == beside { at_last.saturating_add(1) } else { 1 };
-            Awaited { latest: now, beside: sent, until: until.saturating_add(1), at_last, ..awaited }
-        });
+        let Some((since, mut several)) = self.awaited() else { return };
+        several.latest = now;
+        if !in_rhythm {
+            several = self.count_all(several, config);
+            several.at_last = if sent == several.beside { several.at_last.saturating_add(1) } else { 1 };
+            several.until = several.until.saturating_add(1);
+            several.beside = sent;
+        }
+        self.state = State::Awaiting(since, Some(several));
     }
 
     /// What is unanswered, with all of them counted.
-    fn count_all(&self, awaited: Awaited, config: &Config) -> Awaited {
-        let after = self.asked.since(awaited.beside);
+    fn count_all(&self, several: Several, config: &Config) -> Several {
+        let after = self.asked.since(several.beside);
         let requests = match config.ack_freq {
-            _ if after == 0 => return awaited,
+            _ if after == 0 => return several,
             AckFreq::Every(stanzas) => after.div_ceil(stanzas.get()),
             AckFreq::SelfClocked => 0,
         };
-        let until = awaited.until.saturating_add(requests);
-        Awaited { beside: self.asked, until, at_last: 1, ..awaited }
+        let until = several.until.saturating_add(requests);
+        Several { beside: self.asked, until, at_last: 1, ..several }
     }
 
     /// A stanza goes out without an `<r/>`: it is asked about after a time.
@@ -197,7 +193,7 @@ impl<S: Stanza> StreamMgmt<S> {
     #[inline]
     pub(crate) fn asked_at(&self) -> Option<Instant> {
         match self.requests.state {
-            State::Asked(since) | State::Awaiting(Awaited { since, .. }) => Some(since),
+            State::Awaiting(since, _) => Some(since),
             State::Idle | State::DueAt(_) | State::Unasked(_) => None,
         }
     }
@@ -213,11 +209,11 @@ impl<S: Stanza> StreamMgmt<S> {
             self.requests.full_until = self.requests.full_until.map(later);
             self.requests.state = match self.requests.state {
                 State::Idle => State::Idle,
-                State::Asked(since) => State::Asked(later(since)),
-                State::Awaiting(awaited) => {
+                State::Awaiting(since, several) => {
                     // It is not known any more when those in between went out on this clock.
-                    let awaited @ Awaited { since, latest, .. } = self.requests.count_all(awaited, &self.config);
-                    State::Awaiting(Awaited { since: later(since), latest: later(latest), ..awaited })
+                    let several = several.map(|several| self.requests.count_all(several, &self.config));
+                    let several = several.map(|several| Several { latest: later(several.latest), ..several });
+                    State::Awaiting(later(since), several)
                 }
                 State::DueAt(at) => State::DueAt(later(at)),
                 State::Unasked(since) => State::Unasked(later(since)),
@@ -350,8 +346,9 @@ impl<S: Stanza> StreamMgmt<S> {
     /// An `<a/>` has left something out. It has answered the oldest `<r/>`, and those that its `h` covers.
     fn on_part(&mut self, now: Instant) {
         let now = self.requests.clock(now);
-        if let Some(awaited) = self.requests.awaited().and_then(|awaited| self.still_awaited(awaited)) {
-            return self.requests.state = State::Awaiting(awaited);
+        let awaited = self.requests.awaited();
+        if let Some((since, several)) = awaited.and_then(|(_, several)| self.still_awaited(several)) {
+            return self.requests.state = State::Awaiting(since, Some(several));
         }
         let due_before = self.due();
         // The peer has answered all that it was asked, and not for all that it was sent: it is busy, and alive.
@@ -367,8 +364,8 @@ impl<S: Stanza> StreamMgmt<S> {
     }
 
     /// What is unanswered still, now that the oldest is answered.
-    fn still_awaited(&self, awaited: Awaited) -> Option<Awaited> {
-        let Awaited { oldest, latest, beside, until, at_last, .. } = awaited;
+    fn still_awaited(&self, several: Several) -> Option<(Instant, Several)> {
+        let Several { oldest, latest, beside, until, at_last } = several;
         let asked = self.requests.asked;
         let behind = |at: Counter| self.sent().since(at);
         let covers = |at: Counter| behind(self.acked()) <= behind(at);
@@ -379,7 +376,7 @@ impl<S: Stanza> StreamMgmt<S> {
         };
         if until > 0 {
             let oldest = if until <= at_last { beside } else { oldest };
-            return Some(Awaited { since: latest, oldest, until, at_last: at_last.min(until), ..awaited });
+            return Some((latest, Several { oldest, until, at_last: at_last.min(until), ..several }));
         }
         // Those after them went out in the rhythm.
         let AckFreq::Every(stanzas) = self.config.ack_freq else { return None };
@@ -390,13 +387,13 @@ impl<S: Stanza> StreamMgmt<S> {
         let next = (covered < left).then(|| beside.advance(next.min(left)))?;
         // It went out when its stanza was queued, if that is kept, and before the last in any case.
         let since = self.traffic.queue.get(next).map_or(latest, |queued| queued.queued.min(latest));
-        Some(Awaited { since, ..Awaited::first(next, latest) })
+        Some((since, Several::first(next, latest)))
     }
 
     /// When an `<r/>` is due while none is unanswered.
     fn due(&self) -> Option<Instant> {
         match self.requests.state {
-            State::Idle | State::Asked(_) | State::Awaiting(_) => None,
+            State::Idle | State::Awaiting(..) => None,
             State::DueAt(at) => Some(at),
             State::Unasked(since) => self.after_idle(since),
         }
