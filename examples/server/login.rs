@@ -9,13 +9,16 @@ use tokio::net::TcpStream;
 use tokio::time::sleep_until;
 use xmpp_parsers::bind::{BindQuery, BindResponse};
 use xmpp_parsers::ns;
-use xmpp_sm::{Early, Inbound, LoginStep, Nonza, Parting, Refused, Replay, StreamCondition, Taker, Unbound};
+use xmpp_sm::{
+    Early, Inbound, LoginStep, Nonza, Parting, Refused, Replay, StreamCondition, StreamError, Taker, Unbound,
+};
 
 use super::Server;
 use super::csi;
 use super::host_inline::inline_login;
 use super::mail::mailbox;
 use super::negotiate::{TIME, features, negotiate};
+use super::router::HasNewer;
 use super::session::{Host, Session};
 use super::smids;
 use super::stanza::{kind, reply};
@@ -145,8 +148,12 @@ pub async fn bind(
     let (handle, mailbox) = mailbox();
     let id = server.next_id();
     // What the former session leaves comes before all that arrives from now on.
-    while let Some(mut former) = server.router.bind(id, &jid, &handle) {
-        former.recv().await;
+    loop {
+        match server.router.bind(id, &jid, &handle) {
+            Ok(Some(mut former)) => drop(former.recv().await),
+            Ok(None) => break,
+            Err(HasNewer) => return connection.close(Some(StreamError::Conflict)).await,
+        }
     }
     if let Some(nodes) = &server.nodes
         && let Err(error) = nodes.link.arrive(&jid, None).await

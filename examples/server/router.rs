@@ -73,6 +73,10 @@ pub(super) struct Table {
     is_stopping: bool,
 }
 
+/// A newer session has the resource.
+#[derive(Debug)]
+pub struct HasNewer;
+
 /// A stanza that goes nowhere, and why.
 type Undelivered = (Delivery, DefinedCondition);
 
@@ -96,12 +100,14 @@ impl Router {
         }
     }
 
-    /// A session begins, unless there is one that has the resource: that is told to end, and returned to be waited for.
-    pub fn bind(&self, id: u64, jid: &FullJid, handle: &Handle) -> Option<Until> {
+    /// A session begins, unless there is one that has the resource: that is told to end, and returned to be waited for. An
+    /// error: that one is newer. Of several connections of a client that wait for a session to end, the newest has the
+    /// resource, in whatever order they hear of it: otherwise it would be told of a conflict with one that is dead.
+    pub fn bind(&self, id: u64, jid: &FullJid, handle: &Handle) -> Result<Option<Until>, HasNewer> {
         let gone = unavailable(jid);
         let mut table = self.table.lock();
         if let Some(former) = table.entry(jid).filter(|former| former.is_alive()) {
-            return Some(former.handle.replace());
+            return if former.id > id { Err(HasNewer) } else { Ok(Some(former.handle.replace())) };
         }
         table.remove(jid, &gone, |_| true);
         if table.is_stopping {
@@ -111,7 +117,7 @@ impl Router {
         let (jid, handle) = (jid.clone(), handle.clone());
         let entry = Entry { id, handle, connected: true, presence, priority: 0, directed, jid };
         table.sessions.entry(entry.jid.to_bare()).or_insert_with(|| Vec::with_capacity(1)).push(entry);
-        None
+        Ok(None)
     }
 
     /// Ends sessions of a user.

@@ -92,7 +92,7 @@ fn sessions(router: &Router, user: &str, count: u64) -> Vec<(FullJid, Mailbox)> 
     let session = |number| {
         let jid: FullJid = format!("{user}@localhost/{number}").parse().expect("a full JID");
         let (handle, mailbox) = mailbox();
-        assert!(router.bind(number, &jid, &handle).is_none());
+        assert!(matches!(router.bind(number, &jid, &handle), Ok(None)));
         (jid, mailbox)
     };
     (1..=count).map(session).collect()
@@ -116,6 +116,22 @@ fn next(mailbox: &mut Mailbox) -> Option<Written> {
     }
 }
 
+/// Two connections wait for a session to end, and the older of them is the last to hear that it has.
+#[test]
+fn of_those_that_wait_for_a_resource_the_newest_has_it() {
+    let router = router();
+    let jid: FullJid = "romeo@localhost/orchard".parse().expect("a full JID");
+    let (former, its_mailbox) = mailbox();
+    assert!(matches!(router.bind(1, &jid, &former), Ok(None)));
+    let [(older, _older), (newest, mut its_mail)] = [mailbox(), mailbox()];
+    assert!(matches!(router.bind(2, &jid, &older), Ok(Some(_))));
+    assert!(matches!(router.bind(3, &jid, &newest), Ok(Some(_))));
+    drop(its_mailbox);
+    assert!(matches!(router.bind(3, &jid, &newest), Ok(None)));
+    assert!(router.bind(2, &jid, &older).is_err());
+    assert!(its_mail.recv().now_or_never().is_none(), "it is not told to end");
+}
+
 /// A task that ends by a mistake does not say so to the router.
 #[test]
 fn nothing_is_lost_with_a_session_that_reads_no_mail() {
@@ -131,7 +147,7 @@ fn nothing_is_lost_with_a_session_that_reads_no_mail() {
     }
     let (handle, mut mailbox) = mailbox();
     let garden: FullJid = "juliet@localhost/garden".parse().expect("a full JID");
-    assert!(router.bind(2, &garden, &handle).is_none());
+    assert!(matches!(router.bind(2, &garden, &handle), Ok(None)));
     send(&router, &garden, "<presence/>");
     assert!(std::iter::from_fn(|| next(&mut mailbox)).all(|stanza| stanza.since.is_none()));
     let late = std::iter::from_fn(|| router.next_kept(2, &garden)).filter(|stanza| stanza.since.is_some());
@@ -161,7 +177,7 @@ fn there_is_a_bound_to_who_is_told_by_name() {
     let mut juliet = sessions(&router, "juliet", 101);
     let (handle, mut mailbox) = mailbox();
     let romeo: FullJid = "romeo@localhost/orchard".parse().expect("a full JID");
-    assert!(router.bind(0, &romeo, &handle).is_none());
+    assert!(matches!(router.bind(0, &romeo, &handle), Ok(None)));
     for (jid, _) in &juliet {
         send(&router, &romeo, &format!("<presence from='{romeo}' to='{jid}'/>"));
     }
