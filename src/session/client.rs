@@ -234,7 +234,6 @@ impl<S: Stanza, C> Session<S, C> {
             true => {
                 if let Some(resume) = self.resume_again(now) {
                     self.unwritten.push(Front::Nonza(resume));
-                    self.count_try();
                 }
             }
             false => self.begin(now),

@@ -269,7 +269,13 @@ impl<S: Stanza, C> Session<S, C> {
         let write = match next {
             Next::Front => match self.unwritten.pop()? {
                 Front::Flush => Write::Flush,
-                Front::Nonza(nonza) => Write::Nonza(self.unwritten.lend(nonza)),
+                Front::Nonza(nonza) => {
+                    if matches!(nonza, Nonza::Resume(_)) {
+                        // One that is not written can have done no harm.
+                        self.count_try();
+                    }
+                    Write::Nonza(self.unwritten.lend(nonza))
+                }
                 Front::Success(success) => Write::Success(success),
                 Front::Error(error) => Write::StreamError(error),
                 Front::Close => Write::Close,

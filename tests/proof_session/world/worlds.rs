@@ -7,7 +7,7 @@ use xmpp_sm::{AckFreq, InlineOffer, OnFull, Replay};
 use super::setting::{GRACE, Options, Setting, Stream, every};
 
 /// How many knobs [`Setting::random`] turns.
-pub const KNOBS: usize = 33;
+pub const KNOBS: usize = 34;
 
 pub const RANDOM: &str = "random ";
 
@@ -233,6 +233,7 @@ impl Setting {
             setting.sasl2 = Some(InlineOffer { resume, bind, enable });
         }
         setting.replay = if knobs.turn(6) == 5 { Replay::Possible } else { Replay::Impossible };
+        setting.options[0].resume_tries_max = knobs.pick(&[10, 1, 2]);
         setting
     }
 }

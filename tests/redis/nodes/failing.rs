@@ -20,6 +20,8 @@ fn without_memory_streams_go_on_and_nothing_is_confirmed_until_there_is_some() {
     for promise in ["parked", "durable"] {
         let redis = Redis::start();
         let [(one, mut romeo, _), (_other, mut juliet, _)] = two_with(&redis, &["--promise", promise, DEAD_AFTER]);
+        // If that were still to be written down, he would not be read any more.
+        romeo.is_told(2);
         let () = redis.tell("CONFIG SET maxmemory 1");
         romeo.say(&message(2));
         let answer = romeo.ask(ASK, "<a ");
