@@ -69,7 +69,7 @@
 //!   2: tstr,           ; the owner
 //!   ? 3: [ tries: uint, unanswered: uint, silent-at: h / null, * any ],  ; a client's, if it is there
 //!   ? 4: tstr,         ; the SM-ID; with it come 5 to 9. Only a client's may be without
-//!   ? 5: uint,         ; in how many milliseconds it expires; never, if it is not there
+//!   ? 5: uint,         ; in how many milliseconds it expires. If it is not there: never, or 12 says when
 //!   ? 6: uint,         ; milliseconds that it waits after the next loss of its stream
 //!   ? 7: h,            ; how many stanzas of the peer were handled
 //!   ? 8: h,            ; how many the peer has acknowledged
@@ -94,14 +94,25 @@
 //! h      = uint .size 4
 //! ```
 //!
-//! Version 1 has nanoseconds, 5 since 1970, and each stanza as an array `[ bstr, queued: uint, * any ]`, without 14. It is read
-//! for ever. While hosts run that read nothing later, it is what the others [write](Ledger::version), too.
+//! In version 1 times are nanoseconds, 5 is a time since 1970, and each stanza is an array `[ bstr, queued: uint, * any ]`,
+//! without 14. It is read for ever.
 //!
 //! Arrays, maps and strings have a definite length. A key that a reader does not know is skipped, and so is what
 //! follows in an array that may grow. What a later version adds and an earlier one may ignore leaves field 0 as it
 //! is; what it must not ignore raises it, and earlier readers refuse the whole with [`SnapshotError::Newer`]. Nothing
 //! is lost by that, for the bytes are still there. The tests keep a snapshot of every version ever written, and read
 //! it.
+//!
+//! # Upgrades
+//!
+//! Hosts that share a store are upgraded one by one to a release that writes a later version:
+//!
+//! 1. Each gets the new release, and is told to write the version that the others read: [`Ledger::version`],
+//!    [`Snapshot::to_bytes_of`].
+//! 2. When the last old one is gone, each is told to write the later version.
+//!
+//! Back it goes in the other order. A host that meets a [newer](SnapshotError::Newer) version leaves the session to another
+//! one, and its client asks again.
 
 mod changes;
 mod clocks;

@@ -51,7 +51,7 @@ pub enum Promise {
 /// let enable = Nonza::Enable(Enable { resume: true, max: None });
 /// let Ok(Arrival::Enable(request)) = session.handle(enable.into(), now) else { unreachable!() };
 /// let smid = SmId::random()?;
-/// let registration = AsyncSessionStore::register(&store, &smid, session.owner(), "node-1", now).await?.registration;
+/// let registration = AsyncSessionStore::register(&store, &smid, session.owner(), "node-1/1", now).await?.registration;
 /// session.accept_enable(request, Some(smid), now)?;
 ///
 /// // After each call, before anything is written:
@@ -64,8 +64,8 @@ pub enum Promise {
 /// }
 /// while let Some((_connection, _item)) = ledger.next_write(&mut session, now) {}
 ///
-/// // The process is killed. The client comes to another.
-/// let Claim::Claimed(claimed) = store.claim(&registration, "node-2", now).await? else { unreachable!() };
+/// // The process is killed. The client comes to another. No handle is used twice.
+/// let Claim::Claimed(claimed) = store.claim(&registration, "node-2/1", now).await? else { unreachable!() };
 /// let limits = Limits::default();
 /// let read = Snapshot::from_journal(&claimed.snapshot, &claimed.journal, &config, &limits, clocks())?;
 /// let ledger = Ledger::claimed(Promise::Durable, &read);
@@ -81,6 +81,7 @@ pub enum Promise {
 /// | when | what |
 /// | --- | --- |
 /// | after each call of the session, before it writes | [`due`](Self::due); [`Due::write`]; if the session is [held](Fence::Held), [`wrote`](Self::wrote) |
+/// | it has handled a stanza of the peer | with [`Promise::Durable`] it [settles](Session::settle) the receipt when the recipient's ledger has written the stanza, or when the stanza is in a queue outside of the process: a mailbox is lost with the process |
 /// | the store has failed | the same again, later. Until then nothing goes out, and the host reads no more |
 /// | the session is [lost](Fence::Lost) | another has claimed it: what its host still handles is [settled](Session::settle_without_receipt) first, for a connection may wait for that; it [leaves its client](Session::lost), is [taken apart](Session::into_parts), and what is [not written down](Self::not_written) goes to where the session is now |
 /// | its own state has changed | [`host_changed`](Self::host_changed) |
@@ -167,7 +168,7 @@ impl Ledger {
     }
 
     /// Sets the version that is written, for as long as hosts may claim the session that cannot read the latest. Default:
-    /// the latest.
+    /// the latest, also after [`claimed`](Self::claimed). [A rolling upgrade](crate::snapshot#upgrades) says when.
     #[must_use]
     pub fn version(mut self, version: Version) -> Self {
         self.version = version;

@@ -178,6 +178,9 @@ impl<Connection: ConnectionLike + Clone + Send + Sync> RedisStore<Connection> {
     /// that was all. What is registered meanwhile may be missing, and a session may come twice. A cluster's nodes are
     /// asked one by one, each over a connection of its own.
     ///
+    /// This is for a cluster whose sessions are never parked. Where they are, each is claimed instead, and removed only if it
+    /// was [not parked](crate::Claim::NotParked).
+    ///
     /// ```no_run
     /// # use xmpp_sm::{AsyncSessionStore, RedisStore, RedisStoreError};
     /// # async fn example(store: RedisStore<redis::aio::MultiplexedConnection>) -> Result<(), RedisStoreError> {
