@@ -13,6 +13,7 @@ use xmpp_parsers::ping::Ping;
 use super::Server;
 use super::session::Session;
 use super::stanza::Written;
+use super::stream::Connection;
 use super::xml::set;
 
 /// How long a client may take nothing of what is written to it.
@@ -60,6 +61,11 @@ impl Silence {
     }
 }
 
+/// When the client counts as gone if it takes nothing until then.
+fn stalls(connection: &Connection) -> Option<Instant> {
+    connection.outbox.waits_since().map(|since| since + STALL)
+}
+
 /// When [`timeout`] is to be called. `reads`: whether what the client says is read.
 pub fn deadline(session: &mut Session, server: &Server, reads: bool) -> Option<Instant> {
     let (due, is_enabled) = (session.deadline(), session.is_enabled());
@@ -67,7 +73,7 @@ pub fn deadline(session: &mut Session, server: &Server, reads: bool) -> Option<I
     if !reads {
         connection.silence = Silence::new();
     }
-    let stalls = connection.outbox.waits_since().map(|since| since + STALL);
+    let stalls = stalls(connection);
     let silence = connection.silence.ends(&server.patience_with_silence, is_enabled);
     [due, stalls, silence].into_iter().flatten().min()
 }
@@ -77,7 +83,7 @@ pub fn timeout(session: &mut Session, server: &Server, peer: &str) {
     let (now, is_enabled) = (Instant::now(), session.is_enabled());
     let Some(connection) = session.connection_mut() else { return session.timeout(now) };
     let is_due = |time: Option<Instant>| time.is_some_and(|time| time <= now);
-    if is_due(connection.outbox.waits_since().map(|since| since + STALL)) {
+    if is_due(stalls(connection)) {
         return session.lost(now);
     }
     if !is_due(connection.silence.ends(&server.patience_with_silence, is_enabled)) {

@@ -1,10 +1,11 @@
 //! A client's way to a stream on which it has authenticated.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jid::FullJid;
+use parking_lot::Mutex;
 use sasl::common::Credentials;
 use tokio::io::BufReader;
 use tokio::net::TcpStream;
@@ -33,13 +34,13 @@ pub fn connect(server: SocketAddr, jid: FullJid, password: String, tell: fn(&Err
     Box::new(move || {
         let (jid, password, next) = (jid.clone(), password.clone(), next.clone());
         Box::pin(async move {
-            let due = *next.lock().unwrap_or_else(PoisonError::into_inner);
+            let due = *next.lock();
             sleep_until(due).await;
             let mut pause = PAUSE;
             loop {
                 match log_in(server, &jid, &password).await {
                     Ok(connected) => {
-                        *next.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + BETWEEN_LOGINS;
+                        *next.lock() = Instant::now() + BETWEEN_LOGINS;
                         return Ok(connected);
                     }
                     Err(Error::Auth(error)) if !is_temporary(&error) => return Err(error),

@@ -79,6 +79,7 @@ impl<S: Stanza> StreamMgmt<S> {
         {
             let number = Some(self.traffic.queue.push(stanza, bytes, now));
             let request = self.requests.after_calm(self.traffic.queue.sent(), &self.config, now, now);
+            // `then_some` would drop the element, by a call, where there is no request.
             let write = if request { Some(Nonza::AckRequest) } else { None };
             return Ok(Sent { number, write, evicted: None });
         }

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::peers::{DOMAIN, PASSWORD};
 use crate::wire::Frames;
@@ -157,6 +157,12 @@ impl Raw {
                 return Err(format!("waited in vain for {text}, and got {:?}", self.unread));
             }
         }
+    }
+
+    /// Its connection is gone, and the server has noticed.
+    pub async fn vanish(self) {
+        drop(self);
+        sleep(Duration::from_millis(200)).await;
     }
 
     /// All that comes by now.

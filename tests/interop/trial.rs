@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::LocalBoxFuture;
 
-use crate::peers::{Options, Place, Running, Server, free_port, start};
+use crate::peers::{Options, Place, Running, Server, free_port, start, start_at};
 
 pub struct Trial {
     pub name: &'static str,
@@ -33,6 +33,18 @@ pub struct Ring {
 impl Ring {
     pub fn addr(&self) -> SocketAddr {
         self.running.addr
+    }
+
+    /// SIGTERM, and the server is there again.
+    async fn restart(&mut self) -> Result<(), String> {
+        self.running.stop().await?;
+        self.start_again().await
+    }
+
+    /// The server that was stopped: at the same address, with the same options, and what it has written down.
+    async fn start_again(&mut self) -> Result<(), String> {
+        self.running = start_at(self.server, self.addr().port(), &self.options, &self.place).await?;
+        Ok(())
     }
 }
 

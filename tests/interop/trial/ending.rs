@@ -3,7 +3,6 @@
 use tokio::time::{Duration, sleep};
 
 use super::{Ring, is};
-use crate::peers::start_at;
 use crate::raw::{Raw, attribute, message, numbers};
 
 /// The client is told how many of its stanzas were handled, as often as it asks, and finds what it did not get.
@@ -87,21 +86,19 @@ pub async fn no_number(ring: Ring) -> Result<(), String> {
 }
 
 /// SIGTERM, and again: the session goes on.
-pub async fn restarted(ring: Ring) -> Result<(), String> {
-    let Ring { server, options, place, mut running } = ring;
-    let mut bob = Raw::plain(running.addr, "bob").await?;
-    let (mut alice, id) = Raw::enabled(running.addr, "alice").await?;
+pub async fn restarted(mut ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (mut alice, id) = Raw::enabled(ring.addr(), "alice").await?;
     bob.say("alice", 1).await?;
     alice.until("number 1").await?;
     alice.say("bob", 2).await?;
     bob.until("number 2").await?;
     bob.command("mark alice@localhost/alice").await?;
     bob.command("late alice@localhost/alice").await?;
-    running.stop().await?;
-    let running = start_at(server, running.addr.port(), &options, &place).await?;
-    let mut bob = Raw::plain(running.addr, "bob").await?;
+    ring.restart().await?;
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
     bob.say("alice", 3).await?;
-    let mut alice = Raw::resume(running.addr, "alice", &id, "0").await?;
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "0").await?;
     let got = alice.rest().await;
     is(got.contains("<resumed ") && got.contains("h='1'"), || format!("it says {}", got.get(..90).unwrap_or(&got)))?;
     is(numbers(&got) == [1, 9, 3], || format!("it gets {:?}", numbers(&got)))?;
@@ -112,35 +109,31 @@ pub async fn restarted(ring: Ring) -> Result<(), String> {
 }
 
 /// It is still there.
-pub async fn in_a_room(ring: Ring) -> Result<(), String> {
+pub async fn in_a_room(mut ring: Ring) -> Result<(), String> {
     const JOIN: &str = "<presence to='balcony@rooms/NAME'><x xmlns='http://jabber.org/protocol/muc'/></presence>";
-    let Ring { server, options, place, mut running } = ring;
-    let (mut alice, id) = Raw::enabled(running.addr, "alice").await?;
+    let (mut alice, id) = Raw::enabled(ring.addr(), "alice").await?;
     alice.write(&JOIN.replace("NAME", "alice")).await?;
     alice.until("<subject").await?;
-    running.stop().await?;
-    let running = start_at(server, running.addr.port(), &options, &place).await?;
-    let mut bob = Raw::plain(running.addr, "bob").await?;
+    ring.restart().await?;
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
     bob.write(&JOIN.replace("NAME", "bob")).await?;
     bob.until("<subject").await?;
     bob.write("<message to='balcony@rooms' type='groupchat' id='1'><body>number 1</body></message>").await?;
-    let mut alice = Raw::resume(running.addr, "alice", &id, "0").await?;
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "0").await?;
     alice.until("<body>number 1<").await.map(drop)
 }
 
 /// What was handled is known after a restart, too.
-pub async fn expired_and_restarted(ring: Ring) -> Result<(), String> {
-    let Ring { server, options, place, mut running } = ring;
-    let mut bob = Raw::plain(running.addr, "bob").await?;
-    let (mut alice, id) = Raw::enabled(running.addr, "alice").await?;
+pub async fn expired_and_restarted(mut ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (mut alice, id) = Raw::enabled(ring.addr(), "alice").await?;
     alice.say("bob", 1).await?;
     bob.until("number 1").await?;
     drop(alice);
     sleep(Duration::from_secs(4)).await;
     for time in ["first", "second"] {
-        running.stop().await?;
-        running = start_at(server, running.addr.port(), &options, &place).await?;
-        let mut alice = Raw::resume(running.addr, "alice", &id, "0").await?;
+        ring.restart().await?;
+        let mut alice = Raw::resume(ring.addr(), "alice", &id, "0").await?;
         let h = attribute(&alice.until("</failed>").await?, "h");
         is(h.as_deref() == Some("1"), || format!("after the {time} restart h is {h:?}"))?;
     }
@@ -148,41 +141,37 @@ pub async fn expired_and_restarted(ring: Ring) -> Result<(), String> {
 }
 
 /// What its sessions hold goes where it goes at their end.
-pub async fn nowhere_to_write(ring: Ring) -> Result<(), String> {
-    let Ring { server, options, place, mut running } = ring;
-    let mut bob = Raw::plain(running.addr, "bob").await?;
-    let (mut alice, id) = Raw::enabled(running.addr, "alice").await?;
+pub async fn nowhere_to_write(mut ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (mut alice, id) = Raw::enabled(ring.addr(), "alice").await?;
     bob.say("alice", 1).await?;
     alice.until("number 1").await?;
     bob.command("full").await?;
-    running.stop().await?;
-    let running = start_at(server, running.addr.port(), &options, &place).await?;
-    let mut alice = Raw::resume(running.addr, "alice", &id, "0").await?;
+    ring.restart().await?;
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "0").await?;
     alice.until("<failed").await?;
-    let mut alice = Raw::plain(running.addr, "alice").await?;
+    let mut alice = Raw::plain(ring.addr(), "alice").await?;
     let got = alice.rest().await;
     is(numbers(&got) == [1], || format!("it finds {:?}", numbers(&got)))
 }
 
 /// What can be read is there, and the rest is kept.
-pub async fn unreadable(ring: Ring) -> Result<(), String> {
-    let Ring { server, options, place, mut running } = ring;
-    let mut bob = Raw::plain(running.addr, "bob").await?;
-    let (alice, id) = Raw::enabled(running.addr, "alice").await?;
-    drop(alice);
-    sleep(Duration::from_millis(200)).await;
+pub async fn unreadable(mut ring: Ring) -> Result<(), String> {
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
+    let (alice, id) = Raw::enabled(ring.addr(), "alice").await?;
+    alice.vanish().await;
     bob.say("alice", 1).await?;
     bob.rest().await;
-    running.stop().await?;
-    let dir = place.dir(server.name()).join("localhost/smacks_sessions");
+    ring.running.stop().await?;
+    let dir = ring.place.dir(ring.server.name()).join("localhost/smacks_sessions");
     let write = |user: &str, text: &str| std::fs::write(dir.join(format!("{user}.dat")), text);
     // In whatever order they are read.
     for number in 0..10 {
         write(&format!("half{number}"), "return { [\"x\"] = ").map_err(|e| e.to_string())?;
         write(&format!("false{number}"), "return { [\"x\"] = \"AAAA\" };").map_err(|e| e.to_string())?;
     }
-    let running = start_at(server, running.addr.port(), &options, &place).await?;
-    let mut alice = Raw::resume(running.addr, "alice", &id, "0").await?;
+    ring.start_again().await?;
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "0").await?;
     let got = alice.rest().await;
     is(got.contains("<resumed ") && numbers(&got) == [1], || format!("the others are lost: {got}"))?;
     let kept = std::fs::read_dir(dir).map_err(|e| e.to_string())?.count();
@@ -219,8 +208,7 @@ pub async fn reloaded(ring: Ring) -> Result<(), String> {
     bob.say("alice", 2).await?;
     alice.say("bob", 3).await?;
     alice.until("number 2").await?;
-    drop(alice);
-    sleep(Duration::from_millis(200)).await;
+    alice.vanish().await;
     bob.command("reload").await?;
     bob.say("alice", 4).await?;
     let mut alice = Raw::resume(ring.addr(), "alice", &id, "1").await?;

@@ -5,7 +5,7 @@ use futures::stream::iter;
 use tokio::time::{Duration, sleep};
 
 use super::{Ring, is};
-use crate::peers::{DOMAIN, start_at};
+use crate::peers::DOMAIN;
 use crate::raw::{Raw, attribute, message, numbers};
 
 /// A time that is no whole number of seconds is told as one.
@@ -122,8 +122,7 @@ pub async fn websocket(ring: Ring) -> Result<(), String> {
     let port = ring.options.websocket.ok_or("there is no port")?;
     let mut bob = Raw::plain(ring.addr(), "bob").await?;
     let (alice, id) = Raw::enabled(ring.addr(), "alice").await?;
-    drop(alice);
-    sleep(Duration::from_millis(200)).await;
+    alice.vanish().await;
     bob.say("alice", 1).await?;
     let mut alice = Raw::log_in_by_websocket(port, "alice").await?;
     alice.ask(&id, "0").await?;
@@ -161,8 +160,7 @@ pub async fn room_after_websocket(ring: Ring) -> Result<(), String> {
     web.until("</iq>").await?;
     web.write("<enable xmlns='urn:xmpp:sm:3' resume='true'/>").await?;
     web.until("<enabled").await?;
-    drop(web);
-    sleep(Duration::from_millis(200)).await;
+    web.vanish().await;
     let bound = bob.command("bound alice@localhost/web").await?;
     is(bound.contains(">bound<"), || "it does not wait".into())?;
     let (_alice, _) = Raw::enabled(ring.addr(), "alice").await?;
@@ -219,8 +217,7 @@ pub async fn meddling(ring: Ring) -> Result<(), String> {
     let (mut alice, id) = Raw::enabled(ring.addr(), "alice").await?;
     bob.say("alice", 1).await?;
     alice.until("number 1").await?;
-    drop(alice);
-    sleep(Duration::from_millis(200)).await;
+    alice.vanish().await;
     bob.say("alice", 3).await?;
     bob.rest().await;
     let mut alice = Raw::resume(ring.addr(), "alice", &id, "1").await?;
@@ -285,22 +282,17 @@ pub async fn pushing(ring: Ring) -> Result<(), String> {
 }
 
 /// The service has what was kept in its care once more: for as long as it says then.
-pub async fn pushing_past_a_restart(ring: Ring) -> Result<(), String> {
-    let Ring { server, options, place, mut running } = ring;
-    let (alice, id) = Raw::enabled(running.addr, "alice").await?;
-    drop(alice);
-    sleep(Duration::from_millis(200)).await;
-    running.stop().await?;
-    let mut running = start_at(server, running.addr.port(), &options, &place).await?;
+pub async fn pushing_past_a_restart(mut ring: Ring) -> Result<(), String> {
+    let (alice, id) = Raw::enabled(ring.addr(), "alice").await?;
+    alice.vanish().await;
+    ring.restart().await?;
     sleep(Duration::from_secs(2)).await;
-    let mut alice = Raw::resume(running.addr, "alice", &id, "0").await?;
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "0").await?;
     alice.until("<resumed ").await.map_err(|_| "it does not wait longer".to_owned())?;
-    drop(alice);
-    sleep(Duration::from_millis(200)).await;
-    running.stop().await?;
-    let running = start_at(server, running.addr.port(), &options, &place).await?;
+    alice.vanish().await;
+    ring.restart().await?;
     sleep(Duration::from_secs(9)).await;
-    let mut alice = Raw::resume(running.addr, "alice", &id, "0").await?;
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "0").await?;
     alice.until("<failed ").await.map(drop).map_err(|_| "it waits for ever".to_owned())
 }
 
@@ -310,8 +302,7 @@ pub async fn looked_at(ring: Ring) -> Result<(), String> {
     let (mut alice, _) = Raw::enabled(ring.addr(), "alice").await?;
     bob.say("alice", 1).await?;
     alice.until("number 1").await?;
-    drop(alice);
-    sleep(Duration::from_millis(200)).await;
+    alice.vanish().await;
     bob.say("alice", 2).await?;
     let told = bob.command("queued").await?;
     is(told.contains("delay 2 2 true"), || format!("they are told {told}"))?;

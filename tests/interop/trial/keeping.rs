@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::{Ring, is};
-use crate::peers::start_at;
 use crate::raw::{Raw, attribute, message, numbers};
 
 /// Of two that wait the one that waits for longer makes room, and the other goes on.
@@ -80,18 +79,16 @@ pub async fn amounts(ring: Ring) -> Result<(), String> {
 }
 
 /// After a restart other clients see the session, what is for its user comes to it, and it has copies, as before.
-pub async fn present(ring: Ring) -> Result<(), String> {
-    let Ring { server, options, place, mut running } = ring;
-    let (mut alice, id) = Raw::enabled(running.addr, "alice").await?;
+pub async fn present(mut ring: Ring) -> Result<(), String> {
+    let (mut alice, id) = Raw::enabled(ring.addr(), "alice").await?;
     alice.write("<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>").await?;
     alice.until("id='c'").await?;
     alice.write("<a xmlns='urn:xmpp:sm:3' h='1'/>").await?;
-    running.stop().await?;
-    let running = start_at(server, running.addr.port(), &options, &place).await?;
-    let mut bob = Raw::plain(running.addr, "bob").await?;
+    ring.restart().await?;
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
     bob.write(&message("alice", 1).replace("/alice'", "'")).await?;
     bob.rest().await;
-    let mut other = Raw::log_in(running.addr, "alice").await?;
+    let mut other = Raw::log_in(ring.addr(), "alice").await?;
     other.bind("other").await?;
     other.write("<presence/>").await?;
     let seen = other.rest().await;
@@ -99,22 +96,21 @@ pub async fn present(ring: Ring) -> Result<(), String> {
     is(seen.contains("from='alice@localhost/alice'"), || format!("another client does not see it: {seen}"))?;
     bob.write(&message("alice", 2).replace("/alice'", "/other'")).await?;
     other.until("number 2").await?;
-    let mut alice = Raw::resume(running.addr, "alice", &id, "1").await?;
+    let mut alice = Raw::resume(ring.addr(), "alice", &id, "1").await?;
     let got = alice.rest().await;
     is(numbers(&got) == [1, 2], || format!("it gets {got}"))
 }
 
 /// A restart does not start the time to resume anew, and it ends.
-pub async fn time_left(ring: Ring) -> Result<(), String> {
-    let Ring { server, options, place, mut running } = ring;
-    let (alice, _) = Raw::enabled(running.addr, "alice").await?;
+pub async fn time_left(mut ring: Ring) -> Result<(), String> {
+    let (alice, _) = Raw::enabled(ring.addr(), "alice").await?;
     drop(alice);
-    let whole = Duration::from_secs(options.resume_timeout.into());
+    let whole = Duration::from_secs(ring.options.resume_timeout.into());
     sleep(whole / 2).await;
-    running.stop().await?;
+    ring.running.stop().await?;
     let anew = Instant::now() + whole;
-    let running = start_at(server, running.addr.port(), &options, &place).await?;
-    let mut bob = Raw::plain(running.addr, "bob").await?;
+    ring.start_again().await?;
+    let mut bob = Raw::plain(ring.addr(), "bob").await?;
     while !bob.command("bound alice@localhost/alice").await?.contains("gone") {
         is(Instant::now() < anew, || "it is still there".into())?;
         sleep(Duration::from_millis(200)).await;
@@ -123,14 +119,13 @@ pub async fn time_left(ring: Ring) -> Result<(), String> {
 }
 
 /// What is written down of it has the time of its end.
-pub async fn age(ring: Ring) -> Result<(), String> {
-    let Ring { server, place, mut running, .. } = ring;
-    let (alice, _) = Raw::enabled(running.addr, "alice").await?;
+pub async fn age(mut ring: Ring) -> Result<(), String> {
+    let (alice, _) = Raw::enabled(ring.addr(), "alice").await?;
     drop(alice);
     sleep(Duration::from_secs(5)).await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|e| e.to_string())?.as_secs();
-    running.stop().await?;
-    let file = place.dir(server.name()).join("localhost/smacks_sessions/alice.dat");
+    ring.running.stop().await?;
+    let file = ring.place.dir(ring.server.name()).join("localhost/smacks_sessions/alice.dat");
     let text = std::fs::read_to_string(file).map_err(|e| e.to_string())?;
     let time = text.split("[\"t\"] = ").nth(1).and_then(|rest| rest.split(';').next()?.parse::<u64>().ok());
     let time = time.ok_or_else(|| format!("there is no time: {text}"))?;
@@ -180,8 +175,7 @@ pub async fn told(ring: Ring) -> Result<(), String> {
     let mut bob = Raw::plain(ring.addr(), "bob").await?;
     let (alice, id) = Raw::enabled(ring.addr(), "alice").await?;
     bob.command("from alice@localhost/alice").await?;
-    drop(alice);
-    sleep(Duration::from_millis(200)).await;
+    alice.vanish().await;
     let mut alice = Raw::resume(ring.addr(), "alice", &id, "99").await?;
     alice.until("<failed").await?;
     let ends = bob.command("ends").await?;
@@ -198,8 +192,7 @@ pub async fn told(ring: Ring) -> Result<(), String> {
 pub async fn late(ring: Ring) -> Result<(), String> {
     let mut bob = Raw::plain(ring.addr(), "bob").await?;
     let (alice, id) = Raw::enabled(ring.addr(), "alice").await?;
-    drop(alice);
-    sleep(Duration::from_millis(200)).await;
+    alice.vanish().await;
     bob.say("alice", 1).await?;
     sleep(Duration::from_secs(3)).await;
     let mut alice = Raw::resume(ring.addr(), "alice", &id, "0").await?;

@@ -28,8 +28,7 @@ pub async fn cut_inside(ring: Ring) -> Result<(), String> {
 pub async fn too_high(ring: Ring) -> Result<(), String> {
     let mut bob = Raw::plain(ring.addr(), "bob").await?;
     let (alice, id) = Raw::enabled(ring.addr(), "alice").await?;
-    drop(alice);
-    sleep(Duration::from_millis(200)).await;
+    alice.vanish().await;
     bob.say("alice", 1).await?;
     let mut alice = Raw::resume(ring.addr(), "alice", &id, "99").await?;
     let failed = alice.rest().await;
@@ -41,8 +40,7 @@ pub async fn too_high(ring: Ring) -> Result<(), String> {
 
 pub async fn no_number(ring: Ring) -> Result<(), String> {
     let (alice, id) = Raw::enabled(ring.addr(), "alice").await?;
-    drop(alice);
-    sleep(Duration::from_millis(200)).await;
+    alice.vanish().await;
     let mut alice = Raw::log_in(ring.addr(), "alice").await?;
     for h in ["", "h='0x0'", "h='0.0'"] {
         alice.write(&format!("<resume xmlns='urn:xmpp:sm:3' previd='{id}' {h}/>")).await?;
@@ -73,8 +71,7 @@ pub async fn taken_over(ring: Ring) -> Result<(), String> {
 pub async fn two_takers(ring: Ring) -> Result<(), String> {
     let mut bob = Raw::plain(ring.addr(), "bob").await?;
     let (alice, id) = Raw::enabled(ring.addr(), "alice").await?;
-    drop(alice);
-    sleep(Duration::from_millis(200)).await;
+    alice.vanish().await;
     bob.say("alice", 1).await?;
     let mut first = Raw::log_in(ring.addr(), "alice").await?;
     let mut second = Raw::log_in(ring.addr(), "alice").await?;
@@ -93,8 +90,7 @@ pub async fn two_takers(ring: Ring) -> Result<(), String> {
 pub async fn small_buffer(ring: Ring) -> Result<(), String> {
     let mut bob = Raw::plain(ring.addr(), "bob").await?;
     let (alice, id) = Raw::enabled(ring.addr(), "alice").await?;
-    drop(alice);
-    sleep(Duration::from_millis(200)).await;
+    alice.vanish().await;
     for number in 1..=8 {
         bob.say("alice", number).await?;
     }
@@ -116,8 +112,7 @@ pub async fn small_buffer(ring: Ring) -> Result<(), String> {
 pub async fn long_messages(ring: Ring) -> Result<(), String> {
     let mut bob = Raw::plain(ring.addr(), "bob").await?;
     let (alice, id) = Raw::enabled(ring.addr(), "alice").await?;
-    drop(alice);
-    sleep(Duration::from_millis(200)).await;
+    alice.vanish().await;
     let subject = format!("</body><subject>{}</subject>", "!".repeat(100_000));
     for number in 1..=8 {
         bob.write(&message("alice", number).replace("</body>", &subject)).await?;
@@ -136,8 +131,7 @@ pub async fn long_messages(ring: Ring) -> Result<(), String> {
 pub async fn inactive(ring: Ring) -> Result<(), String> {
     let (mut alice, id) = Raw::enabled(ring.addr(), "alice").await?;
     let mut bob = Raw::plain(ring.addr(), "bob").await?;
-    alice.write("<inactive xmlns='urn:xmpp:csi:0'/>").await?;
-    alice.rest().await;
+    look_away(&mut alice).await?;
     let typing = |number| {
         let state = "<composing xmlns='http://jabber.org/protocol/chatstates'/>";
         format!("<message type='headline' to='alice@localhost/alice' id='t{number}'>{state}</message>")
@@ -157,8 +151,7 @@ pub async fn inactive(ring: Ring) -> Result<(), String> {
 pub async fn flushing(ring: Ring) -> Result<(), String> {
     let (mut alice, _) = Raw::enabled(ring.addr(), "alice").await?;
     let mut bob = Raw::plain(ring.addr(), "bob").await?;
-    alice.write("<inactive xmlns='urn:xmpp:csi:0'/>").await?;
-    alice.rest().await;
+    look_away(&mut alice).await?;
     bob.write("<message type='headline' to='alice@localhost/alice' id='t1'/>").await?;
     bob.rest().await;
     bob.say("alice", 1).await?;
@@ -170,8 +163,7 @@ pub async fn flushing(ring: Ring) -> Result<(), String> {
 pub async fn gone_silently(ring: Ring) -> Result<(), String> {
     let (mut alice, id) = Raw::enabled(ring.addr(), "alice").await?;
     let mut bob = Raw::plain(ring.addr(), "bob").await?;
-    alice.write("<inactive xmlns='urn:xmpp:csi:0'/>").await?;
-    alice.rest().await;
+    look_away(&mut alice).await?;
     bob.say("alice", 1).await?;
     alice.until("number 1<").await?;
     is(alice.end().await.0, || "its connection stays open".into())?;
@@ -199,8 +191,7 @@ pub async fn asked_while_inactive(ring: Ring) -> Result<(), String> {
 pub async fn much_is_held_back(ring: Ring) -> Result<(), String> {
     let (mut alice, _) = Raw::enabled(ring.addr(), "alice").await?;
     let mut bob = Raw::plain(ring.addr(), "bob").await?;
-    alice.write("<inactive xmlns='urn:xmpp:csi:0'/>").await?;
-    alice.rest().await;
+    look_away(&mut alice).await?;
     let long = "!".repeat(10_000);
     for _ in 1..=80 {
         bob.write(&format!("<message type='headline' to='alice@localhost/alice'><subject>{long}</subject></message>"))
@@ -217,8 +208,7 @@ pub async fn much_is_held_back(ring: Ring) -> Result<(), String> {
 pub async fn much_is_resent(ring: Ring) -> Result<(), String> {
     let mut bob = Raw::plain(ring.addr(), "bob").await?;
     let (alice, id) = Raw::enabled(ring.addr(), "alice").await?;
-    drop(alice);
-    sleep(Duration::from_millis(200)).await;
+    alice.vanish().await;
     let subject = format!("</body><subject>{}</subject>", "!".repeat(4000));
     let long = |number| message("alice", number).replace("</body>", &subject);
     for number in 1..=60 {
@@ -237,8 +227,7 @@ pub async fn much_is_resent(ring: Ring) -> Result<(), String> {
 pub async fn fragile(ring: Ring) -> Result<(), String> {
     let mut bob = Raw::plain(ring.addr(), "bob").await?;
     let (alice, id) = Raw::enabled(ring.addr(), "alice").await?;
-    drop(alice);
-    sleep(Duration::from_millis(200)).await;
+    alice.vanish().await;
     bob.say("alice", 1).await?;
     bob.command("fragile").await?;
     let (is_closed, _) = Raw::resume(ring.addr(), "alice", &id, "0").await?.end().await;
@@ -282,4 +271,11 @@ pub async fn retaken(ring: Ring) -> Result<(), String> {
     other.write("<a xmlns='urn:xmpp:sm:3' h='2'/>").await?;
     other.say("bob", 3).await?;
     bob.until("number 3<").await.map(drop)
+}
+
+/// Its client says that nobody looks at it, and the server knows.
+async fn look_away(client: &mut Raw) -> Result<(), String> {
+    client.write("<inactive xmlns='urn:xmpp:csi:0'/>").await?;
+    client.rest().await;
+    Ok(())
 }
