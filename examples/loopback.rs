@@ -83,7 +83,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             client.write(now);
             server.session.lost(now);
             client.session.lost(now);
-            println!("cut: {} messages from the server may be lost", server.session.unacked());
+            println!("cut: the server does not know whether {} of its messages arrived", server.session.unacked());
 
             // The client comes back and asks for its session, on a stream that is not bound.
             client.session.connect(OWNER, offer, Wire::new(), now).map_err(|no| no.to_string())?;
@@ -92,7 +92,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let mut stream = Unbound::new(config.clone(), OWNER);
             let Early::Resume(request) = stream.handle(stream.inbound(&resume), now)? else { unreachable!() };
             store.lookup(request.previd(), OWNER, now)?.session().map_err(|_| "an unknown session")?;
-            server.session.take(stream.take(request, Wire::new())?, now);
+            server.session.take(stream.into_taker(request, Wire::new())?, now);
         }
 
         // What each has written travels to the other, until both are silent.

@@ -40,7 +40,8 @@
 //! | `stanza` | [`Stanza`](crate::Stanza): what the crate has to know of a stanza |
 //!
 //! Beside them stand the pages: this one, [`conformance`](crate::conformance), [`decisions`](crate::decisions),
-//! [`phases`](crate::phases), [`costs`](crate::costs), [`inline`](crate::inline) and [`tokens`](crate::tokens); and `host`, the host's part as the
+//! [`phases`](crate::phases), [`costs`](crate::costs), [`inline`](crate::inline), [`nodes`](crate::nodes) and
+//! [`tokens`](crate::tokens); and `host`, the host's part as the
 //! documentation prints it, which the tests run.
 //!
 //! # A stanza's way out

@@ -10,7 +10,7 @@ use crate::nonza::Location;
 
 /// The options of stream management, shared by all the sessions of a host.
 ///
-/// The setters take what is valid and nothing else, so none can fail:
+/// The setters accept valid values only, so none can fail:
 ///
 /// ```
 /// use std::num::NonZeroU32;
@@ -22,7 +22,7 @@ use crate::nonza::Location;
 ///     .buffer_max(const { NonZeroU32::new(500).unwrap() })
 ///     .ack_freq(AckFreq::SelfClocked)
 ///     .resume_timeout(Some(Duration::from_secs(300)))
-///     .on_full(OnFull::EvictOldest);
+///     .on_full(OnFull::EndAfter(Duration::from_secs(30)));
 /// let config = Arc::new(config);
 /// # let _ = config;
 /// ```
@@ -56,42 +56,56 @@ pub struct Config {
 
 /// When to ask the peer for an acknowledgement.
 ///
-/// With either, what was sent and not asked about is asked about after [`ack_idle`](Config::ack_idle), and an
-/// [inactive](crate::Session::set_active) peer is not asked.
+/// With either, an `<r/>` follows after [`ack_idle`](Config::ack_idle) for stanzas that were sent without one, and none
+/// goes to an [inactive](crate::Session::set_active) peer.
 ///
 #[doc = include_str!("doc/requests.md")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AckFreq {
-    /// After every so many stanzas.
+    /// After this many stanzas.
     Every(NonZeroU32),
-    /// After the first stanza that follows an answer, so that one `<r/>` is on its way at a time: a burst costs one, and
-    /// the slower the [link](https://xmpp.org/extensions/xep-0198.html#scenarios-efficient), the fewer there are. A single
-    /// stanza now and then costs one each time, as the table shows.
+    /// After the first stanza that follows an answer, so that one `<r/>` is on its way at a time. A burst costs one
+    /// `<r/>`, and a slow [link](https://xmpp.org/extensions/xep-0198.html#scenarios-efficient) carries fewer of them.
+    /// A single stanza now and then costs one `<r/>` each time, as the table shows.
     SelfClocked,
 }
 
 /// What happens when a stanza does not fit into the buffer of unacknowledged stanzas.
 ///
-/// Before it comes to that, from the half of either bound on, the peer is asked to acknowledge, whatever
-/// [`ack_freq`](Config::ack_freq) says.
+/// From half of either bound on, the peer is asked to acknowledge, whatever [`ack_freq`](Config::ack_freq) says.
 ///
-/// A [`Session`](crate::Session) lets what does not fit wait in its [backlog](Config::backlog_max); `EvictOldest` evicts
-/// from the buffer instead. A full backlog ends the session under each policy; only `EndAfter` gives it time.
+/// A [`Session`](crate::Session) lets such a stanza wait in its [backlog](Config::backlog_max) first, and the policy
+/// applies when the backlog is full; only `EvictOldest` acts on the buffer at once. The table tells what then happens
+/// to a stanza that does not fit into the backlog either:
+///
+/// | whose session | `EndAfter` | `End` | `EvictOldest` |
+/// | --- | --- | --- | --- |
+/// | a server's, with a connection | it waits, up to twice the backlog, for this time; then the session ends | the session ends | the session ends: the connection takes nothing |
+/// | a server's, without one | the session ends | the session ends | the session ends |
+/// | a client's | [`send`](crate::Session::send) returns [`Full`](crate::NotSentWhy::Full) | the same | the same |
+///
+/// A server's session that ends so has the reason [`BufferFull`](crate::EndReason::BufferFull). Unless the policy is
+/// `EvictOldest`, a stanza that is larger than the whole buffer ends it, too, when it is to be written; a client's
+/// `send` returns [`TooLarge`](crate::NotSentWhy::TooLarge).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnFull {
     /// Keep it, and end the stream with `resource-constraint` if the peer has not made room after this time.
     ///
     /// The time starts with the first stanza that is too many, but not before the peer can be asked: for a client not
-    /// before `<enabled/>`, and once more when a session is resumed. Stanzas that follow do not restart it. Within it the
-    /// buffer holds up to twice its stanzas and twice its bytes.
+    /// before `<enabled/>`, and once more when a session is resumed. Stanzas that follow do not restart it. Meanwhile
+    /// up to twice the stanzas and twice the bytes are held: in the buffer of a [`StreamMgmt`](crate::StreamMgmt), in
+    /// the backlog of a [`Session`](crate::Session), whose buffer does not grow.
     EndAfter(Duration),
     /// End the stream with `resource-constraint` at once. A client that waits for `<enabled/>`
     /// [keeps the stanza](crate::NotRecordedWhy::AwaitingServer).
     End,
     /// Keep the stream: the oldest stanzas leave the buffer. Until the peer has acknowledged past them, the session
     /// cannot be resumed.
+    ///
+    /// If the connection is lost meanwhile, these stanzas are **lost**, unless
+    /// [`evicted_max_bytes`](Config::evicted_max_bytes) keeps them. Its default is 0: it keeps none.
     EvictOldest,
 }
 
@@ -108,12 +122,14 @@ pub enum OnFull {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StaleH {
-    /// Whether it is remembered at all. Two clients need it: after a `<failed/>` without `h`, tokio-xmpp 6 connects
-    /// again without end, and strophe.js sends everything again that it could not see acknowledged.
+    /// Whether the last `h` is remembered at all. Default: `false`. Two clients need it: after a `<failed/>` without
+    /// `h`, tokio-xmpp 6 connects again without end, and strophe.js sends everything again that it could not see
+    /// acknowledged.
     pub enabled: bool,
-    /// How often old records shall be swept out; `None`: never, by themselves. Default: every 1 800 seconds.
+    /// How often [`next_sweep`](crate::Sweep::next_sweep) asks the host to call [`sweep`](crate::Sweep::sweep). `None`:
+    /// never. Default: every 1 800 seconds.
     pub repeat_after: Option<Duration>,
-    /// How old a record may be to be answered. Swept or not, no older one is. Default: 3 600 seconds.
+    /// How old a record may be to be answered. An older one is not answered, swept or not. Default: 3 600 seconds.
     pub geriatric: Duration,
 }
 
@@ -160,44 +176,48 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Whether unacknowledged stanzas are kept. Without it no session can be resumed and no stanza comes back
-    /// to the host; an `<a/>` is still checked against what was sent. Default: on.
+    /// Whether unacknowledged stanzas are kept. If not, no session can be resumed and no written stanza comes back to
+    /// the host; an `<a/>` is still checked against what was sent. Default: on.
     #[must_use]
     pub fn buffer(mut self, on: bool) -> Self {
         self.buffer = on;
         self
     }
 
-    /// How many unacknowledged stanzas are kept. Default: 100.
+    /// How many unacknowledged stanzas the buffer holds. At the bound: [`on_full`](Self::on_full). Default: 100.
     #[must_use]
     pub fn buffer_max(mut self, stanzas: NonZeroU32) -> Self {
         self.buffer_max = stanzas;
         self
     }
 
-    /// How many bytes of them are kept, as [`Stanza::bytes`](crate::Stanza::bytes) counts them. Default: 1 MiB.
+    /// How many bytes of unacknowledged stanzas the buffer holds, as [`Stanza::bytes`](crate::Stanza::bytes) counts
+    /// them. At the bound: [`on_full`](Self::on_full). Default: 1 MiB.
     #[must_use]
     pub fn buffer_max_bytes(mut self, bytes: NonZeroUsize) -> Self {
         self.buffer_max_bytes = bytes;
         self
     }
 
-    /// What happens when either limit is reached. Default: end the stream after 5 seconds.
+    /// What happens when a stanza does not fit into the buffer. In a [`Session`](crate::Session) it waits in the
+    /// [backlog](Self::backlog_max) first, and this applies when the backlog is full. Default:
+    /// [`EndAfter`](OnFull::EndAfter) 5 seconds.
     #[must_use]
     pub fn on_full(mut self, policy: OnFull) -> Self {
         self.on_full = policy;
         self
     }
 
-    /// The most stanzas that may be delivered from the oldest unsettled one on. Reading stops there. Default: 1000.
+    /// How far delivery may run ahead of the oldest unsettled stanza, in stanzas, itself and settled ones included.
+    /// There [`wants_read`](crate::Session::wants_read) turns false. Default: 1000.
     #[must_use]
     pub fn receipts_max(mut self, receipts: NonZeroU32) -> Self {
         self.receipts_max = receipts;
         self
     }
 
-    /// The most bytes that unsettled stanzas may have together. Reading stops there; a stanza is taken in any case if
-    /// no other is unsettled. Default: 512 KiB.
+    /// The most bytes that unsettled stanzas may have together. There [`wants_read`](crate::Session::wants_read) turns
+    /// false; a stanza is taken in any case if no other is unsettled. Default: 512 KiB.
     #[must_use]
     pub fn receipts_max_bytes(mut self, bytes: NonZeroUsize) -> Self {
         self.receipts_max_bytes = bytes;
@@ -211,16 +231,16 @@ impl Config {
         self
     }
 
-    /// When the peer is asked. Default: after every stanza.
+    /// When the peer is asked for acknowledgements. Default: after every stanza.
     #[must_use]
     pub fn ack_freq(mut self, freq: AckFreq) -> Self {
         self.ack_freq = freq;
         self
     }
 
-    /// How long a stanza may be unacknowledged before the peer is asked about it, whatever
-    /// [`ack_freq`](Self::ack_freq) says: the last stanzas before a silence, and what an answer has left out.
-    /// `None`: such stanzas wait for the next `<r/>`. Default: 30 seconds.
+    /// How long a stanza may be unacknowledged before the peer is asked about it, whatever [`ack_freq`](Self::ack_freq)
+    /// says. That happens to the last stanzas before a silence, and to those that an answer has left out. `None`: such
+    /// stanzas wait for the next `<r/>`. Default: 30 seconds.
     #[must_use]
     pub fn ack_idle(mut self, idle: Option<Duration>) -> Self {
         self.ack_idle = idle;
@@ -248,7 +268,7 @@ impl Config {
     /// [more](Self::resume_timeout_max). `None`, or less than a second: sessions end with their stream.
     /// Default: 600 seconds.
     ///
-    /// The time that is granted is advertised as [`max`](https://xmpp.org/extensions/xep-0198.html#enable), in whole
+    /// The session advertises the granted time as [`max`](https://xmpp.org/extensions/xep-0198.html#enable), in whole
     /// seconds.
     #[must_use]
     pub fn resume_timeout(mut self, timeout: Option<Duration>) -> Self {
@@ -264,8 +284,8 @@ impl Config {
         self
     }
 
-    /// Where clients are told to [reconnect to](https://xmpp.org/extensions/xep-0198.html#enable).
-    /// Default: nowhere in particular.
+    /// Where clients are told to [reconnect to](https://xmpp.org/extensions/xep-0198.html#enable). `None`: they are
+    /// told nothing. Default: `None`.
     #[must_use]
     pub fn location(mut self, location: Option<Location>) -> Self {
         self.location = location;
@@ -280,8 +300,7 @@ impl Config {
         self
     }
 
-    /// How the last `h` of a session that is gone is remembered, by a store made from these options.
-    /// Default: not at all.
+    /// How a store made from these options remembers the last `h` of a session that is gone. Default: not at all.
     #[must_use]
     pub fn stale_h(mut self, stale_h: StaleH) -> Self {
         self.stale_h = stale_h;
@@ -290,13 +309,17 @@ impl Config {
 
     /// How many stanzas may wait in a [`Session`](crate::Session) for room in the buffer, or for a connection.
     /// Default: 1000.
+    ///
+    /// When it is full, a client's [`send`](crate::Session::send) returns [`Full`](crate::NotSentWhy::Full). A server's
+    /// session with a connection goes by [`on_full`](Self::on_full); without one it ends at once, under each policy.
     #[must_use]
     pub fn backlog_max(mut self, stanzas: NonZeroU32) -> Self {
         self.backlog_max = stanzas;
         self
     }
 
-    /// How many bytes of them may wait. Default: 512 KiB.
+    /// How many bytes of stanzas may wait in the [backlog](Self::backlog_max), which says what happens when it is full.
+    /// Default: 512 KiB.
     #[must_use]
     pub fn backlog_max_bytes(mut self, bytes: NonZeroUsize) -> Self {
         self.backlog_max_bytes = bytes;
@@ -304,7 +327,8 @@ impl Config {
     }
 
     /// How many bytes of evicted stanzas a [`Session`](crate::Session) keeps until they are acknowledged, to hand them
-    /// back at its end. Default: 0, which forgets them, as without stream management.
+    /// back at its end, as [`Fate::Evicted`](crate::Fate::Evicted). Default: 0, which forgets them, as without stream
+    /// management.
     #[must_use]
     pub fn evicted_max_bytes(mut self, bytes: usize) -> Self {
         self.evicted_max_bytes = bytes;
@@ -319,8 +343,8 @@ impl Config {
         self
     }
 
-    /// How long a [`Session`](crate::Session) that has closed its stream takes the peer's last acknowledgements.
-    /// Default: 2 seconds.
+    /// How long a [`Session`](crate::Session) that has [closed](crate::Session::close) its stream takes the peer's last
+    /// acknowledgements. Default: 2 seconds.
     #[must_use]
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.close_timeout = timeout;
@@ -328,8 +352,7 @@ impl Config {
     }
 
     /// How long a client's [`Session`](crate::Session) waits for the reply to `<enable/>` or `<resume/>`, and for its host
-    /// to bind.
-    /// Default: 30 seconds.
+    /// to bind. Default: 30 seconds.
     #[must_use]
     pub fn reply_timeout(mut self, timeout: Duration) -> Self {
         self.reply_timeout = timeout;
@@ -337,7 +360,7 @@ impl Config {
     }
 
     /// How many times in a row the connections of a client's [`Session`](crate::Session) may be lost before its `<resume/>`
-    /// is replied to. Then the session is given up, for a server may as well fail each time that it tries. Default: 10.
+    /// is replied to. Then the session is given up, because the server may fail each time that it tries. Default: 10.
     #[must_use]
     pub fn resume_tries_max(mut self, tries: NonZeroU32) -> Self {
         self.resume_tries_max = tries;

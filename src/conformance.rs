@@ -22,7 +22,7 @@
 //! | 3 | Upon receiving the enable request, the server **MUST** reply with an `<enabled/>` element or a `<failed/>` element …. | both | The request is an [`EnableRequest`], which is `must_use` and goes into [`accept_enable`] or [`refuse_enable`]. Until it has, nothing else that arrives is handled. One that the host drops is refused after [`request_timeout`]. | `nothing_is_handled_before_a_request_is_answered`, `a_request_that_is_dropped_is_refused_in_time`, `server_enables_sm_after_session` |
 //! | 4 | If the server allows session resumption, it **MUST** include a 'resume' attribute set to a value of "true" or "1" …. | crate | `resume='true'`; no attribute if not. | `server_enables_resumption`, `enabled_without_resumption_has_no_resume_attribute` |
 //! | 5 | The `<enabled/>` element **MAY** include a 'max' attribute to specify the server's preferred maximum resumption time. | crate | The time that the session will really wait, in whole seconds. | `max_is_the_smaller_of_both_sides` |
-//! | 6 | The `<enabled/>` element **MAY** include a 'location' attribute to specify the server's preferred IP address or hostname (optionally with a port) for reconnection …. | both | Written from [`Config::location`]; a client's host finds it in [`Action::Enabled`] and connects there. | `location_goes_from_the_options_of_the_server_to_the_host_of_the_client` |
+//! | 6 | The `<enabled/>` element **MAY** include a 'location' attribute to specify the server's preferred IP address or hostname (optionally with a port) for reconnection …. | both | Written from [`Config::location`]; a client's host finds it in [`Session::location`], or [`Action::Enabled`], and connects there. | `location_goes_from_the_options_of_the_server_to_the_host_of_the_client`, `the_place_where_the_server_wants_it_back_is_told_as_long_as_there_is_the_session` |
 //! | 7 | The client **MUST NOT** attempt to negotiate stream management until it is authenticated; i.e., it **MUST NOT** send an `<enable/>` element until after authentication … has been completed successfully. | crate | [`enable`] returns `<enable/>` only after [`bound`], and nothing else does. | `a_client_does_not_ask_before_a_resource_is_bound` |
 //! | 8 | For client-to-server connections, the client **MUST NOT** attempt to enable stream management until after it has completed Resource Binding *unless it is resuming a previous session* …. | crate | The same; [`resume`] makes a stream of its own. Servers and components say [`authenticated_without_bind`]. | `a_client_does_not_ask_before_a_resource_is_bound` |
 //! | 9 | The server **SHALL** enforce this order and return a `<failed/>` element in response if the order is violated …. | crate | `unexpected-request`, and the stream goes on. | `server_returns_failed_after_start`, `server_returns_failed_after_auth` |
@@ -127,6 +127,7 @@
 //! [`ack_timeout`]: crate::Config::ack_timeout
 //! [`acked`]: crate::StreamMgmt::acked
 //! [`Action::Enabled`]: crate::Action::Enabled
+//! [`Session::location`]: crate::Session::location
 //! [`Action::Failed`]: crate::Action::Failed
 //! [`Action::Resumed`]: crate::Action::Resumed
 //! [`Action::Write`]: crate::Action::Write

@@ -97,13 +97,14 @@ impl<S: Stanza> Detached<S> {
         &self.resumable.smid
     }
 
-    /// When it expires. `None`: never by itself, as for a client whose server advertised no `max`.
+    /// When the session expires. `None`: never by itself, as for a client whose server advertised no `max`.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// Moves the deadline: a push service that has woken a phone prolongs it, an administrator shortens it. It
-    /// holds for this time without a stream; after the next loss the session waits as long as before.
+    /// Moves the deadline: a push service that has woken a phone prolongs it, an administrator shortens it. `None`: the
+    /// session does not expire by itself. The new deadline holds for this time without a stream; after the next loss
+    /// the session waits as long as before.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
     }
@@ -123,17 +124,17 @@ impl<S: Stanza> Detached<S> {
         self.traffic.queue.sent()
     }
 
-    /// What the peer has not acknowledged, oldest first.
+    /// The stanzas that the peer has not acknowledged, oldest first.
     pub fn unacked(&self) -> Unacked<'_, S> {
         self.traffic.queue.unacked()
     }
 
-    /// How many bytes that is.
+    /// How many bytes the unacknowledged stanzas have.
     pub fn unacked_bytes(&self) -> usize {
         self.traffic.queue.bytes()
     }
 
-    /// The unacknowledged stanza of that number, if it is kept.
+    /// The unacknowledged stanza of that number. `None`: it is not kept.
     pub fn queued(&self, number: Counter) -> Option<Queued<'_, S>> {
         self.traffic.queue.get(number)
     }
@@ -177,7 +178,7 @@ impl<S: Stanza> Detached<S> {
         self.traffic.receipts.open()
     }
 
-    /// The oldest of them.
+    /// The oldest open receipt: `h` waits for it. `None`: none is open.
     pub fn oldest_open(&self) -> Option<OpenReceipt> {
         self.traffic.receipts.oldest()
     }
@@ -201,18 +202,18 @@ impl<S: Stanza> Detached<S> {
     ///
     /// # Errors
     ///
-    /// The session itself, if it has not.
+    /// The session itself, if its deadline has not come.
     #[expect(clippy::result_large_err, reason = "it is the session that comes back")]
     pub fn expire(self, now: Instant) -> Result<Ended<S>, Self> {
         if self.is_expired(now) { Ok(self.end(EndReason::Expired)) } else { Err(self) }
     }
 
-    /// Ends the session.
+    /// Ends the session, whether its deadline has come or not.
     pub fn end(self, reason: EndReason) -> Ended<S> {
         self.traffic.into_ended(reason, Some(self.resumable.smid))
     }
 
-    /// Whether its deadline has come.
+    /// Whether the deadline has come.
     pub fn is_expired(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
@@ -269,21 +270,24 @@ impl<S: PartialEq> PartialEq for Detached<S> {
 /// All that a [`Detached`] session is, to be kept by the host.
 ///
 /// An `Instant` means nothing to another process: write the times down as
-/// [wall-clock time](crate::delay::wall_clock), the deadline as what is left of it.
+/// [wall-clock time](crate::delay::wall_clock), and of the deadline how much is left. `Snapshot`,
+/// with the feature `snapshot`, does so.
+///
+/// See the [example](crate::Detached#example) of `Detached`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parts<S> {
-    /// Its SM-ID.
+    /// The session's SM-ID.
     pub smid: SmId,
-    /// When it expires. `None`: never by itself.
+    /// When the session expires. `None`: never by itself.
     pub deadline: Option<Instant>,
-    /// How long it waits after the next loss of its stream. `None`: indefinitely for a client; for a server, as long as
-    /// [`resume_timeout`](Config::resume_timeout) says.
+    /// How long the session waits after the next loss of its stream. `None`: indefinitely for a client; for a server,
+    /// as long as [`resume_timeout`](Config::resume_timeout) says.
     pub resume_timeout: Option<Duration>,
     /// How many stanzas of the peer were handled.
     pub h: Counter,
     /// How many stanzas the peer has acknowledged.
     pub acked: Counter,
-    /// What it has not, oldest first, with the times of their queueing.
+    /// The stanzas that the peer has not acknowledged, oldest first, each with the time at which it was queued.
     pub unacked: Vec<(S, Instant)>,
 }
 
@@ -314,26 +318,26 @@ pub struct ReceiptsOpen<S> {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "its stanzas are kept nowhere else"]
 pub struct Ended<S> {
-    /// How it ended.
+    /// How the session ended.
     pub reason: EndReason,
-    /// Its SM-ID, if it had one: the store still knows it.
+    /// The session's SM-ID, which the store still knows. `None`: it could not be resumed.
     pub smid: Option<SmId>,
     /// How many stanzas of the peer were handled: what
     /// [`retire`](crate::SessionStore::retire) remembers.
     pub h: Counter,
-    /// How many more were delivered and not settled. Their receipts settle nothing any more, and `h`
-    /// leaves them out: a client that learns this `h` sends them once more. To prevent it, settle them before
-    /// the session ends.
+    /// How many more stanzas were delivered and not settled. Their receipts settle nothing any more, and `h` leaves
+    /// these stanzas out: a client that learns this `h` sends them once more. To prevent that, settle them before the
+    /// session ends.
     pub open_receipts: usize,
     /// How many stanzas were sent, as the peer counts them: modulo 2^32.
     pub sent: Counter,
-    /// How many of them the peer has acknowledged.
+    /// How many of the sent stanzas the peer has acknowledged.
     pub acked: Counter,
-    /// What the peer has not acknowledged, oldest first, each once.
+    /// The stanzas that the peer has not acknowledged, oldest first, each once.
     pub unacked: Undelivered<S>,
 }
 
-/// How a session ended. It is never a resumption: then the session lives on.
+/// How a session ended. A resumption is not an end.
 ///
 /// See the [example](crate::Detached#example) of `Detached`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -349,13 +353,16 @@ pub enum EndReason {
     Replaced,
     /// The peer broke the protocol.
     PeerFault,
-    /// The peer did not acknowledge and the buffer is full.
+    /// The peer did not acknowledge, and the buffer is full; of a [`Session`](crate::Session), the
+    /// [backlog](Config::backlog_max) is.
     BufferFull,
     /// The host stopped it: it shuts down, or an administrator said so.
     Stopped,
-    /// The server refused `<enable/>`; the stream lives on without stream management.
+    /// [`StreamMgmt`](crate::StreamMgmt) of a client only: the server refused `<enable/>`; the stream lives on without
+    /// stream management.
     EnableRefused,
-    /// The server refused `<resume/>`; the stream lives on and wants a new session.
+    /// [`StreamMgmt`](crate::StreamMgmt) of a client only: the server refused `<resume/>`; the stream lives on and
+    /// wants a new session.
     ResumeRefused,
 }
 

@@ -17,8 +17,8 @@
 //! 5. A connection that [comes back](crate::Event::Refused) has the next step with it: `log_in` of the server's loop starts
 //!    `inline_login` with that.
 //!
-//! The [server's loop](crate#a-servers-loop) gets two arms more, one for events and one for what is written, and its
-//! `Host` a method more:
+//! The [server's loop](crate#a-servers-loop) gets two arms more, one for events and one for what is written. The latter calls
+//! `write_success` of the file below:
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -30,15 +30,13 @@
 //! # impl Host {
 //! #     fn register(&self, _: &Arc<str>) -> Option<SmId> { SmId::new("x").ok() }
 //! # }
-//! impl Host {
-//!     /// Writes `<success/>` with the session's full JID, and the stream features that `success` names.
-//!     fn write_success(&self, connection: &mut Connection, success: InlineSuccess) {
-//!         // by `success` of the file below
+//! # impl Host {
+//! #     fn write_success(&self, connection: &mut Connection, jid: &str, success: InlineSuccess) {
 //! #         let enabled = success.bound.and_then(|bound| bound.enable).map(|reply| reply.to_string());
-//! #         connection.push(format!("<success> {} {}", self.jid, enabled.unwrap_or_default()));
-//!     }
-//! }
-//!
+//! #         connection.push(format!("<success> {jid} {}", enabled.unwrap_or_default()));
+//! #     }
+//! # }
+//! # fn has_room(connection: &Connection) -> bool { connection.len() < 64 }
 //! # fn push(connection: &mut Connection, item: Write<'_, Bytes>) { connection.push(format!("{item:?}")); }
 //! # fn turn(session: &mut Session<Bytes, Connection>, host: &Host, now: impl Fn() -> Instant) {
 //! while let Some(event) = session.poll() {
@@ -50,9 +48,11 @@
 //!         _ => {} // as before
 //!     }
 //! }
-//! while let Some((connection, item)) = session.next_write(now()) {
+//! while session.connection().is_some_and(has_room)
+//!     && let Some((connection, item)) = session.next_write(now())
+//! {
 //!     match item {
-//!         Write::Success(success) => host.write_success(connection, *success),
+//!         Write::Success(success) => host.write_success(connection, host.jid, *success),
 //!         item => push(connection, item), // as before
 //!     }
 //! }
@@ -160,55 +160,65 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! In the [client's loop](crate#a-clients-loop) the login then asks the loop, which has the session, over a channel. So
-//! it has to be made before the loop, and to live from turn to turn: an arm that called `log_in` each time would drop
-//! it as soon as it asked. [`examples/client`](https://github.com/xmpp-sm/xmpp-sm/tree/HEAD/examples/client) does this with `--inline`:
+//! In the [client's loop](crate#a-clients-loop) the login asks the loop, which has the session, over a channel.
+//! [`examples/client`](https://github.com/xmpp-sm/xmpp-sm/tree/HEAD/examples/client) does this with `--inline`:
 //!
 //! ```
+//! # use std::mem::take;
+//! # use std::sync::Arc;
 //! # use std::time::Instant;
 //! # use bytes::Bytes;
 //! # use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 //! # use tokio::sync::oneshot;
-//! # use xmpp_sm::{InlineOffer, InlineReply, InlineRequest, NotConnectedWhy, Offer, Session};
+//! # use tokio::task::JoinSet;
+//! # use xmpp_sm::{Config, Event, InlineOffer, InlineReply, InlineRequest, NotConnectedWhy, Offer, Session};
 //! enum Ask {
 //!     Request(InlineOffer, oneshot::Sender<Result<InlineRequest, NotConnectedWhy>>),
 //!     Failed(InlineRequest),
 //! }
 //!
 //! # struct App;
-//! # impl App { fn owner(&self) -> &str { "juliet@example.com" } }
 //! # struct Connection;
-//! /// Connects and authenticates, sooner or later. Without a reply: by SASL without inline elements.
-//! async fn log_in(ask: &UnboundedSender<Ask>) -> (Offer, Connection, Option<InlineReply>) {
-//! #     let (reply, request) = oneshot::channel();
-//! #     let _ = ask.send(Ask::Request(InlineOffer::default(), reply));
-//! #     let request = request.await.ok().and_then(Result::ok);
-//! #     let success = minidom::Element::bare("success", "urn:xmpp:sasl:2");
-//! #     let offer = Offer { stream_management: true, binds: true };
-//! #     return (offer, Connection, request.map(|request| request.reply(&success)));
-//!     // ...
+//! impl App {
+//!     /// As before. Without a reply: by SASL without inline elements.
+//!     fn log_in(
+//!         &self,
+//!         is_conflict: bool,
+//!         ask: UnboundedSender<Ask>,
+//!     ) -> impl Future<Output = (Offer, Connection, Option<InlineReply>)> + Send + 'static {
+//!         async move {
+//!             // ...
+//! #           assert!(!is_conflict);
+//! #           let (reply, request) = oneshot::channel();
+//! #           let _ = ask.send(Ask::Request(InlineOffer::default(), reply));
+//! #           let request = request.await.ok().and_then(Result::ok);
+//! #           let success = minidom::Element::bare("success", "urn:xmpp:sasl:2");
+//! #           let offer = Offer { stream_management: true, binds: true };
+//! #           (offer, Connection, request.map(|request| request.reply(&success)))
+//!         }
+//!     }
+//! #   fn owner(&self) -> &str { "juliet@example.com" }
 //! }
 //!
 //! # async fn run(session: &mut Session<Bytes, Connection>, app: &App, now: impl Fn() -> Instant) {
+//! # let (mut is_conflict, mut logins) = (false, JoinSet::new());
 //! // before the loop
 //! let (ask, mut asked) = unbounded_channel();
-//! let mut login = Box::pin(log_in(&ask));
 //!
-//! # let is_conflict = false;
 //! # loop {
 //! #     while let Some(event) = session.poll() {
-//! #         if let xmpp_sm::Event::Bind(_) = event { return; }
+//! #         if let Event::Bind(_) = event { return; }
 //! #     }
-//! #     let is_offline = session.connection().is_none();
+//! #     if session.connection().is_none() && logins.is_empty() {
+//! // where a login begins
+//! logins.spawn(app.log_in(take(&mut is_conflict), ask.clone()));
+//! #     }
 //! #     tokio::select! {
-//! // in the place of the arm of `app.log_in()`
-//! (offer, connection, reply) = &mut login, if is_offline && !is_conflict => {
-//!     login.set(log_in(&ask));
-//!     match reply {
-//!         Some(reply) => drop(session.connect_inline(reply, offer, connection, now())),
-//!         None => drop(session.connect(app.owner(), offer, connection, now())), // without SASL2
-//!     }
-//! }
+//! // in the place of the first arm
+//! Some(Ok((offer, connection, reply))) = logins.join_next() => match reply {
+//!     Some(reply) => drop(session.connect_inline(reply, offer, connection, now())),
+//!     None => drop(session.connect(app.owner(), offer, connection, now())),
+//! },
 //! Some(ask) = asked.recv() => match ask {
 //!     Ask::Request(offer, request) => drop(request.send(session.request_inline(app.owner(), offer, now()))),
 //!     Ask::Failed(request) => session.authentication_failed(request),
@@ -216,7 +226,7 @@
 //! #     }
 //! # }
 //! # }
-//! # let mut session = Session::client(std::sync::Arc::new(xmpp_sm::Config::default()), "juliet@example.com");
+//! # let mut session = Session::client(Arc::new(Config::default()), "juliet@example.com");
 //! # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
 //! # runtime.block_on(run(&mut session, &App, Instant::now));
 //! # assert!(session.connection().is_some());

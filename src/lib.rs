@@ -6,7 +6,9 @@
 #![doc = "```"]
 #![doc = include_str!("host/client.rs")]
 #![doc = "```"]
-#![doc = include_str!("doc/engine.md")]
+#![doc = include_str!("doc/client.md")]
+#![doc = ""]
+#![doc = include_str!("doc/more.md")]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![deny(clippy::disallowed_methods, clippy::incompatible_msrv)]
@@ -37,6 +39,7 @@ mod detached;
 pub mod disposition;
 mod error;
 pub mod inline;
+pub mod nodes;
 mod nonza;
 pub mod phases;
 mod queue;

@@ -66,7 +66,7 @@ use write::{Front, Unwritten};
 /// | --- | --- |
 /// | a server has bound a resource | [`Unbound::bind`] makes the session, or [`InlineBind::bind`] |
 /// | a client starts | [`client`](Self::client), and [`connect`](Self::connect) for each connection |
-/// | after each call below | [`poll`](Self::poll) until it returns `None`; and [`next_write`](Self::next_write) while the connection has room |
+/// | after each call below | [`poll`](Self::poll) until it returns `None`; then [`next_write`](Self::next_write) while the connection has room, which makes no event |
 /// | an element has arrived, any element, while [`wants_read`](Self::wants_read) | [`handle`](Self::handle) |
 /// | the peer's `</stream:stream>` has arrived | [`peer_closed`](Self::peer_closed) |
 /// | the connection is lost | [`lost`](Self::lost) |
@@ -198,16 +198,17 @@ impl<S: Stanza, C> Session<S, C> {
         }
     }
 
-    /// Has each acknowledged stanza that was still in the buffer come back as [`Event::Acknowledged`]: to report its delivery,
-    /// or to delete its row. The page [`tokens`](crate::tokens) shows a host that does so. Off by default, and then it costs
-    /// nothing.
+    /// Makes each acknowledged stanza that is still in the buffer come back as [`Event::Acknowledged`], so that the
+    /// host can report its delivery or delete its row. The page [`tokens`](crate::tokens) shows a host that does so.
+    /// Default: off, and then it costs nothing.
     pub fn return_acknowledged(&mut self, on: bool) {
         self.tally.get_or_insert_default().returns_acknowledged = on;
     }
 
-    /// Has the session tell what a push service has to know: that it is [detached](Event::Detached), once each time, and
-    /// of each stanza that is [queued](Event::Queued) meanwhile. Off by default, and then it costs nothing. Call it once,
-    /// directly after `bind` or [`from_parts`](Self::from_parts). Where the client is back before `poll`, there is no event.
+    /// Makes the session tell what a push service has to know: that it is [detached](Event::Detached), once each time,
+    /// and each stanza that is [queued](Event::Queued) meanwhile. Default: off, and then it costs nothing. Call this
+    /// once, directly after `bind` or [`from_parts`](Self::from_parts). If the client is back before `poll`, there is
+    /// no event.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -255,7 +256,10 @@ impl<S: Stanza, C> Session<S, C> {
         self.tally.get_or_insert_default().reports_detached = on;
     }
 
-    /// What the host has to know or to do. Call it after every other call until it returns `None`.
+    /// Returns what the host has to know or to do next. `None`: nothing more. Call it until it returns `None`, after
+    /// every call that changes the session, but for [`next_write`](Self::next_write), which makes no event.
+    ///
+    /// See [the order of calls](Self#the-order-of-calls).
     pub fn poll(&mut self) -> Option<Event<S, C>> {
         let event = self.events.pop_front();
         if self.events.is_empty() {
@@ -301,7 +305,7 @@ impl<S: Stanza, C> Session<S, C> {
     }
 
     /// Settles all delivered stanzas whose receipts are open, as [`settle_without_receipt`](Self::settle_without_receipt)
-    /// settles one: a host that gives the session [up](Self::into_parts) has waited for them long enough.
+    /// settles one. Call it when you have waited for them long enough and want [`into_parts`](Self::into_parts).
     /// [`Stats::receipts_given_up`](crate::Stats::receipts_given_up) counts them.
     pub fn settle_all(&mut self, now: Instant) {
         if self.open_receipts() > 0 {
@@ -318,8 +322,10 @@ impl<S: Stanza, C> Session<S, C> {
         self.advance(now);
     }
 
-    /// Switches stream management on, with an SM-ID that is registered with the store: see
-    /// [`StreamMgmt::accept_enable`].
+    /// Switches stream management on, with an SM-ID that is [registered](crate::SessionStore::register) with the store.
+    /// `None`: the session cannot be resumed. [`accept_enable_in`](Self::accept_enable_in) does both.
+    ///
+    /// See the [example](Self#example) of `Session`.
     ///
     /// # Errors
     ///
@@ -338,7 +344,7 @@ impl<S: Stanza, C> Session<S, C> {
         Ok(())
     }
 
-    /// Refuses stream management. The session goes on without it.
+    /// Refuses stream management, for the reason `why`. The session goes on without it.
     ///
     /// # Errors
     ///
@@ -370,7 +376,8 @@ impl<S: Stanza, C> Session<S, C> {
         }
     }
 
-    /// Asks the peer for an acknowledgement, of the host's own accord.
+    /// Asks the peer for an acknowledgement by one more `<r/>`, whatever [`ack_freq`](Config::ack_freq) says. Without a
+    /// stream, or while stream management is off, it does nothing.
     pub fn request_ack(&mut self, now: Instant) {
         if let State::Live(stream) = &mut self.state
             && self.ending.is_none()
@@ -379,11 +386,13 @@ impl<S: Stanza, C> Session<S, C> {
         }
     }
 
-    /// Says whether the peer is active, where a server understands
-    /// [client state indication](https://xmpp.org/extensions/xep-0352.html#indication): `<r/>` waits while it is not, unless
-    /// the buffer fills up, and goes out when it is active again. Every stream starts active, a resumed one too; without a
-    /// stream the call does nothing. Nothing finds out then that the connection of an inactive client is dead: after a long
-    /// silence the host [asks](Self::request_ack). What else an inactive client need not see is the host's business.
+    /// Says whether the peer is active, where a server understands [client state
+    /// indication](https://xmpp.org/extensions/xep-0352.html#indication). While the peer is inactive, `<r/>` waits,
+    /// unless the buffer fills up; it goes out when the peer is active again. Every stream starts active, a resumed one
+    /// too; without a stream the call does nothing.
+    ///
+    /// Without `<r/>` nobody notices that the connection of an inactive client is dead: after a long silence the host
+    /// [asks](Self::request_ack). What else an inactive client need not see is the host's business.
     pub fn set_active(&mut self, active: bool, now: Instant) {
         if let State::Live(stream) = &mut self.state
             && self.ending.is_none()
@@ -392,7 +401,7 @@ impl<S: Stanza, C> Session<S, C> {
         }
     }
 
-    /// Sends the peer an acknowledgement, of the host's own accord.
+    /// Sends the peer an `<a/>` that it has not asked for. While stream management is off it does nothing.
     pub fn send_ack(&mut self) {
         if let State::Live(stream) = &self.state
             && stream.is_enabled()
@@ -401,8 +410,10 @@ impl<S: Stanza, C> Session<S, C> {
         }
     }
 
-    /// While the session is detached: moves the time at which it [expires](Self::expires_at), either way. `None`: it does
-    /// not expire by itself. Returns whether it is detached, and does not end already.
+    /// Moves the time at which a detached session [expires](Self::expires_at), earlier or later. `None`: it does not
+    /// expire by itself. Returns whether the time was moved: not if the session is not detached, or already ends.
+    ///
+    /// See the example of [`report_detached`](Self::report_detached).
     pub fn set_expires_at(&mut self, deadline: Option<Instant>) -> bool {
         let State::Detached(session, _) = &mut self.state else { return false };
         if self.ending.is_some() {

@@ -4,8 +4,9 @@
 //! A server that is told to stop has each session [lose](crate::Session::lost) its connection, takes it apart with
 //! [`into_parts`](crate::Session::into_parts), and keeps the bytes; the next process reads them, puts the session
 //! together with [`from_parts`](crate::Session::from_parts), and registers its SM-ID with the store. Its client
-//! resumes as if nothing had been.
-//! [`examples/server --state-dir`](https://github.com/xmpp-sm/xmpp-sm/tree/HEAD/examples/server) does that.
+//! resumes as if nothing had been. [`nodes`](crate::nodes#a-restart) has that as code, and
+//! [`examples/server --state-dir`](https://github.com/xmpp-sm/xmpp-sm/tree/HEAD/examples/server) does it. A [`Ledger`] is for hosts
+//! that share a store.
 //!
 //! The bytes hold SM-IDs and what people wrote to each other: they are as secret as these are. Who can write them can
 //! hand out sessions. The checksum finds damage, not malice.
@@ -94,14 +95,73 @@
 //! h      = uint .size 4
 //! ```
 //!
-//! In version 1 times are nanoseconds, 5 is a time since 1970, and each stanza is an array `[ bstr, queued: uint, * any ]`,
-//! without 14. It is read for ever.
+//! | key | in version 2 | in version 1, which is read for ever |
+//! | --- | --- | --- |
+//! | 1, 6 | milliseconds | nanoseconds |
+//! | 5 | milliseconds that are left, from 1 on | nanoseconds since 1970 at which it expires |
+//! | 9, 10 | each stanza its bytes; not there if there are none | each stanza an array `[ bstr, queued: uint, * any ]`, in nanoseconds since 1970; there if empty, too |
+//! | 11 | not there if empty | there |
+//! | 14 | one number for each stanza of 9 and 10 | not there |
 //!
 //! Arrays, maps and strings have a definite length. A key that a reader does not know is skipped, and so is what
 //! follows in an array that may grow. What a later version adds and an earlier one may ignore leaves field 0 as it
 //! is; what it must not ignore raises it, and earlier readers refuse the whole with [`SnapshotError::Newer`]. Nothing
 //! is lost by that, for the bytes are still there. The tests keep a snapshot of every version ever written, and read
 //! it.
+//!
+//! # In another language
+//!
+//! A reader needs CBOR, and the CRC-32 of zlib and PNG. This is a snapshot, byte by byte; a test takes it apart:
+//!
+//! ```
+//! # use std::time::{Duration, Instant, UNIX_EPOCH};
+//! # use xmpp_sm::{Parts, SessionParts, Side, SmId, snapshot::{Limits, Snapshot}};
+//! let dump = "
+//!     d9d9f7 82                        ; CBOR follows: an array of two
+//!     58 60                            ; a byte string of 96 bytes, which is CBOR itself:
+//!       ac                             ; a map of twelve
+//!       00 02                          ; 0: version 2. It is always first; the others come in any order
+//!       01 1b 0000019ab697e800         ; 1: written at 1 764 000 000 000 ms
+//!       02 72 6a756c696574406578616d706c652e636f6d ; 2: juliet@example.com
+//!       04 61 78                       ; 4: the SM-ID is x
+//!       05 1a 00083d60                 ; 5: 540 000 ms are left
+//!       06 1a 000927c0                 ; 6: of 600 000
+//!       07 03                          ; 7: three stanzas of the client were handled
+//!       08 07                          ; 8: it has acknowledged seven, so the next is number 8
+//!       09 81 4a 3c6d6573736167652f3e  ; 9: <message/>, which is number 8
+//!       0a 81 4b 3c70726573656e63652f3e ; 10: <presence/>, which was not sent
+//!       0e 82 39 ea5f 19 9c40          ; 14: queued 60 000 ms before 1, and 40 000 ms after that
+//!       0b 47 62616c636f6e79           ; 11: the host wrote balcony
+//!     1a 1ca4b725                      ; the CRC-32 of the 96 bytes
+//! ";
+//! # let hex: String = dump.lines().flat_map(|line| line.split(';').next()).flat_map(str::split_whitespace).collect();
+//! # let bytes: Vec<u8> = (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()).collect();
+//! # let (now, wall) = (Instant::now() + Duration::from_secs(100), UNIX_EPOCH + Duration::from_secs(1_764_000_000));
+//! # let parts = Parts {
+//! #     smid: SmId::new("x")?,
+//! #     deadline: Some(now + Duration::from_secs(540)),
+//! #     resume_timeout: Some(Duration::from_secs(600)),
+//! #     h: 3.into(),
+//! #     acked: 7.into(),
+//! #     unacked: vec![("<message/>".to_owned(), now - Duration::from_secs(60))],
+//! # };
+//! # let waiting = vec![("<presence/>".to_owned(), now - Duration::from_secs(20))];
+//! # let session = SessionParts { owner: "juliet@example.com".into(), side: Side::Server(parts), waiting };
+//! # let snapshot = Snapshot { session, host: b"balcony".to_vec() };
+//! # assert_eq!(snapshot.to_bytes(now, wall), bytes);
+//! # assert_eq!(Snapshot::from_bytes(&bytes, &Limits::default(), now, wall)?, snapshot);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! - **A stanza's bytes** are what the host's [`Portable`] writes: of strings and `Bytes`, their own.
+//! - **A journal** is a row of changes behind a snapshot, each a file of its own. For each, in order: the stanzas in hand, those
+//!   of 9 and then those of 10, have the numbers from 8 + 1 on. Those of the change begin with its number 13: leave out
+//!   those that are in hand, and put the others behind. If 13 is more than the number after the last, a change is missing,
+//!   and the session cannot be read. Then 7 and 8 become those of the change, if they are after what they were, and
+//!   stanzas up to 8 are dropped. Numbers are counted modulo 2^32: one is after another by at most 2^31 − 1.
+//! - **If 12 is true**, it is not known which stanzas of 10 were written before the process ended: as many as a buffer has
+//!   room for are taken for sent, and resent.
+//! - **A reader that only looks** claims nothing, and writes nothing.
 //!
 //! # Upgrades
 //!
@@ -111,8 +171,9 @@
 //!    [`Snapshot::to_bytes_of`].
 //! 2. When the last old one is gone, each is told to write the later version.
 //!
-//! Back it goes in the other order. A host that meets a [newer](SnapshotError::Newer) version leaves the session to another
-//! one, and its client asks again.
+//! Back it goes in the other order. [`Ledger::version`] with another version than before makes the whole session due again: what
+//! was written of it is gone when that is written. A host that meets a [newer](SnapshotError::Newer) version leaves the session to
+//! another one, and its client asks again. [Upgrades](crate::nodes#upgrades) has that for nodes, round by round.
 
 mod changes;
 mod clocks;
@@ -180,9 +241,9 @@ impl Default for Limits {
     }
 }
 
-/// Why a snapshot cannot be read. The bytes are still there.
+/// Why a snapshot cannot be read. The bytes are still there, and what was claimed stays in the store.
 ///
-/// Returned by [`Snapshot::from_bytes`].
+/// Returned by [`Snapshot::from_bytes`]. [What a host meets](crate::nodes#what-a-host-meets) says what it does about each.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SnapshotError {
@@ -201,7 +262,7 @@ pub enum SnapshotError {
     /// It is no snapshot, or not well made.
     #[error("this is no snapshot, or not well made: {0}")]
     Malformed(&'static str),
-    /// It needs a reader of this version, or a later one.
+    /// It needs a reader of this version, or a later one. A host [leaves it to one](crate::snapshot#upgrades) that can read it.
     #[error("the snapshot needs a reader of version {0}")]
     Newer(u32),
     /// The host does not know the stanza of this place again, counted from 0: see [`Portable::from_bytes`].

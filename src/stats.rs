@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::counter::Counter;
 use crate::nonza::Condition;
 
-/// What a session has done and what it holds, as plain data. It is counted always.
-/// [`Session::stats`](crate::Session::stats) returns it, also after the end.
+/// What a session has done and what it holds, as plain data. A session always counts.
+/// [`Session::stats`](crate::Session::stats) returns this, also after the end.
 ///
 /// | question | where to look |
 /// | --- | --- |
@@ -15,8 +15,8 @@ use crate::nonza::Condition;
 /// | Why does `h` stand still? | [`oldest_open`](Self::oldest_open) is old: the host has not settled that receipt |
 /// | Why the ping-pong of `<r/>` and `<a/>`? | [`ack_requests`](Self::ack_requests) beside [`sent`](Self::sent): see [`AckFreq`](crate::AckFreq) |
 ///
-/// A session is read by its owner, between two calls: a metrics endpoint asks it by a message and adds up what is new since
-/// the last answer, as
+/// The host that owns the session reads this, between two calls. A metrics endpoint asks the session's task by a
+/// message and adds up what is new since the last answer, as
 /// [`examples/server/metrics.rs`](https://github.com/xmpp-sm/xmpp-sm/tree/HEAD/examples/server/metrics.rs) does.
 ///
 /// ```
@@ -40,7 +40,7 @@ use crate::nonza::Condition;
 ///
 /// **Totals** go up only and begin at 0 with the session, whatever its connections: [`sent`](Self::sent),
 /// [`acked`](Self::acked), [`resent`](Self::resent), [`evicted`](Self::evicted), [`ack_requests`](Self::ack_requests),
-/// [`ack_answers`](Self::ack_answers), [`receipts_given_up`](Self::receipts_given_up),
+/// [`ack_answers`](Self::ack_answers), [`ack_times`](Self::ack_times), [`receipts_given_up`](Self::receipts_given_up),
 /// [`requests_dropped`](Self::requests_dropped), [`detached`](Self::detached), [`resumed`](Self::resumed),
 /// [`refused`](Self::refused) and the two sums of times. A client's session counts on when a refused session is followed
 /// by another. `sent` and `acked` are the stream's own counters, of 32 bits, and [begin again](crate::Counter) at 0 after
@@ -51,18 +51,18 @@ use crate::nonza::Condition;
 pub struct Stats {
     /// Stanzas for the peer that were written, and counted by stream management.
     pub sent: u64,
-    /// How many of them the peer has acknowledged.
+    /// Written stanzas that the peer has acknowledged.
     pub acked: u64,
-    /// How many are not acknowledged, and still in the buffer.
+    /// Written stanzas that are not acknowledged, and still in the buffer.
     pub unacked: usize,
-    /// The most that ever were not acknowledged, in the buffer or not: as seen when an `<r/>` is answered, at an end, and
-    /// now.
+    /// The most written stanzas that ever were unacknowledged at a time, in the buffer or not: as seen when an `<r/>`
+    /// is answered, at an end, and now.
     pub unacked_max: usize,
-    /// The bytes of those that are now.
+    /// The bytes of the [`unacked`](Self::unacked) stanzas.
     pub unacked_bytes: usize,
-    /// Stanzas that wait to be written.
+    /// Stanzas that wait to be written, in the backlog.
     pub waiting: usize,
-    /// Their bytes.
+    /// The bytes of the [`waiting`](Self::waiting) stanzas.
     pub waiting_bytes: usize,
     /// Stanzas that were written once more after a resumption.
     pub resent: u64,
@@ -71,22 +71,30 @@ pub struct Stats {
 
     /// `<r/>` that were written.
     pub ack_requests: u64,
-    /// `<a/>` that came as answers, and acknowledged something. An answer may be for several requests.
+    /// `<a/>` that came as answers to `<r/>`, and acknowledged something. An answer may be for several requests.
+    ///
+    /// A peer may answer before it has handled the stanza, and acknowledge that stanza by a second `<a/>`. Neither
+    /// counts here: the first acknowledges nothing, and the second is no answer. So of a fast peer this may be a few of
+    /// many.
     pub ack_answers: u64,
-    /// The time from the oldest unanswered `<r/>` to its `<a/>`: that of the last answer.
+    /// How many of the [`ack_answers`](Self::ack_answers) were timed: of several that come in one millisecond, the
+    /// first.
+    pub ack_times: u64,
+    /// The time from the oldest unanswered `<r/>` to the last `<a/>` that was timed.
     pub ack_time_last: Duration,
-    /// That of the slowest answer.
+    /// The longest time from an `<r/>` to its `<a/>`, of those that were timed. No answer took more than a millisecond
+    /// longer.
     pub ack_time_max: Duration,
-    /// That of all answers together. Divided by [`ack_answers`](Self::ack_answers) it is the mean.
+    /// The sum of the times from an `<r/>` to its `<a/>`. Divided by [`ack_times`](Self::ack_times) it is the mean.
     pub ack_time_sum: Duration,
 
-    /// How many stanzas of the peer were handled; after the end it is that of [`SessionEnded`](crate::SessionEnded::h).
+    /// How many stanzas of the peer were handled; after the end as in [`SessionEnded`](crate::SessionEnded::h).
     pub h: Counter,
     /// Delivered stanzas that the host has not settled.
     pub open_receipts: usize,
-    /// How long the oldest of them has been open. `None`: there is none.
+    /// How long the oldest open receipt has been open. `None`: there is none.
     pub oldest_open: Option<Duration>,
-    /// Receipts that the session could not wait for any longer: it has settled their stanzas.
+    /// Receipts that the session could not wait for any longer, so that it has settled their stanzas itself.
     pub receipts_given_up: u64,
     /// Requests of the peer that the host has not answered in
     /// [`request_timeout`](crate::Config::request_timeout): the host had dropped them.
@@ -94,34 +102,35 @@ pub struct Stats {
 
     /// How often the session has lost its stream, and lived on.
     pub detached: u64,
-    /// Why it did so the last time.
+    /// Why the session lost its stream the last time, and lived on. `None`: it never did.
     pub detached_why: Option<Detach>,
-    /// How long it has been without a stream now. `None`: it has one, or is over.
+    /// How long the session has been without a stream now. `None`: it has one, or is over.
     pub detached_for: Option<Duration>,
-    /// How often it was resumed.
+    /// How often the session was resumed.
     pub resumed: u64,
-    /// How long it had been without a stream when it was resumed last.
+    /// How long the session had been without a stream when it was resumed last.
     pub resumed_after: Duration,
-    /// The longest such time.
+    /// The longest time that the session had been without a stream when it was resumed.
     pub resumed_after_max: Duration,
-    /// All such times together.
+    /// The sum of the times that the session had been without a stream when it was resumed. Divided by
+    /// [`resumed`](Self::resumed) it is the mean.
     pub resumed_after_sum: Duration,
-    /// Connections that asked for the session, and that it has refused: their `h` was not possible, its buffer had a gap, it
-    /// was ending, or a newer connection asked, too. What the host refuses, for its store knows no such session, is not
-    /// counted here.
+    /// Connections that asked for the session, and that the session has refused: their `h` was not possible, the buffer
+    /// had a gap, the session was ending, or a newer connection asked, too. A connection that the host refuses, because
+    /// its store knows no such session, is not counted here.
     pub refused: u64,
-    /// The condition that the last of them was told, if any.
+    /// The condition that the last refused connection was told. `None`: none was refused, or it was told no condition.
     pub refused_why: Option<Condition>,
 }
 
-/// What a [`MemoryStore`](crate::MemoryStore) has done and what it holds, as plain data. It is counted always;
-/// [`MemoryStore::stats`](crate::MemoryStore::stats) returns it.
+/// What a [`MemoryStore`](crate::MemoryStore) has done and what it holds, as plain data. A store always counts.
+/// [`MemoryStore::stats`](crate::MemoryStore::stats) returns this.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreStats {
     /// Sessions that are registered.
     pub sessions: usize,
-    /// Stale `h` that are remembered, those included that are too old and not swept yet.
+    /// Stale `h` that the store remembers, those included that are too old and not swept yet.
     pub stale_h: usize,
     /// Registrations.
     pub registered: u64,
@@ -136,7 +145,7 @@ pub struct StoreStats {
     /// Lookups that found nothing, or what is another's.
     pub not_found: u64,
     /// Sessions that were taken out by [`retire`](crate::SessionStore::retire): they may have left their `h`. Where
-    /// [`stale_h`](crate::Config::stale_h) is off they are counted as removed.
+    /// [`stale_h`](crate::Config::stale_h) is off, [`removed`](Self::removed) counts them instead.
     pub retired: u64,
     /// Sessions that were taken out by [`remove`](crate::SessionStore::remove).
     pub removed: u64,
@@ -177,14 +186,14 @@ pub enum Detach {
     Lost,
     /// The peer left an `<r/>` unanswered for [`ack_timeout`](crate::Config::ack_timeout).
     AckTimeout,
-    /// Its client is back, on another connection.
+    /// The session's client is back, on another connection.
     TakenOver,
-    /// A client: the server closed the stream.
+    /// Client: the server closed the stream.
     Closed,
-    /// A client: the server ended the stream with an error.
+    /// Client: the server ended the stream with an error.
     StreamError,
-    /// A client: the server did not reply in [`reply_timeout`](crate::Config::reply_timeout) or could not tell whether it has the
-    /// session, or no resource was bound.
+    /// Client: the server did not reply in [`reply_timeout`](crate::Config::reply_timeout) or could not tell whether it
+    /// has the session, or no resource was bound.
     NoReply,
 }
 

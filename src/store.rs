@@ -43,6 +43,8 @@ use crate::smid::SmId;
 /// - A stale `h` is answered as often as it is asked for, and never when it is older than the store's
 ///   limit, whether a [`Sweep`] has dropped it or not. Its age counts from `retire`. It may be lost at any time (a cap, a restart): the
 ///   answer is then `NotFound`. A registration may be lost only with the session itself.
+/// - An owner has a bounded number of sessions. At the bound `register` is an error, or the owner's oldest is
+///   [displaced](Registered::displaced).
 /// - `now` is the host's monotonic clock. A store that several hosts share goes by a clock of its own.
 ///
 /// The trait can be made into an object, `dyn SessionStore<Handle = ..., Error = ...>`.
@@ -95,17 +97,17 @@ pub trait SessionStore: Send + Sync {
     fn remove(&self, registration: &Registration) -> Result<(), Self::Error>;
 }
 
-/// A store that does not forget by itself: the host makes it. One whose engine drops what is too old has no such trait.
+/// A store that forgets stale `h` only when the host calls [`sweep`](Self::sweep). A store whose engine drops what is
+/// too old does not implement this trait.
 ///
 /// See [`MemoryStore::sweep`].
 pub trait Sweep {
-    /// Drops stale records that are too old to be answered: a bounded number of them in one call, so that
-    /// the other calls do not wait. The host calls it again at once while [`Swept::more`] says so.
+    /// Drops stale records that are too old to be answered: a bounded number in one call, so that other calls do not
+    /// wait. The host calls this again at once while [`Swept::more`] is true.
     fn sweep(&self, now: Instant) -> Swept;
 
-    /// Returns when the host shall call [`sweep`](Self::sweep) next: at a time that has passed, if the last
-    /// one left work behind. `None`: there is nothing to sweep. A [`retire`](SessionStore::retire) may change the
-    /// answer.
+    /// Returns when the host shall call [`sweep`](Self::sweep) next. The time has passed already if the last call left
+    /// work behind. `None`: there is nothing to sweep. A [`retire`](SessionStore::retire) may change the answer.
     fn next_sweep(&self) -> Option<Instant>;
 }
 
@@ -125,22 +127,22 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// For those who write a store.
+    /// Puts a registration together: for those who write a store.
     pub fn new(owner: impl Into<Arc<str>>, smid: SmId, epoch: Epoch) -> Self {
         Self { owner: owner.into(), smid, epoch }
     }
 
-    /// Whose session it is.
+    /// The authenticated bare JID that the session belongs to.
     pub fn owner(&self) -> &Arc<str> {
         &self.owner
     }
 
-    /// Its SM-ID.
+    /// The session's SM-ID.
     pub fn smid(&self) -> &SmId {
         &self.smid
     }
 
-    /// Which registration it is.
+    /// The number of this registration.
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }
@@ -152,14 +154,14 @@ impl fmt::Debug for Registration {
     }
 }
 
-/// The number of a registration: no two of an owner are the same, and they only go up.
+/// The number of a registration. No two of an owner are the same, and they only go up.
 ///
 /// See the example of [`MemoryStore`](crate::MemoryStore).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(u64);
 
 impl Epoch {
-    /// For those who write a store.
+    /// Makes an epoch of a number: for those who write a store.
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
@@ -177,7 +179,7 @@ impl Epoch {
 pub struct Record<Handle> {
     /// The registration, to be [removed](SessionStore::remove) if the session is dead.
     pub registration: Registration,
-    /// Where it is.
+    /// Where the session is.
     pub handle: Handle,
 }
 
@@ -187,13 +189,13 @@ pub struct Record<Handle> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "the registration is needed to take the record out again, and a displaced session has to end"]
 pub struct Registered<Handle> {
-    /// The host keeps it as long as the session lives.
+    /// The registration, which the host keeps as long as the session lives.
     pub registration: Registration,
-    /// The session of the same owner that had to make room for it. It cannot be found any more.
+    /// The session of the same owner that had to make room, and cannot be found any more. `None`: there was room.
     ///
-    /// The host ends it with [`EndReason::Replaced`](crate::EndReason::Replaced), unless it has been registered again since,
-    /// and [retires](SessionStore::retire) it as it does any other session. Until it is retired its client is told
-    /// `NotFound`, afterwards its last `h`.
+    /// The host ends the displaced session with [`EndReason::Replaced`](crate::EndReason::Replaced), unless it has been
+    /// registered again since, and [retires](SessionStore::retire) it like any other session. Its client is told
+    /// `NotFound` until then, and afterwards the last `h`.
     pub displaced: Option<Record<Handle>>,
 }
 
@@ -203,11 +205,11 @@ pub struct Registered<Handle> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Lookup<Handle> {
-    /// The session lives, there.
+    /// The session lives, where the record says.
     Session(Record<Handle>),
-    /// It is gone; this was its last `h`.
+    /// The session is gone, and this was its last `h`.
     StaleH(Counter),
-    /// Nothing is known, or it is not this owner's.
+    /// The store knows nothing of the SM-ID, or it is not this owner's.
     NotFound,
 }
 
@@ -217,8 +219,8 @@ pub enum Lookup<Handle> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use = "there may be more to sweep at once"]
 pub struct Swept {
-    /// How many records it dropped.
+    /// How many records this call dropped.
     pub dropped: usize,
-    /// `true` if more are too old already.
+    /// `true` if more records are too old already.
     pub more: bool,
 }

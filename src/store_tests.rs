@@ -78,7 +78,7 @@ pub trait MakeStore: Sync {
     const SLACK: Duration = Duration::ZERO;
 
     /// An empty store that keeps the last `h` of sessions as `stale_h` says. It has room for a thousand
-    /// sessions of one owner and for as many stale records.
+    /// sessions of one owner and for as many stale records, and not for two thousand: what it displaces is checked, too.
     fn store(&self, stale_h: StaleH) -> Self::Store;
 
     /// A handle; another one for each number.
@@ -194,6 +194,7 @@ macro_rules! parking_conformance {
             what_was_claimed_ends_with_its_registration
             a_parked_session_lives_as_long_as_its_host_says
             a_displaced_session_is_kept_until_it_is_over
+            a_displaced_session_is_claimed_again_by_its_newest_registration
             a_displaced_session_that_is_registered_again_is_a_new_one
         );
     };

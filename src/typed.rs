@@ -153,8 +153,9 @@ use crate::stream_error::{NS_STREAMS, StreamError};
 ///
 /// # Bounds
 ///
-/// Content that is larger than `BYTES_MAX`, or nested deeper than 64 elements, is thrown away as it arrives: `content` is an
-/// error, and the stanza counts. At 1024 nested elements the stream ends, for the time that the parser takes grows with the
+/// Content that is larger than `BYTES_MAX`, takes more than sixteen times that as a tree (4 MiB, unless told otherwise: some
+/// 3 000 elements with attributes, or 16 000 without), or is nested deeper than 64 elements, is thrown away as it arrives:
+/// `content` is an error, and the stanza counts. At 1024 nested elements the stream ends, for the time that the parser takes grows with the
 /// square of their number. tokio-xmpp 6 has no such bounds, and its types read elements by recursion: there a stanza of some
 /// kilobytes can overflow the stack, which ends the whole process.
 #[derive(Debug)]
@@ -190,6 +191,10 @@ struct Head {
     /// The name of the condition in it.
     child: Option<String>,
     bytes: usize,
+    /// What its descendants and their texts take as a tree, besides.
+    memory: usize,
+    /// Whether the last piece was text: what follows is the same one.
+    in_text: bool,
     /// How many of its descendants are open.
     depth: usize,
     /// Whether it could not be written again.
@@ -199,8 +204,17 @@ struct Head {
 impl Head {
     fn new(name: &QName, attrs: &AttrMap) -> Self {
         let (ns, local) = name.clone();
-        let mut head =
-            Self { ns, name: local, attrs: AttrMap::new(), child: None, bytes: 0, depth: 0, is_reserved: false };
+        let mut head = Self {
+            ns,
+            name: local,
+            attrs: AttrMap::new(),
+            child: None,
+            bytes: 0,
+            memory: 0,
+            in_text: false,
+            depth: 0,
+            is_reserved: false,
+        };
         head.measure(name, attrs);
         head
     }
@@ -221,15 +235,22 @@ impl Head {
                     self.child = Some(name.to_string());
                 }
                 self.measure(qname, attrs);
+                let map = if attrs.is_empty() { 0 } else { FIRST_ATTRIBUTE };
+                let attrs = attrs.len().saturating_mul(ATTRIBUTE).saturating_add(map);
+                self.memory = self.memory.saturating_add(NODE).saturating_add(attrs);
                 self.depth = self.depth.saturating_add(1);
             }
-            Event::Text(_, text) => self.bytes = self.bytes.saturating_add(text.len()),
+            Event::Text(_, text) => {
+                self.bytes = self.bytes.saturating_add(text.len());
+                self.memory = self.memory.saturating_add(if self.in_text { 0 } else { NODE });
+            }
             Event::EndElement(_) => match self.depth.checked_sub(1) {
                 Some(depth) => self.depth = depth,
                 None => return true,
             },
             Event::XmlDeclaration(..) => {}
         }
+        self.in_text = matches!(event, Event::Text(..));
         false
     }
 }
@@ -278,7 +299,7 @@ impl<T: FromXml, const BYTES_MAX: usize> FromEventsBuilder for ReceivedBuilder<T
     fn feed(&mut self, event: Event, ctx: &Context<'_>) -> Result<Option<Self::Output>, Error> {
         let Some(head) = &mut self.head else { return Err(ENDED) };
         let is_last = head.feed(&event);
-        if head.bytes > BYTES_MAX || head.depth >= DEEPEST {
+        if head.bytes > BYTES_MAX || head.memory / MEMORY > BYTES_MAX || head.depth >= DEEPEST {
             self.content = Content::Is(Err(TOO_LARGE));
             if head.depth >= DEEPEST_READ {
                 return Err(TOO_LARGE);
@@ -320,6 +341,13 @@ fn attr_size(ns: &str, name: &str, value: &str) -> usize {
 
 /// How many elements may be nested, as where an [element](Inbound::from_element) is measured.
 const DEEPEST: usize = 64;
+/// What an element or a piece of text takes in a tree beside its bytes, about; an attribute; and the first one besides, for
+/// that is a map. `<a b=''/>` has two bytes to count, and takes a thousand.
+const NODE: usize = 256;
+const ATTRIBUTE: usize = 128;
+const FIRST_ATTRIBUTE: usize = 1024;
+/// How many times `BYTES_MAX` all of that may be.
+const MEMORY: usize = 16;
 /// Where the stream ends.
 const DEEPEST_READ: usize = 1024;
 

@@ -57,7 +57,8 @@ fn rooms() -> Vec<&'static str> {
 #[test]
 fn every_file_of_the_library_has_its_room() {
     let rooms = rooms();
-    let pages = ["architecture", "conformance", "costs", "decisions", "host", "inline", "lib", "phases", "tokens"];
+    let pages =
+        ["architecture", "conformance", "costs", "decisions", "host", "inline", "lib", "nodes", "phases", "tokens"];
     for file in files("src", &["rs"]) {
         let path = short(&file);
         let room = path["src/".len()..].split(['/', '.']).next().expect("a name");
@@ -201,6 +202,13 @@ fn a_typed_host_is_short() {
     assert!((100..=250).contains(&server), "{server} lines of login and stream management");
     let client = lines_of_code("examples/typed/client.rs");
     assert!((100..=200).contains(&client), "{client} lines of a client's stream");
+}
+
+/// A session's whole life can be read at once.
+#[test]
+fn the_session_of_the_example_server_is_short() {
+    let lines = read(&root().join("examples/server/session.rs")).lines().count();
+    assert!(lines <= 250, "{lines} lines");
 }
 
 /// The cells of each row of a table.

@@ -51,7 +51,7 @@ fn taker(config: &Arc<Config>, previd: &str, h: u32, now: Instant) -> Taker<u32>
     let mut stream = Unbound::new(config.clone(), "juliet@example.com");
     let resume = Resume { previd: SmId::new(previd).expect("text"), h: h.into() };
     let Ok(Early::Resume(request)) = stream.handle(Nonza::Resume(resume).into(), now) else { panic!() };
-    stream.take(request, 2).expect("its own")
+    stream.into_taker(request, 2).expect("its own")
 }
 
 #[test]

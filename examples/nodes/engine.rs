@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::io::copy_bidirectional;
@@ -12,34 +13,36 @@ use tokio::time::sleep;
 
 pub struct Engine {
     port: u16,
-    _process: Child,
-    dir: std::path::PathBuf,
+    process: Child,
+    dir: PathBuf,
+    /// When it writes down what it answers.
+    fsync: &'static str,
 }
 
 impl Engine {
-    pub async fn start() -> Result<Self, Box<dyn Error + Send + Sync>> {
+    /// `is_killed`: nothing is lost by that.
+    pub async fn start(is_killed: bool) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
         let dir = std::env::temp_dir().join(format!("xmpp-sm-nodes-{}", std::process::id()));
         std::fs::create_dir_all(&dir)?;
-        let start = |program: &str| {
-            Command::new(program)
-                .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--port", &port.to_string()])
-                .args(["--dir".as_ref(), dir.as_os_str()])
-                .stdout(std::process::Stdio::null())
-                .kill_on_drop(true)
-                .spawn()
-        };
-        let process = match std::env::var("REDIS_SERVER") {
-            Ok(program) => start(&program)?,
-            Err(_) => start("redis-server")
-                .or_else(|_| start("valkey-server"))
-                .map_err(|_| "neither redis-server nor valkey-server is installed")?,
-        };
-        let engine = Self { port, _process: process, dir };
-        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+        let fsync = if is_killed { "always" } else { "everysec" };
+        let engine = Self { port, process: run(port, &dir, fsync)?, dir, fsync };
+        engine.is_there().await;
+        Ok(engine)
+    }
+
+    /// It is killed, and is back with all that it has written down.
+    pub async fn start_again(&mut self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.process.kill().await?;
+        self.process = run(self.port, &self.dir, self.fsync)?;
+        self.is_there().await;
+        Ok(())
+    }
+
+    async fn is_there(&self) {
+        while TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
             sleep(Duration::from_millis(10)).await;
         }
-        Ok(engine)
     }
 
     /// A way to it for one server.
@@ -65,6 +68,23 @@ impl Engine {
         });
         Ok(Way { address, open })
     }
+}
+
+fn run(port: u16, dir: &Path, fsync: &str) -> Result<Child, Box<dyn Error + Send + Sync>> {
+    let start = |program: &str| {
+        Command::new(program)
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--port", &port.to_string()])
+            .args(["--appendfsync".as_ref(), fsync.as_ref(), "--dir".as_ref(), dir.as_os_str()])
+            .stdout(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+    };
+    Ok(match std::env::var("REDIS_SERVER") {
+        Ok(program) => start(&program)?,
+        Err(_) => start("redis-server")
+            .or_else(|_| start("valkey-server"))
+            .map_err(|_| "neither redis-server nor valkey-server is installed")?,
+    })
 }
 
 impl Drop for Engine {

@@ -1,6 +1,5 @@
 //! A server, in a process of its own.
 
-use std::collections::HashSet;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,21 +7,18 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
+use super::causes::Causes;
 use super::engine::{Engine, Way};
-
-/// What servers have said of sessions that were taken from one which had not let go of them.
-pub type Taken = Arc<Mutex<HashSet<String>>>;
 
 pub struct Node {
     number: usize,
     program: PathBuf,
     args: Vec<String>,
-    taken: Taken,
+    causes: Causes,
     way: Arc<Way>,
     process: Child,
     address: SocketAddr,
@@ -34,7 +30,7 @@ impl Node {
         program: Option<&Path>,
         engine: &Engine,
         more: Vec<String>,
-        taken: Taken,
+        causes: Causes,
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let way = engine.way().await?;
         let beside = || Some(std::env::current_exe().ok()?.with_file_name("server"));
@@ -45,8 +41,8 @@ impl Node {
             format!("--store=redis://{}", way.address),
         ];
         args.extend(more);
-        let (process, address) = run(&program, &args, &taken).await?;
-        Ok(Self { number, program, args, taken, way: Arc::new(way), process, address })
+        let (process, address) = run(&program, &args, &causes).await?;
+        Ok(Self { number, program, args, causes, way: Arc::new(way), process, address })
     }
 
     pub fn number(&self) -> usize {
@@ -57,12 +53,12 @@ impl Node {
         self.address
     }
 
-    /// In good order.
-    pub async fn stop(&mut self) -> Result<(), Box<dyn Error + Send + Sync>> {
+    /// In good order. Returns whether it has stopped within so long.
+    pub async fn stop(&mut self, within: Duration) -> Result<bool, Box<dyn Error + Send + Sync>> {
         let id = self.process.id().ok_or("the server has ended by itself")?;
         Command::new("kill").args(["-TERM", &id.to_string()]).status().await?;
-        timeout(Duration::from_secs(20), self.process.wait()).await.map_err(|_| "the server does not stop")??;
-        Ok(())
+        let ended = timeout(within, self.process.wait()).await;
+        Ok(ended.is_ok_and(|status| status.is_ok()))
     }
 
     pub async fn kill(&mut self) -> std::io::Result<()> {
@@ -71,7 +67,7 @@ impl Node {
 
     pub async fn start_again(&mut self) -> Result<(), Box<dyn Error + Send + Sync>> {
         loop {
-            match run(&self.program, &self.args, &self.taken).await {
+            match run(&self.program, &self.args, &self.causes).await {
                 Ok((process, address)) => {
                     (self.process, self.address) = (process, address);
                     return Ok(());
@@ -96,19 +92,17 @@ impl Node {
 async fn run(
     program: &Path,
     args: &[String],
-    taken: &Taken,
+    causes: &Causes,
 ) -> Result<(Child, SocketAddr), Box<dyn Error + Send + Sync>> {
     let (out, errors) = (Stdio::piped(), Stdio::piped());
     let spawned = Command::new(program).args(args).stdout(out).stderr(errors).kill_on_drop(true).spawn();
     let mut process = spawned.map_err(|error| format!("{}: {error}", program.display()))?;
-    let (mut errors, taken) =
-        (BufReader::new(process.stderr.take().ok_or("no standard error")?).lines(), taken.clone());
+    let (mut errors, causes) =
+        (BufReader::new(process.stderr.take().ok_or("no standard error")?).lines(), causes.clone());
     tokio::spawn(async move {
         while let Ok(Some(line)) = errors.next_line().await {
             eprintln!("{line}");
-            if line.contains(" was taken from ") {
-                taken.lock().insert(line);
-            }
+            causes.hear(&line);
         }
     });
     let mut lines = BufReader::new(process.stdout.take().ok_or("no standard output")?).lines();

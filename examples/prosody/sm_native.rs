@@ -154,7 +154,7 @@ impl Stream {
     /// The client asks for its former session. Returns the SM-ID, where there is such a session.
     fn ask(&mut self, request: ResumeRequest, steps: &mut Steps, now: Instant) -> LuaResult<Option<String>> {
         let State::Unbound(stream) = mem::replace(&mut self.state, State::Over) else { return Ok(None) };
-        let taker = stream.take(request, ()).map_err(|no| LuaError::runtime(no.to_string()))?;
+        let taker = stream.into_taker(request, ()).map_err(|no| LuaError::runtime(no.to_string()))?;
         let (taker, record) = match taker.find_in(&*self.host.store, now) {
             Ok(found) => found,
             Err(refused) => return self.log_in(refused, steps).map(|()| None),

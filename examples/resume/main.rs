@@ -81,7 +81,7 @@ async fn run<C: Talks>() -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
     let mut juliet: C = connect(&balcony, &orchard, server.address, &JULIET, log, cuts.clone()).await?;
     let talk = async {
         tokio::join!(romeo.bound(), juliet.bound());
-        tokio::join!(romeo.talk(&balcony, MESSAGES), juliet.talk(&orchard, MESSAGES));
+        tokio::join!(romeo.talk(&balcony, MESSAGES, TIME), juliet.talk(&orchard, MESSAGES, TIME));
         tokio::join!(romeo.finish(), juliet.finish())
     };
     let Ok((romeo, juliet)) = tokio::time::timeout(TIME, talk).await else {

@@ -51,6 +51,11 @@ impl Csi {
         None
     }
 
+    /// Nobody takes it any more: it stays the next.
+    pub fn put_back(&mut self, stanza: Written) {
+        self.held.push_front(stanza);
+    }
+
     /// The client's stream is gone. The next one begins active.
     pub fn restart(&mut self) {
         self.set_active(true);

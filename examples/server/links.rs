@@ -22,7 +22,7 @@ use xmpp_sm::{Config, EndReason, Taker};
 
 use super::mail::{Delivery, Handle, Mail, Mailbox, Until};
 use super::options::{Options, Peer};
-use super::router::Router;
+use super::router::{HasNewer, Router};
 use super::sasl::Accounts;
 use super::stanza::{self, Written, kind};
 use super::stream::Connection;
@@ -35,6 +35,8 @@ const JABBER_SERVER: &str = "jabber:server";
 pub struct Peers {
     /// The other servers, which authenticate as users do: by their domain and the secret.
     servers: Accounts,
+    /// Those to which this one connects.
+    called: Vec<DomainPart>,
     components: Vec<Peer>,
     servers_config: Arc<Config>,
     components_config: Arc<Config>,
@@ -51,10 +53,22 @@ impl Peers {
         let servers: Result<Vec<_>, _> = options.links.iter().map(Peer::account).collect();
         Ok(Self {
             servers: Accounts::new(servers?),
+            called: options
+                .links
+                .iter()
+                .filter(|peer| peer.address.is_some())
+                .map(|peer| peer.domain.clone())
+                .collect(),
             components: options.components.clone(),
             servers_config: Arc::new(options.config().stanza_ns(JABBER_SERVER)),
             components_config: Arc::new(options.config().stanza_ns(ns::COMPONENT_ACCEPT)),
         })
+    }
+
+    /// Whether a link with that server is made from here alone. Where each has the address of the other, and both would
+    /// have one link, it is the one whose domain comes first that connects: the other gives up as soon as it has.
+    fn is_called(&self, peer: &DomainRef, us: &DomainRef) -> bool {
+        us < peer && self.called.iter().any(|called| **called == *peer)
     }
 }
 
@@ -92,11 +106,13 @@ struct Table {
 type Remains = (Vec<Delivery>, Vec<Taker<Box<Connection>>>);
 
 impl Links {
-    /// A link begins, unless there is one: that is told to end, and returned to be waited for.
-    fn begin(&self, domain: &DomainPart, id: u64, handle: &Handle) -> Option<Until> {
+    /// A link begins, unless there is one: that is told to end, and returned to be waited for. An error: that one is newer.
+    /// Of several connections of a peer that wait for its link to end, the newest has it, as with
+    /// [users](Router::bind).
+    pub fn begin(&self, domain: &DomainPart, id: u64, handle: &Handle) -> Result<Option<Until>, HasNewer> {
         let mut table = self.0.lock();
-        if let Some((_, former)) = table.open.get(domain).filter(|(_, former)| !former.is_closed()) {
-            return Some(former.replace());
+        if let Some((open, former)) = table.open.get(domain).filter(|(_, former)| !former.is_closed()) {
+            return if *open > id { Err(HasNewer) } else { Ok(Some(former.replace())) };
         }
         for delivery in table.left.remove(domain).unwrap_or_default() {
             let _ = handle.send(Mail::Deliver(Box::new(delivery)));
@@ -105,7 +121,7 @@ impl Links {
             let _ = handle.send(Mail::End(EndReason::Stopped));
         }
         table.open.insert(domain.clone(), (id, handle.clone()));
-        None
+        Ok(None)
     }
 
     /// A link is over. What its peer did not get goes to the link that takes its place, or back.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use jid::{BareJid, FullJid};
 use minidom::Element;
 use tokio::net::TcpStream;
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout_at};
 use xmpp_parsers::bind::{BindQuery, BindResponse};
 use xmpp_parsers::ns;
 use xmpp_sm::{
@@ -18,6 +18,7 @@ use super::csi;
 use super::host_inline::inline_login;
 use super::mail::mailbox;
 use super::negotiate::{TIME, features, negotiate};
+use super::nodes::shared::Shares;
 use super::router::HasNewer;
 use super::session::{Host, Session};
 use super::smids;
@@ -41,7 +42,7 @@ pub async fn serve(tcp: TcpStream, server: Arc<Server>) {
     }
     let asks = connection.sasl2.as_mut().map(|sasl2| std::mem::take(&mut sasl2.asks)).unwrap_or_default();
     asks.iter().for_each(|nonza| server.trace(user.as_str(), What::From(nonza)));
-    connection.login_until = Instant::now() + TIME;
+    (connection.number, connection.login_until) = (server.next_id(), Some(Instant::now() + TIME));
     let (config, owner) = (server.config.clone(), user.as_str());
     if let Some(inline) = inline {
         let (replay, now) = (Replay::Impossible, Instant::now()); // no early data is taken
@@ -88,7 +89,7 @@ impl Login {
     /// The client asks, element by element.
     async fn ask(mut self) {
         let mut stopping = self.server.stopping.clone();
-        let until = self.connection.login_until.into();
+        let until = self.connection.login_until.unwrap_or_else(Instant::now).into();
         loop {
             let element = tokio::select! {
                 element = self.connection.ask() => match element {
@@ -96,7 +97,8 @@ impl Login {
                     Err(_) => return,
                 },
                 () = sleep_until(until) => return self.connection.send_away(StreamCondition::ConnectionTimeout).await,
-                () = stopping.wait() => return self.connection.send_away(StreamCondition::SystemShutdown).await,
+                // An error is reply enough to a `<resume/>` that is on its way: the client would give its session up.
+                () = stopping.wait() => return self.connection.close(None).await,
             };
             let inbound = Inbound::from_element(&element, ns::JABBER_CLIENT);
             if let Inbound::Nonza(nonza) = &inbound {
@@ -105,7 +107,7 @@ impl Login {
             match self.stream.handle(inbound, Instant::now()) {
                 Ok(Early::Stanza) => return self.bind(&element).await,
                 Ok(Early::Resume(request)) => {
-                    if let Ok(taker) = self.stream.take(request, self.connection) {
+                    if let Ok(taker) = self.stream.into_taker(request, self.connection) {
                         hand_over(taker, &self.server);
                     }
                     return;
@@ -146,24 +148,40 @@ pub async fn bind(
     server: Arc<Server>,
 ) {
     let (handle, mailbox) = mailbox();
-    let id = server.next_id();
+    let id = connection.number;
     // What the former session leaves comes before all that arrives from now on.
     loop {
         match server.router.bind(id, &jid, &handle) {
-            Ok(Some(mut former)) => drop(former.recv().await),
+            Ok(Some(mut former)) => {
+                let until = connection.login_until.unwrap_or_else(Instant::now).into();
+                tokio::select! {
+                    biased;
+                    // It would take the resource from the client's next connection, perhaps at another node.
+                    () = connection.reader.gone() => return,
+                    over = timeout_at(until, former.recv()) => if over.is_err() {
+                        // Where nodes share an engine that fails, it is not over.
+                        return connection.send_away(StreamCondition::ResourceConstraint).await;
+                    }
+                }
+            }
             Ok(None) => break,
             Err(HasNewer) => return connection.close(Some(StreamError::Conflict)).await,
         }
     }
-    if let Some(nodes) = &server.nodes
-        && let Err(error) = nodes.link.arrive(&jid, None).await
-    {
-        complain(format_args!("{jid}: {error}"));
-        server.router.forget(id, &jid);
-        return connection.send_away(StreamCondition::ResourceConstraint).await;
+    let mut shares = None;
+    if let Some(nodes) = &server.nodes {
+        match Shares::begin(nodes, &jid).await {
+            Ok(begun) => shares = Some(begun),
+            Err(error) => {
+                complain(format_args!("{jid}: {error}"));
+                server.router.forget(id, &jid);
+                return connection.send_away(StreamCondition::ResourceConstraint).await;
+            }
+        }
     }
     connection.outbox.push(result);
-    let mut host = Host::new(server, jid, id, handle);
+    connection.login_until.take_if(|_| !result.is_empty()); // or the session has the answer
+    let mut host = Host::new(server, jid, id, handle, shares);
     let mut session = Box::new(begin(connection));
     if let Some(active) = is_active {
         host.set_active(active, &mut session);

@@ -2,19 +2,25 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::iter::from_fn;
+use std::iter::{from_fn, once};
 use std::mem::take;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
+use futures::StreamExt;
 use futures::channel::mpsc::{TryRecvError, TrySendError, UnboundedReceiver, UnboundedSender, unbounded};
 use jid::FullJid;
 use minidom::Element;
 use tokio::sync::mpsc;
-use xmpp_sm::{EndReason, Receipt, StreamCondition, StreamError, Taker};
+use xmpp_sm::disposition::Step;
+use xmpp_sm::{Counter, EndReason, Receipt, SmId, StreamCondition, StreamError, Taker};
 
+use super::session::{Host, Session};
 use super::stanza::Written;
 use super::stream::Connection;
+
+/// How much is read, beside the first, before a session that is written down writes again.
+const MORE_AT_ONCE: usize = 100;
 
 /// What comes to a session. It is small: it waits in a list, piece by piece.
 pub enum Mail {
@@ -33,6 +39,14 @@ pub enum Mail {
     Park(Parking),
     /// Another node wants the session, or this one stops: it leaves its client, is written down, and goes.
     LetGo,
+    /// Another node wants it, for a client that says that it has handled so many stanzas.
+    LetGoFor(Counter),
+    /// This node stops, and has waited for memory of the engine for long enough.
+    WaitNoMore,
+    /// The resource of this session is bound at another node.
+    Bound(Box<SmId>),
+    /// The engine may have lost what it had of the session.
+    Changed,
     /// There may be mail for it, which all nodes share.
     Waiting,
     /// Somebody looks at the metrics, and waits until this is dropped.
@@ -103,8 +117,13 @@ impl Handle {
 
 impl Mailbox {
     /// `None`: all handles are gone. Dropping the future loses nothing.
-    pub async fn recv(&mut self) -> Option<Mail> {
-        self.mail.recv().await.ok()
+    pub fn recv(&mut self) -> impl Future<Output = Option<Mail>> {
+        self.mail.next()
+    }
+
+    /// What is there already.
+    pub fn try_recv(&mut self) -> Option<Mail> {
+        self.mail.try_recv().ok()
     }
 
     /// It comes before the [`rest`](Self::rest).
@@ -128,6 +147,36 @@ impl Mailbox {
     }
 }
 
+impl Host {
+    /// Takes what has come; and where sessions are written down, what there is behind it, for all that this changes is
+    /// written down at once. Returns where the session is to give itself up, if it is.
+    pub fn on_mail(&mut self, first: Mail, mailbox: &mut Mailbox, session: &mut Session) -> Option<Parking> {
+        let more = if self.shares.is_some() { MORE_AT_ONCE } else { 0 };
+        for mail in once(first).chain(from_fn(|| mailbox.try_recv()).take(more)) {
+            self.send_held(session);
+            match mail {
+                Mail::Deliver(delivery) => self.send(delivery.settle(), session),
+                Mail::Kept => self.has_kept = true,
+                Mail::Settled(receipt) => drop(session.settle(receipt, Instant::now())),
+                Mail::Take(_) if self.is_leaving() => {} // its client tries again
+                Mail::Take(taker) => session.take(*taker, Instant::now()),
+                Mail::Replace(waited) => self.replace(waited, session),
+                Mail::End(reason) => session.close(reason, told_at_end(reason), Instant::now()),
+                Mail::Measure(_measured) => self.added.measure(&self.server, session),
+                Mail::Halt(until_rest) => self.halt(until_rest, session),
+                Mail::Park(parking) => return Some(parking),
+                Mail::LetGo => self.let_go(session),
+                Mail::Changed => self.may_be_lost(),
+                Mail::LetGoFor(h) => self.let_go_for(h, session),
+                Mail::WaitNoMore => self.wait_no_more(session),
+                Mail::Bound(smid) => self.bound_elsewhere(&smid, session),
+                Mail::Waiting => self.has_mail(),
+            }
+        }
+        None
+    }
+}
+
 /// A stanza on its way inside of the server.
 pub struct Delivery {
     pub(super) stanza: Written,
@@ -145,6 +194,11 @@ impl Delivery {
         Self { stanza, receipt: None }
     }
 
+    /// The answer, in the place of what a client sent: where that goes, both are settled.
+    pub(super) fn answered(self, answer: &Element) -> Self {
+        Self { stanza: Written::new(answer), ..self }
+    }
+
     pub fn bytes(&self) -> &[u8] {
         self.stanza.bytes()
     }
@@ -152,6 +206,11 @@ impl Delivery {
     /// Whether it may wait for its user.
     pub fn can_be_kept(&self) -> bool {
         self.stanza.can_be_kept()
+    }
+
+    /// Whether another session of its user may have it.
+    pub fn can_go_elsewhere(&self) -> bool {
+        self.stanza.can_go(Step::Elsewhere)
     }
 
     /// It has waited.

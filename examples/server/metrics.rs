@@ -31,13 +31,14 @@ const MAX_BYTES: u64 = 8 * 1024;
 type Field<T, V = u64> = (&'static str, &'static str, fn(&T) -> V);
 
 /// What only grows. The names end in `_total`.
-const COUNTERS: [Field<Stats>; 10] = [
+const COUNTERS: [Field<Stats>; 11] = [
     ("stanzas_sent", "Stanzas written to clients and counted by stream management", |stats| stats.sent),
     ("stanzas_acked", "Stanzas that clients have acknowledged", |stats| stats.acked),
     ("stanzas_resent", "Stanzas written once more after a resumption", |stats| stats.resent),
     ("stanzas_evicted", "Stanzas that left the buffer unacknowledged", |stats| stats.evicted),
     ("ack_requests", "Requests for an acknowledgement written to clients", |stats| stats.ack_requests),
     ("ack_answers", "Acknowledgements that came as answers to them", |stats| stats.ack_answers),
+    ("ack_times", "Those of them whose time is in ack_time", |stats| stats.ack_times),
     ("receipts_given_up", "Stanzas of clients settled because nobody settled them in time", |stats| {
         stats.receipts_given_up
     }),
@@ -101,6 +102,14 @@ pub struct Metrics {
     ended: Family<Label, Counter>,
     refused: Family<Label, Counter>,
     left: Family<Label, Counter>,
+}
+
+/// What a node has to do with the mail that nodes share.
+#[derive(Clone, Default)]
+pub struct MailCounters {
+    pub put: Counter,
+    pub taken: Counter,
+    pub failures: Counter,
 }
 
 /// What of a session is added already.
@@ -180,6 +189,13 @@ impl Metrics {
             drop(metrics.left.get_or_create(&[("step", step)]));
         }
         Arc::new(metrics)
+    }
+
+    pub fn add_mail(&self, MailCounters { put, taken, failures }: &MailCounters) {
+        let mut registry = self.registry.lock();
+        registry.register("mail_put", "Stanzas put into mail that nodes share", put.clone());
+        registry.register("mail_taken", "Stanzas taken out of it for sessions", taken.clone());
+        registry.register("mail_failures", "Calls for it that have failed, and are made again", failures.clone());
     }
 
     fn begin(&self) {

@@ -6,6 +6,7 @@
 //! reach each other through the [`router`] alone, each by its [mailbox](mail). Between two runs of the server they are
 //! [`state`], and several servers share them as [`nodes`]. Other domains are linked by [`links`], each by a session.
 
+pub mod links;
 pub mod mail;
 pub mod metrics;
 pub mod options;
@@ -22,7 +23,6 @@ mod csi;
 mod host_inline; // the page of the documentation
 mod inline;
 mod iq;
-mod links;
 mod login;
 mod negotiate;
 mod nodes;
@@ -39,8 +39,8 @@ use std::hash::RandomState;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use jid::DomainPart;
@@ -48,6 +48,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use xmpp_sm::snapshot::Version;
 use xmpp_sm::{Config, Location, MemoryStore, Nonza, Write};
 
 use links::Peers;
@@ -98,6 +99,8 @@ pub struct Server {
     stopping: Stopping,
     /// Where sessions are kept when it stops, if they are.
     state_dir: Option<PathBuf>,
+    /// Of what is written down.
+    snapshot_version: Version,
     /// Closed when the last task has let go of the server.
     _alive: mpsc::Sender<()>,
 }
@@ -131,6 +134,7 @@ pub struct Running {
     pub metrics: Option<SocketAddr>,
     pub farewell: Duration,
     nodes: Option<Arc<Nodes>>,
+    server: Weak<Server>,
     stop: watch::Sender<bool>,
     alive: mpsc::Receiver<()>,
 }
@@ -144,7 +148,8 @@ impl Server {
         let metrics = watchers.is_some().then(Metrics::new);
         let accounts = Arc::new(Accounts::new(options.users.iter().cloned()));
         let mut config = options.config();
-        if options.store.is_some() {
+        // Where it listens on every address, nothing says which of them a client can reach.
+        if options.store.is_some() && !address.ip().is_unspecified() {
             config = config.location(Location::new(&address.to_string()).ok());
         }
         let config = Arc::new(config);
@@ -173,6 +178,7 @@ impl Server {
             ids: AtomicU64::new(0),
             stopping: Stopping(stopping),
             state_dir: options.state_dir.clone(),
+            snapshot_version: options.snapshot_version,
             _alive,
         });
         if let Some(dir) = &options.state_dir {
@@ -181,6 +187,7 @@ impl Server {
             tokio::spawn(state::keep(server.clone(), dir.clone()));
         }
         if let Some(nodes) = &nodes {
+            server.metrics.iter().for_each(|metrics| metrics.add_mail(&nodes.link.counters));
             nodes.run(&server);
         }
         tokio::spawn(smids::sweep(server.clone()));
@@ -190,8 +197,13 @@ impl Server {
             servers: servers.as_ref().map(|(_, address)| *address),
             components: components.as_ref().map(|(_, address)| *address),
             metrics: watchers.as_ref().map(|(_, address)| *address),
-            farewell: if options.state_dir.is_some() || nodes.is_some() { KEEPING } else { FAREWELL },
+            farewell: match &nodes {
+                Some(nodes) => nodes.stop_within,
+                None if options.state_dir.is_some() => KEEPING,
+                None => FAREWELL,
+            },
             nodes,
+            server: Arc::downgrade(&server),
             stop,
             alive,
         };
@@ -229,8 +241,12 @@ impl Server {
     async fn stop_in_time(self: Arc<Self>) {
         self.stopping.clone().wait().await;
         self.router.stop(self.state_dir.is_none() && self.nodes.is_none());
-        if self.nodes.is_some() {
+        if let Some(nodes) = self.nodes.clone() {
             self.router.tell_all(|| Mail::LetGo);
+            let weak = Arc::downgrade(&self);
+            drop(self); // it does not wait for itself
+            tokio::time::sleep(nodes.stop_within / 2).await;
+            weak.upgrade().into_iter().for_each(|server| server.router.tell_all(|| Mail::WaitNoMore));
         }
     }
 
@@ -240,6 +256,7 @@ impl Server {
 
     /// Has something written that a session has for its peer.
     fn push(&self, peer: &str, connection: &mut Connection, item: Write<'_, Written>) {
+        connection.login_until = None;
         match item {
             Write::Success(success) => inline::write_success(self, connection, peer, *success),
             item => {
@@ -283,7 +300,8 @@ impl Running {
         self.stop.send_replace(true);
         let are_gone = timeout(self.farewell, self.alive.recv()).await.is_ok();
         if let Some(nodes) = &self.nodes {
-            nodes.leave().await;
+            let left = self.server.upgrade().map_or(0, |server| server.router.sessions());
+            nodes.leave(are_gone, left).await;
         }
         are_gone
     }

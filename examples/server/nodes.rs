@@ -3,18 +3,24 @@
 //! node has its session there: the node that has it writes it down and lets go of it, the other one claims it.
 //!
 //! What nodes say to each other, and the mail of their users, is in [`link`]; what they write down goes through
-//! [`journal`]; a session that was claimed lives again by [`revival`], and one that nobody has is found by [`orphans`].
+//! [`journal`]; a session that was claimed lives again by [`revival`], and one that nobody has is found by [`orphans`]. An
+//! engine that has lost something is met in [`engine`].
 
+mod answer;
+mod engine;
 mod journal;
 mod link;
+mod lists;
 mod orphans;
 mod revival;
 pub mod shared;
+mod signs;
 
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt::Display;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -33,14 +39,18 @@ use super::smids;
 use super::state::complain;
 use super::stream::{Connection, random};
 use super::{Server, login, options};
+use engine::{Engine, Standing};
 use journal::Journal;
 pub use link::{Link, Mailbox};
+use lists::{Most, PATIENCE};
+use orphans::Orphans;
 use revival::Revived;
 
-/// How long an answer of the engine is waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// How long another node has to let go of a session.
 const LETTING_GO: Duration = Duration::from_secs(3);
+
+/// How often a node says that it lives.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// What a node has in common with the others.
 pub struct Nodes {
@@ -50,12 +60,33 @@ pub struct Nodes {
     version: Version,
     /// How long this node counts as alive after it has last said so.
     alive: Duration,
+    /// How long it takes to stop, at most.
+    pub stop_within: Duration,
+    /// How many sessions have gone without being written down to their end, when it stops.
+    given_up: AtomicUsize,
     /// This node, in this run: its name and a number.
     me: String,
     redis: ConnectionManager,
+    engine: Engine,
     pub link: Link,
+    orphans: Orphans,
     /// Who waits until another node has let go of a session.
-    waiting: Mutex<HashMap<String, Vec<oneshot::Sender<()>>>>,
+    waiting: Mutex<HashMap<String, Vec<Asks>>>,
+}
+
+/// Somebody who wants a session that is at another node.
+struct Asks {
+    /// What its client has handled.
+    h: Counter,
+    answer: oneshot::Sender<Asked>,
+}
+
+/// What that node says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    IsFree,
+    /// No client can have handled so much.
+    IsKept,
 }
 
 /// What the nodes share of one session.
@@ -64,24 +95,44 @@ pub struct Shared {
     pub ledger: Ledger,
     /// When what is due is tried again. `None`: all is written.
     pub behind: Option<Instant>,
+    /// Whether that is for want of memory, which no waiting may end.
+    pub lacks_memory: bool,
+    /// The engine that has last had the session: see [`Engine::generation`].
+    pub generation: u64,
+    /// By what it is registered once more where the engine has lost it: the same in each try.
+    pub asked: Option<Bytes>,
     /// The session is to be written down, and then to go.
     pub lets_go: bool,
+    /// It does not wait for memory any more.
+    pub gives_up: bool,
 }
 
 /// Where a session is that this node has lost.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub enum Whereabouts {
     /// At another node, or nobody knows.
     Elsewhere,
     /// It has ended at another node, which has passed on what was written down.
     Over,
+    /// It had to make room for a newer one of its owner, and nobody else had claimed it: it is this node's by this
+    /// registration.
+    Displaced(Registration),
     /// The store has lost it, others have given this node up for dead, or its client has closed it at another node.
     Nowhere,
 }
 
 impl Shared {
-    pub fn new(registration: Registration, ledger: Ledger) -> Self {
-        Self { registration, ledger, behind: None, lets_go: false }
+    pub fn new(registration: Registration, ledger: Ledger, generation: u64) -> Self {
+        Self {
+            registration,
+            ledger,
+            generation,
+            asked: None,
+            behind: None,
+            lacks_memory: false,
+            lets_go: false,
+            gives_up: false,
+        }
     }
 }
 
@@ -98,21 +149,31 @@ impl Nodes {
         let client = redis::Client::open(url.as_str())?;
         let redis = ConnectionManager::new_with_config(client.clone(), times).await?;
         keeps_all(redis.clone()).await?;
-        let me = format!("{}/{:016x}", options.node, random());
+        let me = format!("{}/{:08x}", options.node, random() >> 32);
         let store = Arc::new(RedisStore::new(redis.clone(), config).prefix("xmpp-sm-sessions"));
+        // A session takes mail when nothing waits in its backlog.
+        let most = Most {
+            stanzas: options.backlog_max.get().min(50) as usize,
+            bytes: options.backlog_max_bytes.get().saturating_add(options.offline_max_bytes).min(256 * 1024) / 2,
+        };
         let nodes = Arc::new(Self {
             journal: Journal::new(store.clone()),
             store,
             promise: options.promise.into(),
-            alive: Duration::from_secs(options.dead_after),
-            version: if options.snapshot_version == 1 { Version::V1 } else { Version::V2 },
-            link: Link::new(client, redis.clone(), &me),
+            alive: options.dead_after,
+            stop_within: options.stop_within,
+            given_up: AtomicUsize::new(0),
+            version: options.snapshot_version,
+            link: Link::new(client, redis.clone(), &me, most),
             me,
             redis,
+            engine: Engine::default(),
+            orphans: Orphans::default(),
             waiting: Mutex::default(),
         });
+        nodes.look().await?;
         let begun = Instant::now();
-        while !nodes.is_alive_or_says_so().await? {
+        while !nodes.link.is_alive_or_says_so(nodes.alive).await? {
             // One that was killed counts as alive for a while.
             if begun.elapsed() > 2 * nodes.alive {
                 return Err(format!("another node of the name {} runs", options.node).into());
@@ -127,12 +188,17 @@ impl Nodes {
         let (nodes, weak) = (self.clone(), Arc::downgrade(server));
         tokio::spawn(async move {
             while weak.strong_count() > 0 {
-                let said = nodes.is_alive_or_says_so().await;
-                if matches!(said, Ok(false)) {
-                    complain(format_args!("another node has taken the name of this one"));
+                let said = nodes.link.is_alive_or_says_so(nodes.alive).await;
+                match said {
+                    Ok(true) => {}
+                    Ok(false) => complain(format_args!("another node has taken the name of this one")),
+                    Err(_) => nodes.engine.is_away(),
+                }
+                if let Some(server) = weak.upgrade() {
+                    nodes.look_for_all(&server).await;
                 }
                 // It has not much time left if it could not say so.
-                sleep(if said.is_ok() { nodes.alive / 4 } else { link::PAUSE }).await;
+                sleep(if said.is_ok() { HEARTBEAT } else { link::PAUSE }).await;
             }
         });
         orphans::run(self.clone(), server);
@@ -140,63 +206,76 @@ impl Nodes {
         self.link.run(server);
     }
 
-    /// Says that this node lives. `false`: another one has its name.
-    async fn is_alive_or_says_so(&self) -> redis::RedisResult<bool> {
-        let (key, number) = sign_of(&self.me);
-        let script = redis::Script::new(
-            // Also where there is no memory left.
-            "local who = redis.call('GET', KEYS[1])
-             if who and who ~= ARGV[1] then return 0 end
-             if who then redis.call('PEXPIRE', KEYS[1], ARGV[2])
-             else redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
-             return 1",
-        );
-        let mut call = script.key(key);
-        call.arg(number).arg(self.alive.as_millis() as u64).invoke_async(&mut self.redis.clone()).await
+    /// A session goes that could not be written down, as this node stops.
+    pub fn gives_up(&self) {
+        self.given_up.fetch_add(1, Ordering::Relaxed);
     }
 
-    async fn is_alive(&self, node: &str) -> redis::RedisResult<bool> {
-        let (key, number) = sign_of(node);
-        let said: Option<String> = redis::cmd("GET").arg(key).query_async(&mut self.redis.clone()).await?;
-        Ok(said.as_deref() == Some(number))
-    }
-
-    /// The node has stopped: nobody waits for it.
-    pub async fn leave(&self) {
-        if self.is_alive(&self.me).await.unwrap_or_default() {
-            let (key, _) = sign_of(&self.me);
-            let left: redis::RedisResult<()> = redis::cmd("DEL").arg(key).query_async(&mut self.redis.clone()).await;
-            let _ = left;
+    /// The node has stopped: nobody waits for it. `in_time`: all is done. `left`: how many sessions have not gone.
+    pub async fn leave(&self, in_time: bool, left: usize) {
+        let given_up = self.given_up.load(Ordering::Relaxed);
+        let [ended, lost, kept] = match self.promise {
+            Promise::Durable => [0, 0, given_up + left],
+            Promise::Memory | Promise::Parked => [given_up, left, 0],
+        };
+        for (count, what) in [
+            (ended, "ended, for there was no memory: what they held waits for their users"),
+            (lost, "are lost: there was no time left to write them down"),
+            (kept, "go on at another node as far as they were written down"),
+        ] {
+            if count > 0 {
+                complain(format_args!("sessions that {what}: {count}"));
+            }
         }
+        if in_time && given_up == 0 {
+            let _ = self.link.say_left().await; // those who take its sessions say so then
+        }
+        let _ = self.link.says_no_more().await; // it is dead soon without that
+    }
+
+    /// Whether a stanza may be in memory alone.
+    pub fn may_hold_back(&self) -> bool {
+        self.promise != Promise::Durable
     }
 
     /// Another one for each session and each claim, or two claims of this node would both be answered as one that is
     /// made again.
     fn handle(&self) -> Bytes {
-        format!("{}/{:016x}", self.me, random()).into()
+        format!("{}/{:08x}", self.me, random() >> 32).into()
     }
 
     /// Makes a new session known to all. `None`: it cannot be, and is not resumable.
     pub async fn register(&self, smid: &SmId, owner: &Arc<str>) -> Option<Shared> {
-        let registered = self.store.register(smid, owner, self.handle(), Instant::now()).await;
-        let registered = registered.map_err(|error| complain(format_args!("a session: {error}"))).ok()?;
+        let generation = self.engine.generation();
+        let registered = self.register_as(smid, owner, self.handle()).await;
+        let registration = registered
+            .map_err(|error| {
+                complain(format_args!("a session: {error}"));
+                self.orphans.may_have(smid, owner);
+            })
+            .ok()?;
+        Some(Shared::new(registration, Ledger::new(self.promise).version(self.version), generation))
+    }
+
+    async fn register_as(&self, smid: &SmId, owner: &Arc<str>, handle: Bytes) -> Result<Registration, RedisStoreError> {
+        let registered = self.store.register(smid, owner, handle, Instant::now()).await?;
         if let Some(displaced) = registered.displaced {
             let node = node_of(&displaced.handle);
-            let _ = self.link.say(node.as_bytes(), "displaced", &displaced.registration).await;
+            let _ = self.link.say(&node, "displaced", &displaced.registration).await;
         }
-        Some(Shared::new(registered.registration, Ledger::new(self.promise).version(self.version)))
+        Ok(registered.registration)
     }
 
     /// Writes down what is due of a session.
     pub async fn write(&self, shared: &mut Shared, due: Option<Due>) -> Fence {
         let Some(due) = due else {
-            shared.behind = None;
+            (shared.behind, shared.lacks_memory) = (None, false);
             return Fence::Held;
         };
         match self.journal.write(&shared.registration, due).await {
             Ok((due, Fence::Held)) => {
                 shared.ledger.wrote(due);
-                shared.behind = None;
+                (shared.behind, shared.lacks_memory) = (None, false);
             }
             Ok((_, Fence::Lost)) => return Fence::Lost,
             Err(error) => {
@@ -204,6 +283,7 @@ impl Nodes {
                     shared.ledger.host_changed(); // all of it has to be written once more
                 }
                 complain(format_args!("a session is not written down yet: {error}"));
+                shared.lacks_memory = matches!(*error, RedisStoreError::NoMemory);
                 shared.behind = Some(Instant::now() + link::PAUSE);
             }
         }
@@ -212,24 +292,53 @@ impl Nodes {
 
     /// A session is over. Whether its stanzas are this node's to pass on.
     pub async fn ends(&self, shared: &mut Shared) -> Fence {
+        let handle = self.handle(); // the same for each try
         loop {
             let Some(due) = shared.ledger.end(Instant::now(), SystemTime::now()) else { return Fence::Held };
-            match due.write(&*self.store, &shared.registration).await {
-                Ok(Fence::Held) => return Fence::Held,
-                Ok(Fence::Lost) => {
-                    // One that had to make room cannot be written any more, and is still its host's, if nobody else has
-                    // claimed it.
-                    let claim = self.store.claim(&shared.registration, self.handle(), Instant::now()).await;
-                    let is_ours =
-                        matches!(claim, Ok(Claim::Claimed(claimed)) if claimed.registration == shared.registration);
-                    return if is_ours { Fence::Held } else { Fence::Lost };
-                }
-                // Nobody can have claimed what is not there, nor is there memory to be had by waiting.
-                Err(RedisStoreError::Evicted | RedisStoreError::NoMemory) => return Fence::Held,
+            let fence = match due.write(&*self.store, &shared.registration).await {
+                Ok(Fence::Held) => Ok(Fence::Held),
+                Ok(Fence::Lost) => match self.standing(shared).await {
+                    Ok((Standing::Forgotten, _)) => Ok(Fence::Held),
+                    Ok(_) => self.has_made_room(&shared.registration, &handle).await.map(|ours| match ours {
+                        Some(registration) => {
+                            shared.registration = registration;
+                            Fence::Held
+                        }
+                        None => Fence::Lost,
+                    }),
+                    Err(error) => Err(error),
+                },
+                // There may be no memory to be had by waiting.
+                Err(RedisStoreError::Evicted | RedisStoreError::NoMemory) => self.is_whose(&shared.registration).await,
+                Err(error) => Err(error),
+            };
+            match fence {
+                Ok(fence) => return fence,
                 Err(error) => complain(format_args!("a session is over, and it cannot be told yet: {error}")),
             }
             sleep(PATIENCE).await;
         }
+    }
+
+    /// One that had to make room cannot be written any more, and is still its host's, by another registration, if nobody
+    /// else has claimed it. `handle`: the same for each try.
+    async fn has_made_room(
+        &self,
+        registration: &Registration,
+        handle: &Bytes,
+    ) -> Result<Option<Registration>, RedisStoreError> {
+        let claim = self.store.claim(registration, handle.clone(), Instant::now()).await?;
+        Ok(if let Claim::Claimed(claimed) = claim { Some(claimed.registration) } else { None })
+    }
+
+    /// A session that is unknown is nobody else's.
+    async fn is_whose(&self, registration: &Registration) -> Result<Fence, RedisStoreError> {
+        let found = self.store.lookup(registration.smid(), registration.owner(), Instant::now()).await?;
+        Ok(match found {
+            Lookup::Session(record) if record.registration != *registration => Fence::Lost,
+            Lookup::StaleH(_) => Fence::Lost,
+            Lookup::Session(_) | Lookup::NotFound => Fence::Held,
+        })
     }
 
     /// Forgets a session whose stanzas have gone on; `h` is remembered if there is one.
@@ -251,21 +360,33 @@ impl Nodes {
     pub async fn whereabouts(&self, registration: &Registration) -> Whereabouts {
         let found = self.store.lookup(registration.smid(), registration.owner(), Instant::now()).await;
         match found {
-            Ok(Lookup::StaleH(_)) => Whereabouts::Over,
-            Ok(Lookup::NotFound) => Whereabouts::Nowhere,
-            Ok(Lookup::Session(_)) | Err(_) => Whereabouts::Elsewhere,
+            Ok(Lookup::StaleH(_)) => return Whereabouts::Over,
+            Ok(Lookup::Session(_)) | Err(_) => return Whereabouts::Elsewhere,
+            Ok(Lookup::NotFound) => {}
+        }
+        let handle = self.handle();
+        loop {
+            match self.has_made_room(registration, &handle).await {
+                Ok(ours) => return ours.map_or(Whereabouts::Nowhere, Whereabouts::Displaced),
+                Err(error) => complain(format_args!("a session was lost, and it is not known to whom yet: {error}")),
+            }
+            sleep(PATIENCE).await;
         }
     }
 
     /// A session was written down, and is not this node's any more: whoever waits for it may have it.
     pub async fn has_let_go(&self, registration: &Registration) {
+        self.orphans.may_have(registration.smid(), registration.owner());
         self.link.say_to_all("free", &link::key(registration)).await;
     }
 
-    /// Somebody has let go of a session.
-    fn is_free(&self, key: &str) {
-        for waiting in self.waiting.lock().remove(key).unwrap_or_default() {
-            let _ = waiting.send(());
+    /// Somebody has let go of a session, or keeps it, for no client can have handled so many stanzas of it.
+    fn is_answered(&self, key: &str, too_high: Option<Counter>) {
+        let mut waiting = self.waiting.lock();
+        let Some(asking) = waiting.get_mut(key) else { return };
+        let answer = if too_high.is_some() { Asked::IsKept } else { Asked::IsFree };
+        for asks in asking.extract_if(.., |asks| too_high.is_none_or(|h| h == asks.h)) {
+            let _ = asks.answer.send(answer);
         }
     }
 
@@ -273,7 +394,7 @@ impl Nodes {
     pub fn find(self: Arc<Self>, taker: Taker<Box<Connection>>, server: Arc<Server>) {
         // Once begun it runs to its end, whatever becomes of the client.
         tokio::spawn(async move {
-            let refused = match self.fetch(taker.previd(), taker.owner(), &server).await {
+            let refused = match self.fetch((taker.previd(), taker.owner()), taker.h(), &server).await {
                 Ok(handle) => smids::give(taker, &handle),
                 Err(refusal) => Some(taker.refuse(refusal)),
             };
@@ -282,7 +403,7 @@ impl Nodes {
     }
 
     /// Brings a session here.
-    async fn fetch(&self, smid: &SmId, owner: &str, server: &Arc<Server>) -> Result<Handle, Refusal> {
+    async fn fetch(&self, (smid, owner): (&SmId, &str), h: Counter, server: &Arc<Server>) -> Result<Handle, Refusal> {
         /// It is not known whether there is such a session.
         fn unknown(error: impl Display) -> Refusal {
             complain(format_args!("a session: {error}"));
@@ -295,15 +416,21 @@ impl Nodes {
                 other => return Err(other.session().err().unwrap_or(Refusal::NotFound)),
             };
             let node = node_of(&handle);
-            let lives = self.is_alive(&node).await.map_err(unknown)?;
+            let lives = self.link.is_alive(&node).await.map_err(unknown)?;
             // If it does not answer, what it has written down is what counts: it will find that it has lost the session.
-            let is_free = lives && self.asks_to_let_go(&node, &registration).await;
+            let answer = if lives { self.asks_to_let_go(&node, &registration, h).await } else { None };
+            if answer == Some(Asked::IsKept) {
+                return Err(Refusal::Because(Condition::BadRequest)); // as where the session is
+            }
+            if answer.is_none() && !self.is_settled().await.map_err(unknown)? {
+                return Err(unknown("the engine was away, and its node may live"));
+            }
             match self.store.claim(&registration, self.handle(), Instant::now()).await.map_err(unknown)? {
                 Claim::Claimed(claimed) => {
-                    if !is_free {
-                        tell_taken(&registration);
+                    if answer.is_none() {
+                        self.tell_taken(&registration, &node).await;
                     }
-                    match self.revive(claimed, None, server).await {
+                    match self.revive(claimed, server).await {
                         Ok(Revived::Here(handle)) => return Ok(handle),
                         Ok(Revived::Over) => {} // the store knows its h, perhaps
                         Err(error) => return Err(unknown(error)),
@@ -318,20 +445,34 @@ impl Nodes {
         Err(unknown("it moves too fast"))
     }
 
-    async fn asks_to_let_go(&self, node: &str, registration: &Registration) -> bool {
-        let (free, is_free) = oneshot::channel();
+    /// Unless that node has let go of all, a session may be doubled in part.
+    async fn tell_taken(&self, registration: &Registration, node: &str) {
+        if !self.link.has_left(node).await.unwrap_or(false) {
+            let (owner, epoch) = (registration.owner(), registration.epoch().get());
+            complain(format_args!("{owner}: session {epoch} was taken from {node}, which is gone or does not answer"));
+        }
+    }
+
+    /// `None`: it does not answer.
+    async fn asks_to_let_go(&self, node: &str, registration: &Registration, h: Counter) -> Option<Asked> {
+        let (answer, answered) = oneshot::channel();
         let key = link::key(registration);
-        self.waiting.lock().entry(key.clone()).or_default().push(free);
-        let is_free = self.link.say(node.as_bytes(), "let-go", registration).await
-            && timeout(LETTING_GO, is_free).await.is_ok_and(|free| free.is_ok());
+        self.waiting.lock().entry(key.clone()).or_default().push(Asks { h, answer });
+        let answer = match self.link.ask(node, registration, h).await {
+            true => timeout(LETTING_GO, answered).await.ok().and_then(Result::ok),
+            false => {
+                drop(answered);
+                None
+            }
+        };
         let mut waiting = self.waiting.lock();
         if let Some(others) = waiting.get_mut(&key) {
-            others.retain(|other| !other.is_closed());
+            others.retain(|other| !other.answer.is_closed());
             if others.is_empty() {
                 waiting.remove(&key);
             }
         }
-        is_free
+        answer
     }
 }
 
@@ -347,21 +488,10 @@ async fn keeps_all(mut redis: ConnectionManager) -> Result<(), Box<dyn Error + S
     }
 }
 
-fn tell_taken(registration: &Registration) {
-    let (owner, epoch) = (registration.owner(), registration.epoch().get());
-    complain(format_args!("{owner}: session {epoch} was taken from a node that is gone or does not answer"));
-}
-
 /// What this node had handled and not written down, or taken out of its mail and not struck off, may come twice.
 fn tell_lost(registration: &Registration) {
     let (owner, epoch) = (registration.owner(), registration.epoch().get());
     complain(format_args!("{owner}: session {epoch} was taken from this node, which had not let go of it"));
-}
-
-/// Where a node says that it lives, and the number of its run that it says there.
-fn sign_of(node: &str) -> (String, &str) {
-    let (name, number) = node.split_once('/').unwrap_or_default();
-    (format!("xmpp-sm-node:{name}"), number)
 }
 
 /// Which node it is that has a session.

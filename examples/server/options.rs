@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use jid::DomainPart;
-use xmpp_sm::snapshot::Promise;
+use xmpp_sm::snapshot::{Promise, Version};
 use xmpp_sm::{AckFreq, Config, OnFull, StaleH};
 
 use super::sasl::{Account, MECHANISMS};
@@ -66,7 +66,7 @@ pub struct Options {
     pub csi: Switch,
 
     /// Connections of each account, those without a session that can be resumed
-    #[arg(long, default_value = "20", value_name = "CONNECTIONS")]
+    #[arg(long, default_value = "10", value_name = "CONNECTIONS")]
     pub connections_max: NonZeroUsize,
 
     /// Another domain, whose server connects to this one; or, where an address is given, this server to that one. May be
@@ -91,7 +91,7 @@ pub struct Options {
     pub buffer_max: NonZeroU32,
 
     /// Bytes kept for each session
-    #[arg(long, default_value = "1048576", value_name = "BYTES")]
+    #[arg(long, default_value = "262144", value_name = "BYTES")]
     pub buffer_max_bytes: NonZeroUsize,
 
     /// Bytes of a client's stanzas that may be on their way at once
@@ -103,7 +103,7 @@ pub struct Options {
     pub backlog_max: NonZeroU32,
 
     /// Bytes of them, besides as many as may be kept for a user who is not there
-    #[arg(long, default_value = "262144", value_name = "BYTES")]
+    #[arg(long, default_value = "65536", value_name = "BYTES")]
     pub backlog_max_bytes: NonZeroUsize,
 
     /// With `--on-full evict-oldest`: bytes kept for each session of what has left the buffer, for its user's next session
@@ -111,7 +111,7 @@ pub struct Options {
     pub evicted_max_bytes: usize,
 
     /// Bytes kept of messages for each user who is not there
-    #[arg(long, default_value = "1048576", value_name = "BYTES")]
+    #[arg(long, default_value = "262144", value_name = "BYTES")]
     pub offline_max_bytes: usize,
 
     /// Bytes that each user may keep in private storage
@@ -172,17 +172,24 @@ pub struct Options {
     #[arg(long, default_value = "node", value_name = "NAME")]
     pub node: String,
 
-    /// Seconds for which it may say nothing, and the others do not take it for dead
-    #[arg(long, default_value = "4", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
-    pub dead_after: u64,
+    /// Seconds for which it may say nothing, and the others do not take it for dead. It says every second that it lives
+    #[arg(long, default_value = "4", value_name = "SECONDS", value_parser = dead_after)]
+    pub dead_after: Duration,
 
-    /// With `--store`: how long a session lives. Stanzas for other domains are in memory whatever is promised
+    /// With `--store`: seconds after which a node is gone that was told to stop. For half of them its sessions wait where the
+    /// Redis has no memory left
+    #[arg(long, default_value = "60", value_name = "SECONDS", value_parser = seconds)]
+    pub stop_within: Duration,
+
+    /// With `--store`: how long a session lives. Stanzas for other domains are in memory whatever is promised; with `durable`
+    /// nothing waits until a client is active
     #[arg(long, default_value = "parked")]
     pub promise: Promised,
 
-    /// With `--store`: the version of what is written down. As long as nodes run that cannot read the latest, what they can
-    #[arg(long, default_value = "2", value_name = "VERSION", value_parser = clap::value_parser!(u8).range(1..=2))]
-    pub snapshot_version: u8,
+    /// With `--store` or `--state-dir`: the version of what is written down. While nodes run that cannot read the latest, or
+    /// before a server is started that cannot: what they can
+    #[arg(long, default_value = "2", value_name = "VERSION", value_parser = version)]
+    pub snapshot_version: Version,
 
     /// Print to standard error the elements of stream management (`<-` from the client), and when a push service would wake
     /// a client's device: its session is detached, or something was queued for it meanwhile
@@ -315,6 +322,23 @@ impl FromStr for Full {
             ("evict-oldest", "5") => OnFull::EvictOldest,
             _ => return Err("`end-after[=SECONDS]`, `end` or `evict-oldest`"),
         }))
+    }
+}
+
+fn version(s: &str) -> Result<Version, &'static str> {
+    match s {
+        "1" => Ok(Version::V1),
+        "2" => Ok(Version::V2),
+        _ => Err("1 or 2"),
+    }
+}
+
+/// Three times that a node says that it lives: an answer of the engine may take one. In an hour nobody would wait for the
+/// sessions of a node that is dead.
+fn dead_after(s: &str) -> Result<Duration, &'static str> {
+    match s.parse() {
+        Ok(seconds @ 3..=3600) => Ok(Duration::from_secs(seconds)),
+        _ => Err("a number of seconds from 3 to 3600: a node says every second that it lives"),
     }
 }
 

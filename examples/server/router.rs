@@ -34,6 +34,8 @@ pub(super) struct Entry {
     pub(super) id: u64,
     pub(super) jid: FullJid,
     pub(super) handle: Handle,
+    /// The number of the connection that its client has come by last. `None`: none has since it was restored.
+    newest: Option<u64>,
     /// Whether there is a stream, or only the hope of one.
     pub(super) connected: bool,
     /// Its last presence, if that was not `unavailable`.
@@ -73,7 +75,7 @@ pub(super) struct Table {
     is_stopping: bool,
 }
 
-/// A newer session has the resource.
+/// Whoever has the resource has come by a later connection.
 #[derive(Debug)]
 pub struct HasNewer;
 
@@ -101,13 +103,14 @@ impl Router {
     }
 
     /// A session begins, unless there is one that has the resource: that is told to end, and returned to be waited for. An
-    /// error: that one is newer. Of several connections of a client that wait for a session to end, the newest has the
-    /// resource, in whatever order they hear of it: otherwise it would be told of a conflict with one that is dead.
+    /// error: its client has come to that one by a later connection. Of several connections of a client that wait for a
+    /// session to end, the newest has the resource, in whatever order they hear of it: otherwise it would be told of a
+    /// conflict with one that is dead. `id`: the number of the connection.
     pub fn bind(&self, id: u64, jid: &FullJid, handle: &Handle) -> Result<Option<Until>, HasNewer> {
         let gone = unavailable(jid);
         let mut table = self.table.lock();
-        if let Some(former) = table.entry(jid).filter(|former| former.is_alive()) {
-            return if former.id > id { Err(HasNewer) } else { Ok(Some(former.handle.replace())) };
+        if let Some(former) = table.having(jid).find(|former| former.is_alive()) {
+            return if former.newest > Some(id) { Err(HasNewer) } else { Ok(Some(former.handle.replace())) };
         }
         table.remove(jid, &gone, |_| true);
         if table.is_stopping {
@@ -115,7 +118,7 @@ impl Router {
         }
         let (presence, directed) = Default::default();
         let (jid, handle) = (jid.clone(), handle.clone());
-        let entry = Entry { id, handle, connected: true, presence, priority: 0, directed, jid };
+        let entry = Entry { id, handle, newest: Some(id), connected: true, presence, priority: 0, directed, jid };
         table.sessions.entry(entry.jid.to_bare()).or_insert_with(|| Vec::with_capacity(1)).push(entry);
         Ok(None)
     }
@@ -164,6 +167,10 @@ impl Router {
                 | Mail::Halt(_)
                 | Mail::Park(_)
                 | Mail::LetGo
+                | Mail::WaitNoMore
+                | Mail::LetGoFor(_)
+                | Mail::Bound(_)
+                | Mail::Changed
                 | Mail::Waiting => {}
             }
         }
@@ -183,17 +190,27 @@ impl Router {
         }
     }
 
-    /// Tells a session, if it is here.
-    pub fn tell(&self, jid: &FullJid, mail: Mail) {
-        if let Some(entry) = self.table.lock().entry(jid) {
-            let _ = entry.handle.send(mail);
-        }
+    /// Tells the sessions that are here with a resource: one that has had it may still be about to end.
+    pub fn tell(&self, jid: &FullJid, mail: impl Fn() -> Mail) {
+        self.table.lock().having(jid).for_each(|entry| drop(entry.handle.send(mail())));
     }
 
-    /// A stanza that no node has a place for.
-    pub fn has_no_place(&self, delivery: Delivery, to: &Jid) {
-        let delivered = self.table.lock().deliver(delivery, to, false, SystemTime::now());
-        delivered.unwrap_or_else(|undelivered| self.refuse(undelivered));
+    /// How many sessions are here.
+    pub fn sessions(&self) -> usize {
+        self.table.lock().sessions.values().map(Vec::len).sum()
+    }
+
+    /// Whether a resource is bound here.
+    pub fn has(&self, jid: &FullJid) -> bool {
+        self.table.lock().entry(jid).is_some()
+    }
+
+    /// A stanza that no node has a place for. If its recipient is here and has too much mail, it would overtake that.
+    pub fn has_no_place(&self, delivery: Delivery) {
+        match delivery.stanza.can_go(Step::Bounce(Condition::ServiceUnavailable)) {
+            true => self.refuse((delivery, DefinedCondition::ServiceUnavailable)),
+            false => drop(delivery.settle()),
+        }
     }
 
     /// A session is another node's: it is here no more, and nobody has to be told.
@@ -204,10 +221,11 @@ impl Router {
         }
     }
 
-    /// Whether a session gets what has waited for its user.
-    pub fn takes_kept(&self, id: u64, jid: &FullJid) -> bool {
+    /// Whether a session gets what has waited for its user. `None`: it is not available yet.
+    pub fn takes_kept(&self, id: u64, jid: &FullJid) -> Option<bool> {
         let mut table = self.table.lock();
-        table.entry(jid).is_some_and(|entry| entry.id == id && entry.takes_messages())
+        let entry = table.entry_of(id, jid).filter(|entry| entry.presence.is_some())?;
+        Some(entry.takes_messages())
     }
 
     pub fn tell_all(&self, mail: impl Fn() -> Mail) {
@@ -234,7 +252,7 @@ impl Router {
     /// What is to be written down of a session that is given up.
     pub fn known(&self, id: u64, jid: &FullJid, jids: &HashMap<u64, FullJid>) -> Known {
         let mut table = self.table.lock();
-        let entry = table.entry(jid).filter(|entry| entry.id == id);
+        let entry = table.entry_of(id, jid);
         let (presence, directed) =
             entry.map(|entry| (entry.presence.clone(), entry.directed.clone())).unwrap_or_default();
         let directed = directed.iter().filter_map(|id| jids.get(id).cloned()).collect();
@@ -246,7 +264,7 @@ impl Router {
         let priority =
             presence.as_ref().and_then(Written::element).map(|presence| priority(&presence)).unwrap_or_default();
         let (jid, handle, presence, directed) = (jid.clone(), handle.clone(), presence.clone(), HashSet::new());
-        let entry = Entry { id, handle, connected: false, presence, priority, directed, jid };
+        let entry = Entry { id, handle, newest: None, connected: false, presence, priority, directed, jid };
         self.table.lock().sessions.entry(entry.jid.to_bare()).or_default().push(entry);
     }
 
@@ -266,10 +284,12 @@ impl Router {
         all
     }
 
-    pub fn set_connected(&self, id: u64, jid: &FullJid, connected: bool) {
+    /// `connection`: the number of the one that a session has now.
+    pub fn set_connected(&self, id: u64, jid: &FullJid, connection: Option<u64>) {
         let mut table = self.table.lock();
-        if let Some(entry) = table.entry(jid).filter(|entry| entry.id == id) {
-            entry.connected = connected;
+        if let Some(entry) = table.entry_of(id, jid) {
+            entry.connected = connection.is_some();
+            entry.newest = connection.max(entry.newest);
             table.hand_out(&jid.to_bare());
         }
     }
@@ -278,7 +298,7 @@ impl Router {
     /// comes meanwhile waits behind it.
     pub fn next_kept(&self, id: u64, jid: &FullJid) -> Option<Written> {
         let mut table = self.table.lock();
-        table.entry(jid).filter(|entry| entry.id == id && entry.takes_messages())?;
+        table.entry_of(id, jid).filter(|entry| entry.takes_messages())?;
         table.offline.next(&jid.to_bare())
     }
 
@@ -300,11 +320,10 @@ impl Router {
     /// A message or an iq for a user of this server, or for the server itself.
     pub(super) fn to_user(&self, stanza: &Element, delivery: Delivery, to: &Jid, from: &BareJid) {
         if stanza.name() == "iq" && !to.is_full() {
-            delivery.settle();
-            if let Some(answer) = iq::answer(stanza, &to.to_bare(), from, self) {
-                self.answer(&answer);
-            }
-            return;
+            return match iq::answer(stanza, &to.to_bare(), from, self) {
+                Some(answer) => self.answer_to(delivery, &answer),
+                None => drop(delivery.settle()),
+            };
         }
         let known = self.accounts.contains(&to.to_bare());
         if let Some(nodes) = self.nodes.as_ref().filter(|_| known) {
@@ -315,23 +334,36 @@ impl Router {
     }
 
     pub(super) fn refuse(&self, (delivery, condition): Undelivered) {
-        if let Some(answer) = delivery.settle().element().and_then(|stanza| bounce(&stanza, condition)) {
-            self.answer(&answer);
+        match delivery.stanza.element().and_then(|stanza| bounce(&stanza, condition)) {
+            Some(answer) => self.answer_to(delivery, &answer),
+            None => drop(delivery.settle()),
         }
     }
 
     /// Something of our own, for one session, or for another domain. Unless it is kept for its user it is of no use to
     /// another.
     pub(super) fn answer(&self, answer: &Element) {
-        let Some(to) = answer.attr("to").and_then(|to| Jid::new(to).ok()) else { return };
-        let delivery = Delivery::own(Written::new(answer));
+        self.pass(Delivery::own(Written::new(answer)), answer.attr("to"));
+    }
+
+    /// The same, to what was sent. Where there are other nodes that is settled when they have the answer: if this one dies
+    /// before, its client sends it once more.
+    fn answer_to(&self, question: Delivery, answer: &Element) {
+        self.pass(question.answered(answer), answer.attr("to"));
+    }
+
+    fn pass(&self, answer: Delivery, to: Option<&str>) {
+        let to = to.and_then(|to| Jid::new(to).ok());
+        let is_ours = to.as_ref().is_some_and(|to| *to.domain() == *self.domain);
+        if let (Some(to), Some(nodes)) = (to.as_ref().filter(|to| is_ours && to.is_full()), &self.nodes) {
+            return nodes.link.send(answer, to.clone());
+        }
         // What cannot be delivered is not answered: it is an answer.
-        if *to.domain() != *self.domain {
-            let _ = self.links.send(to.domain(), delivery);
-        } else if let Some(nodes) = self.nodes.as_ref().filter(|_| to.is_full()) {
-            nodes.link.send(delivery, to);
+        let (answer, Some(to)) = (Delivery::own(answer.settle()), to) else { return };
+        if !is_ours {
+            let _ = self.links.send(to.domain(), answer);
         } else if to.is_full() {
-            let _ = self.table.lock().deliver(delivery, &to, true, SystemTime::now());
+            let _ = self.table.lock().deliver(answer, &to, true, SystemTime::now());
         }
     }
 }
@@ -346,8 +378,20 @@ impl Table {
         Some(entry)
     }
 
+    /// The sessions that have, or had, a resource: one may still be about to end.
+    fn having(&self, jid: &FullJid) -> impl Iterator<Item = &Entry> {
+        self.sessions.get(&jid.to_bare()).into_iter().flatten().filter(move |entry| entry.jid == *jid)
+    }
+
+    /// The one of them that has it.
     pub(super) fn entry(&mut self, jid: &FullJid) -> Option<&mut Entry> {
-        self.sessions.get_mut(&jid.to_bare())?.iter_mut().find(|entry| entry.jid == *jid)
+        let all = self.sessions.get_mut(&jid.to_bare())?.iter_mut();
+        all.filter(|entry| entry.jid == *jid).max_by_key(|entry| entry.connected)
+    }
+
+    /// One of them.
+    fn entry_of(&mut self, id: u64, jid: &FullJid) -> Option<&mut Entry> {
+        self.sessions.get_mut(&jid.to_bare())?.iter_mut().find(|entry| entry.id == id)
     }
 
     /// To the session that is named, or else where a stanza goes whose recipient is not there.

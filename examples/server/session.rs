@@ -2,18 +2,18 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use futures::FutureExt;
 use jid::FullJid;
 use minidom::Element;
-use tokio::time::sleep;
 use xmpp_parsers::ns;
 use xmpp_sm::{
     Arrival, EnableRequest, EndReason, Event, Inbound, Parting, Receipt, Registration, SessionEnded, StreamCondition,
 };
 
 use super::csi::{self, Csi};
-use super::mail::{Delivery, Handle, Mail, Mailbox, Waited, told_at_end};
+use super::mail::{Delivery, Handle, Mailbox, Waited};
 use super::metrics::Added;
 use super::nodes::shared::{Place, Shares};
 use super::stanza::Written;
@@ -24,10 +24,6 @@ use super::xml::set;
 use super::{Server, login, silence, smids};
 
 pub type Session = xmpp_sm::Session<Written, Box<Connection>>;
-
-/// Nothing is waited for so long. A deadline that moves away with every stanza does not move the alarm, which is set anew
-/// when it has come too early.
-const LONG: Duration = Duration::from_secs(86_400);
 
 /// What a session's task knows besides the session. All of it stays for the session's whole life.
 pub struct Host {
@@ -52,9 +48,9 @@ pub struct Host {
 }
 
 impl Host {
-    pub fn new(server: Arc<Server>, jid: FullJid, id: u64, handle: Handle) -> Box<Self> {
+    pub fn new(server: Arc<Server>, jid: FullJid, id: u64, handle: Handle, shares: Option<Box<Shares>>) -> Box<Self> {
         Box::new(Self {
-            shares: server.nodes.is_some().then(Shares::new),
+            shares,
             server,
             jid,
             id,
@@ -68,83 +64,76 @@ impl Host {
         })
     }
 
-    /// The life of a session, from bind to its end. What is seldom waited for is in a box: a task has room all its life
-    /// for what is not.
-    pub async fn serve(mut self: Box<Self>, mut session: Box<Session>, mut mailbox: Mailbox) {
-        let (mut alarm, mut enable) = (pin!(sleep(LONG)), None);
-        session.report_detached(self.server.trace.is_some() || self.server.waits_once_woken.is_some());
-        loop {
-            while !session.is_over()
-                && let Some(stanza) = self.csi.next()
-            {
-                drop(session.send(stanza, Instant::now()));
-            }
-            while let Some(event) = session.poll() {
-                match event {
-                    Event::Left { connection, parting, .. } => self.left(connection, parting, &session),
-                    Event::Resumed => self.resumed(&mut session),
-                    Event::Enable(request) => enable = Some(request),
-                    Event::Refused(refused) => login::continue_login(refused, self.server.clone()),
-                    Event::Detached { unacked, waiting } => {
-                        self.wake(What::Detached { unacked, waiting }, &mut session)
+    /// The life of a session, from bind to its end. A task has room all its life for what it ever waits for: what is seldom
+    /// waited for is in a box.
+    #[expect(clippy::manual_async_fn, reason = "an `async fn` has its arguments twice")]
+    pub fn serve(
+        mut self: Box<Self>,
+        mut session: Box<Session>,
+        mut mailbox: Mailbox,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        async move {
+            session.report_detached(self.server.trace.is_some() || self.server.waits_once_woken.is_some());
+            let (mut alarm, mut enable) = (pin!(silence::alarm()), None);
+            let end = 'life: loop {
+                self.send_held(&mut session);
+                while let Some(event) = session.poll() {
+                    match event {
+                        Event::Left { connection, parting, .. } => self.left(connection, parting, &session),
+                        Event::Resumed => self.resumed(&mut session),
+                        Event::Enable(request) => enable = Some(request),
+                        Event::Refused(refused) => login::continue_login(refused, self.server.clone()),
+                        Event::Detached { unacked, waiting } => {
+                            self.wake(What::Detached { unacked, waiting }, &mut session)
+                        }
+                        Event::Queued => self.wake(What::Queued { waiting: session.waiting() }, &mut session),
+                        Event::Ended(ended) => break 'life self.over(*ended, *session, mailbox).boxed(),
+                        _ => {}
                     }
-                    Event::Queued => self.wake(What::Queued { waiting: session.waiting() }, &mut session),
-                    Event::Ended(ended) => return Box::pin(self.over(*ended, *session, mailbox)).await,
-                    _ => {}
                 }
-            }
-            if let Some(request) = enable.take() {
-                self.enable(request, &mut session).await;
-                continue;
-            }
-            if self.keep_up(&mut session).await == Place::Elsewhere {
-                return Box::pin(self.gone(*session, mailbox)).await;
-            }
-            while session.connection().is_some_and(|connection| connection.has_room())
-                && let Some((connection, item)) = self.next_write(&mut session)
-            {
-                self.server.push(self.jid.as_str(), connection, item);
-            }
-            self.tell_rest(&session);
-            let reads = session.wants_read() && !self.is_behind();
-            let takes_kept = self.has_kept && session.has_room() && session.waiting() == 0;
-            let deadline = silence::deadline(&mut session, &self.server, reads);
-            let deadline = deadline.into_iter().chain(self.tries_again()).min();
-            if let Some(due) = deadline.map(Into::into).filter(|due| *due < alarm.deadline() || alarm.is_elapsed()) {
-                alarm.as_mut().reset(due);
-            }
-            tokio::select! {
-                input = drive(session.connection_mut(), reads) => match input {
-                    Ok(Some(Input::Element(element))) => enable = self.on_element(element, &mut session),
-                    Ok(Some(Input::Nonza(nonza))) => {
-                        self.trace(What::From(&nonza));
-                        let _ = session.handle(nonza.into(), Instant::now());
+                if let Some(request) = enable.take() {
+                    self.enable(request, &mut session).boxed().await;
+                    continue;
+                }
+                if self.keep_up(&mut session).await == Place::Elsewhere {
+                    break self.gone(*session, mailbox).boxed();
+                }
+                while session.connection().is_some_and(|connection| connection.has_room())
+                    && let Some((connection, item)) = self.next_write(&mut session)
+                {
+                    self.server.push(self.jid.as_str(), connection, item);
+                }
+                self.tell_rest(&session);
+                let reads = session.wants_read() && !self.is_behind();
+                let takes_kept = self.has_kept && session.has_room() && session.waiting() == 0;
+                let is_set = self.set_alarm(alarm.as_mut(), reads, &mut session);
+                tokio::select! {
+                    input = drive(session.connection_mut(), reads) => match input {
+                        Ok(Some(Input::Element(element))) => enable = self.on_element(element, &mut session),
+                        Ok(Some(Input::Nonza(nonza))) => {
+                            self.trace(What::From(&nonza));
+                            let _ = session.handle(nonza.into(), Instant::now());
+                        }
+                        Ok(Some(Input::Closed)) => session.peer_closed(Instant::now()),
+                        Ok(Some(Input::Bad(condition))) => session.unreadable(condition, Instant::now()),
+                        Ok(None) => {}
+                        Err(_) => session.lost(Instant::now()),
+                    },
+                    Some(mail) = mailbox.recv() => {
+                        if let Some(parking) = self.on_mail(mail, &mut mailbox, &mut session) {
+                            break self.park(*session, mailbox, parking).boxed();
+                        }
                     }
-                    Ok(Some(Input::Closed)) => session.peer_closed(Instant::now()),
-                    Ok(Some(Input::Bad(condition))) => session.unreadable(condition, Instant::now()),
-                    Ok(None) => {}
-                    Err(_) => session.lost(Instant::now()),
-                },
-                Some(mail) = mailbox.recv() => match mail {
-                    Mail::Deliver(delivery) => self.send(delivery.settle(), &mut session),
-                    Mail::Kept => self.has_kept = true,
-                    Mail::Settled(receipt) => drop(session.settle(receipt, Instant::now())),
-                    Mail::Take(_) if self.is_leaving() => {} // its client tries again
-                    Mail::Take(taker) => session.take(*taker, Instant::now()),
-                    Mail::Replace(waited) => self.replace(waited, &mut session),
-                    Mail::End(reason) => session.close(reason, told_at_end(reason), Instant::now()),
-                    Mail::Measure(_measured) => self.added.measure(&self.server, &session),
-                    Mail::Halt(until_rest) => self.halt(until_rest, &mut session),
-                    Mail::Park(parking) => return Box::pin(self.park(*session, mailbox, &parking)).await,
-                    Mail::LetGo => self.let_go(&mut session),
-                    Mail::Waiting => self.has_mail(),
-                },
-                () = std::future::ready(()), if takes_kept => match self.server.router.next_kept(self.id, &self.jid) {
-                    Some(stanza) => self.send(stanza, &mut session),
-                    None => self.has_kept = false,
-                },
-                () = &mut alarm, if deadline.is_some() => silence::timeout(&mut session, &self.server, self.jid.as_str()),
-            }
+                    () = std::future::ready(()), if takes_kept => {
+                        match self.server.router.next_kept(self.id, &self.jid) {
+                            Some(stanza) => self.send(stanza, &mut session),
+                            None => self.has_kept = false,
+                        }
+                    }
+                    () = &mut alarm, if is_set => silence::timeout(&mut session, &self.server, self.jid.as_str()),
+                }
+            };
+            end.await;
         }
     }
 
@@ -169,6 +158,7 @@ impl Host {
 
     fn on_stanza(&mut self, mut stanza: Element, receipt: Receipt) {
         set(&mut stanza, "from", self.jid.as_str());
+        self.takes_mail_from_now_on();
         if stanza.name() == "presence" {
             self.on_presence();
         }
@@ -176,32 +166,45 @@ impl Host {
         self.server.router.route(&stanza, delivery, &self.jid);
     }
 
-    /// A stanza for the client. An inactive one gets it later, perhaps.
+    /// A stanza for the client, now or when it is active. What a session that is over does not take stays held back.
     pub(super) fn send(&mut self, stanza: Written, session: &mut Session) {
-        if let Some(stanza) = self.csi.pass(stanza) {
-            drop(session.send(stanza, Instant::now()));
+        if let Some(stanza) = self.csi.pass(stanza)
+            && let Err(not) = session.send(stanza, Instant::now())
+        {
+            self.csi.put_back(not.stanza);
+        }
+    }
+
+    /// What was held back for it, if it goes out.
+    pub(super) fn send_held(&mut self, session: &mut Session) {
+        while let Some(stanza) = self.csi.next() {
+            if let Err(not) = session.send(stanza, Instant::now()) {
+                return self.csi.put_back(not.stanza);
+            }
         }
     }
 
     pub fn set_active(&mut self, active: bool, session: &mut Session) {
         if self.server.csi {
-            self.csi.set_active(active);
+            self.csi.set_active(active || self.server.nodes.as_ref().is_some_and(|nodes| !nodes.may_hold_back()));
             session.set_active(active, Instant::now());
         }
     }
 
     async fn enable(&mut self, request: EnableRequest, session: &mut Session) {
         if request.is_resumable() {
-            self.registration = smids::register(&self.server, session.owner(), &self.handle);
+            let smid = self.shares.as_ref().map(|shares| shares.smid().clone());
+            self.registration = smids::register(&self.server, smid, session.owner(), &self.handle);
             self.share(session.owner().clone()).await;
         }
         let smid = self.registration.as_ref().map(|registration| registration.smid().clone());
         let _ = session.accept_enable(request, smid, Instant::now());
+        self.takes_mail_from_now_on();
         self.free_place(session);
     }
 
     fn resumed(&mut self, session: &mut Session) {
-        self.server.router.set_connected(self.id, &self.jid, true);
+        self.server.router.set_connected(self.id, &self.jid, session.connection().map(|connection| connection.number));
         self.free_place(session);
     }
 
@@ -215,12 +218,12 @@ impl Host {
     pub(super) fn left(&mut self, connection: Box<Connection>, parting: Parting, session: &Session) {
         self.added.measure(&self.server, session); // why it was left is known of the last time only
         self.csi.restart();
-        self.server.router.set_connected(self.id, &self.jid, false);
+        self.server.router.set_connected(self.id, &self.jid, None);
         part(connection, parting, self.server.clone());
     }
 
     /// Another stream binds the resource, and waits.
-    fn replace(&mut self, waited: Waited, session: &mut Session) {
+    pub fn replace(&mut self, waited: Waited, session: &mut Session) {
         self.until_over.push(waited);
         session.close(EndReason::Replaced, None, Instant::now());
     }

@@ -4,14 +4,16 @@
 //! answer the session waits for, or where stream management is off by a ping (XEP-0199). That finds a dead link also where
 //! nothing is sent, or where an inactive client is asked for nothing else.
 
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use minidom::Element;
+use tokio::time::{Sleep, sleep};
 use xmpp_parsers::iq::Iq;
 use xmpp_parsers::ping::Ping;
 
 use super::Server;
-use super::session::Session;
+use super::session::{Host, Session};
 use super::stanza::Written;
 use super::stream::Connection;
 use super::xml::set;
@@ -61,9 +63,11 @@ impl Silence {
     }
 }
 
-/// When the client counts as gone if it takes nothing until then.
+/// When the client counts as gone if it takes nothing until then, or is told nothing of its login: where nodes share an
+/// engine that is away, it may not be told yet that it has its session.
 fn stalls(connection: &Connection) -> Option<Instant> {
-    connection.outbox.waits_since().map(|since| since + STALL)
+    let takes = connection.outbox.waits_since().map(|since| since + STALL);
+    [takes, connection.login_until].into_iter().flatten().min()
 }
 
 /// When [`timeout`] is to be called. `reads`: whether what the client says is read.
@@ -76,6 +80,26 @@ pub fn deadline(session: &mut Session, server: &Server, reads: bool) -> Option<I
     let stalls = stalls(connection);
     let silence = connection.silence.ends(&server.patience_with_silence, is_enabled);
     [due, stalls, silence].into_iter().flatten().min()
+}
+
+/// Nothing is waited for so long. A deadline that moves away with every stanza does not move the alarm, which is set anew
+/// when it has come too early.
+const LONG: Duration = Duration::from_secs(86_400);
+
+/// What wakes a session's task when something is due: see [`Host::set_alarm`].
+pub fn alarm() -> Sleep {
+    sleep(LONG)
+}
+
+impl Host {
+    /// Sets the alarm, if it would be late. Returns whether anything will be due.
+    pub fn set_alarm(&self, mut alarm: Pin<&mut Sleep>, reads: bool, session: &mut Session) -> bool {
+        let deadline = deadline(session, &self.server, reads).into_iter().chain(self.goes_on(session)).min();
+        if let Some(due) = deadline.map(Into::into).filter(|due| *due < alarm.deadline() || alarm.is_elapsed()) {
+            alarm.as_mut().reset(due);
+        }
+        deadline.is_some()
+    }
 }
 
 /// Does what is due. `peer`: whom a ping is for.

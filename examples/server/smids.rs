@@ -16,9 +16,9 @@ use super::stream::Connection;
 /// How long the store waits to be swept if it does not know better.
 const SWEEP: Duration = Duration::from_secs(60);
 
-/// Makes a session known under a new SM-ID. `None`: it cannot be, and is not resumable.
-pub fn register(server: &Server, owner: &Arc<str>, handle: &Handle) -> Option<Registration> {
-    let smid = SmId::random().ok()?;
+/// Makes a session known under its SM-ID, or a new one. `None`: it cannot be, and is not resumable.
+pub fn register(server: &Server, smid: Option<SmId>, owner: &Arc<str>, handle: &Handle) -> Option<Registration> {
+    let smid = smid.or_else(|| SmId::random().ok())?;
     let Registered { registration, displaced } =
         server.store.register(&smid, owner, handle.clone(), Instant::now()).ok()?;
     if let Some(displaced) = displaced {

@@ -81,13 +81,23 @@ impl Written {
 
     /// Whether it may wait for its user.
     pub fn can_be_kept(&self) -> bool {
-        self.facts().is_some_and(|facts| steps(&facts, EndReason::Closed).any(|step| step == Step::Store))
+        self.can_go(Step::Store)
+    }
+
+    /// Whether that is one of the ways that it may go without a session.
+    pub fn can_go(&self, way: Step) -> bool {
+        self.facts().is_some_and(|facts| steps(&facts, EndReason::Closed).any(|step| step == way))
     }
 
     /// A session had it and has ended.
     #[must_use]
     pub fn returned(self) -> Self {
         Self { returns: self.returns.saturating_add(1), ..self }
+    }
+
+    /// Whether it is that stanza itself, and not only one that is written so.
+    pub fn is_same(&self, other: &Self) -> bool {
+        std::ptr::eq(self.bytes(), other.bytes())
     }
 
     /// Its size in memory, which is never nothing.

@@ -5,6 +5,7 @@ use std::future::{pending, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
@@ -35,8 +36,10 @@ pub struct Connection {
     pub reader: XmlReader<ReadHalf<Box<dyn Io>>>,
     pub outbox: Outbox<WriteHalf<Box<dyn Io>>>,
     pub silence: Silence,
-    /// How long its client has to come to a session.
-    pub login_until: Instant,
+    /// A client's later connection has a higher one.
+    pub number: u64,
+    /// How long its client has to come to a session, and that to say so. `None`: it has.
+    pub login_until: Option<Instant>,
     /// Its account's place that it takes, once it is known whose it is, and unless its session can be resumed.
     pub place: Option<Place>,
     /// What it has said in SASL2, until `<success/>`.
@@ -61,7 +64,8 @@ impl Connection {
             reader: XmlReader::new(read),
             outbox: Outbox::new(write),
             silence: Silence::new(),
-            login_until: Instant::now(),
+            number: 0,
+            login_until: None,
             place: None,
             sasl2: None,
         }
@@ -182,12 +186,15 @@ impl Connection {
 }
 
 /// [`Connection::drive`], where there may be none.
-pub async fn drive(connection: Option<&mut Box<Connection>>, reads: bool) -> io::Result<Option<Input>> {
-    match connection {
+pub fn drive(
+    mut connection: Option<&mut Box<Connection>>,
+    reads: bool,
+) -> impl Future<Output = io::Result<Option<Input>>> {
+    poll_fn(move |context| match &mut connection {
         // What it knows is in the connection. Made anew each time, it takes no memory while the session waits.
-        Some(connection) => poll_fn(|context| pin!(connection.drive(reads)).poll(context)).await,
-        None => pending().await,
-    }
+        Some(connection) => pin!(connection.drive(reads)).poll(context),
+        None => Poll::Pending,
+    })
 }
 
 /// A session has left this connection, which takes its time. `server`: does not stop before that.

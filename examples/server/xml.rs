@@ -19,6 +19,13 @@ use xmpp_sm::Nonza;
 /// A stanza larger or deeper than this ends its stream: what a client sends is not to be trusted.
 const MAX_BYTES: usize = 256 * 1024;
 const MAX_DEPTH: usize = 64;
+/// What a stanza may take as a tree. `<a b=''/>` is nine bytes, and a thousand in memory.
+const MAX_MEMORY: usize = 512 * 1024;
+/// What an element, a piece of text and an attribute take there beside their bytes, about, and what the first attribute
+/// takes besides: that is a map.
+const NODE: usize = 256;
+const ATTRIBUTE: usize = 128;
+const FIRST_ATTRIBUTE: usize = 1024;
 /// What is read at a time.
 const READ: usize = 4096;
 
@@ -99,7 +106,8 @@ pub struct XmlReader<R> {
     tree: Option<Box<TreeBuilder>>,
     /// What the header has declared, once it has been read.
     declared: Option<Arc<Prefixes>>,
-    bytes: usize,
+    /// That of the stanza that is being read.
+    size: Size,
     /// Attributes and declarations of the start tag that is being read.
     attributes: usize,
     /// The last element has ended, and the parser has seen nothing of what follows it.
@@ -109,14 +117,14 @@ pub struct XmlReader<R> {
 impl<R: AsyncRead + Unpin> XmlReader<R> {
     pub fn new(io: R) -> Self {
         let events = AsyncRawReader::wrap(Buffered { io, bytes: Bytes::new() }, RawParser::default());
-        Self { events, tree: None, declared: None, bytes: 0, attributes: 0, between: false }
+        Self { events, tree: None, declared: None, size: Size::default(), attributes: 0, between: false }
     }
 
     /// Starts over, as after SASL; bytes that have been read and not parsed are kept.
     pub fn restart(&mut self) {
         *self.events.parser_mut() = RawParser::default();
         (self.tree, self.declared) = (None, None);
-        self.bytes = 0;
+        self.size = Size::default();
         self.between = false;
     }
 
@@ -128,6 +136,16 @@ impl<R: AsyncRead + Unpin> XmlReader<R> {
     /// Reads to the end of the connection, whatever comes.
     pub async fn discard(&mut self) -> io::Result<()> {
         tokio::io::copy(self.events.inner_mut(), &mut tokio::io::sink()).await.map(drop)
+    }
+
+    /// Waits until the other side is gone. Of one that has said something since, that is not seen. Dropping the future loses
+    /// nothing.
+    pub async fn gone(&mut self) {
+        let buffered = self.events.inner_mut();
+        if buffered.bytes.is_empty() && !buffered.fill_buf().await.is_ok_and(|bytes| !bytes.is_empty()) {
+            return;
+        }
+        std::future::pending().await
     }
 
     /// The header, until the next piece is read, and the namespace of what has no prefix.
@@ -145,7 +163,7 @@ impl<R: AsyncRead + Unpin> XmlReader<R> {
         if self.events.inner().bytes.is_empty() {
             // Most connections are silent for most of their time: they keep no memory for it.
             self.events.parser_mut().release_temporaries();
-            self.tree.take_if(|_| self.bytes == 0);
+            self.tree.take_if(|_| self.size.bytes == 0);
             self.events.inner_mut().fill_buf().await?;
         }
         if self.between {
@@ -160,14 +178,14 @@ impl<R: AsyncRead + Unpin> XmlReader<R> {
             };
             self.check(&event)?;
             let tree = self.tree.get_or_insert_with(|| of_children(self.declared.as_deref()));
-            self.bytes += event.metrics().len();
-            if self.bytes > MAX_BYTES || tree.depth() >= MAX_DEPTH {
+            self.size.add(&event, self.attributes);
+            if self.size.is_too_big() || tree.depth() >= MAX_DEPTH {
                 return Err(ReadError::TooBig);
             }
             let opened = matches!(event, RawEvent::ElementHeadClose(_));
             let closed = matches!(event, RawEvent::ElementFoot(_));
-            if matches!(event, RawEvent::Text(..)) && tree.depth() == 0 {
-                self.bytes = 0; // white space between stanzas keeps the connection alive, no more
+            if self.size.in_text && tree.depth() == 0 {
+                self.size = Size::default(); // white space between stanzas keeps the connection alive, no more
                 continue;
             }
             tree.process_event(event).map_err(|e| ReadError::NotWellFormed(e.to_string()))?;
@@ -176,11 +194,11 @@ impl<R: AsyncRead + Unpin> XmlReader<R> {
                 self.check_head()?;
             }
             if opened && self.declared.is_none() {
-                self.bytes = 0;
+                self.size = Size::default();
                 return Ok(Incoming::Header);
             }
             if closed && depth == 0 {
-                self.bytes = 0;
+                self.size = Size::default();
                 self.between = child.is_some();
                 return Ok(child.map_or(Incoming::Footer, Incoming::Element));
             }
@@ -220,9 +238,9 @@ impl<R: AsyncRead + Unpin> XmlReader<R> {
         if element.attrs().len() + element.prefixes.declared_prefixes().len() != self.attributes {
             return Err(ReadError::NotWellFormed("an attribute is given twice".to_owned()));
         }
-        self.bytes += element.ns().len();
-        self.bytes += element.attrs().iter().map(|((ns, _), _)| ns.len()).sum::<usize>();
-        match self.bytes > MAX_BYTES {
+        self.size.bytes += element.ns().len();
+        self.size.bytes += element.attrs().iter().map(|((ns, _), _)| ns.len()).sum::<usize>();
+        match self.size.bytes > MAX_BYTES {
             true => Err(ReadError::TooBig),
             false => Ok(()),
         }
@@ -244,6 +262,35 @@ impl<R: AsyncRead + Unpin> XmlReader<R> {
             }
             input.consume(blank);
         }
+    }
+}
+
+/// What a stanza takes of which so much was read.
+#[derive(Default)]
+struct Size {
+    bytes: usize,
+    /// As a tree, besides.
+    memory: usize,
+    /// What comes in pieces, as what `&lt;` is in does, is one text.
+    in_text: bool,
+}
+
+impl Size {
+    /// `attributes`: how many of them its start tag has had, with this one.
+    fn add(&mut self, event: &RawEvent, attributes: usize) {
+        self.bytes += event.metrics().len();
+        self.memory += match event {
+            RawEvent::ElementHeadOpen(..) => NODE,
+            RawEvent::Text(..) if !self.in_text => NODE,
+            RawEvent::Attribute(..) if attributes == 1 => FIRST_ATTRIBUTE,
+            RawEvent::Attribute(..) => ATTRIBUTE,
+            _ => 0,
+        };
+        self.in_text = matches!(event, RawEvent::Text(..));
+    }
+
+    fn is_too_big(&self) -> bool {
+        self.bytes > MAX_BYTES || self.bytes + self.memory > MAX_MEMORY
     }
 }
 

@@ -121,13 +121,13 @@ pub async fn negotiate(mut stream: Unbound, mut connection: Connection, server: 
                 if let Some(XmppStreamElement::Stanza(Stanza::Iq(Iq::Set { id, payload, .. }))) = read(*element)
                     && let Some(jid) = asked_for(BindQuery::try_from(payload).ok(), stream.owner())
                 {
-                    connection.put(&Iq::from_result(id, Some(BindResponse { jid: jid.clone() })), 256);
-                    session::start(stream.bind(connection), jid, server).await;
+                    let bound = Iq::from_result(id, Some(BindResponse { jid: jid.clone() }));
+                    session::start(stream, connection, jid, &bound, server).await;
                 }
                 return Ok(());
             }
             Ok(Early::Resume(request)) => {
-                let Ok(taker) = stream.take(request, connection) else { return Ok(()) };
+                let Ok(taker) = stream.into_taker(request, connection) else { return Ok(()) };
                 let Some(Refused { step, connection: back }) = session::resume(taker, &server) else { return Ok(()) };
                 let LoginStep::Failed { failed, stream: unbound } = step else { return Ok(()) }; // there is no SASL2 here
                 (stream, connection) = (unbound, back);

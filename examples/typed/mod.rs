@@ -5,7 +5,7 @@ pub mod connect;
 #[path = "../../src/host/typed.rs"]
 pub mod connection;
 mod login;
-mod router;
+pub mod router;
 mod session;
 
 use std::collections::HashMap;

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 use jid::{BareJid, FullJid, Jid};
@@ -30,7 +31,15 @@ const KEPT_MAX: usize = 1000;
 const SESSION: &str = "urn:ietf:params:xml:ns:xmpp-session";
 
 #[derive(Default)]
-pub struct Router(Mutex<HashMap<BareJid, User>>);
+pub struct Router {
+    users: Mutex<HashMap<BareJid, User>>,
+    /// How many sessions have asked for a JID.
+    asked: AtomicU64,
+}
+
+/// A newer session has the JID.
+#[derive(Debug)]
+pub struct HasNewer;
 
 #[derive(Default)]
 struct User {
@@ -40,6 +49,8 @@ struct User {
 }
 
 struct Bound {
+    /// The later it has asked for its JID, the greater.
+    number: u64,
     jid: FullJid,
     mailbox: Mailbox,
     is_connected: bool,
@@ -75,27 +86,41 @@ impl User {
 }
 
 impl Router {
-    /// Makes a session known. `Some`: there is one of that JID, which has to end before.
-    pub fn bind(&self, jid: &FullJid, mailbox: &Mailbox) -> Option<Mailbox> {
-        let mut users = self.0.lock();
-        let user = users.entry(jid.to_bare()).or_default();
-        if let Some(former) = user.session(jid) {
-            return Some(former.mailbox.clone());
+    /// Makes a session known, once the one that has its JID is over. Of several connections of a client that wait for that
+    /// the newest has the JID, in whatever order they hear of it: otherwise it would be told of a conflict with one that its
+    /// client has left, and not come back.
+    pub async fn bind(&self, jid: &FullJid, mailbox: &Mailbox) -> Result<(), HasNewer> {
+        let number = self.asked.fetch_add(1, Ordering::Relaxed);
+        while let Some(former) = self.try_to_bind(number, jid, mailbox)? {
+            let _ = former.send(Mail::End(EndReason::Replaced));
+            former.closed().await;
         }
+        Ok(())
+    }
+
+    /// `Some`: there is an older one of that JID, which has to end before.
+    fn try_to_bind(&self, number: u64, jid: &FullJid, mailbox: &Mailbox) -> Result<Option<Mailbox>, HasNewer> {
+        let mut users = self.users.lock();
+        let user = users.entry(jid.to_bare()).or_default();
+        // One whose task has ended by a mistake reads no mail.
+        if let Some(former) = user.session(jid).filter(|former| !former.mailbox.is_closed()) {
+            return if former.number > number { Err(HasNewer) } else { Ok(Some(former.mailbox.clone())) };
+        }
+        user.sessions.retain(|bound| bound.jid != *jid);
         let (jid, mailbox) = (jid.clone(), mailbox.clone());
-        user.sessions.push(Bound { jid, mailbox, is_connected: true, is_available: false });
-        None
+        user.sessions.push(Bound { number, jid, mailbox, is_connected: true, is_available: false });
+        Ok(None)
     }
 
     pub fn set_connected(&self, jid: &FullJid, is_connected: bool) {
-        if let Some(bound) = self.0.lock().get_mut(&jid.to_bare()).and_then(|user| user.session(jid)) {
+        if let Some(bound) = self.users.lock().get_mut(&jid.to_bare()).and_then(|user| user.session(jid)) {
             bound.is_connected = is_connected;
         }
     }
 
     /// A session has sent presence: what has waited for its user goes there.
     fn set_available(&self, jid: &FullJid, is_available: bool) {
-        let mut users = self.0.lock();
+        let mut users = self.users.lock();
         let Some(user) = users.get_mut(&jid.to_bare()) else { return };
         let kept = if is_available { mem::take(&mut user.kept) } else { VecDeque::new() };
         if let Some(bound) = user.session(jid) {
@@ -143,7 +168,7 @@ impl Server {
     }
 
     fn send_to(&self, to: &Jid, stanza: Queued) {
-        let mut users = self.router.0.lock();
+        let mut users = self.router.users.lock();
         let user = users.get_mut(&to.to_bare());
         let named = user.zip(to.try_as_full().ok()).and_then(|(user, to)| user.session(to));
         if let Some(bound) = named {
@@ -156,7 +181,7 @@ impl Server {
 
     /// A stanza whose session is not there, or has left it.
     fn pass_on(&self, user: BareJid, stanza: Queued, queued: Instant, reason: EndReason) {
-        let mut users = self.router.0.lock();
+        let mut users = self.router.users.lock();
         // Only somebody who has an account.
         let is_user = user.node().is_some_and(|name| self.secrets.contains_key(name.as_str()));
         let mut user = is_user.then(|| users.entry(user).or_default());
@@ -191,7 +216,7 @@ impl Server {
     ) -> Vec<Taker<Connection>> {
         let mut left: Vec<_> = ended.stanzas.map(|left| (left.stanza, left.queued)).collect();
         let mut takers = Vec::new();
-        let mut users = self.router.0.lock();
+        let mut users = self.router.users.lock();
         if let Some(user) = users.get_mut(&jid.to_bare()) {
             user.sessions.retain(|bound| bound.jid != *jid);
         }

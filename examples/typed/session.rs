@@ -7,14 +7,16 @@ use jid::FullJid;
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::sleep_until;
+use xmpp_parsers::iq::Iq;
 use xmpp_sm::{
-    Arrival, EnableRequest, EndReason, Event, LoginStep, Record, Refusal, Refused, Registration, SessionEnded,
-    SessionStore, StreamError, Taker,
+    Arrival, EnableRequest, EndReason, Event, LastWords, LoginStep, Parting, Record, Refusal, Refused, Registration,
+    SessionEnded, SessionStore, StreamError, Taker, Unbound,
 };
 
 use super::Server;
 use super::connection::{Connection, Incoming, Input, Queued, drive};
 use super::login::negotiate;
+use super::router::HasNewer;
 
 type Session = xmpp_sm::Session<Queued, Connection>;
 /// Its channel has no bound, and needs none: the session's task takes what is in it whether its client reads or not, and what
@@ -39,14 +41,15 @@ struct Host {
     registration: Option<Registration>,
 }
 
-/// A session begins, once the one that has its resource is over.
-pub async fn start(session: Session, jid: FullJid, server: Arc<Server>) {
+/// A session begins, once the one that has its resource is over. `bound`: what the client waits for.
+pub async fn start(stream: Unbound, mut connection: Connection, jid: FullJid, bound: &Iq, server: Arc<Server>) {
     let (mailbox, mail) = unbounded_channel();
-    while let Some(former) = server.router.bind(&jid, &mailbox) {
-        let _ = former.send(Mail::End(EndReason::Replaced));
-        former.closed().await;
+    if let Err(HasNewer) = server.router.bind(&jid, &mailbox).await {
+        let last = LastWords { write: None, error: Some(StreamError::Conflict), reason: EndReason::Replaced };
+        return connection.part(Parting::Say(last)).await;
     }
-    tokio::spawn(Host { server, jid, mailbox, registration: None }.serve(session, mail));
+    connection.put(bound, 256);
+    tokio::spawn(Host { server, jid, mailbox, registration: None }.serve(stream.bind(connection), mail));
 }
 
 /// A client asks for its former session: its connection moves there. `Some`: it may not have it, and its login goes on.

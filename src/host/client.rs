@@ -1,3 +1,4 @@
+use std::mem::take;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -7,8 +8,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 use xmpp_sm::{Arrival, EndReason, Event, Leftovers, MustBind, Offer, Parting, Receipt, Session, Write};
 
-/// The life of a client's session, over all its connections. `outbox`: what the user sends; its end ends the session.
-/// `settled`: the receipts of what is handled. Returns what the server may not have.
+/// The life of a client's session, over all its connections. `outbox`: the stanzas that the user sends; when it is
+/// closed and all of it was taken, the session ends. `settled`: the receipts of what is handled. Returns what the server may not have.
 pub async fn run<A: App>(
     mut session: Session<Bytes, A::Connection>,
     mut outbox: UnboundedReceiver<Bytes>,
@@ -25,7 +26,7 @@ pub async fn run<A: App>(
                     binding = Some(must_bind);
                 }
                 Event::Online { .. } => app.online(),
-                Event::Conflict => is_conflict = true, // until the user says otherwise
+                Event::Conflict => is_conflict = true,
                 Event::Ended(ended) => return ended.stanzas,
                 _ => {}
             }
@@ -35,8 +36,8 @@ pub async fn run<A: App>(
         {
             connection.push(item);
         }
-        if session.connection().is_none() && !is_conflict && logins.is_empty() {
-            logins.spawn(app.log_in());
+        if session.connection().is_none() && logins.is_empty() {
+            logins.spawn(app.log_in(take(&mut is_conflict)));
         }
         let (reads, deadline) = (session.wants_read(), session.deadline());
         tokio::select! {
@@ -96,11 +97,13 @@ pub enum Input {
 pub trait Connection: Send + Sized + 'static {
     /// Whether fewer than 64 KiB wait to be written.
     fn has_room(&self) -> bool;
-    /// Puts something behind the bytes that wait. Never waits itself.
+    /// Puts something behind the bytes that wait. Never waits itself. What stands before a [`Write::Flush`] is written to the
+    /// socket by itself.
     fn push(&mut self, item: Write<'_, Bytes>);
     /// Writes a request to bind a resource, likewise.
     fn bind(&mut self);
-    /// Writes what waits, and reads the next element if `reads`. `None`: something was written. Cancel safe.
+    /// Writes what waits, and reads the next element if `reads`. `None`: something was written. An end of the
+    /// file without `</stream:stream>` is an error: the session goes on with the next connection. Cancel safe.
     fn drive(&mut self, reads: bool) -> impl Future<Output = std::io::Result<Option<Input>>> + Send;
 }
 
@@ -109,8 +112,9 @@ pub trait App {
     type Connection: Connection;
     /// The account's bare JID.
     fn owner(&self) -> &str;
-    /// Connects and authenticates, sooner or later; a failure is tried again after a while.
-    fn log_in(&self) -> impl Future<Output = (Offer, Self::Connection)> + Send + 'static;
+    /// Connects and authenticates, sooner or later; a failure is tried again after a while. `is_conflict`: another connection
+    /// has the resource, and would lose it. Then this waits until the user wants it back.
+    fn log_in(&self, is_conflict: bool) -> impl Future<Output = (Offer, Self::Connection)> + Send + 'static;
     /// A stanza has arrived. When it is handled (shown, written down), its receipt goes into `settled` of [`run`].
     fn receive(&mut self, stanza: Element, receipt: Receipt);
     /// There is a new session: its initial presence goes into `outbox`.

@@ -40,7 +40,7 @@ pub async fn inline_login<H: InlineHost>(
 ) -> Option<(Unbound, H::Connection)> {
     loop {
         match step {
-            LoginStep::Resume(request) => match host.resume(request.take(connection)) {
+            LoginStep::Resume(request) => match host.resume(request.into_taker(connection)) {
                 Some(refused) => Refused { connection, step } = refused,
                 None => return None,
             },

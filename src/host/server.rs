@@ -64,7 +64,7 @@ fn on_element<H: Host>(element: Element, session: &mut Session<Bytes, H::Connect
     }
 }
 
-async fn drive<C: Connection>(connection: Option<&mut C>, reads: bool) -> std::io::Result<Option<Input>> {
+pub async fn drive<C: Connection>(connection: Option<&mut C>, reads: bool) -> std::io::Result<Option<Input>> {
     match connection {
         Some(connection) => connection.drive(reads).await,
         None => std::future::pending().await,
@@ -78,7 +78,7 @@ pub fn resume<H: Host>(
     connection: H::Connection,
     host: &H,
 ) -> Option<Refused<H::Connection>> {
-    let Ok(taker) = stream.take(request, connection) else { return None }; // the request is this stream's
+    let Ok(taker) = stream.into_taker(request, connection) else { return None }; // the request is this stream's
     hand_over(taker, host)
 }
 
@@ -97,7 +97,7 @@ pub fn hand_over<H: Host>(taker: Taker<H::Connection>, host: &H) -> Option<Refus
 }
 
 /// The clock of `tokio`, which a test can turn on.
-fn now() -> Instant {
+pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
@@ -120,13 +120,17 @@ pub enum Input {
     Closed,
 }
 
-/// A connection of the server's own: an XML reader, and bytes that wait to be written.
+/// A connection of the server's own: an XML reader, and bytes that wait to be written. [`examples/server/stream.rs`][stream] has one.
+///
+/// [stream]: https://github.com/xmpp-sm/xmpp-sm/tree/HEAD/examples/server/stream.rs
 pub trait Connection: Send + Sized + 'static {
     /// Whether fewer than 64 KiB wait to be written.
     fn has_room(&self) -> bool;
-    /// Puts something behind the bytes that wait. Never waits itself.
+    /// Puts something behind the bytes that wait. Never waits itself. What stands before a [`Write::Flush`] is written to the
+    /// socket by itself.
     fn push(&mut self, item: Write<'_, Bytes>);
-    /// Writes what waits, and reads the next element if `reads`. `None`: something was written. Cancel safe.
+    /// Writes what waits, and reads the next element if `reads`. `None`: something was written. An end of the
+    /// file without `</stream:stream>` is an error: the session waits for its client, which [`Input::Closed`] would end. Cancel safe.
     fn drive(&mut self, reads: bool) -> impl Future<Output = std::io::Result<Option<Input>>> + Send;
 }
 
@@ -137,8 +141,8 @@ pub trait Host: Clone + Send + 'static {
     /// server's queue, the disk), the receipt comes back as [`Mail::Settled`] to the session that it is from.
     fn route(&self, stanza: Element, receipt: Receipt);
     /// Makes a session of this owner known under a new SM-ID, with the way to its mailbox, and keeps the [`Registration`]
-    /// for `over`. Each session has a `Host` of its own, which knows its mailbox and shares the registration with its
-    /// clones; that of a login knows none.
+    /// for `over`. `serve` gets a `Host` that is made for its session: that has the sender of the mailbox, and a cell for the
+    /// registration. The `Host` of a login has neither.
     fn register(&self, owner: &Arc<str>) -> Option<SmId>;
     /// The session of that SM-ID and owner, with the way to its mailbox.
     fn look_up(&self, smid: &SmId, owner: &str) -> Result<Record<UnboundedSender<Mail<Self::Connection>>>, Refusal>;

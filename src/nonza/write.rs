@@ -151,15 +151,19 @@ pub(crate) fn escape<E>(text: &str, mut piece: impl FnMut(&[u8]) -> Result<(), E
 
 const ACK_REQUEST: &[u8] = b"<r xmlns='urn:xmpp:sm:3'/>";
 
-/// Two pieces of fixed sizes, of which the rest is cut off: to copy pieces of any size would take several times as long.
+/// One piece of a fixed size, of which the rest is cut off: to copy pieces of any size would take several times as long.
 #[inline]
 fn write_ack(h: u32, out: &mut BytesMut) {
+    const START: [u8; 28] = *b"<a xmlns='urn:xmpp:sm:3' h='";
     const END: u128 = u128::from_le_bytes(*b"\0\0\0\0\0\0\0\0\0\0'/>\0\0\0");
     let Decimal { digits, zeros } = Decimal::new(h);
-    out.extend_from_slice(b"<a xmlns='urn:xmpp:sm:3' h='");
-    out.extend_from_slice(&(digits | END).wrapping_shr(zeros.wrapping_mul(8)).to_le_bytes());
-    let unused = count(zeros).saturating_add(3);
-    out.truncate(out.len().saturating_sub(unused));
+    let end = (digits | END).wrapping_shr(zeros.wrapping_mul(8)).to_le_bytes();
+    let mut text = [0; START.len() + 16];
+    let (start, rest) = text.split_at_mut(START.len());
+    start.copy_from_slice(&START);
+    rest.copy_from_slice(&end);
+    out.extend_from_slice(&text);
+    out.truncate(out.len().saturating_sub(count(zeros).saturating_add(3)));
 }
 
 fn decimal<E>(number: u32, mut piece: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {

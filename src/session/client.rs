@@ -15,7 +15,7 @@ use crate::config::{Config, OnFull};
 use crate::counter::Counter;
 use crate::detached::{EndReason, Ended};
 use crate::error::{Error, LastWords};
-use crate::nonza::{Failed, Nonza};
+use crate::nonza::{Failed, Location, Nonza};
 use crate::queue::Queue;
 use crate::stanza::Stanza;
 use crate::stream::{Disconnected, Foreign, StreamMgmt};
@@ -42,6 +42,8 @@ pub(super) struct Client {
     unanswered: u32,
     /// How much the server had acknowledged when it last left an `<r/>` unanswered. `None`: it has answered one since.
     pub(super) silent_at: Option<Counter>,
+    /// Where the server wants the client to come back to the session.
+    pub(super) location: Option<Location>,
 }
 
 /// What the stream features of a server offer after authentication.
@@ -83,7 +85,7 @@ pub struct NotConnected<C> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NotConnectedWhy {
-    /// The session belongs to another account.
+    /// The session belongs to another account than the one that has authenticated.
     #[error("it is another account's")]
     WrongAccount,
     /// The session is a server's: its connections come by [`take`](crate::Session::take).
@@ -144,31 +146,33 @@ impl Client {
 }
 
 impl<S: Stanza, C> Session<S, C> {
-    /// A client's session, before its first connection. `owner` is the account's bare JID. Stanzas may be sent at once:
-    /// they wait.
+    /// Makes a client's session, before its first connection. `owner` is the account's bare JID. Stanzas may be sent at
+    /// once: they wait.
     ///
-    /// It lives over all the connections of the account, until the host [closes](Self::close) it. If the server does
-    /// not resume a session, or breaks the protocol, its stanzas go into the next one, in order, once.
+    /// The `Session` lives over all the connections of the account, until the host [closes](Self::close) it. If the
+    /// server does not resume a session, or breaks the protocol, its stanzas go into the next one, in order, once.
     ///
-    /// So they do if `<resume/>` has had no reply [ten times](Config::resume_tries_max) in a row, or twice where the
-    /// server kept silent or closed the stream: the session is given up, and [`Event::Bind`] comes. The server may have
-    /// these stanzas then, and gets them twice. A server that [cannot tell](crate::LeftWhy::Unavailable) whether it has
-    /// the session is asked again on another connection, as often.
+    /// They do so, too, if `<resume/>` has had no reply [ten times](Config::resume_tries_max) in a row, or twice where
+    /// the server kept silent or closed the stream: the session is given up, and [`Event::Bind`] comes. The server may
+    /// have these stanzas then, and gets them twice. A server that [cannot tell](crate::LeftWhy::Unavailable) whether
+    /// it has the session is asked again on another connection, as often.
+    ///
+    /// See [a client's loop](crate#a-clients-loop).
     pub fn client(config: Arc<Config>, owner: impl Into<Arc<str>>) -> Self {
         let mut session = Self::new(config, owner.into(), State::Offline(Queue::default()), None);
         session.client = Some(Box::default());
         session
     }
 
-    /// A new connection on which the client has authenticated as `owner`. If there is a session and the server
-    /// `offer`s stream management, the session asks for it; if not, [`Event::Bind`] comes.
+    /// Takes a new connection, on which the client has authenticated as `owner`. If there is a session and the server
+    /// `offer`s stream management, the session asks to be resumed; if not, [`Event::Bind`] comes.
     ///
     /// An earlier connection [leaves](Event::Left).
     ///
     /// # Errors
     ///
-    /// [`NotConnected`], with the connection: a session is not offered to another account, and one that is closed takes
-    /// none. Nothing has changed.
+    /// [`NotConnected`], with the connection: the session is another account's or a server's, or is over or being
+    /// closed. Nothing has changed.
     pub fn connect(&mut self, owner: &str, offer: Offer, connection: C, now: Instant) -> Result<(), NotConnected<C>> {
         if let Err(why) = self.check_connects(owner) {
             return Err(NotConnected { connection, why });
@@ -297,7 +301,8 @@ impl<S: Stanza, C> Session<S, C> {
         }
     }
 
-    /// A resource is bound on the present stream. Stream management is enabled, where it is offered.
+    /// A resource is bound on the present stream. The session asks to enable stream management, where the server offers
+    /// it; [`Event::Online`] says how that went.
     ///
     /// # Errors
     ///
@@ -328,10 +333,11 @@ impl<S: Stanza, C> Session<S, C> {
         }
     }
 
-    pub(super) fn on_enabled(&mut self) {
+    pub(super) fn on_enabled(&mut self, location: Option<Location>) {
         self.on_reply();
-        if let State::Live(stream) = &self.state {
+        if let (State::Live(stream), Some(client)) = (&self.state, &mut self.client) {
             trace::enabled(stream.is_resumable());
+            client.location = location.filter(|_| stream.is_resumable());
         }
         self.events.push_back(Event::Online { enabled: true });
     }
@@ -376,6 +382,7 @@ impl<S: Stanza, C> Session<S, C> {
         }
         if let Some(client) = &mut self.client {
             (client.silent_at, client.tries, client.unanswered) = (None, 0, 0);
+            client.location = None;
         }
     }
 

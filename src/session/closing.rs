@@ -34,13 +34,15 @@ pub(super) struct Ending {
 }
 
 impl<S: Stanza, C> Session<S, C> {
-    /// Ends the session, for a reason of the host's: [`Closed`](EndReason::Closed), [`Replaced`](EndReason::Replaced),
-    /// [`Stopped`](EndReason::Stopped). With a connection the stream is closed well: open receipts are
-    /// [waited for](crate::Config::settle_timeout), the last `<a/>`, the error and `</stream:stream>` are written, and what
-    /// the peer then still acknowledges counts, for a [bounded](crate::Config::close_timeout) time.
+    /// Ends the session, for a reason of the host's: [`Closed`](EndReason::Closed), [`Replaced`](EndReason::Replaced)
+    /// or [`Stopped`](EndReason::Stopped). [`Event::Ended`] comes when the session is over.
     ///
-    /// Where no `error` is given, a [replaced](EndReason::Replaced) session says `<conflict/>`, or its client would come
-    /// back and fight for the resource.
+    /// With a connection, the session closes the stream in good order. It [waits](crate::Config::settle_timeout) for
+    /// open receipts; it writes the last `<a/>`, the error and `</stream:stream>`; and it takes what the peer then
+    /// still acknowledges, for a [bounded](crate::Config::close_timeout) time.
+    ///
+    /// `error` is the stream error to write. `None`: none, but a [replaced](EndReason::Replaced) session writes
+    /// `<conflict/>`, or its client would come back and fight for the resource.
     ///
     /// A session that is ending already goes on as it was.
     pub fn close(&mut self, reason: EndReason, error: Option<StreamError>, now: Instant) {
@@ -48,7 +50,7 @@ impl<S: Stanza, C> Session<S, C> {
         self.start_ending(LastWords { write: None, error, reason }, LeftWhy::Closed, now);
     }
 
-    /// The peer has sent what it may not: an element that is nothing to the host either
+    /// The peer has sent what it may not: an element that the host does not know either
     /// ([`unsupported-stanza-type`](https://www.rfc-editor.org/rfc/rfc6120#section-4.9.3.24)), or a stanza in another's name
     /// ([`invalid-from`](https://www.rfc-editor.org/rfc/rfc6120#section-4.9.3.9)). The stream is closed with this error, and
     /// what the peer then still acknowledges counts. A server's session ends by it, as its
@@ -61,9 +63,9 @@ impl<S: Stanza, C> Session<S, C> {
         }
     }
 
-    /// What the peer sends cannot be read, nor what follows it: it is
-    /// [not well-formed](https://www.rfc-editor.org/rfc/rfc6120#section-4.9.3.13), or larger than the host takes. It is a
-    /// [`peer_fault`](Self::peer_fault) after which no acknowledgement is waited for.
+    /// The host cannot read what the peer sends, nor what follows: it is [not
+    /// well-formed](https://www.rfc-editor.org/rfc/rfc6120#section-4.9.3.13), or larger than the host takes. This does
+    /// the same as [`peer_fault`](Self::peer_fault), but waits for no acknowledgement afterwards.
     pub fn unreadable(&mut self, condition: StreamCondition, now: Instant) {
         self.peer_fault(condition, now);
         if let Some(ending) = &mut self.ending {
@@ -74,8 +76,8 @@ impl<S: Stanza, C> Session<S, C> {
 
     /// The peer's `</stream:stream>` has arrived.
     ///
-    /// A server's session ends with it, [`Closed`](EndReason::Closed). A client's session is not ended by its server: it
-    /// is as if the connection were lost.
+    /// A server's session ends, as [`Closed`](EndReason::Closed). A client's session goes on, as if the connection were
+    /// lost: its server cannot end it.
     pub fn peer_closed(&mut self, now: Instant) {
         if self.client.is_some() && self.ending.is_none() {
             return self.leave_client_stream(now);
@@ -290,9 +292,9 @@ fn take_in(last: LastWords, front: Front) -> LastWords {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "its stanzas are kept nowhere else"]
 pub struct SessionEnded<S> {
-    /// How it ended.
+    /// How the session ended.
     pub reason: EndReason,
-    /// Its SM-ID, if it had one: the store still knows it.
+    /// The session's SM-ID, which the store still knows. `None`: it could not be resumed.
     pub smid: Option<SmId>,
     /// How many stanzas of the peer were handled: what [`retire`](crate::SessionStore::retire) remembers, and what the
     /// last `<a/>` said.
@@ -310,9 +312,9 @@ pub struct SessionEnded<S> {
 pub struct Leftover<S> {
     /// The stanza.
     pub stanza: S,
-    /// When it was given to the session.
+    /// When the stanza was given to the session.
     pub queued: Instant,
-    /// How far it came.
+    /// How far the stanza came.
     pub fate: Fate,
 }
 
@@ -322,19 +324,20 @@ pub struct Leftover<S> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fate {
-    /// It was written, and left the buffer before it was acknowledged.
+    /// The stanza was written, and left the buffer before it was acknowledged. The peer may have it.
     Evicted,
-    /// It was written, and not acknowledged. The peer may have it.
+    /// The stanza was written, and not acknowledged. The peer may have it.
     Unacknowledged,
-    /// It was never written; or, client: only in a session that the server did not resume.
+    /// The stanza was never written. Client: it may have been written in an earlier session, which the server did not
+    /// resume.
     Unsent,
 }
 
 /// The stanzas that a session leaves behind, in order, each once.
 ///
-/// What a server [should do](https://xmpp.org/extensions/xep-0198.html#acking) with them is what it does for a resource
-/// that is not there: another resource, offline storage, or an error to the sender. See
-/// [`disposition`](crate::disposition).
+/// A server [should treat](https://xmpp.org/extensions/xep-0198.html#acking) them like stanzas for a resource that is
+/// not there: they go to another resource, to offline storage, or back to the sender as an error. See
+/// [`disposition`](crate::disposition), and the [example](SessionEnded#example) of `SessionEnded`.
 #[derive(PartialEq, Eq)]
 #[must_use = "these stanzas are kept nowhere else"]
 pub struct Leftovers<S> {

@@ -17,7 +17,7 @@ use crate::stream::{EnableRequest, Inbound};
 #[must_use = "it may hold a connection, or stanzas"]
 #[non_exhaustive]
 pub enum Event<S, C> {
-    /// The session has no use for this connection any more.
+    /// The session has left this connection, and has no use for it any more.
     Left {
         /// The connection.
         connection: C,
@@ -39,12 +39,12 @@ pub enum Event<S, C> {
         /// How many more wait to be sent.
         waiting: usize,
     },
-    /// A stanza was [sent](crate::Session::send) while the session is detached. Only where
-    /// [`report_detached`](crate::Session::report_detached) is on, and once for each: it comes with the next `poll`, and what
-    /// a push service has to be told of the stanza the host reads before it gives it to `send`.
+    /// A stanza was given to [`send`](crate::Session::send) while the session is detached. Only where
+    /// [`report_detached`](crate::Session::report_detached) is on, and once for each stanza. The event does not hold
+    /// the stanza: a host that has to tell a push service what is in it looks before it calls `send`.
     Queued,
-    /// Server: the peer asks for stream management in its Bind 2 `<bind/>`: see [`Arrival::Enable`]. `<success/>` waits
-    /// for it.
+    /// Server: the peer asks for stream management in its Bind 2 `<bind/>`. Reply as to [`Arrival::Enable`]:
+    /// `<success/>` waits for it.
     Enable(EnableRequest),
     /// The peer has taken responsibility for this stanza. Only where
     /// [`return_acknowledged`](crate::Session::return_acknowledged) is on.
@@ -56,9 +56,9 @@ pub enum Event<S, C> {
         /// Whether stream management is on.
         enabled: bool,
     },
-    /// Client: the server does not resume the session, and says so with this. Its stanzas go into the next one, but for
-    /// those that the `h` covers. It does not come where the session is given up because no reply came: see
-    /// [`Session::client`](crate::Session::client).
+    /// Client: the server does not resume the session, and says so by this `<failed/>`. The session's stanzas go into
+    /// the next one, but for those that its `h` covers. There is no such event if the session is given up because no
+    /// reply came: see [`Session::client`](crate::Session::client).
     NotResumed(Failed),
     /// Client: another connection has taken the resource or the session. Do not connect of your own accord.
     Conflict,
@@ -66,12 +66,12 @@ pub enum Event<S, C> {
     Ended(Box<SessionEnded<S>>),
 }
 
-/// Why a session has left its connection.
-/// Told in [`Event::Left`].
+/// Why a session has left its connection. A field of [`Event::Left`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum LeftWhy {
-    /// The host has [said](crate::Session::lost) that it is lost, or has [connected](crate::Session::connect) again.
+    /// The host has [said](crate::Session::lost) that the connection is lost, or has
+    /// [connected](crate::Session::connect) again.
     #[error("the connection is lost")]
     Lost,
     /// The host has [closed](crate::Session::close) the session.
@@ -83,7 +83,7 @@ pub enum LeftWhy {
     /// The peer has closed its stream with an error.
     #[error("the peer has closed its stream with an error")]
     PeerError {
-        /// Whether its condition is `<conflict/>`.
+        /// Whether the error's condition is `<conflict/>`.
         conflict: bool,
     },
     /// The peer broke the protocol, did not acknowledge in time, or is gone.
@@ -96,7 +96,7 @@ pub enum LeftWhy {
     #[error("no reply in time")]
     NoReply,
     /// Client: the server cannot tell at present whether it has the session, and says so by a `<failed/>` with
-    /// `<internal-server-error/>` or `<resource-constraint/>`. It is asked again on the next connection.
+    /// `<internal-server-error/>` or `<resource-constraint/>`. The session asks again on the next connection.
     #[error("the server cannot tell at present whether it has the session")]
     Unavailable,
 }
@@ -121,12 +121,12 @@ impl From<LeftWhy> for Detach {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Parting {
-    /// It is dead: drop it, with all that is unread and unwritten.
+    /// The connection is dead: drop it, with all that is unread and unwritten.
     Drop,
-    /// Write this and `</stream:stream>`, flush, and close it; not in the session's own loop, for the peer may read
-    /// nothing.
+    /// Write these last words and `</stream:stream>`, flush, and close the connection. Do that in a task of its own:
+    /// the peer may read nothing, and the session's loop would wait.
     Say(LastWords),
-    /// All is said: flush and close it, likewise.
+    /// `</stream:stream>` is written: flush and close the connection, in a task of its own.
     Close,
 }
 
@@ -135,24 +135,26 @@ pub enum Parting {
 #[must_use = "a stanza waits to be handled, or the peer for a reply"]
 #[non_exhaustive]
 pub enum Arrival {
-    /// The session has done all that there is to do.
+    /// Do nothing: the session has done all that there is to do.
     Handled,
     /// A stanza: handle it, and then [`settle`](crate::Session::settle) the receipt.
     Stanza(Receipt),
-    /// Server: the peer asks for stream management. Register an SM-ID, and call
-    /// [`accept_enable`](crate::Session::accept_enable).
+    /// Server: the peer asks for stream management. Register an SM-ID and call
+    /// [`accept_enable`](crate::Session::accept_enable), or call
+    /// [`accept_enable_in`](crate::Session::accept_enable_in), which does both; or
+    /// [`refuse_enable`](crate::Session::refuse_enable).
     Enable(EnableRequest),
     /// Not a stanza and not stream management: the host handles it.
     Other,
 }
 
 /// The session did not want to read: see [`Session::wants_read`](crate::Session::wants_read). The element was not taken
-/// and comes back: keep it, and give it once more when the session wants to read. If the connection is lost before,
-/// drop it.
+/// and comes back: keep it, and give it to `handle` once more when the session wants to read. If the connection is lost
+/// before that, drop the element.
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("the session does not read now")]
 pub struct NotNow(
-    /// What arrived.
+    /// The element that arrived.
     pub Inbound,
 );
 
@@ -181,7 +183,7 @@ pub enum NotSentWhy {
     /// Client: the [backlog](crate::Config::backlog_max) is full.
     #[error("too many stanzas wait to be sent")]
     Full,
-    /// Client: it is larger than the whole [buffer](crate::Config::buffer_max_bytes).
+    /// Client: the stanza is larger than the whole [buffer](crate::Config::buffer_max_bytes).
     #[error("the stanza is larger than the buffer")]
     TooLarge,
 }

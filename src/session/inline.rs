@@ -78,7 +78,7 @@ impl fmt::Debug for Bind {
 /// Returned by [`InlineElements::from_authenticate`](crate::InlineElements::from_authenticate).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum AuthenticateError {
-    /// It begins no authentication.
+    /// The element begins no authentication.
     #[error("neither <authenticate/> nor <auth/>")]
     NotAuthenticate,
     /// An element stands twice where a client may ask once: the `resume`, `bind` or `enable` of this name.
@@ -156,8 +156,8 @@ impl InlineElements {
         self.begin(Unbound::new(config, owner), replay, now)
     }
 
-    /// The same, where stream management is switched off: what the client asks of it is refused with
-    /// `feature-not-implemented`.
+    /// Does the same as [`authenticated`](Self::authenticated), where stream management is switched off: what the
+    /// client asks of it is refused with `feature-not-implemented`.
     pub fn authenticated_disabled(
         self,
         config: Arc<Config>,
@@ -198,7 +198,7 @@ fn only<'a>(parent: &'a Element, name: &'static str, ns: &str) -> Result<Option<
 #[derive(Debug)]
 #[must_use = "the client waits for it"]
 pub enum LoginStep {
-    /// The client asks for its former session in `<authenticate/>`. Look it up, and [`take`](InlineResume::take) or
+    /// The client asks for its former session in `<authenticate/>`. Look it up, and [`into_taker`](InlineResume::into_taker) or
     /// [`refuse`](InlineResume::refuse) the request.
     Resume(InlineResume),
     /// The client asks for a resource in `<authenticate/>`. Choose one, and [`bind`](InlineBind::bind) or
@@ -210,7 +210,7 @@ pub enum LoginStep {
     /// The client has no session. Write `<success/>` with the bare JID, and the features that follow it. The login goes on
     /// with [`Unbound::handle`](crate::Unbound::handle).
     Success {
-        /// What belongs into `<success/>`.
+        /// What belongs in `<success/>`.
         success: Box<InlineSuccess>,
         /// The stream.
         stream: Unbound,
@@ -264,7 +264,7 @@ impl LoginStep {
 /// of the login as a whole. If the request is dropped, there is nothing left to do but to close the connection.
 ///
 /// See the example of [`InlineElements`](crate::InlineElements).
-#[must_use = "the client waits for its session: `take` or `refuse` the request"]
+#[must_use = "the client waits for its session: `into_taker` or `refuse` the request"]
 pub struct InlineResume {
     stream: Unbound,
     request: ResumeRequest,
@@ -282,14 +282,16 @@ impl InlineResume {
         self.stream.owner()
     }
 
-    /// Bundles the stream and its connection into what the session [takes](crate::Session::take).
-    pub fn take<C>(self, connection: C) -> Taker<C> {
+    /// Bundles the stream, its request and its connection. [`Taker::find_in`] then finds the session in the host's
+    /// store, and [`Session::take`](crate::Session::take) gets the taker.
+    pub fn into_taker<C>(self, connection: C) -> Taker<C> {
         Taker::inline(self.stream, self.request, connection, self.bind)
     }
 
-    /// The client does not get its session. `<failed/>` goes into `<success/>`.
+    /// Refuses the session that the client asks for, for the reason `why`. `<failed/>` goes into `<success/>`. Returns
+    /// the next step of the login.
     pub fn refuse(self, why: Refusal) -> LoginStep {
-        self.take(()).refuse(why).step
+        self.into_taker(()).refuse(why).step
     }
 }
 
@@ -300,13 +302,14 @@ impl fmt::Debug for InlineResume {
     }
 }
 
-/// It is not known whether there is the session that a client asks for: it was refused with `internal-server-error` or
-/// `resource-constraint`, for the store or another node does not answer. The client asks for a resource beside it.
+/// A client asks for its former session and for a resource, and it is not known whether there is that session: the host
+/// has refused it with `internal-server-error` or `resource-constraint`, because the store or another node does not
+/// answer.
 ///
-/// A part of [`LoginStep`]. A client that is bound has lost its session: it gives it up, and what it has not been told to be
-/// handled it sends again, though the server may have it. So fail the authentication: write `<failure/>` with
-/// [`temporary-auth-failure`](https://www.rfc-editor.org/rfc/rfc6120#section-6.5.10), close the stream, and drop this. By
-/// [XEP-0388](https://xmpp.org/extensions/xep-0388.html#outcome) a failure leaves the session as it is: the client
+/// A part of [`LoginStep`]. A client that is bound gives its former session up: it sends again all stanzas that were
+/// not acknowledged, though the server may have them. So fail the authentication: write `<failure/>` with
+/// [`temporary-auth-failure`](https://www.rfc-editor.org/rfc/rfc6120#section-6.5.10), close the stream, and drop this.
+/// By [XEP-0388](https://xmpp.org/extensions/xep-0388.html#outcome) a failure leaves the session as it is: the client
 /// [tries again](crate::Session::authentication_failed) later.
 ///
 /// Where a client without its session is better than one that waits, [bind](Self::into_bind).
@@ -338,7 +341,7 @@ impl InlineUnknown {
         self.0.owner()
     }
 
-    /// The client gets its resource all the same. What its former session holds comes back from that session's end.
+    /// Binds the client's resource all the same. What its former session holds comes back at that session's end.
     pub fn into_bind(self) -> InlineBind {
         self.0
     }
@@ -372,14 +375,15 @@ impl InlineBind {
         self.stream.owner()
     }
 
-    /// `<bind xmlns='urn:xmpp:bind:0'/>`. But for `<enable xmlns='urn:xmpp:sm:3'/>` its children are the host's: a `<tag/>`,
-    /// and what else the client wants to be [switched on](https://xmpp.org/extensions/xep-0386.html#bind-request).
+    /// Returns `<bind xmlns='urn:xmpp:bind:0'/>`. Its children are the host's, except `<enable
+    /// xmlns='urn:xmpp:sm:3'/>`: a `<tag/>`, and what else the client wants to [switch
+    /// on](https://xmpp.org/extensions/xep-0386.html#bind-request).
     pub fn element(&self) -> &Element {
         &self.bind.element
     }
 
-    /// A resource is bound: the session begins. It [writes](crate::Write::Success) `<success/>`, once the `<enable/>` that may
-    /// be in `<bind/>` [is answered](crate::Event::Enable).
+    /// Begins the session, when a resource is bound. The session [writes](crate::Write::Success) `<success/>` when the
+    /// host has answered the [`<enable/>`](crate::Event::Enable) that may be in `<bind/>`.
     pub fn bind<S: Stanza, C>(self, connection: C, now: Instant) -> Session<S, C> {
         let Self { stream, bind, failed } = self;
         let mut session = stream.begin(connection);
@@ -387,7 +391,8 @@ impl InlineBind {
         session
     }
 
-    /// No resource can be bound. The client is told so by a `<success/>` that has no `<bound/>`.
+    /// Refuses to bind a resource. A `<success/>` without `<bound/>` tells the client so. Returns the next step of the
+    /// login.
     pub fn refuse(self) -> LoginStep {
         LoginStep::after(self.stream, None, self.failed)
     }

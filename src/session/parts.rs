@@ -18,10 +18,12 @@ use crate::stanza::Stanza;
 use crate::stats::Detach;
 
 /// All that a [`Session`] without a connection is: to be written down (a `Snapshot`, with the feature `snapshot`), or
-/// to go on elsewhere. What stays behind is what its host has set ([`report_detached`](Session::report_detached),
-/// [`return_acknowledged`](Session::return_acknowledged)), and its [statistics](Session::stats), which start from zero, but
-/// that [`sent`](crate::Stats::sent) and [`acked`](crate::Stats::acked) go on, and that the present time without a stream
-/// is the first of [`detached`](crate::Stats::detached).
+/// to go on elsewhere.
+///
+/// Three things stay behind. A client's [`location`](Session::location) is not known any more. What its host has set
+/// ([`report_detached`](Session::report_detached), [`return_acknowledged`](Session::return_acknowledged)) is set again by
+/// the host. The [statistics](Session::stats) start from zero, with two exceptions: [`sent`](crate::Stats::sent) and [`acked`](crate::Stats::acked) go on, and the
+/// present time without a stream is the first of [`detached`](crate::Stats::detached).
 ///
 /// Returned by [`Session::into_parts`], and given to [`Session::from_parts`].
 #[derive(Clone, PartialEq, Eq)]
@@ -29,10 +31,10 @@ use crate::stats::Detach;
 pub struct SessionParts<S> {
     /// The authenticated bare JID that the session belongs to.
     pub owner: Arc<str>,
-    /// Whose side of it this is, and what the peer knows of it.
+    /// Whose side of the session this is, and what the peer knows of the session.
     pub side: Side<S>,
-    /// What was never written, oldest first, with the times at which it was given to the session. It comes after what
-    /// is unacknowledged.
+    /// The stanzas that were never written, oldest first, each with the time at which it was given to the session. They
+    /// come after the unacknowledged ones.
     pub waiting: Vec<(S, Instant)>,
 }
 
@@ -43,9 +45,10 @@ pub enum Side<S> {
     Server(Parts<S>),
     /// The side that asks: a client's, and of two servers that of the one that connects.
     Client {
-        /// What it asks its server for. `None`: there is no session at present, and what waits goes into the next one.
+        /// The session that the client asks its server for. `None`: there is none at present, and what waits goes into
+        /// the next one.
         session: Option<Parts<S>>,
-        /// What it remembers of its attempts to resume.
+        /// What the client remembers of its attempts to resume.
         attempts: Attempts,
     },
 }
@@ -110,7 +113,8 @@ impl<S, C> fmt::Debug for NotAtRest<S, C> {
     }
 }
 
-/// Why a session cannot be given up. A field of [`NotAtRest`].
+/// Why a session cannot be given up. A field of [`NotAtRest`]. [What a host meets](crate::nodes#what-a-host-meets) has them
+/// beside others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NotAtRestWhy {
@@ -135,7 +139,7 @@ pub enum NotAtRestWhy {
 
 /// The parts of a session are more than the options allow. They come back.
 ///
-/// Returned by [`Session::from_parts`].
+/// Returned by [`Session::from_parts`]. [What a host meets](crate::nodes#what-a-host-meets) says where its stanzas go.
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("the session holds more than the options allow")]
 pub struct DoesNotFit<S> {
@@ -144,9 +148,9 @@ pub struct DoesNotFit<S> {
 }
 
 impl<S: Stanza, C> Session<S, C> {
-    /// Gives the session up, whole: to be written down before the process ends, or to go on elsewhere. It has no
-    /// connection, which a host that stops sees to with [`lost`](Self::lost): it does not
-    /// [close](Self::close), for that ends the session.
+    /// Gives the session up, whole: to be written down before the process ends, or to go on elsewhere. Call
+    /// [`lost`](Self::lost) and [`poll`](Self::poll) first: the session must have no connection and no events. Do not
+    /// call [`close`](Self::close): that ends it.
     ///
     /// # Errors
     ///

@@ -16,9 +16,9 @@ use crate::stanza::Stanza;
 use crate::stream::{Action, Inbound, Refusal, ToInbound};
 
 impl<S: Stanza, C> Session<S, C> {
-    /// Whether the host reads on. While this is `false` it reads nothing from the present connection: too many stanzas
-    /// are not settled, a request is not answered, the peer does not take its replies, or it has closed its stream. Each
-    /// call may change it.
+    /// Whether the host reads on. While this is `false`, the host reads nothing from the present connection: there is
+    /// none, too many stanzas [are not settled](crate::Config::receipts_max), a request is not answered, the peer does
+    /// not take its replies, or the peer has closed its stream. Each call may change this.
     #[inline]
     pub fn wants_read(&self) -> bool {
         let reads = match &self.state {
@@ -33,11 +33,12 @@ impl<S: Stanza, C> Session<S, C> {
         element.to_inbound(self.config.stanza_ns)
     }
 
-    /// Takes an element that has arrived on the present connection, any element.
+    /// Takes an element that has arrived on the present connection, any element. Returns what the host has to do about
+    /// it.
     ///
     /// # Errors
     ///
-    /// [`NotNow`] where the session does not [want to read](Self::wants_read). The element was not taken.
+    /// [`NotNow`], with the element, while the session does not [want to read](Self::wants_read).
     #[inline(always)]
     pub fn handle(&mut self, inbound: Inbound, now: Instant) -> Result<Arrival, NotNow> {
         // This is the most frequent element, and the way of all else is long.
@@ -149,7 +150,7 @@ impl<S: Stanza, C> Session<S, C> {
                     self.unwritten.extend(failed.ok().map(Front::Nonza));
                 }
             }
-            Action::Enabled(_) => self.on_enabled(),
+            Action::Enabled(enabled) => self.on_enabled(enabled.location),
             Action::Resumed(after) => self.on_resumed(after.is_some(), now),
             Action::Failed(failed, ended) => self.on_failed(failed, *ended, now),
         }
@@ -195,7 +196,8 @@ impl<S: Stanza, C> Session<S, C> {
         self.start_ending(last, LeftWhy::PeerError { conflict }, now);
     }
 
-    /// The present connection is lost. The host drops what is unread or unwritten on it.
+    /// The present connection is lost. It comes back by [`Event::Left`], and the host drops what is unread or unwritten
+    /// on it. A session that can be resumed [is detached](Self::is_detached) from here on; another one ends.
     pub fn lost(&mut self, now: Instant) {
         if self.connection.is_none() {
             return;

@@ -7,9 +7,11 @@ use crate::queue::{Backlog, Queue, Unacked};
 use crate::stanza::Stanza;
 
 impl<S: Stanza, C> Session<S, C> {
-    /// Sends a stanza to the peer: now, when there is room, or when the session has a connection. The
-    /// [backlog](crate::Config::backlog_max) is bounded; what happens at its bound is
-    /// [`on_full`](crate::Config::on_full).
+    /// Sends a stanza to the peer: now, when there is room, or when the session has a connection. Until then it waits
+    /// in the [backlog](crate::Config::backlog_max), which is bounded.
+    ///
+    /// Give it `<message/>`, `<presence/>` and `<iq/>` [only](https://xmpp.org/extensions/xep-0198.html#acking):
+    /// anything else shifts the count, and stanzas come twice or are lost.
     ///
     /// A server's session keeps nothing that is written while stream management [is not on](Self::is_enabled): before
     /// [`accept_enable`](Self::accept_enable), or without it. If the connection is lost, such a stanza does not come
@@ -17,7 +19,7 @@ impl<S: Stanza, C> Session<S, C> {
     ///
     /// # Errors
     ///
-    /// [`NotSent`], with the stanza: the session [is over](Self::is_over), or a client's backlog
+    /// [`NotSent`], with the stanza: the session [is over](Self::is_over); or it is a client's, and its backlog
     /// [is full](Self::has_room), or the stanza is larger than the buffer.
     #[inline]
     pub fn send(&mut self, stanza: S, now: Instant) -> Result<(), NotSent<S>> {
@@ -63,12 +65,12 @@ impl<S: Stanza, C> Session<S, C> {
         Ok(())
     }
 
-    /// Puts another stanza in the place of the oldest one that `is_it`, unacknowledged or never sent, and returns the one
-    /// that was there: a message that its author has taken back must not be resent, nor sent.
+    /// Puts another stanza in the place of the oldest one for which `is_it` returns true, unacknowledged or never sent.
+    /// Returns the one that was there. A message that its author has taken back is neither sent nor resent so.
     ///
     /// # Errors
     ///
-    /// The new stanza, if there is no such one, or if it is larger than the old one and does not fit.
+    /// The new stanza, if `is_it` finds none, or if the new one is larger than the old one and does not fit.
     pub fn replace(&mut self, mut is_it: impl FnMut(&S) -> bool, stanza: S) -> Result<S, S> {
         let number = |mut unacked: Unacked<'_, S>, is_it: &mut dyn FnMut(&S) -> bool| {
             unacked.find(|queued| is_it(queued.stanza)).map(|queued| queued.number)
@@ -76,11 +78,13 @@ impl<S: Stanza, C> Session<S, C> {
         let found = match &self.state {
             State::Live(stream) => number(stream.unacked(), &mut is_it),
             State::Detached(session, _) => number(session.unacked(), &mut is_it),
-            State::Closing(_) | State::Offline(_) | State::Over => None,
+            State::Closing(closing) => number(closing.traffic().queue.unacked(), &mut is_it),
+            State::Offline(_) | State::Over => None,
         };
         let replaced = match (found, &mut self.state) {
             (Some(number), State::Live(stream)) => stream.replace(number, stanza)?,
             (Some(number), State::Detached(session, _)) => session.replace(number, stanza)?,
+            (Some(number), State::Closing(closing)) => closing.queue_mut().replace(number, stanza, &self.config)?,
             (_, state) => match state.queue_mut() {
                 Some(queue) => queue.replace_waiting(is_it, stanza, &self.config)?,
                 None => return Err(stanza),
@@ -92,24 +96,20 @@ impl<S: Stanza, C> Session<S, C> {
     }
 
     /// What the peer may not have, oldest first: the unacknowledged stanzas, then those that wait to be sent. A push service
-    /// looks what to wake the device for.
+    /// looks here for what to wake the device for. After the end there is none.
     pub fn pending(&self) -> impl Iterator<Item = &S> {
-        let unacked = match &self.state {
-            State::Live(stream) => Some(stream.unacked()),
-            State::Detached(session, _) => Some(session.unacked()),
-            State::Closing(_) | State::Offline(_) | State::Over => None,
-        };
+        let unacked = self.state.queue().into_iter().flat_map(Queue::unacked).map(|queued| queued.stanza);
         let waiting = self.state.queue().into_iter().flat_map(Queue::waiting).map(|(stanza, _)| stanza);
-        unacked.into_iter().flatten().map(|queued| queued.stanza).chain(waiting)
+        unacked.chain(waiting)
     }
 
-    /// Whether one more stanza may be sent: the backlog is not full, and the session not ending. A client that takes
-    /// stanzas from a queue of its own leaves them there until then.
+    /// Whether one more stanza may be sent: the backlog is not full, and the session does not end. While this is false,
+    /// a client that takes stanzas from a queue of its own leaves them there.
     pub fn has_room(&self) -> bool {
         !self.is_ending() && self.state.queue().is_some_and(|queue| queue.backlog().has_room(&self.config))
     }
 
-    /// How many stanzas wait to be sent.
+    /// How many stanzas wait to be sent, in the backlog.
     pub fn waiting(&self) -> usize {
         self.backlog().stanzas
     }

@@ -24,11 +24,11 @@ use crate::stanza::Stanza;
 use crate::stream::{Disconnected, NotResumedWhy, Refusal, ResumeRequest, Resumption, StreamMgmt};
 use crate::stream_error::StreamError;
 
-/// A connection that asks for a session, with all that belongs to it. [`Unbound::take`] and
-/// [`InlineResume::take`](crate::InlineResume::take) make one of a connection. It waits wherever and as long as it has to (in a
-/// mailbox, for instance), and [`Session::take`] takes it.
+/// A connection that asks for a session, bundled with its stream and its request.
 ///
-/// If the session is gone by then, [`refuse`](Self::refuse) gives the connection back.
+/// [`Unbound::into_taker`] and [`InlineResume::into_taker`](crate::InlineResume::into_taker) make one. A taker may wait
+/// anywhere (in a mailbox, for instance) and for any time, until [`Session::take`] consumes it. If the session is gone by
+/// then, [`refuse`](Self::refuse) gives the connection back.
 #[must_use = "a client waits for its session: give this to `Session::take`, or `refuse` it"]
 pub struct Taker<C> {
     pub(super) stream: Unbound,
@@ -78,17 +78,22 @@ impl<C> Taker<C> {
         Self { stream, request, connection, asked: Asked::Inline(bind) }
     }
 
-    /// The SM-ID of the session that is asked for.
+    /// The SM-ID of the session that the client asks for.
     pub fn previd(&self) -> &SmId {
         self.request.previd()
     }
 
-    /// The authenticated bare JID of who asks.
+    /// The authenticated bare JID of the client that asks.
     pub fn owner(&self) -> &Arc<str> {
         self.stream.owner()
     }
 
-    /// The session is not to be had.
+    /// How many stanzas of the server the client says that it has handled.
+    pub fn h(&self) -> Counter {
+        self.request.h()
+    }
+
+    /// Refuses the session, for the reason `why`. Returns the connection, and what comes next on it.
     pub fn refuse(self, why: Refusal) -> Refused<C> {
         let Self { stream, connection, asked, .. } = self;
         Refused { connection, step: asked.refused(stream, why.into_failed()) }
@@ -121,19 +126,19 @@ impl<C> fmt::Debug for Refused<C> {
 }
 
 impl<S: Stanza, C> Session<S, C> {
-    /// Another connection asks for the session.
+    /// Moves the session to the connection of the [`Taker`], which asks for it.
     ///
-    /// If it may have it, the present connection [leaves](Event::Left) with `<conflict/>`, and the session
-    /// [goes on](Event::Resumed) over the new one as soon as open receipts are settled, or their
-    /// [time](crate::Config::settle_timeout) is over. If not, the new connection [comes back](Event::Refused), and the session
-    /// is as it was.
+    /// If the taker asks for this session and its `h` is possible, the present connection [leaves](Event::Left) with
+    /// `<conflict/>`, and the session [goes on](Event::Resumed) over the taker's as soon as open receipts are settled,
+    /// or their [time](crate::Config::settle_timeout) is over. If not, the taker's connection comes back by
+    /// [`Event::Refused`], and the session is as it was.
     ///
-    /// A session that ends, or that cannot be resumed and ends now, refuses it at its end: where
-    /// [`stale_h`](crate::Config::stale_h) is on, it is told the last `h`.
+    /// A session that ends, or that cannot be resumed and ends now, refuses the taker at its end: where
+    /// [`stale_h`](crate::Config::stale_h) is on, the client is told the last `h`.
     ///
-    /// Of two connections that ask, the one that authenticated later gets the session: the one whose [`Unbound`] was made
-    /// later. The other is refused with `conflict`. Which one is later can be told where both were made with the same
-    /// [`Arc<Config>`](crate::Config); of others, the one that asks later gets it.
+    /// Of two takers, the one that authenticated later gets the session: the one whose [`Unbound`] was made later. The
+    /// other is refused with `conflict`. Which one is later is known where both were made with the same
+    /// [`Arc<Config>`](crate::Config); otherwise the one that asks later gets the session.
     pub fn take(&mut self, taker: Taker<C>, now: Instant) {
         if let Some(refusal) = self.objection(&taker) {
             return self.tell_refused(taker.refuse(refusal));
@@ -163,6 +168,20 @@ impl<S: Stanza, C> Session<S, C> {
             self.detach_state(LeftWhy::TakenOver, now);
         }
         self.advance(now);
+    }
+
+    /// Whether a client that has handled so many stanzas could have the session: to be asked before it leaves its present
+    /// connection for another node, from which a [`Taker`] with that [`h`](Taker::h) would only come back.
+    ///
+    /// # Errors
+    ///
+    /// What to refuse the client with: the `h` cannot be right, or there is nothing to resume.
+    pub fn check_resume(&self, h: Counter) -> Result<(), Refusal> {
+        match &self.state {
+            State::Live(stream) => stream.check_resume(h),
+            State::Detached(session, _) => session.check_h(h).map_err(Refusal::WrongH),
+            State::Closing(_) | State::Offline(_) | State::Over => Err(Refusal::NotFound),
+        }
     }
 
     /// Why this connection may not have the session.

@@ -41,7 +41,10 @@ pub(super) struct Tally {
     resumed: u32,
     refused: u32,
     refused_why: Option<Condition>,
+    ack_times: u32,
     ack_time: Times,
+    /// Until then no further answer is timed.
+    timed_until: Option<Instant>,
     away_time: Times,
     /// The last time that is over.
     away: Option<Away>,
@@ -53,6 +56,10 @@ pub(super) struct Away {
     pub(super) at: Instant,
     pub(super) why: Detach,
 }
+
+/// At most one answer is timed in this time: where there are thousands in a second, to subtract two `Instant`s would be the
+/// dearest part of each. An answer that took longer than this and is not timed came as soon after one that took as long.
+const TIMED_EVERY: Duration = Duration::from_millis(1);
 
 /// Times of one kind, in nanoseconds.
 #[derive(Debug, Default)]
@@ -106,8 +113,17 @@ impl Tally {
         self.unacked_max = self.unacked_max.max(outstanding);
         if count > 0 {
             add(&mut self.ack_answers, 1);
-            self.ack_time.add(now.saturating_duration_since(asked));
+            if self.timed_until.is_none_or(|until| until <= now) {
+                self.time_answer(asked, now);
+            }
         }
+    }
+
+    #[inline(never)]
+    fn time_answer(&mut self, asked: Instant, now: Instant) {
+        add(&mut self.ack_times, 1);
+        self.ack_time.add(now.saturating_duration_since(asked));
+        self.timed_until = now.checked_add(TIMED_EVERY);
     }
 
     fn on_ended<S>(&mut self, ended: &Ended<S>) {
@@ -235,6 +251,7 @@ impl<S: Stanza, C> Session<S, C> {
             evicted: tally.evicted.into(),
             ack_requests: tally.ack_requests.into(),
             ack_answers: tally.ack_answers.into(),
+            ack_times: tally.ack_times.into(),
             ack_time_last: Duration::from_nanos(tally.ack_time.last),
             ack_time_max: Duration::from_nanos(tally.ack_time.max),
             ack_time_sum: Duration::from_nanos(tally.ack_time.sum),

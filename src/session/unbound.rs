@@ -18,7 +18,7 @@ use crate::stanza::Stanza;
 use crate::stream::{Action, Foreign, Inbound, Refusal, ResumeRequest, StreamMgmt, ToInbound};
 
 /// A server's stream that is authenticated and has no session: the peer may bind a resource, or ask for its former
-/// session. Binding and resuming consume it.
+/// session. [`bind`](Self::bind) and [`into_taker`](Self::into_taker) consume the stream.
 ///
 /// A login, from the stream features to the session:
 ///
@@ -38,10 +38,13 @@ use crate::stream::{Action, Foreign, Inbound, Refusal, ResumeRequest, StreamMgmt
 /// fn log_in(mut stream: Unbound, mut connection: Connection, now: Instant) -> Option<Session<String, Connection>> {
 ///     while let Some(element) = connection.input.pop_front() {
 ///         match stream.handle(stream.inbound(&element), now).ok()? {
-///             Early::Stanza => return Some(stream.bind(connection)), // a request to bind, which the host reads and answers
+///             Early::Stanza if element.has_child("bind", "urn:ietf:params:xml:ns:xmpp-bind") => {
+///                 return Some(stream.bind(connection)); // the host answers the request
+///             }
+///             Early::Stanza => return None, // write `<not-authorized/>`, a stream error, and `</stream:stream>`
 ///             Early::Resume(request) => {
-///                 let taker = stream.take(request, connection).ok()?;
-///                 // Here it goes to the session that the store knows. This store knows none of that SM-ID and owner:
+///                 let taker = stream.into_taker(request, connection).ok()?;
+///                 // Here the taker goes to the session that the store finds. This store finds none:
 ///                 let refused = taker.refuse(Refusal::NotFound);
 ///                 let LoginStep::Failed { failed, stream: back } = refused.step else { return None };
 ///                 (stream, connection) = (back, refused.connection);
@@ -68,7 +71,7 @@ use crate::stream::{Action, Foreign, Inbound, Refusal, ResumeRequest, StreamMgmt
 /// ```
 ///
 /// A login that answers each [`Early::Resume`] at once, as this one does, needs no timer: [`deadline`](Self::deadline) is
-/// about requests that it has dropped, and [`NotNow`] about those that it has not answered yet.
+/// about requests that the login has dropped, and [`NotNow`] about those that it has not answered yet.
 #[must_use = "the peer waits to be bound, or for its session"]
 pub struct Unbound {
     /// In a box: an [`Event`](super::Event) holds one, and is seldom about one.
@@ -104,26 +107,27 @@ impl Stanza for Nothing {
 #[must_use = "the peer waits for what this asks the host to do"]
 #[non_exhaustive]
 pub enum Early {
-    /// A stanza, for the host: a request to bind, for instance. It is not counted.
+    /// A stanza, for the host: a request to bind, for instance. Before there is a session, no stanza is counted.
     Stanza,
-    /// The peer asks for its former session. Look it up, and call [`take`](Unbound::take) or
+    /// The peer asks for its former session. Look it up, and call [`into_taker`](Unbound::into_taker) or
     /// [`refuse`](Unbound::refuse).
     Resume(ResumeRequest),
-    /// Write this.
+    /// Write this element.
     Write(Nonza),
-    /// Write this and `</stream:stream>`, and close the connection.
+    /// Write these last words and `</stream:stream>`, and close the connection.
     Close(LastWords),
-    /// Nothing.
+    /// Do nothing.
     Ignore,
-    /// Where no resource is bound: [`bind`](Unbound::bind) now, and give the same element to the session.
+    /// On a stream [without bind](Unbound::without_bind): call [`bind`](Unbound::bind) now, and give the same element
+    /// to the session.
     Begin,
     /// Not a stanza and not stream management: the host handles it.
     Other,
 }
 
-/// The stream does not wait for this request. All comes back.
+/// The stream does not wait for this request. The stream, the request and the connection come back.
 ///
-/// Returned by [`Unbound::take`](crate::Unbound::take).
+/// Returned by [`Unbound::into_taker`](crate::Unbound::into_taker).
 #[derive(Debug, Error)]
 #[error("the stream does not wait for this request")]
 pub struct NotTaken<C> {
@@ -184,7 +188,7 @@ impl Unbound {
         &self.owner
     }
 
-    /// Whether [`FEATURE`](crate::FEATURE) belongs into the
+    /// Whether [`FEATURE`](crate::FEATURE) belongs in the
     /// [stream features](https://xmpp.org/extensions/xep-0198.html#feature).
     pub fn has_feature(&self) -> bool {
         self.engine.has_feature()
@@ -236,7 +240,8 @@ impl Unbound {
         self.engine.handle_timeout(now).ok().flatten()
     }
 
-    /// The peer does not get the session that it asked for. Returns the `<failed/>` to write. The stream goes on.
+    /// Refuses the session that the peer asks for, for the reason `why`. Returns the `<failed/>` to write. The stream
+    /// goes on.
     ///
     /// # Errors
     ///
@@ -263,21 +268,21 @@ impl Unbound {
         self.engine.leave_pending();
     }
 
-    /// The peer asks for a session that the host has found: bundles the stream and its connection into what the session
-    /// [takes](Session::take).
+    /// Bundles the stream, its request and its connection. [`Taker::find_in`] then finds the session in the host's store, and
+    /// [`Session::take`] gets the taker.
     ///
     /// # Errors
     ///
     /// [`NotTaken`], with everything, if the stream does not wait for this request.
-    pub fn take<C>(self, request: ResumeRequest, connection: C) -> Result<Taker<C>, Box<NotTaken<C>>> {
+    pub fn into_taker<C>(self, request: ResumeRequest, connection: C) -> Result<Taker<C>, Box<NotTaken<C>>> {
         if !self.engine.waits_for(&request) {
             return Err(Box::new(NotTaken { stream: self, request, connection }));
         }
         Ok(Taker::bare(self, request, connection))
     }
 
-    /// A resource is bound, or there is none to be: the session begins. `<enable/>` may come. A [`ResumeRequest`] that is
-    /// not answered by now is refused.
+    /// Begins the session, when a resource is bound or none has to be. Then the peer may send `<enable/>`. A
+    /// [`ResumeRequest`] that is not answered by now is refused.
     ///
     /// This is the bind of [RFC 6120](https://www.rfc-editor.org/rfc/rfc6120#section-7). That of Bind 2 is
     /// [`InlineBind::bind`](crate::InlineBind::bind).

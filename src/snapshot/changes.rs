@@ -73,3 +73,28 @@ impl<S: Stanza> Snapshot<S> {
         unacked.extend(waiting.drain(..fits));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_is_after_another_within_half_of_all() {
+        let half = u32::MAX / 2;
+        for other in [0, 1, half, half + 1, u32::MAX] {
+            for (ahead, expected) in [
+                (0, true),
+                (1, true),
+                (half - 1, true),
+                (half, true),
+                (half + 1, false),
+                (half + 2, false),
+                (u32::MAX - 1, false),
+                (u32::MAX, false),
+            ] {
+                let one = Counter::new(other).advance(ahead);
+                assert_eq!(is_after(one, other.into()), expected, "{other} and {ahead}");
+            }
+        }
+    }
+}

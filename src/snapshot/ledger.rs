@@ -12,7 +12,7 @@ use crate::store::{Change, Fence, Journal, Lookup, Registration, Revision};
 
 /// How long the sessions of a host live.
 ///
-/// A host chooses one when it makes a [`Ledger`].
+/// A host chooses one when it makes a [`Ledger`]. [`nodes`](crate::nodes) says what each takes and costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Promise {
     /// As long as their process.
@@ -87,6 +87,8 @@ pub enum Promise {
 /// | its own state has changed | [`host_changed`](Self::host_changed) |
 /// | it stops, or another host asks for the session | with [`Promise::Memory`], [`set_promise`](Self::set_promise): it is parked all the same; the session [loses](Session::lost) its stream, and again if one that has waited gets it; when nothing is due and [no receipt is open](Session::open_receipts), it is let go |
 /// | the session is over | what [`end`](Self::end) returns is written; if the session is held, its stanzas go where they go, and then it is retired or removed, as ever: what is kept of it goes with its record |
+///
+/// [A node's loop](crate::nodes#a-nodes-loop) is this table as code.
 ///
 /// With [`Promise::Memory`] nothing is due but what was claimed: it is unparked. A client's session is not written
 /// down.
@@ -168,9 +170,11 @@ impl Ledger {
     }
 
     /// Sets the version that is written, for as long as hosts may claim the session that cannot read the latest. Default:
-    /// the latest, also after [`claimed`](Self::claimed). [A rolling upgrade](crate::snapshot#upgrades) says when.
+    /// the latest, also after [`claimed`](Self::claimed). Where another was written before, the whole session is due again.
+    /// [A rolling upgrade](crate::snapshot#upgrades) says when.
     #[must_use]
     pub fn version(mut self, version: Version) -> Self {
+        self.has_host_changed |= self.version != version;
         self.version = version;
         self
     }
@@ -286,6 +290,15 @@ impl Ledger {
         let (marks, clocks) = ((mark.h, mark.acked, mark.end.next()), Clocks::new(now, by_the_wall));
         let change = write::file(|e| write_changes(e, marks, no_stanzas, self.version, clocks));
         Some(Due { revision, what: What::Change(change), mark: Some(mark) })
+    }
+
+    /// Whether all that the session has is written down as [promised](Promise). Then the host tells the senders of what has
+    /// come for it. Of a session that ends nothing more is written down: if something is kept of it, this returns `false`
+    /// to the end, and the host tells the senders when its stanzas are elsewhere.
+    ///
+    /// See the [example](Self#example) of `Ledger`.
+    pub fn is_written<S: Stanza, C>(&self, session: &Session<S, C>) -> bool {
+        if session.is_ending_or_over() { !self.has_kept } else { self.may_write(session) }
     }
 
     /// What [`Session::next_write`] returns, unless it has to be written down first: then `None`, and

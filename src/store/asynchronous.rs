@@ -12,7 +12,8 @@ use crate::smid::SmId;
 /// one.
 ///
 /// Every [`SessionStore`] is one, whose futures are ready at once: a host that is written for this trait runs on
-/// either. It names no runtime. The futures are `Send`.
+/// either. It names no runtime. The futures are `Send`. [`nodes`](crate::nodes) has a host around such a store, and what
+/// [a store of your own](crate::nodes#a-store-of-your-own) needs.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -51,13 +52,16 @@ use crate::smid::SmId;
 ///   `<resume/>` is refused so that it asks again:
 ///   [`internal-server-error`](crate::Condition::InternalServerError) or
 ///   [`resource-constraint`](crate::Condition::ResourceConstraint).
-/// - **Every call can be made again.** After an error it is unknown whether the call was carried out, unless the error
-///   says it. To `retire` or `remove` again what is gone changes nothing. To `register` again gives another epoch, and the
-///   session is found by that; [`displaced`](Registered::displaced) is told once, and may be lost with its answer: such
-///   a session cannot be found, and ends by its own deadline.
-/// - **What is late does no harm.** A call whose caller has given up may be carried out afterwards. A `register` that
-///   comes after a later one of the same owner changes nothing then; `retire` and `remove` are fenced by their
-///   [`Registration`].
+/// - **After an error it is unknown whether the call was carried out**, or will be yet, unless the error says it.
+/// - **`lookup`, `retire` and `remove` are made again as they were.** To retire what is retired or removed changes nothing,
+///   nor does to remove what is removed; to remove what is retired drops its stale `h`. One that is carried out late is
+///   fenced by its [`Registration`], and harms no later session.
+/// - **`register` is made again under another SM-ID.** The call that failed may be carried out at any time, and would take
+///   the place of a session that was registered under its SM-ID meanwhile. No client has heard of that SM-ID, so the record that
+///   it may have made belongs to no session: it takes a place among those of its owner until it is the oldest, and goes as that of
+///   a dead node does. A store that can tell that a `register` comes late leaves it out, and says so.
+/// - **[`displaced`](Registered::displaced) is told once**, and may be lost with its answer. A session that was displaced
+///   cannot be found any more, and ends by its own deadline.
 /// - **A future that is dropped** is a call without an answer: it is carried out or it is not.
 /// - Futures do not block, and end in a time that the host has set: a store that waits without end for its engine keeps
 ///   clients waiting that could be refused.
@@ -75,8 +79,8 @@ pub trait AsyncSessionStore: Send + Sync {
     /// # Errors
     ///
     /// A cap is reached, and nothing has changed; or the store failed, and the session may be registered or not, or
-    /// will be yet. To try again, take another SM-ID: the first call, carried out late, takes the place of a session
-    /// under its own.
+    /// will be yet. The host tries again under [another SM-ID](Self#contract), or goes on with a session that cannot be
+    /// resumed.
     fn register(
         &self,
         smid: &SmId,

@@ -94,7 +94,7 @@ pub enum AtCap {
     EvictOldest,
 }
 
-/// Why a session was not registered.
+/// Why a session was not registered: its stream goes on, and it [cannot be resumed](crate::nodes#what-a-host-meets).
 ///
 /// See the example of [`MemoryStore`](crate::MemoryStore).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -278,6 +278,7 @@ impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
     ) -> Result<Registered<Handle>, StoreError> {
         // Dropped after the lock is free, as is a `handle` that is refused: it may do whatever it likes then.
         let mut _former = None;
+        let _kept;
         let mut shard = self.shard(owner).lock();
         let epoch = shard.next_epoch();
         let Shard { sessions, len, stale, kept, stats, .. } = &mut *shard;
@@ -314,7 +315,7 @@ impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
         inc(&mut stats.registered);
         // It may be of one that was displaced, and is a new one now.
         stale.remove(smid, owner, |_| true);
-        kept.drop_former(owner, smid);
+        _kept = kept.take_former(owner, smid);
         let displaced = displaced.map(|session| session.into_record(owner.clone()));
         if let Some(Record { registration, .. }) = &displaced
             && self.stale_h.enabled
@@ -346,9 +347,10 @@ impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
         }
         let Registration { owner, smid, epoch } = registration;
         // Dropped after the lock is free.
-        let _former;
+        let (_former, _kept);
         let mut shard = self.shard(owner).lock();
         _former = shard.take(registration);
+        _kept = shard.kept.take(registration);
         let is_awaited = |stale: &Stale| stale.epoch == *epoch && stale.h.is_none() && !self.is_gone(stale, now);
         if _former.is_some() {
             self.release();
@@ -364,9 +366,10 @@ impl<Handle: Clone + Send> SessionStore for MemoryStore<Handle> {
     fn remove(&self, registration: &Registration) -> Result<(), StoreError> {
         let Registration { owner, smid, epoch } = registration;
         // Dropped after the lock is free.
-        let _former;
+        let (_former, _kept);
         let mut shard = self.shard(owner).lock();
         _former = shard.take(registration);
+        _kept = shard.kept.take(registration);
         if _former.is_some() {
             self.release();
             inc(&mut shard.stats.removed);

@@ -14,7 +14,7 @@ use super::{AsyncSessionStore, Registration};
 /// comes back [claims](Self::claim) it with the registration that a [`lookup`](AsyncSessionStore::lookup) has found,
 /// puts it together, [unparks](Self::unpark) it, and only then lets the client resume. From then on the session lives
 /// in that host's memory, and the stored snapshot would be out of date. `snapshot::Ledger`, behind the feature
-/// `snapshot`, says when to do which, unparking included.
+/// `snapshot`, says when to do which, unparking included; [`nodes`](crate::nodes) has a host around it.
 ///
 /// How hosts learn that another one wants a session is their own business: a message between them. One that does not
 /// answer has lost the session as soon as another has claimed it, and is told so when it next writes. A host that is
@@ -56,13 +56,15 @@ use super::{AsyncSessionStore, Registration};
 ///   ends the session: a host that dies in between loses nothing, for the next one claims from it.
 /// - **Every call can be made again** after an error. A claim that is made again with the same epoch and the same handle, before
 ///   anything else was done with the session, is answered as the one before.
-/// - **What is late does no harm.** A [`Revision`] goes up with everything that a registration writes: what comes
-///   behind something later of the same registration changes nothing.
+/// - **What is late does no harm.** A [`Revision`] goes up with each [`park`](Self::park) and [`unpark`](Self::unpark) of a
+///   registration: one that comes behind a later one changes nothing. A [`Journal::append`] has the revision of the snapshot that
+///   it belongs to.
 /// - [`retire`](AsyncSessionStore::retire) and [`remove`](AsyncSessionStore::remove) take the snapshot out with the record;
 ///   [`register`](AsyncSessionStore::register) takes out that of the record that it replaces, even one that was displaced.
 /// - **A session that was [displaced](super::Registered::displaced)** keeps its snapshot until it is retired or removed, and can
-///   be claimed by its registration until then, though it is not found: its stanzas have to go somewhere. It stays
-///   displaced, under the epoch that it has, and the first handle that claims it is the only one.
+///   be claimed by its newest registration until then, as any other, though it is not found: its stanzas have to go somewhere.
+///   It stays displaced, and is not written any more. The host that claims it passes its stanzas on and retires it; if that
+///   host dies before, another claims it from that registration.
 ///
 /// `parking_conformance!`, behind the feature `store-tests`, checks any store against all this.
 pub trait Parking: AsyncSessionStore {
@@ -120,6 +122,26 @@ pub trait Parking: AsyncSessionStore {
 /// - Changes of another [`Revision`] than that of the snapshot that is kept are not appended: [`Fence::Lost`].
 ///
 /// `journal_conformance!`, behind the feature `store-tests`, checks any store against all this.
+///
+/// # Several sessions in one call
+///
+/// A stanza that is handled by being queued for another session changes two sessions: the recipient's has a stanza more, and
+/// the sender's a higher `h`. In one call neither is true without the other, whenever the process is killed.
+///
+/// - **Order.** Changes of one session are appended in the order in which they are given. Which of two sessions comes
+///   first has no meaning: one is never seen without the other.
+/// - **[`Fence::Held`]**: all of it is written.
+/// - **[`Fence::Lost`]**: nothing is, and it is not told for which session. Each is written by itself then: the recipient's
+///   first, and the sender's when the stanza is written or, if it is the recipient's that is lost, kept elsewhere.
+/// - **An error**: all of it or nothing is written, or will be. What is due then is given again, all of it. A change
+///   that comes twice is applied once. `RedisStoreError::Apart` and `Evicted` say that nothing is written, and are dealt with as
+///   `Lost` is.
+/// - **Half a call** is never left: `RedisStore` makes it one script, takes back what it has appended if the engine refuses the
+///   rest, and the engine's append-only file and its replicas have a script as a whole or not at all.
+///
+/// With ledgers: a host settles the receipt as soon as the recipient's session has the stanza, takes what is due of both, and
+/// gives [`Due::change`](crate::nodes#a-nodes-loop) of both to one call. A snapshot is no change, and is written by itself: so
+/// before a stanza is handed over, both sessions write what they owe.
 pub trait Journal: Parking {
     /// Appends changes to the journals of sessions, of several at once: a stanza that is handled by being queued for
     /// another session changes two, and neither can be true without the other.
@@ -145,6 +167,8 @@ pub struct Change<'a> {
 }
 
 /// Whether a session is still the caller's. Returned by what writes it down: [`Parking::park`] and [`Journal::append`].
+///
+/// [What a host meets](crate::nodes#what-a-host-meets) says what it does about each, and [a fence that is lost](crate::nodes#a-fence-that-is-lost) step by step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a session that is lost must not go on"]
 pub enum Fence {
@@ -157,7 +181,7 @@ pub enum Fence {
     Lost,
 }
 
-/// What became of a [claim](Parking::claim).
+/// What became of a [claim](Parking::claim). [What a host meets](crate::nodes#what-a-host-meets) says what it does about each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a session that was claimed lives nowhere else"]
 pub enum Claim {
@@ -175,8 +199,7 @@ pub enum Claim {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "the session lives nowhere else"]
 pub struct Claimed {
-    /// The new registration. Its revisions start again at the first. A session that was displaced keeps the
-    /// registration that it had.
+    /// The new registration. Its revisions start again at the first. A session that was displaced is retired by it.
     pub registration: Registration,
     /// The session as it was parked last.
     pub snapshot: Bytes,
@@ -184,7 +207,8 @@ pub struct Claimed {
     pub journal: Vec<Bytes>,
 }
 
-/// The number of something that one registration writes down: it goes up with each.
+/// The number of a snapshot, or of its end, that one registration writes down: it goes up with each [`park`](Parking::park) and
+/// [`unpark`](Parking::unpark). A [`Change`] has that of its snapshot.
 ///
 /// See the example of [`Parking`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

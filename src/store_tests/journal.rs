@@ -286,9 +286,15 @@ pub fn a_displaced_session_keeps_its_journal<M: MakeStore<Store: Journal>>(make:
         return;
     }
     assert_eq!(store.append(&registration, FIRST, "late"), Fence::Lost);
-    assert_eq!(store.kept(&registration), ["snapshot", "one"]);
-    store.remove(&registration);
-    let claim = store.make.block_on(store.store.claim(&registration, store.make.handle(98), store.start)).unwrap();
+    let mut held = registration;
+    for handle in 2..4 {
+        let claimed = store.claimed(&held, handle);
+        held = claimed.registration;
+        assert_eq!(once([vec![claimed.snapshot], claimed.journal].concat()), ["snapshot", "one"]);
+        assert_eq!(store.append(&held, FIRST, "late"), Fence::Lost);
+    }
+    store.remove(&held);
+    let claim = store.make.block_on(store.store.claim(&held, store.make.handle(98), store.start)).unwrap();
     assert_eq!(claim, Claim::Lost);
 }
 

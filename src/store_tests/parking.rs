@@ -415,7 +415,7 @@ pub fn a_displaced_session_is_kept_until_it_is_over<M: MakeStore<Store: Parking>
             return;
         }
         assert_eq!(store.lookup(&id, JULIET, SECOND), Known::Nothing);
-        // It can be claimed by who was told of it, is not written any more, and stays displaced.
+        // It can be claimed as any other, is not written any more, and stays displaced.
         assert_eq!(store.park(&registration, SECOND_ONE, b"late"), Fence::Lost);
         assert_eq!(store.unpark(&registration, THIRD), Fence::Lost);
         let claimed = store.claimed(&registration, 2);
@@ -429,6 +429,40 @@ pub fn a_displaced_session_is_kept_until_it_is_over<M: MakeStore<Store: Parking>
         assert_eq!(store.claimed(&registration, 2), claimed);
         store.retire(&claimed.registration, 7, SECOND);
         assert_eq!(store.claim(&registration, 2), Claim::Lost);
+        let expected = if stale_h.enabled { stale(7) } else { Known::Nothing };
+        assert_eq!(store.lookup(&id, JULIET, SECOND), expected);
+    }
+}
+
+/// Each host that claims it may die before it has passed its stanzas on.
+pub fn a_displaced_session_is_claimed_again_by_its_newest_registration<M: MakeStore<Store: Parking>>(make: &M) {
+    for stale_h in [on(), off()] {
+        let store = Checked::new(make, stale_h);
+        let id = smid("a");
+        let mut held = store.parked(&id, JULIET, b"snapshot");
+        if !displaced(&store, &held) {
+            return;
+        }
+        let mut all_lost = Vec::new();
+        for handle in 2..6 {
+            let claimed = store.claimed(&held, handle);
+            assert_eq!(claimed.snapshot, &b"snapshot"[..]);
+            assert!(claimed.registration.epoch() > held.epoch(), "a claim gives a higher epoch");
+            assert_eq!(store.claimed(&held, handle), claimed, "it is made again");
+            all_lost.push(std::mem::replace(&mut held, claimed.registration));
+            for lost in &all_lost {
+                assert_eq!(store.claim(lost, 9), Claim::Lost, "another has it");
+                store.remove(lost);
+                store.retire(lost, 9, SECOND);
+            }
+            // It stays displaced.
+            assert_eq!(store.lookup(&id, JULIET, SECOND), Known::Nothing);
+            assert_eq!(store.park(&held, FIRST, b"late"), Fence::Lost);
+            assert_eq!(store.unpark(&held, SECOND_ONE), Fence::Lost);
+        }
+        store.retire(&held, 7, SECOND);
+        assert_eq!(store.claim(&held, 6), Claim::Lost);
+        assert_eq!(store.claim(&all_lost[3], 5), Claim::Lost);
         let expected = if stale_h.enabled { stale(7) } else { Known::Nothing };
         assert_eq!(store.lookup(&id, JULIET, SECOND), expected);
     }

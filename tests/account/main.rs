@@ -193,7 +193,7 @@ fn resumed() -> Host {
         let mut stream = Unbound::new(config.clone(), OWNER);
         let resume = Nonza::Resume(Resume { previd: own.registration.smid().clone(), h: 0.into() });
         let Ok(Early::Resume(request)) = stream.handle(resume.into(), now) else { panic!() };
-        own.session.take(stream.take(request, Output::new()).unwrap(), now);
+        own.session.take(stream.into_taker(request, Output::new()).unwrap(), now);
         write(&mut own.session, now);
         while own.session.poll().is_some() {}
     }

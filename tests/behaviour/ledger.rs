@@ -103,6 +103,7 @@ impl Host {
             assert_eq!(self.write(&due), Fence::Held);
             self.ledger.wrote(due);
             calls += 1;
+            assert!(calls < 5, "what was written is due again");
         }
         calls
     }
@@ -155,7 +156,7 @@ impl Host {
         let mut stream = Unbound::new(self.config.clone(), JULIET);
         let resume = Nonza::Resume(Resume { previd: SmId::new("x").unwrap(), h: h.into() });
         let Ok(Early::Resume(request)) = stream.handle(resume.into(), self.now) else { unreachable!() };
-        self.session.take(stream.take(request, ()).unwrap(), self.now);
+        self.session.take(stream.into_taker(request, ()).unwrap(), self.now);
         while let Some(event) = self.session.poll() {
             assert!(matches!(event, Event::Resumed), "{event:?}");
         }

@@ -19,6 +19,8 @@ const V1: &[u8] = include_bytes!("snapshot/v1.cbor");
 const V1_CLIENT: &[u8] = include_bytes!("snapshot/v1-client.cbor");
 const V2: &[u8] = include_bytes!("snapshot/v2.cbor");
 const V2_CLIENT: &[u8] = include_bytes!("snapshot/v2-client.cbor");
+const V1_EMPTY: &[u8] = include_bytes!("snapshot/v1-empty.cbor");
+const V2_EMPTY: &[u8] = include_bytes!("snapshot/v2-empty.cbor");
 
 /// When it was written, by the wall.
 fn wall() -> SystemTime {
@@ -54,6 +56,14 @@ fn client(now: Instant) -> Snapshot<String> {
     Snapshot { session: SessionParts { owner: "romeo@example.net".into(), side, waiting }, host: vec![] }
 }
 
+/// What [`V1_EMPTY`] and [`V2_EMPTY`] hold: a session of which nothing is kept, and which never expires.
+fn empty() -> Snapshot<String> {
+    let (smid, counter) = (SmId::new("x").unwrap(), 0.into());
+    let parts = Parts { smid, deadline: None, resume_timeout: None, h: counter, acked: counter, unacked: vec![] };
+    let session = SessionParts { owner: "juliet@example.com".into(), side: Side::Server(parts), waiting: vec![] };
+    Snapshot { session, host: vec![] }
+}
+
 #[test]
 fn what_version_1_wrote_is_read_and_can_be_written() {
     let now = Instant::now();
@@ -62,6 +72,9 @@ fn what_version_1_wrote_is_read_and_can_be_written() {
     // Readers may be older.
     assert_eq!(server(now).to_bytes_of(Version::V1, now, wall()), V1);
     assert_eq!(client(now).to_bytes_of(Version::V1, now, wall()), V1_CLIENT);
+    // What is empty has its field, without which they read nothing.
+    assert_eq!(read(V1_EMPTY, now), Ok(empty()));
+    assert_eq!(empty().to_bytes_of(Version::V1, now, wall()), V1_EMPTY);
 }
 
 #[test]
@@ -71,6 +84,8 @@ fn what_version_2_writes_is_read() {
     assert_eq!(read(V2_CLIENT, now), Ok(client(now)));
     assert_eq!(server(now).to_bytes(now, wall()), V2);
     assert_eq!(client(now).to_bytes(now, wall()), V2_CLIENT);
+    assert_eq!(read(V2_EMPTY, now), Ok(empty()));
+    assert_eq!(empty().to_bytes(now, wall()), V2_EMPTY);
 }
 
 /// The stanza that was queued a nanosecond ago was queued now.

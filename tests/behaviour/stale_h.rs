@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use xmpp_sm::{
     Condition, Config, Counter, EndReason, Failed, Lookup, MemoryStore, Nonza, NotResumed, NotResumedWhy, Refusal,
-    SessionStore, SmId, StaleH,
+    SessionStore, SmId, StaleH, StaleRecord,
 };
 
 use crate::support::count::counted;
@@ -242,4 +242,27 @@ fn stale_h_outlives_its_store() {
     assert_eq!((next.len(), next.stale_len(), off.stale_len()), (1, 1, 0));
     let at = |after| next.lookup(&known, JULIET, now + secs(after)).unwrap();
     assert_eq!((at(110), at(111)), (Lookup::StaleH(Counter::new(7)), Lookup::NotFound));
+}
+
+/// In whatever order they were written down: an older one makes room, not the last that is told.
+#[test]
+fn the_youngest_stale_h_of_an_owner_are_restored() {
+    let (now, stale_h) = (Instant::now(), StaleH { enabled: true, geriatric: secs(100), ..StaleH::default() });
+    let [young, middle, old] = [("young", 10), ("middle", 50), ("old", 90)].map(|(id, age)| StaleRecord {
+        owner: JULIET.into(),
+        smid: SmId::new(id).unwrap(),
+        h: Counter::new(7),
+        age: secs(age),
+    });
+    for order in [[&young, &middle, &old], [&young, &old, &middle], [&old, &young, &middle]] {
+        let store = MemoryStore::<u64>::new(&Config::default().stale_h(stale_h)).stale_per_owner(bytes(2));
+        order.into_iter().for_each(|record| store.restore_stale(record, now));
+        let known = |after| {
+            let smids = [&young, &middle, &old].map(|record| &record.smid);
+            smids.map(|smid| store.lookup(smid, JULIET, now + secs(after)) == Ok(Lookup::StaleH(Counter::new(7))))
+        };
+        assert_eq!((known(0), known(51)), ([true, true, false], [true, false, false]), "{order:?}");
+        // What has grown too old is swept, and nothing else.
+        assert_eq!((store.sweep(now + secs(51)).dropped, store.stale_len()), (1, 1), "{order:?}");
+    }
 }

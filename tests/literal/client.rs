@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use minidom::Element;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedSender, WeakUnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -24,6 +25,8 @@ pub struct Dial {
     pub server: Server,
     pub cuts: Arc<AtomicU32>,
     pub state: Arc<Mutex<DialState>>,
+    /// The user wants the resource back.
+    pub wanted: Arc<Notify>,
 }
 
 pub struct DialState {
@@ -69,7 +72,7 @@ impl Dial {
             receipts: Receipts::AtOnce,
         };
         let (name, server, cuts) = (name.into(), server.clone(), cuts.clone());
-        Self { name, server, cuts, state: Arc::new(Mutex::new(state)) }
+        Self { name, server, cuts, state: Arc::new(Mutex::new(state)), wanted: Arc::default() }
     }
 
     pub fn link(&self) -> Option<Link> {
@@ -131,8 +134,15 @@ impl client_loop::App for App {
         &self.dial.name
     }
 
-    fn log_in(&self) -> impl Future<Output = (Offer, Conn)> + Send + 'static {
-        self.dial.clone().connect()
+    fn log_in(&self, is_conflict: bool) -> impl Future<Output = (Offer, Conn)> + Send + 'static {
+        let wanted = self.dial.wanted.clone();
+        let connect = self.dial.clone().connect();
+        async move {
+            if is_conflict {
+                wanted.notified().await;
+            }
+            connect.await
+        }
     }
 
     fn receive(&mut self, stanza: Element, receipt: Receipt) {

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use tokio::time::{Instant, advance, sleep};
-use xmpp_sm::{EndReason, Lookup, OnFull, SessionStore, SmId};
+use xmpp_sm::{EndReason, Fate, Lookup, OnFull, SessionStore, SmId};
 
 use crate::client::{Client, Dial};
 use crate::net::{CLIENT, Sees};
@@ -71,6 +71,20 @@ fn d2_a_peer_that_takes_no_byte_keeps_nothing_waiting() {
         assert_eq!(server.lock().ended, []);
         sleep(4 * SECOND).await;
         assert_eq!(server.lock().ended, [(EndReason::Expired, 1, 200)]);
+    });
+}
+
+#[test]
+fn a_server_that_takes_no_byte_keeps_what_has_no_room_in_the_session() {
+    with_server(config(), Receipts::AtOnce, async |server| {
+        let Client { dial, outbox, task } = client(&server, "u0");
+        sleep(SECOND).await;
+        dial.link().unwrap().cut([Sees::Nothing; 2]);
+        (0..60).for_each(|_| outbox.send(vec![b'x'; 5000].into()).expect("the client runs"));
+        sleep(SECOND).await;
+        drop(outbox);
+        let unsent = task.await.unwrap().filter(|left| left.fate == Fate::Unsent).count();
+        assert!((30..60).contains(&unsent), "{unsent}");
     });
 }
 
@@ -292,6 +306,26 @@ fn d11_a_live_stream_that_is_quiet_is_taken_over_at_once() {
         raw.message(1);
         raw.write(SECOND).await;
         assert_eq!(server.lock().routed.get("u0"), None);
+    });
+}
+
+#[test]
+fn a_client_that_has_lost_its_resource_comes_back_when_its_user_wants_it() {
+    with_server(config(), Receipts::AtOnce, async |server| {
+        let alice = client(&server, "u0");
+        let connections = || alice.dial.state.lock().unwrap().connections;
+        sleep(10 * SECOND).await;
+        assert!(server.mail("u0", Mail::End(EndReason::Replaced)));
+        sleep(100 * SECOND).await;
+        server.write_to("u0", 1);
+        assert_eq!(connections(), 1);
+        alice.dial.wanted.notify_one();
+        sleep(10 * SECOND).await;
+        assert_eq!((connections(), alice.numbers()), (2, vec![1]));
+        // The next login waits for nobody.
+        alice.dial.link().unwrap().cut([Sees::Reset, Sees::Reset]);
+        sleep(10 * SECOND).await;
+        assert_eq!(connections(), 3);
     });
 }
 

@@ -8,9 +8,18 @@ mod client;
 mod client_loop;
 mod conn;
 mod decisions;
+#[path = "../support/faulty.rs"]
+#[allow(dead_code, reason = "the loop makes its calls again itself")]
+mod faulty;
 mod mended;
 mod net;
+mod node;
+#[path = "../../src/host/node.rs"]
+mod node_loop;
 mod raw;
+mod restart;
+#[path = "../../src/host/restart.rs"]
+mod restart_host;
 mod rng;
 mod server;
 #[path = "../../src/host/server.rs"]

@@ -76,7 +76,7 @@ fn take(session: &mut Server, config: &Arc<Config>, h: u32, connection: u32, now
         Ok(Early::Resume(request)) => request,
         other => unreachable!("{other:?}"),
     };
-    session.take(stream.take(request, connection).unwrap(), now);
+    session.take(stream.into_taker(request, connection).unwrap(), now);
 }
 
 fn events<C>(session: &mut Session<&'static str, C>) -> Vec<Event<&'static str, C>> {

@@ -206,7 +206,7 @@ impl Host {
                     return serve(stream.bind(pipe), &mailbox, &self, SERVER);
                 }
                 Ok(Early::Resume(request)) => {
-                    let Ok(taker) = stream.take(request, pipe) else { return };
+                    let Ok(taker) = stream.into_taker(request, pipe) else { return };
                     let found = self.store.lookup(taker.previd(), OWNER, Instant::now()).expect("a store in memory");
                     return match found.session() {
                         Ok(found) => drop(found.handle.send(Mail::Take(taker))),

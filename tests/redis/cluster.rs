@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use xmpp_sm::{
 };
 
 use crate::server::{PATIENCE, program};
-use crate::{Calls, count, store};
+use crate::{Calls, count, eventually, store};
 
 const MASTERS: usize = 3;
 /// So many owners lie on all of them.
@@ -32,7 +33,9 @@ struct Cluster {
 
 impl Cluster {
     fn start() -> Self {
-        let dir = std::env::temp_dir().join(format!("xmpp-sm-cluster-{}", std::process::id()));
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("xmpp-sm-cluster-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let dir = std::env::temp_dir().join(name);
         fs::create_dir_all(&dir).unwrap();
         // Ports that nobody uses, the client's and the other nodes' of each.
         let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
@@ -49,6 +52,10 @@ impl Cluster {
             (command.current_dir(place).stdout(Stdio::null()).spawn().expect("a redis-server"), ports[0])
         });
         let cluster = Self { masters: masters.collect(), dir };
+        // Or it were resolved later who has which slot.
+        for n in 0..MASTERS {
+            let () = cluster.tell(n, &format!("CLUSTER SET-CONFIG-EPOCH {}", n + 1));
+        }
         for (n, buses) in (0..MASTERS).zip(ports.chunks(2)) {
             let (first, last) = (n * 16384 / MASTERS, (n + 1) * 16384 / MASTERS - 1);
             let () = cluster.tell(n, &format!("CLUSTER ADDSLOTSRANGE {first} {last}"));
@@ -166,11 +173,16 @@ async fn a_cluster_of_three_keeps_every_owner_on_one_node_and_loses_only_those_o
     for registration in &sessions {
         match store.append(&[change(registration, FIRST)]).await {
             Ok(Fence::Held) => here += 1,
-            Err(error) if error.may_have_happened() => away += 1,
+            Err(RedisStoreError::Unavailable(_) | RedisStoreError::TimedOut) => away += 1,
             other => panic!("{other:?}"),
         }
     }
     assert_eq!((here, away), (OWNERS - kept[1] / 3, kept[1] / 3));
+    drop(cluster);
+    for registration in &sessions {
+        let error = store.append(&[change(registration, FIRST)]).await.unwrap_err();
+        assert!(matches!(error, RedisStoreError::Unavailable(_)), "{error:?}");
+    }
 }
 
 /// Every script, with all keys that it can reach. Returns a session whose snapshot is there, beside another with a journal.
@@ -195,8 +207,9 @@ async fn every_call(store: &RedisStore<ClusterConnection>, owner: &str) -> Regis
         Claim::Claimed(claimed) => claimed,
         other => panic!("{other:?}"),
     };
-    assert_eq!(claim(&displaced, "node-2/1").await.snapshot, &b"snapshot"[..]);
-    store.remove(&displaced).await.unwrap();
+    let claimed = claim(&displaced, "node-2/1").await;
+    assert_eq!(claimed.snapshot, &b"snapshot"[..]);
+    store.remove(&claimed.registration).await.unwrap();
     let claimed = claim(&third, "node-2/4").await;
     assert_eq!((&*claimed.snapshot, claimed.journal.len()), (&b"snapshot"[..], 1));
     assert_eq!(store.unpark(&claimed.registration, FIRST).await.unwrap(), Fence::Held);
@@ -207,4 +220,195 @@ async fn every_call(store: &RedisStore<ClusterConnection>, owner: &str) -> Regis
     let again = store.register(&smid, &owner.into(), "node-2/5".into(), Instant::now()).await.unwrap().registration;
     assert_eq!(store.park(&again, FIRST, b"snapshot").await.unwrap(), Fence::Held);
     again
+}
+
+/// Which of an owner's keys the other node has already: the hash, and what is kept of one session.
+const MOVED: [(bool, bool); 4] = [(false, false), (true, false), (false, true), (true, true)];
+
+/// A slot that is on its way from one node to another.
+struct Move<'a> {
+    cluster: &'a Cluster,
+    slot: u16,
+    from: usize,
+    to: usize,
+}
+
+impl<'a> Move<'a> {
+    fn begin(cluster: &'a Cluster, owner: &str) -> Self {
+        let slot: u16 = cluster.tell(0, &format!("CLUSTER KEYSLOT xmpp-sm:{{{owner}}}"));
+        let has_it = |n: &usize| cluster.tell::<u32>(*n, &format!("CLUSTER COUNTKEYSINSLOT {slot}")) > 0;
+        let from = (0..MASTERS).find(has_it).unwrap();
+        let moving = Self { cluster, slot, from, to: (from + 1) % MASTERS };
+        let () = cluster.tell(moving.to, &format!("CLUSTER SETSLOT {slot} IMPORTING {}", moving.id(from)));
+        let () = cluster.tell(from, &format!("CLUSTER SETSLOT {slot} MIGRATING {}", moving.id(moving.to)));
+        moving
+    }
+
+    fn id(&self, n: usize) -> String {
+        self.cluster.tell(n, "CLUSTER MYID")
+    }
+
+    fn keys(&self, n: usize) -> Vec<String> {
+        self.cluster.tell(n, &format!("CLUSTER GETKEYSINSLOT {} 100", self.slot))
+    }
+
+    fn bring(&self, key: &str) {
+        let port = self.cluster.masters[self.to].1;
+        let () = self.cluster.tell(self.from, &format!("MIGRATE 127.0.0.1 {port} {key} 0 10000"));
+    }
+
+    /// What there is, and where.
+    fn dump(&self) -> Vec<(usize, String, Vec<u8>)> {
+        let mut dump = Vec::new();
+        for n in [self.from, self.to] {
+            let mut connection = Client::open(self.cluster.url(n)).unwrap().get_connection().unwrap();
+            for key in self.keys(n) {
+                let () = redis::cmd("ASKING").query(&mut connection).unwrap();
+                let value = redis::cmd("DUMP").arg(&key).query(&mut connection).unwrap();
+                dump.push((n, key, value));
+            }
+        }
+        dump.sort();
+        dump
+    }
+
+    fn finish(self) {
+        self.keys(self.from).iter().for_each(|key| self.bring(key));
+        // The new node first.
+        for n in (0..MASTERS).map(|n| (self.to + n) % MASTERS) {
+            let () = self.cluster.tell(n, &format!("CLUSTER SETSLOT {} NODE {}", self.slot, self.id(self.to)));
+        }
+        // All know that it was the last, or the next could be taken for one before it.
+        let epoch = |n| {
+            let info: String = self.cluster.tell(n, "CLUSTER INFO");
+            info.lines().find(|line| line.starts_with("cluster_current_epoch:")).map(str::to_owned)
+        };
+        for n in 0..MASTERS {
+            self.cluster.until(n, &epoch(self.to).unwrap());
+        }
+    }
+}
+
+/// What is done to a session while its slot moves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Call {
+    Park,
+    ParkAgain,
+    /// Another of the owner, of which nothing is kept.
+    ParkOther,
+    Unpark,
+    Append,
+    Claim,
+    Retire,
+    Remove,
+    /// Another takes its SM-ID.
+    Replace,
+    /// Another takes its room.
+    Displace,
+}
+
+impl Call {
+    const ALL: [Self; 10] = [
+        Self::Park,
+        Self::ParkAgain,
+        Self::ParkOther,
+        Self::Unpark,
+        Self::Append,
+        Self::Claim,
+        Self::Retire,
+        Self::Remove,
+        Self::Replace,
+        Self::Displace,
+    ];
+
+    async fn make(
+        self,
+        store: &RedisStore<ClusterConnection>,
+        registration: &Registration,
+        other: &Registration,
+    ) -> Result<(), RedisStoreError> {
+        let owner = registration.owner();
+        match self {
+            Self::Park => assert_eq!(store.park(registration, NEXT, b"next").await?, Fence::Held),
+            Self::ParkAgain => assert_eq!(store.park(registration, FIRST, b"snapshot").await?, Fence::Held),
+            Self::ParkOther => assert_eq!(store.park(other, NEXT, b"other").await?, Fence::Held),
+            Self::Unpark => assert_eq!(store.unpark(registration, NEXT).await?, Fence::Held),
+            Self::Append => assert_eq!(store.append(&[change(registration, FIRST)]).await?, Fence::Held),
+            Self::Claim => {
+                let claim = store.claim(registration, "node-2/1".into(), Instant::now()).await?;
+                let Claim::Claimed(claimed) = claim else { panic!("{claim:?}") };
+                assert_eq!(claimed.snapshot, &b"snapshot"[..]);
+            }
+            Self::Retire => store.end(registration, 7).await?,
+            Self::Remove => store.remove(registration).await?,
+            Self::Replace => drop(store.add(1, owner, "node-2/2").await?),
+            Self::Displace => {
+                let displaced = store.add(3, owner, "node-2/3").await?.displaced.unwrap();
+                assert_eq!(displaced.registration, *registration);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_slot_moves_a_call_is_done_or_changes_nothing_and_can_be_made_again() {
+    let cluster = Cluster::start();
+    let store = store(cluster.connect().await).per_owner(count(2));
+    let mut n = OWNERS;
+    for call in Call::ALL {
+        for (is_hash_moved, is_kept_moved) in MOVED {
+            for has_journal in [false, true] {
+                let about = format!("{call:?} {is_hash_moved} {is_kept_moved} {has_journal}");
+                n += 1;
+                let owner = owner(n);
+                let registration = store.added(1, &owner, "node-1/1").await;
+                assert_eq!(store.park(&registration, FIRST, b"snapshot").await.unwrap(), Fence::Held);
+                if has_journal {
+                    assert_eq!(store.append(&[change(&registration, FIRST)]).await.unwrap(), Fence::Held);
+                }
+                // One that lives in memory.
+                let other = store.added(2, &owner, "node-1/2").await;
+                let moving = Move::begin(&cluster, &owner);
+                for key in moving.keys(moving.from) {
+                    let is_hash = key.ends_with('}');
+                    if is_hash && is_hash_moved || !is_hash && is_kept_moved {
+                        moving.bring(&key);
+                    }
+                }
+                let before = moving.dump();
+                assert_eq!(before.len(), 2);
+                let made = call.make(&store, &registration, &other).await;
+                // A journal that is there is all that is asked for.
+                if call == Call::Append && has_journal {
+                    assert!(made.is_ok(), "{about}: {made:?}");
+                } else {
+                    assert!(matches!(made, Err(RedisStoreError::Unavailable(_))), "{about}: {made:?}");
+                    assert_eq!(moving.dump(), before, "{about}");
+                }
+                // What needs only the hash goes on.
+                assert_eq!(store.found(1, &owner).await, "s:node-1/1", "{about}");
+                assert_eq!(store.unpark(&other, FIRST).await.unwrap(), Fence::Held, "{about}");
+                let error = store.claim(&registration, "node-3/1".into(), Instant::now()).await.unwrap_err();
+                assert!(matches!(error, RedisStoreError::Unavailable(_)), "{about}: {error:?}");
+                if is_hash_moved {
+                    // Nor is it known what a node has to which sessions come.
+                    let error = cluster.master(moving.to).await.sessions_at(b"", 0).await.unwrap_err();
+                    assert!(matches!(error, RedisStoreError::Unavailable(_)), "{about}: {error:?}");
+                }
+                moving.finish();
+                // The nodes do not hear of it all at once.
+                if !(call == Call::Append && has_journal) {
+                    eventually(async || call.make(&store, &registration, &other).await).await;
+                }
+                if matches!(call, Call::ParkAgain | Call::ParkOther | Call::Append | Call::Displace) {
+                    let claim = async || store.claim(&registration, "node-3/1".into(), Instant::now()).await;
+                    let claim = eventually(claim).await;
+                    let Claim::Claimed(claimed) = claim else { panic!("{about}: {claim:?}") };
+                    let changes = usize::from(has_journal) + usize::from(call == Call::Append);
+                    assert_eq!((&*claimed.snapshot, claimed.journal.len()), (&b"snapshot"[..], changes), "{about}");
+                }
+            }
+        }
+    }
 }

@@ -1,9 +1,12 @@
-//! A connection whose commands are held back, or whose replies are lost.
+//! A connection whose commands are held back or overtaken, or whose replies are lost.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use redis::aio::{ConnectionLike, ConnectionManager};
-use redis::{Cmd, Pipeline, RedisError, RedisFuture, Value};
+use redis::{Arg, Cmd, Pipeline, RedisError, RedisFuture, Value};
+
+use super::{Calls, JULIET, store};
 
 #[derive(Clone, Copy, PartialEq)]
 pub enum Fault {
@@ -12,6 +15,10 @@ pub enum Fault {
     Held,
     /// It is carried out, and nobody hears of it.
     ReplyLost,
+    /// Another node registers a session of juliet first.
+    Overtaken,
+    /// The same, and the next command is held.
+    OvertakenAndHeld,
 }
 
 /// Clones share what goes wrong.
@@ -32,14 +39,35 @@ impl Faulty {
 
     /// What was held arrives, and what the engine says to it.
     pub async fn arrive(&mut self) -> Vec<Value> {
+        self.arrive_after(Duration::ZERO).await
+    }
+
+    /// The same, as if it had been on its way for so much longer: the registrations that were held name a time.
+    pub async fn arrive_after(&mut self, longer: Duration) -> Vec<Value> {
         self.set(Fault::None);
         let held = std::mem::take(&mut self.state.lock().unwrap().1);
         let mut replies = Vec::new();
         for command in held {
+            let command = earlier(&command, longer);
             replies.push(self.inner.req_packed_command(&command).await.unwrap());
         }
         replies
     }
+}
+
+/// `EVALSHA sha1 1 key id handle time ...`
+fn earlier(command: &Cmd, by: Duration) -> Cmd {
+    let mut earlier = Cmd::new();
+    for (at, arg) in command.args_iter().enumerate() {
+        let Arg::Simple(arg) = arg else { unreachable!() };
+        if at == 6 && !by.is_zero() {
+            let time: u128 = std::str::from_utf8(arg).unwrap().parse().unwrap();
+            earlier.arg(time - by.as_micros());
+        } else {
+            earlier.arg(arg);
+        }
+    }
+    earlier
 }
 
 fn timed_out() -> RedisError {
@@ -51,15 +79,22 @@ impl ConnectionLike for Faulty {
         Box::pin(async move {
             let fault = {
                 let mut state = self.state.lock().unwrap();
-                if state.0 == Fault::Held {
-                    state.1.push(command.clone());
+                let fault = state.0;
+                match fault {
+                    Fault::Held => state.1.push(command.clone()),
+                    Fault::OvertakenAndHeld => state.0 = Fault::Held,
+                    _ => {}
                 }
-                state.0
+                fault
             };
             match fault {
                 Fault::None => self.inner.req_packed_command(command).await,
                 Fault::Held => Err(timed_out()),
                 Fault::ReplyLost => self.inner.req_packed_command(command).await.and(Err(timed_out())),
+                Fault::Overtaken | Fault::OvertakenAndHeld => {
+                    store(self.inner.clone()).added(8, JULIET, "faster").await;
+                    self.inner.req_packed_command(command).await
+                }
             }
         })
     }

@@ -9,6 +9,7 @@ mod examples;
 mod late;
 mod nodes;
 mod parking;
+mod rights;
 mod server;
 mod transfer;
 
@@ -408,6 +409,28 @@ async fn a_registration_that_comes_too_late_is_void() {
         let registration = slow.added(1, JULIET, "slow").await;
         assert_eq!(other.found(1, JULIET).await, "s:slow");
         slow.remove(&registration).await.unwrap();
+    }
+}
+
+/// A node is so far away that another one always registers a session of the owner first.
+#[tokio::test]
+async fn a_registration_has_its_turn_while_others_register() {
+    let redis = Redis::start();
+    let mut connection = Faulty::new(redis.connect().await);
+    let (far, near) = (store(connection.clone()), store(redis.connect().await));
+    for n in 0..10 {
+        connection.set(Fault::Overtaken);
+        far.added(n, JULIET, "far").await;
+        assert_eq!(near.found(n, JULIET).await, "s:far");
+    }
+    // It does not keep its turn for ever: another session has come, and then one that was given up.
+    for (seconds, found) in [(9, "s:far"), (11, "s:near")] {
+        connection.set(Fault::OvertakenAndHeld);
+        far.add(1, JULIET, "far").await.unwrap_err();
+        near.added(1, JULIET, "near").await;
+        let replies = connection.arrive_after(Duration::from_secs(seconds)).await;
+        assert_eq!(replies.len(), 1);
+        assert_eq!(near.found(1, JULIET).await, found);
     }
 }
 

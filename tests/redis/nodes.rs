@@ -1,14 +1,25 @@
 //! The example server as several nodes: a client comes back to another one. The servers are processes, which are
 //! stopped and killed; `examples/nodes` does that to them under traffic, and counts.
 
+mod answer;
 mod failing;
+mod forgetful;
+mod held;
+mod lists;
+mod mail;
+mod memory;
+mod metrics;
+mod orphans;
 mod revived;
+mod said;
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Once;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::examples;
@@ -27,6 +38,10 @@ fn example(name: &str) -> Command {
 struct Node {
     process: Child,
     address: String,
+    /// What it says besides.
+    stdout: BufReader<ChildStdout>,
+    /// What it complains of, all of its life.
+    complains: JoinHandle<String>,
 }
 
 impl Node {
@@ -35,14 +50,19 @@ impl Node {
         command.args(["--listen=127.0.0.1:0", "--user=romeo:secret", "--user=juliet:secret", "--store", url]);
         command.args(["--node", name]).args(more).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let (mut line, mut stdout) = (String::new(), BufReader::new(process.stdout.take().unwrap()));
+        stdout.read_line(&mut line).unwrap();
         match line.trim().strip_prefix("listening on ") {
             Some(address) => {
-                // Nobody is held up by what nobody reads.
-                let mut said = process.stderr.take().unwrap();
-                thread::spawn(move || said.read_to_end(&mut Vec::new()));
-                Ok(Self { process, address: address.to_owned() })
+                let complains = thread::spawn({
+                    let mut stderr = process.stderr.take().unwrap();
+                    move || {
+                        let mut said = String::new();
+                        stderr.read_to_string(&mut said).unwrap();
+                        said
+                    }
+                });
+                Ok(Self { process, address: address.to_owned(), stdout, complains })
             }
             None => {
                 let mut said = String::new();
@@ -61,14 +81,29 @@ impl Node {
         Self::try_start(example("server"), &redis.url(), name, more).unwrap()
     }
 
-    fn stop(mut self) {
+    fn stop(self) {
+        self.stops();
+    }
+
+    /// Returns what it has complained of.
+    fn stops(mut self) -> String {
         self.signal("-TERM");
         assert!(self.process.wait().unwrap().success());
+        let nobody = thread::spawn(String::new);
+        std::mem::replace(&mut self.complains, nobody).join().unwrap()
     }
 
     fn signal(&self, signal: &str) {
         let id = self.process.id().to_string();
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
+    /// Returns when each of its threads does.
+    fn hang(&self) {
+        self.signal("-STOP");
+        let threads = format!("/proc/{}/task", self.process.id());
+        let hangs = |thread: &Path| fs::read_to_string(thread.join("stat")).is_ok_and(|stat| stat.contains(") T "));
+        eventually("it hangs", || fs::read_dir(&threads).unwrap().all(|thread| hangs(&thread.unwrap().path())));
     }
 }
 
@@ -111,8 +146,10 @@ impl Client {
     fn begin(&mut self) -> String {
         self.ask(BIND, "</iq>");
         let enabled = self.ask(ENABLE, "<enabled");
+        let node = format!("location='{}'", self.tcp.peer_addr().unwrap());
+        assert!(enabled.contains(&node), "the client is to come back to its node: {enabled}");
         self.ask("<presence/>", "<presence");
-        enabled.split_once("id='").unwrap().1.split_once('\'').unwrap().0.to_owned()
+        id_in(&enabled)
     }
 
     fn resume(&mut self, smid: &str, h: u32) -> String {
@@ -122,10 +159,13 @@ impl Client {
 
     /// A new session, for which these have waited.
     fn begins_with(&mut self, numbers: &[u32]) {
-        self.ask(BIND, "</iq>");
-        self.ask(ENABLE, "<enabled");
+        // What goes on from another session of hers may come with the answers.
+        let mut read = self.ask(BIND, "</iq>") + &self.ask(ENABLE, "<enabled");
         self.say("<presence/>");
-        self.gets(numbers);
+        if bodies(&read).len() < numbers.len() {
+            read += &self.until(|more| bodies(&format!("{read}{more}")).len() >= numbers.len());
+        }
+        assert_eq!(bodies(&read), numbers, "{read}");
     }
 
     /// Asks until so many stanzas are handled.
@@ -184,6 +224,11 @@ fn message(number: u32) -> String {
     format!("<message to='juliet@localhost' type='chat'><body>{number}</body></message>")
 }
 
+/// The SM-ID of `<enabled/>`.
+fn id_in(enabled: &str) -> String {
+    enabled.split_once("id='").unwrap().1.split_once('\'').unwrap().0.to_owned()
+}
+
 fn bodies(read: &str) -> Vec<u32> {
     let whole = read.split("<body>").skip(1).filter_map(|rest| rest.split_once("</body>"));
     whole.map(|(body, _)| body.parse().unwrap()).collect()
@@ -221,11 +266,16 @@ fn resumed_at(node: &Node, smid: &str) -> (Client, String) {
 
 /// The same, and messages 1 and 2 are there.
 fn all_is_at(node: &Node, smid: &str) -> Client {
-    let (mut juliet, mut resumed) = resumed_at(node, smid);
-    if bodies(&resumed).len() < 2 {
-        resumed += &juliet.until(|read| read.contains("<body>2</body>"));
+    all_to(2, node, smid)
+}
+
+/// The same, and messages 1 to `last` are there.
+fn all_to(last: u32, node: &Node, smid: &str) -> Client {
+    let (mut juliet, mut came) = resumed_at(node, smid);
+    if bodies(&came).len() < last as usize {
+        came += &juliet.until(|read| read.contains(&format!("<body>{last}</body>")));
     }
-    assert_all_is_there(&resumed);
+    assert_is_there(last, &came);
     juliet
 }
 
@@ -261,8 +311,13 @@ fn come_back(promise: &str, lose: impl FnOnce(Client, Node)) -> (String, Redis) 
 }
 
 fn assert_all_is_there(resumed: &str) {
+    assert_is_there(2, resumed);
+}
+
+/// Messages 1 to `last`, and no other.
+fn assert_is_there(last: u32, resumed: &str) {
     assert!(resumed.starts_with("<resumed"), "{resumed}");
-    assert_eq!(bodies(resumed), [1, 2], "{resumed}");
+    assert_eq!(bodies(resumed), (1..=last).collect::<Vec<_>>(), "{resumed}");
 }
 
 #[test]
@@ -301,12 +356,37 @@ fn a_durable_session_outlives_a_node_that_is_killed_with_its_stream() {
     assert_all_is_there(&resumed);
 }
 
+/// It counts as dead, and what it has in memory is there still.
+#[test]
+fn a_node_that_hangs_keeps_its_streams() {
+    let redis = Redis::start();
+    let [(_one, mut romeo, _), (other, mut juliet, _)] = two(&redis, "memory");
+    other.hang();
+    thread::sleep(Duration::from_secs(9));
+    other.signal("-CONT");
+    romeo.say(&message(2));
+    juliet.gets(&[2]);
+}
+
 #[test]
 fn a_node_of_a_name_that_another_has_does_not_start() {
     let redis = Redis::start();
     let _one = Node::start(&redis, "one", "parked");
     let said = Node::try_start(example("server"), &redis.url(), "one", &[]).err().unwrap();
     assert!(said.contains("another node of the name one runs"), "{said}");
+}
+
+/// Or each would be dead for the others as soon as an answer is late.
+#[test]
+fn a_node_does_not_start_that_counts_as_dead_too_soon_or_never() {
+    let redis = Redis::start();
+    for time in ["0", "1", "2", "3601", "18446744073709551615", "-4", "soon"] {
+        let time = format!("--dead-after={time}");
+        let said = Node::try_start(example("server"), &redis.url(), "one", &[&time]).err().unwrap();
+        assert!(said.contains("--dead-after"), "{said}");
+        assert!(said.contains("from 3 to 3600: a node says every second that it lives"), "{said}");
+    }
+    Node::start_with(&redis, "one", &["--dead-after=3"]);
 }
 
 #[test]
@@ -353,11 +433,21 @@ fn a_client_asks_again_whose_session_ends_while_the_engine_is_away() {
 #[test]
 fn nothing_is_lost_under_traffic() {
     for promise in ["memory", "parked", "durable"] {
-        let mut nodes = example("nodes");
-        nodes.args(["--promise", promise, "--pairs", "2", "--messages", "1200", "--every", "2000"]);
-        let output = nodes.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        println!("{promise}: {}", said.lines().last().unwrap_or_default());
-        assert!(output.status.success(), "{promise}: {said}{}", String::from_utf8_lossy(&output.stderr));
+        talk(promise, &["--pairs", "2", "--messages", "2000", "--every", "1000"]);
     }
+}
+
+/// It comes back with all that it had: sessions look what there is of them, and nothing is lost or doubled for that.
+#[test]
+fn nothing_is_lost_where_the_engine_is_killed_under_traffic() {
+    for promise in ["memory", "parked", "durable"] {
+        talk(promise, &["--pairs=2", "--messages=1000", "--every=1500", "--disturb=restart,cut"]);
+    }
+}
+
+fn talk(promise: &str, more: &[&str]) {
+    let output = example("nodes").args(["--promise", promise]).args(more).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{promise}: {}", said.lines().last().unwrap_or_default());
+    assert!(output.status.success(), "{promise}: {said}{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -66,7 +66,7 @@ impl Side {
         let mut stream = Unbound::new(config.clone(), owner);
         let resume = Nonza::Resume(Resume { previd: smid.clone(), h });
         let Ok(Early::Resume(request)) = stream.handle(resume.into(), now) else { panic!() };
-        side.session.take(stream.take(request, ()).unwrap(), now);
+        side.session.take(stream.into_taker(request, ()).unwrap(), now);
         side.write(store).await;
         side
     }

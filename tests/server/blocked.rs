@@ -67,7 +67,8 @@ async fn it_does_not_answer_in_time_and_can_resume() {
 
 #[tokio::test]
 async fn its_buffer_is_full_and_another_session_gets_all() {
-    let server = start(&["--buffer-max-bytes=1000000", "--on-full=end-after=0.2"]).await;
+    let room = ["--buffer-max-bytes=1000000", "--backlog-max-bytes=1250000"];
+    let server = start(&[room[0], room[1], "--on-full=end-after=0.2"]).await;
     let (mut romeo, juliet) = two(&server).await;
     let mut garden = Client::simple(&server, "juliet", "garden").await;
     tokio::join!(flood(&mut romeo), all_arrive(&mut garden));

@@ -135,6 +135,30 @@ async fn what_has_waited_goes_to_a_session_that_is_there() {
     }
 }
 
+/// [RFC 6121](https://www.rfc-editor.org/rfc/rfc6121#section-8.5.2.1.1): it waits for one that is there for her.
+#[tokio::test]
+async fn a_message_for_a_user_goes_to_no_session_of_negative_priority() {
+    let server = start(&[]).await;
+    let mut romeo = Client::simple(&server, "romeo", "orchard").await;
+    let mut juliet = Client::login(&server, "juliet").await;
+    juliet.bind("balcony").await;
+    juliet.send("<presence><priority>-1</priority></presence>").await;
+    juliet.ping().await;
+    romeo.send(&(message("juliet@localhost", "1.") + &message("juliet@localhost/balcony", "2."))).await;
+    assert_eq!(numbers(&juliet.upto("2.</body>").await), [2]);
+    let mut other = Client::session(&server, "juliet", "garden").await;
+    assert_eq!(numbers(&other.upto("1.</body>").await), [1]);
+    romeo.send(&(message("juliet@localhost", "3.") + &message("juliet@localhost/balcony", "4."))).await;
+    assert_eq!(numbers(&other.upto("3.</body>").await), [3]);
+    assert_eq!(numbers(&juliet.upto("4.</body>").await), [4]);
+    // What the other leaves waits, too.
+    other.send("</stream:stream>").await;
+    other.rest().await;
+    assert_eq!(numbers(&juliet.ping().await), [0; 0]);
+    juliet.send("<presence/>").await;
+    assert_eq!(numbers(&juliet.upto("3.</body>").await), [1, 3]);
+}
+
 fn size<A, B, C, F: Future>(_: impl FnOnce(A, B, C) -> F) -> usize {
     size_of::<F>()
 }

@@ -4,21 +4,21 @@ use super::client::Client;
 use super::{message, start};
 
 const ACTIVE: &str = "<active xmlns='urn:xmpp:csi:0'/>";
-const INACTIVE: &str = "<inactive xmlns='urn:xmpp:csi:0'/>";
+pub const INACTIVE: &str = "<inactive xmlns='urn:xmpp:csi:0'/>";
 const FEATURE: &str = "<csi xmlns='urn:xmpp:csi:0'/>";
 const TO: &str = "juliet@localhost/balcony";
 
-fn status(text: impl std::fmt::Display) -> String {
+pub fn status(text: impl std::fmt::Display) -> String {
     format!("<presence><status>{text}</status></presence>")
 }
 
-fn state(name: &str) -> String {
+pub fn state(name: &str) -> String {
     let state = format!("<{name} xmlns='http://jabber.org/protocol/chatstates'/>");
     format!("<message to='{TO}' type='chat'>{state}</message>")
 }
 
 /// The texts and chat states that were received, in order.
-fn seen(received: &str) -> Vec<&str> {
+pub fn seen(received: &str) -> Vec<&str> {
     let tags = received.split('<').filter_map(|tag| tag.split_once(['>', ' ']));
     let told = |(name, rest)| match name {
         "status" | "body" => Some(rest),

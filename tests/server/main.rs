@@ -21,6 +21,7 @@ mod example_client;
 mod full;
 mod inline;
 mod links;
+mod memory;
 mod metrics;
 mod presence;
 #[path = "../../examples/resume/proxy.rs"]

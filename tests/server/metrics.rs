@@ -86,5 +86,5 @@ async fn each_metric_is_documented() {
         lines.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
     };
     assert_eq!(names("# HELP"), names("# TYPE"));
-    assert_eq!(names("# HELP").len(), 34);
+    assert_eq!(names("# HELP").len(), 35);
 }

@@ -14,13 +14,14 @@ use super::server::options::Options;
 use super::server::router::Router;
 use super::server::sasl::Accounts;
 use super::server::stanza::Written;
+use super::server::state::Known;
 use super::{OPTIONS, Running, start};
 
-const TO_JULIET: &str = "<presence to='juliet@localhost/balcony'/>";
-const GONE: &str = "<presence from='romeo@localhost/orchard' type='unavailable'/>";
+pub const TO_JULIET: &str = "<presence to='juliet@localhost/balcony'/>";
+pub const GONE: &str = "<presence from='romeo@localhost/orchard' type='unavailable'/>";
 
 /// Romeo, seen by nobody, and Juliet, who shows herself to nobody.
-async fn hidden(server: &Running) -> (Client, Client) {
+pub async fn hidden(server: &Running) -> (Client, Client) {
     let mut romeo = Client::login(server, "romeo").await;
     romeo.bind("orchard").await;
     romeo.enable().await;
@@ -29,7 +30,7 @@ async fn hidden(server: &Running) -> (Client, Client) {
     (romeo, juliet)
 }
 
-async fn close(mut client: Client) {
+pub async fn close(mut client: Client) {
     client.send("</stream:stream>").await;
     client.rest().await;
 }
@@ -130,6 +131,50 @@ fn of_those_that_wait_for_a_resource_the_newest_has_it() {
     assert!(matches!(router.bind(3, &jid, &newest), Ok(None)));
     assert!(router.bind(2, &jid, &older).is_err());
     assert!(its_mail.recv().now_or_never().is_none(), "it is not told to end");
+}
+
+/// What is known of a session whose client has not sent its presence.
+fn known(jid: &FullJid) -> Known {
+    Known { jid: jid.clone(), directed: Vec::new(), presence: None }
+}
+
+/// It has come from another node, or from another run of the server, while they waited for the one before it: with a higher
+/// number, and with no connection, or one that is older than theirs.
+#[test]
+fn a_session_that_lives_again_gives_its_resource_to_whoever_has_connected_later() {
+    let router = router();
+    let jid: FullJid = "romeo@localhost/orchard".parse().expect("a full JID");
+    let (former, its_mailbox) = mailbox();
+    assert!(matches!(router.bind(2, &jid, &former), Ok(None)));
+    let [(waits, _waits), (revived, mut its_mail)] = [mailbox(), mailbox()];
+    assert!(matches!(router.bind(4, &jid, &waits), Ok(Some(_))));
+    router.restore(5, &known(&jid), &revived);
+    drop(its_mailbox);
+    for connection in [None, Some(1), Some(3)] {
+        router.set_connected(5, &jid, connection);
+        assert!(matches!(router.bind(4, &jid, &waits), Ok(Some(_))), "{connection:?}");
+        assert!(matches!(its_mail.recv().now_or_never().flatten(), Some(Mail::Replace(_))));
+    }
+    router.set_connected(5, &jid, Some(6));
+    assert!(router.bind(4, &jid, &waits).is_err(), "its client has come back since");
+}
+
+/// The one before it is still about to end.
+#[test]
+fn a_session_that_lives_again_beside_another_of_its_resource_hears_what_is_said() {
+    let router = router();
+    let jid: FullJid = "romeo@localhost/orchard".parse().expect("a full JID");
+    let [(former, mut its_mail), (revived, mut mail)] = [mailbox(), mailbox()];
+    assert!(matches!(router.bind(1, &jid, &former), Ok(None)));
+    router.restore(2, &known(&jid), &revived);
+    router.tell(&jid, || Mail::Waiting);
+    for mail in [&mut its_mail, &mut mail] {
+        assert!(matches!(mail.recv().now_or_never().flatten(), Some(Mail::Waiting)));
+    }
+    // Its client is back.
+    router.set_connected(2, &jid, Some(3));
+    send(&router, &jid, "<presence/>");
+    assert_eq!((router.takes_kept(1, &jid), router.takes_kept(2, &jid)), (None, Some(true)));
 }
 
 /// A task that ends by a mistake does not say so to the router.

@@ -11,11 +11,11 @@ const TOO_MUCH: &str = "type='wait'><resource-constraint ";
 async fn messages_for_one_who_is_away_are_bounded_in_bytes() {
     let server = start(&[]).await;
     let mut romeo = Client::simple(&server, "romeo", "orchard").await;
-    let large = |number| message("juliet@localhost", format_args!("{number}.{}", "x".repeat(200_000)));
+    let large = |number| message("juliet@localhost", format_args!("{number}.{}", "x".repeat(50_000)));
     for number in 1..=5 {
         romeo.send(&large(number)).await;
     }
-    assert!(!romeo.ping().await.contains("<message "), "five are less than 1 MiB");
+    assert!(!romeo.ping().await.contains("<message "), "five are less than 256 KiB");
     romeo.send(&large(6)).await;
     let refused = romeo.upto("</message>").await;
     assert!(refused.contains(NO_ROOM) && refused.contains("from='juliet@localhost'"), "{refused}");
@@ -33,7 +33,7 @@ async fn messages_for_one_who_is_away_are_bounded_in_bytes() {
 async fn what_was_handed_out_in_part_takes_no_room() {
     let server = start(&["--buffer-max=3", "--backlog-max=1"]).await;
     let mut romeo = Client::simple(&server, "romeo", "orchard").await;
-    let large = |number| message("juliet@localhost", format_args!("{number}.{}", "x".repeat(200_000)));
+    let large = |number| message("juliet@localhost", format_args!("{number}.{}", "x".repeat(50_000)));
     for number in 1..=5 {
         romeo.send(&large(number)).await;
     }

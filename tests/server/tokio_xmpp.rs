@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::server::Server;
 use super::server::options::Options;
 use clap::Parser;
-use client::{Client, Seen};
+use client::{Client, Seen, Talk};
 use futures::future::join_all;
 use jid::FullJid;
 use proxy::{Cut, Way};
@@ -47,13 +47,20 @@ async fn talk_through(cuts: &[Cut], resumed: usize) {
     let mut juliet = Client::connect(balcony.clone(), server.address);
     let talk = async {
         tokio::join!(romeo.bound(), juliet.bound());
-        tokio::join!(romeo.talk(&balcony, MESSAGES), juliet.talk(&orchard, MESSAGES));
+        tokio::join!(romeo.talk(&balcony, MESSAGES, TIME), juliet.talk(&orchard, MESSAGES, TIME));
         tokio::join!(romeo.ping(), juliet.ping());
     };
     let finished = timeout(TIME, talk).await;
 
     let all: Vec<_> = (1..=MESSAGES).collect();
-    let seen = |resumed| Seen { sent: MESSAGES, received: all.clone(), resumed, sessions: 1 };
+    let seen = |resumed| Seen {
+        sent: MESSAGES,
+        received: all.clone(),
+        latest: MESSAGES,
+        resumed,
+        sessions: 1,
+        ..Seen::default()
+    };
     assert_eq!((&romeo.seen, &juliet.seen), (&seen(resumed), &seen(0)), "{cuts:?}");
     finished.expect("what was seen is all there is");
     for cut in cuts {

@@ -7,14 +7,16 @@ mod host;
 mod scripted;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::time::Duration;
 
 use clap::Parser;
 use futures::future::join_all;
-use futures::{SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt, StreamExt, poll};
 use host::client::{Heard, Stage, StanzaStream, Token};
 use host::connect::{connect, log_in};
 use host::connection::{Incoming, TypedStream};
+use host::router::Router;
 use jid::{FullJid, Jid};
 use minidom::Element;
 use tokio::sync::mpsc;
@@ -339,6 +341,21 @@ async fn what_is_on_its_way_to_a_session_that_ends_is_not_lost() {
     assert!(matches!(other.iq().await, Iq::Result { .. }));
     other.write("<presence xmlns='jabber:client'/>").await;
     assert_eq!(other.message().await.id, Some(Id("late".to_owned())));
+}
+
+/// Two connections wait for a session to end, and the older of them is the last to hear that it has.
+#[tokio::test]
+async fn of_those_that_wait_for_a_resource_the_newest_has_it() {
+    let (router, jid) = (Router::default(), "juliet@localhost/balcony".parse().unwrap());
+    let (former, its_mail) = mpsc::unbounded_channel();
+    router.bind(&jid, &former).await.expect("it is free");
+    let [(older, _older), (newest, mut its_mailbox)] = [mpsc::unbounded_channel(), mpsc::unbounded_channel()];
+    let (mut older, mut newest) = (pin!(router.bind(&jid, &older)), pin!(router.bind(&jid, &newest)));
+    assert!(poll!(&mut older).is_pending() && poll!(&mut newest).is_pending());
+    drop(its_mail);
+    assert!(matches!(newest.now_or_never(), Some(Ok(()))));
+    assert!(matches!(older.now_or_never(), Some(Err(_))), "the newest has it");
+    assert!(its_mailbox.try_recv().is_err(), "it is not told to end");
 }
 
 /// Its types read none of this: `enable` by xmpp-parsers neither.

@@ -102,6 +102,17 @@ fn little_that_means_much_is_too_big() {
     }
 }
 
+/// As a tree. What is read as one text is one, however it is written.
+#[test]
+fn little_that_takes_much_memory_is_too_big() {
+    let stanza = |part: &str, count| format!("<m>{}</m>", part.repeat(count));
+    for (part, most) in [("<a/>", 1800), ("<a/>b", 900), ("<a b=''/>", 400), ("<a xmlns:b='b'/>", 400)] {
+        assert!(read(HEADER, &stanza(part, most)).is_ok(), "{part}");
+        assert!(matches!(read(HEADER, &stanza(part, most + 200)), Err(ReadError::TooBig)), "{part}");
+    }
+    assert!(read(HEADER, &stanza("&lt;b ", 40_000)).is_ok());
+}
+
 /// Mostly one of the first, which are right.
 fn mostly(right: &'static [&str], wrong: &'static [&str]) -> impl Strategy<Value = &'static str> + Clone {
     prop_oneof![60 => prop::sample::select(right), 1 => prop::sample::select(wrong)]

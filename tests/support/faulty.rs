@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -29,6 +29,9 @@ pub struct Faulty<S> {
     inner: S,
     faults: &'static [Fault],
     calls: AtomicUsize,
+    /// Sessions cannot be written down, by no further call either.
+    pub is_full: AtomicBool,
+    claimed: Mutex<Option<Registration>>,
 }
 
 /// Nobody knows whether it was done.
@@ -40,7 +43,8 @@ pub enum Failed<E> {
 
 impl<S> Faulty<S> {
     pub fn new(inner: S, faults: &'static [Fault]) -> Self {
-        Self { inner, faults, calls: AtomicUsize::new(0) }
+        let (calls, is_full) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self { inner, faults, calls, is_full, claimed: Mutex::default() }
     }
 
     pub fn inner(&self) -> &S {
@@ -50,6 +54,15 @@ impl<S> Faulty<S> {
     /// How many calls there were.
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::Relaxed)
+    }
+
+    /// The registration that the last claim has given, whether anybody has heard of it or not.
+    pub fn claimed(&self) -> Option<Registration> {
+        self.claimed.lock().unwrap().clone()
+    }
+
+    async fn write<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, Failed<E>> {
+        if self.is_full.load(Ordering::Relaxed) { Err(Failed::Unknown) } else { self.call(work).await }
     }
 
     async fn call<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, Failed<E>> {
@@ -113,11 +126,11 @@ impl<S: Parking<Handle: Sync>> Parking for Faulty<S> {
         revision: Revision,
         snapshot: &[u8],
     ) -> Result<Fence, Failed<S::Error>> {
-        self.call(self.inner.park(registration, revision, snapshot)).await
+        self.write(self.inner.park(registration, revision, snapshot)).await
     }
 
     async fn unpark(&self, registration: &Registration, revision: Revision) -> Result<Fence, Failed<S::Error>> {
-        self.call(self.inner.unpark(registration, revision)).await
+        self.write(self.inner.unpark(registration, revision)).await
     }
 
     async fn claim(
@@ -126,13 +139,20 @@ impl<S: Parking<Handle: Sync>> Parking for Faulty<S> {
         handle: S::Handle,
         now: Instant,
     ) -> Result<Claim, Failed<S::Error>> {
-        self.call(self.inner.claim(registration, handle, now)).await
+        self.call(async {
+            let claim = self.inner.claim(registration, handle, now).await?;
+            if let Claim::Claimed(claimed) = &claim {
+                *self.claimed.lock().unwrap() = Some(claimed.registration.clone());
+            }
+            Ok(claim)
+        })
+        .await
     }
 }
 
 impl<S: Journal<Handle: Sync>> Journal for Faulty<S> {
     async fn append(&self, changes: &[Change<'_>]) -> Result<Fence, Failed<S::Error>> {
-        self.call(self.inner.append(changes)).await
+        self.write(self.inner.append(changes)).await
     }
 }
 

@@ -48,7 +48,7 @@ pub async fn serve(link: Link, mut stream: Unbound, mut connection: Box<Connecti
         match stream.handle(inbound, Instant::now()) {
             Ok(Early::Begin | Early::Stanza) => return link.begin(stream, connection, Some(element)).await,
             Ok(Early::Resume(request)) => {
-                let Ok(taker) = stream.take(request, connection) else { return }; // the request is this stream's
+                let Ok(taker) = stream.into_taker(request, connection) else { return }; // the request is this stream's
                 match resume(taker, &link.server) {
                     Some(refused) => return continue_login(link, refused),
                     None => return,

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use xmpp_parsers::ns;
 use xmpp_parsers::sasl::{Auth, Nonza, Response};
-use xmpp_sm::{Inbound, Offer, StreamCondition, Unbound};
+use xmpp_sm::{Inbound, Offer, StreamCondition, StreamError, Unbound};
 
 use super::super::Server;
 use super::super::negotiate::{TIME, features};
@@ -54,6 +54,9 @@ pub async fn serve(tcp: TcpStream, server: Arc<Server>) {
         () = stopping.wait() => return,
     };
     let Ok(Ok(Some((domain, mut connection)))) = authenticated else { return };
+    if server.peers.is_called(&domain, &server.domain) {
+        return connection.close(Some(StreamError::Conflict)).await;
+    }
     let link = link(&server, domain);
     let stream = accept::stream(&link);
     connection.outbox.push(&super::super::xml::to_bytes(&features(false, stream.has_feature(), false)));

@@ -9,11 +9,14 @@ use minidom::Element;
 use tokio::time::sleep_until;
 use xmpp_parsers::ns;
 use xmpp_parsers::stanza_error::DefinedCondition;
-use xmpp_sm::{Arrival, Config, EndReason, Event, Inbound, Parting, Receipt, Registration, StreamCondition};
+use xmpp_sm::{
+    Arrival, Config, EndReason, Event, Inbound, Parting, Receipt, Registration, StreamCondition, StreamError,
+};
 
 use super::super::Server;
 use super::super::mail::{Delivery, Handle, Mail, Mailbox, Waited, mailbox, told_at_end};
 use super::super::options::Peer;
+use super::super::router::HasNewer;
 use super::super::session::Session;
 use super::super::stream::{Connection, Input, drive, part};
 use super::super::trace::What;
@@ -51,7 +54,10 @@ pub struct Host {
 impl Link {
     /// Begins a session of a peer that has connected, once the one that it had is over. `first`: what it has said.
     pub async fn begin(self, stream: xmpp_sm::Unbound, connection: Box<Connection>, first: Option<Element>) {
-        let (mut host, mailbox) = self.host(None).await;
+        let (mut host, mailbox) = match self.host(None).await {
+            Ok(begun) => begun,
+            Err(HasNewer) => return connection.close(Some(StreamError::Conflict)).await,
+        };
         let mut session = Box::new(stream.bind(connection));
         if let Some(first) = first {
             host.on_element(&first, session.inbound(&first), &mut session);
@@ -63,25 +69,26 @@ impl Link {
     /// other server.
     pub async fn connect(self, peer: Peer) {
         let session = self.client();
-        let (host, mailbox) = self.host(Some(peer)).await;
-        host.serve(session, mailbox).await;
+        if let Ok((host, mailbox)) = self.host(Some(peer)).await {
+            host.serve(session, mailbox).await;
+        }
     }
 
     fn client(&self) -> Box<Session> {
         Box::new(Session::client(self.config.clone(), self.domain.as_str()))
     }
 
-    async fn host(self, peer: Option<Peer>) -> (Host, Mailbox) {
+    async fn host(self, peer: Option<Peer>) -> Result<(Host, Mailbox), HasNewer> {
         let (handle, mailbox) = mailbox();
         let id = self.server.next_id();
-        while let Some(mut former) = self.server.router.links.begin(&self.domain, id, &handle) {
+        while let Some(mut former) = self.server.router.links.begin(&self.domain, id, &handle)? {
             former.recv().await;
         }
         let (registration, away_since) = (None, Some(Instant::now()));
-        (
+        Ok((
             Host { link: self, peer, id, handle, registration, away_since, is_given_up: false, until_over: Vec::new() },
             mailbox,
-        )
+        ))
     }
 }
 
@@ -95,7 +102,10 @@ impl Host {
                     Event::Left { connection, parting, .. } => self.part(connection, parting),
                     Event::Online { .. } | Event::Resumed => self.away_since = None,
                     Event::Refused(refused) => accept::continue_login(link.clone(), refused),
-                    Event::Ended(ended) if self.peer.is_none() || ended.reason == EndReason::Stopped => {
+                    // Replaced, it is the other server that connects.
+                    Event::Ended(ended)
+                        if self.peer.is_none() || matches!(ended.reason, EndReason::Stopped | EndReason::Replaced) =>
+                    {
                         return self.over(*ended, mailbox);
                     }
                     Event::Ended(ended) => {
@@ -172,7 +182,7 @@ impl Host {
             Ok(Arrival::Stanza(receipt)) => self.on_stanza(element, receipt, session),
             Ok(Arrival::Enable(request)) => {
                 if request.is_resumable() {
-                    self.registration = smids::register(&self.link.server, session.owner(), &self.handle);
+                    self.registration = smids::register(&self.link.server, None, session.owner(), &self.handle);
                 }
                 let smid = self.registration.as_ref().map(|registration| registration.smid().clone());
                 let _ = session.accept_enable(request, smid, now);

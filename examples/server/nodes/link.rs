@@ -1,64 +1,103 @@
 //! What nodes say to each other, and the mail of their users, over the Redis that they share.
 //!
-//! Each session has its mail in a list there, and each user a list for when there is none. Whichever node a message
-//! comes to puts it behind what is in the list, and answers for it from then on; the node that has the session takes it
-//! out, and forgets it there when the session has it. A session that moves leaves its mail where it is.
+//! Each session has its mail in a [list](super::lists) there, and each user one for when there is none. Whichever node a
+//! message comes to puts it behind what is in the list, and answers for it from then on; the node that has the session
+//! takes it out, and strikes it off there when the session has it. A session that moves leaves its mail where it is.
 
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use jid::{FullJid, Jid};
+use jid::{BareJid, FullJid, Jid};
+use redis::RedisResult;
 use redis::aio::ConnectionManager;
-use redis::{RedisResult, Script};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::sleep;
-use xmpp_sm::{EndReason, Fence, Registration, SessionStore, SmId};
+use xmpp_sm::{Counter, EndReason, Registration, SessionStore, SmId};
 
 use super::super::Server;
 use super::super::mail::{Delivery, Mail};
+use super::super::metrics::MailCounters;
 use super::super::stanza::Written;
 use super::super::state::complain;
 use super::super::stream::random;
+use super::lists::{self, Call, Holder, Kept, Lists, Most, Otherwise, Place, Posted, Taken, Trimmed};
 
-/// Stanzas that a session takes out of its mail at once.
-const MOST: isize = 50;
-/// Stanzas that wait for a user who is not there.
-const MOST_KEPT: usize = 1000;
 /// Stanzas that go into lists in one round trip.
 const BATCH: usize = 200;
 
 /// The way to other nodes.
 pub struct Link {
     client: redis::Client,
-    redis: ConnectionManager,
-    me: String,
-    scripts: Scripts,
+    pub(super) redis: ConnectionManager,
+    pub(super) me: String,
+    lists: Arc<Lists>,
+    /// Of what a session takes out of its mail.
+    most: Most,
+    pub counters: MailCounters,
     out: UnboundedSender<(Delivery, Jid)>,
     pending: parking_lot::Mutex<Option<UnboundedReceiver<(Delivery, Jid)>>>,
 }
 
 /// What a session has to do with its mail.
 pub struct Mailbox {
+    /// Its SM-ID, whether or not it can be resumed: a place names it.
+    pub smid: SmId,
+    /// Whether the session takes any yet. What is written before its client has asked for stream management is not counted.
+    is_open: bool,
     /// There may be some.
-    pub has_mail: bool,
-    /// So many were taken, and are still in the list.
-    taken: usize,
-    /// The number of the call that strikes them off.
-    call: u64,
+    has_mail: bool,
+    /// Since when it waits for those who had its resource before.
+    after: Option<Instant>,
+    /// What was taken, and is still in the list.
+    taken: Option<Vec<Written>>,
+    /// What takes it, or takes the next.
+    call: Call,
     /// Its resource is bound at another node.
     pub is_replaced: bool,
+    /// The engine may have lost what it had of the session.
+    pub is_doubtful: bool,
     /// When to look again, after the engine has failed.
     pub again: Option<Instant>,
 }
 
+/// How long a session waits at most for what those have who had its resource before: longer than these take to end.
+const AFTER: Duration = Duration::from_secs(10);
 /// How long the engine is left in peace when it has failed.
 pub const PAUSE: Duration = Duration::from_millis(250);
 
 impl Mailbox {
-    /// Of a session that begins, or comes from another node: it looks once.
-    pub fn new() -> Self {
-        Self { has_mail: true, taken: 0, call: random(), is_replaced: false, again: None }
+    /// Of a session that begins.
+    pub fn new(smid: SmId) -> Self {
+        let call = Call { taker: random(), number: 1 };
+        let (is_open, has_mail, is_replaced, is_doubtful) = (false, true, false, false);
+        Self { smid, is_open, has_mail, after: None, taken: None, call, is_replaced, is_doubtful, again: None }
+    }
+
+    /// Its client has begun to talk, or it comes from another node.
+    pub fn open(&mut self) {
+        self.is_open = true;
+    }
+
+    /// There may be some.
+    pub fn told(&mut self) {
+        self.has_mail = true;
+        self.again.take_if(|_| self.after.is_some());
+    }
+
+    /// Whether there may be some for a session that takes it.
+    pub fn has_mail(&self) -> bool {
+        self.is_open && self.has_mail && self.taken.is_none()
+    }
+
+    /// The session waits for those who had its resource before, unless nothing comes of them any more.
+    pub fn wait(&mut self, are_to_leave: bool) {
+        let now = Instant::now();
+        let since = self.after.get_or_insert(now);
+        if !are_to_leave {
+            *since = now.checked_sub(AFTER).unwrap_or(now);
+        }
+        self.again = Some(now + PAUSE);
     }
 
     fn must_pause(&mut self) -> bool {
@@ -66,9 +105,23 @@ impl Mailbox {
         self.again.is_some()
     }
 
-    /// How many of a session's newest stanzas are still in its list.
-    pub fn taken(&self) -> usize {
-        self.taken
+    /// Whether it is to be asked now what the engine has of the session.
+    pub fn looks(&mut self) -> bool {
+        self.is_doubtful && !self.must_pause()
+    }
+
+    /// Whether something is still in the list that the session has.
+    pub fn has_taken(&self) -> bool {
+        self.taken.is_some()
+    }
+
+    /// Whether a stanza of the session is still in the list.
+    pub fn is_taken(&self, stanza: &Written) -> bool {
+        self.taken.iter().flatten().any(|taken| stanza.is_same(taken))
+    }
+
+    fn holder<'a>(&'a self, node: &'a str, jid: &'a FullJid) -> Holder<'a> {
+        Holder { node, jid, session: Some(self.smid.as_str()) }
     }
 }
 
@@ -77,135 +130,18 @@ pub fn key(registration: &Registration) -> String {
     format!("{} {}", registration.owner(), registration.smid().as_str())
 }
 
-fn place(jid: &Jid) -> String {
-    format!("xmpp-sm-place:{{{}}}", jid.to_bare())
-}
-
-/// The list of a session, or, without a resource, of its user.
-fn list(jid: &Jid) -> String {
-    format!("xmpp-sm-mail:{{{}}}{}", jid.to_bare(), jid.resource().map(|r| format!("/{r}")).unwrap_or_default())
-}
-
-/// Where the last call stands that may be made again.
-fn last_call(jid: &Jid) -> String {
-    format!("xmpp-sm-call:{{{}}}/{}", jid.to_bare(), jid.resource().map_or("", |resource| resource.as_str()))
-}
-
-/// KEYS: what this node has put last; and for each stanza the places of the user's sessions, and the user's own list.
-/// ARGV: the number of this call, the time, how much may wait for a user without sessions; and for each stanza the
-/// resource, whether another will do, the stanza, and the bare JID. A call that is made again does nothing, and has the
-/// same answer.
-const PUT: &str = "
-    if redis.call('HGET', KEYS[1], 'call') == ARGV[1] then return redis.call('HGET', KEYS[1], 'answer') end
-    local answer = {}
-    local function is(key, kind)
-      local found = redis.call('TYPE', key).ok
-      return found == 'none' or found == kind
-    end
-    for item = 1, (#KEYS - 1) / 2 do
-      local places, list, at = KEYS[2 * item], KEYS[2 * item + 1], 4 * item
-      local resource, another, stanza, user = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-      local ours = is(places, 'hash')
-      local node = ours and resource ~= '' and redis.call('HGET', places, resource)
-      if ours and not node and another == '1' then
-        local all = redis.call('HGETALL', places)
-        resource, node = all[1] or '', all[2]
-      end
-      if node then list = list .. '/' .. resource end
-      local most = tonumber(ARGV[3]) * (node and 10 or 1)
-      if not ours or not is(list, 'list') or redis.call('LLEN', list) >= most then
-        answer[item] = '0'
-      elseif node then
-        redis.call('RPUSH', list, ' ' .. stanza)
-        redis.call('PUBLISH', 'xmpp-sm-link:' .. node, 'mail ' .. user .. '/' .. resource)
-      elseif another == '1' then
-        redis.call('RPUSH', list, ARGV[2] .. ' ' .. stanza)
-      else
-        answer[item] = '0'
-      end
-      answer[item] = answer[item] or '1'
-    end
-    answer = table.concat(answer)
-    redis.call('HSET', KEYS[1], 'call', ARGV[1], 'answer', answer)
-    redis.call('EXPIRE', KEYS[1], 86400)
-    return answer";
-
-/// KEYS: the places. ARGV: the resource, this node, the JID, and from where it may come: from anywhere, if that is
-/// empty.
-const ARRIVE: &str = "
-    local before = redis.call('HGET', KEYS[1], ARGV[1])
-    if before and ARGV[4] ~= '' and before ~= ARGV[4] then return 0 end
-    redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-    if before and before ~= ARGV[2] then redis.call('PUBLISH', 'xmpp-sm-link:' .. before, 'replaced ' .. ARGV[3]) end
-    return 1";
-
-/// KEYS: the places, the session's list, the user's, the last call. ARGV: the resource, this node, the bare JID, the
-/// time, the number of this call, and what the session had and its client did not get. A call that is made again does
-/// nothing. What it had goes before what was not taken: to the session that has the resource now, to another session,
-/// or to the user's list.
-const DEPART: &str = "
-    if redis.call('GET', KEYS[4]) == ARGV[5] then return 1 end
-    redis.call('SET', KEYS[4], ARGV[5], 'EX', 86400)
-    local place = redis.call('HGET', KEYS[1], ARGV[1])
-    if place and place ~= ARGV[2] then
-      for at = #ARGV, 6, -1 do redis.call('LPUSH', KEYS[2], ' ' .. ARGV[at]) end
-      redis.call('PUBLISH', 'xmpp-sm-link:' .. place, 'mail ' .. ARGV[3] .. '/' .. ARGV[1])
-      return 1
-    end
-    redis.call('HDEL', KEYS[1], ARGV[1])
-    local all = redis.call('HGETALL', KEYS[1])
-    local list, since = KEYS[3], ARGV[4]
-    if all[1] then list, since = KEYS[3] .. '/' .. all[1], '' end
-    for at = 6, #ARGV do redis.call('RPUSH', list, since .. ' ' .. ARGV[at]) end
-    for _, stanza in ipairs(redis.call('LRANGE', KEYS[2], 0, -1)) do redis.call('RPUSH', list, stanza) end
-    redis.call('DEL', KEYS[2])
-    if all[1] then redis.call('PUBLISH', 'xmpp-sm-link:' .. all[2], 'mail ' .. ARGV[3] .. '/' .. all[1]) end
-    return 1";
-
-/// KEYS: the places, the session's list, the user's. ARGV: the resource, this node, how many, whether it takes what
-/// waits for the user, which is older.
-const TAKE: &str = "
-    if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return false end
-    if ARGV[4] == '1' then
-      local kept = redis.call('LRANGE', KEYS[3], 0, -1)
-      for at = #kept, 1, -1 do redis.call('LPUSH', KEYS[2], kept[at]) end
-      redis.call('DEL', KEYS[3])
-    end
-    return redis.call('LRANGE', KEYS[2], 0, ARGV[3] - 1)";
-
-/// KEYS: the places, the session's list, the last call. ARGV: the resource, this node, how many were taken, and the
-/// number of this call, which does nothing if it is made again.
-const TRIM: &str = "
-    if redis.call('GET', KEYS[3]) == ARGV[4] then return 1 end
-    if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
-    redis.call('SET', KEYS[3], ARGV[4], 'EX', 86400)
-    redis.call('LTRIM', KEYS[2], ARGV[3], -1)
-    return 1";
-
-/// Each is hashed once.
-struct Scripts {
-    arrive: Script,
-    depart: Script,
-    take: Script,
-    trim: Script,
-}
-
 impl Link {
-    pub fn new(client: redis::Client, redis: ConnectionManager, me: &str) -> Self {
+    pub fn new(client: redis::Client, redis: ConnectionManager, me: &str, most: Most) -> Self {
         let (out, pending) = unbounded_channel();
-        let scripts = Scripts {
-            arrive: Script::new(ARRIVE),
-            depart: Script::new(DEPART),
-            take: Script::new(TAKE),
-            trim: Script::new(TRIM),
-        };
-        Self { client, redis, me: me.to_owned(), scripts, out, pending: parking_lot::Mutex::new(Some(pending)) }
+        let (me, lists) = (me.to_owned(), Arc::new(Lists::new(redis.clone())));
+        let counters = MailCounters::default();
+        Self { client, redis, me, lists, most, counters, out, pending: parking_lot::Mutex::new(Some(pending)) }
     }
 
     pub fn run(&self, server: &Arc<Server>) {
-        let (redis, me) = (self.redis.clone(), self.me.clone());
+        let me = self.me.clone();
         if let Some(pending) = self.pending.lock().take() {
-            tokio::spawn(put(redis, me.clone(), pending, Arc::downgrade(server)));
+            tokio::spawn(put(self.lists.clone(), self.counters.clone(), me.clone(), pending, Arc::downgrade(server)));
         }
         tokio::spawn(hear(self.client.clone(), me, Arc::downgrade(server)));
     }
@@ -216,182 +152,220 @@ impl Link {
     }
 
     /// Says something about a session to the node that has it. Returns whether that hears it.
-    pub async fn say(&self, node: &[u8], what: &str, registration: &Registration) -> bool {
-        let channel = [b"xmpp-sm-link:", node].concat();
-        self.publish(&channel, &format!("{what} {}", key(registration))).await
+    pub async fn say(&self, node: &str, what: &str, registration: &Registration) -> bool {
+        let heard = self.publish(&format!("xmpp-sm-link:{node}"), &format!("{what} {}", key(registration))).await;
+        heard.is_ok_and(|nodes| nodes > 0)
+    }
+
+    /// Has a node let go of a session for a client that has handled so many stanzas, or say that it keeps the session.
+    /// Returns whether the node hears it.
+    pub async fn ask(&self, node: &str, registration: &Registration, h: Counter) -> bool {
+        let asks = format!("asks {} {}", h.get(), key(registration));
+        match self.publish(&format!("xmpp-sm-link-2:{node}"), &asks).await {
+            // An earlier version, which does not look at the h.
+            Ok(0) => self.say(node, "let-go", registration).await,
+            heard => heard.is_ok(),
+        }
     }
 
     /// Says something about a session to all nodes.
     pub async fn say_to_all(&self, what: &str, key: &str) {
-        let _ = self.publish(b"xmpp-sm-link", &format!("{what} {key}")).await;
+        let _ = self.publish("xmpp-sm-link", &format!("{what} {key}")).await;
     }
 
-    async fn publish(&self, channel: &[u8], text: &str) -> bool {
-        let heard: RedisResult<u32> =
-            redis::cmd("PUBLISH").arg(channel).arg(text).query_async(&mut self.redis.clone()).await;
-        heard.is_ok_and(|nodes| nodes > 0)
+    /// Says to all that a session stays where it is: no client has handled so many stanzas of it.
+    pub async fn say_kept(&self, registration: &Registration, h: Counter) {
+        let _ = self.publish("xmpp-sm-link-2", &format!("keeps {} {}", h.get(), key(registration))).await;
     }
 
-    /// A session is here, and its mail comes here. `from`: only if it was at that node, or is at none; returns whether
-    /// it is here.
-    pub async fn arrive(&self, jid: &FullJid, from: Option<&str>) -> RedisResult<bool> {
-        let to = Jid::from(jid.clone());
-        self.scripts
-            .arrive
-            .key(place(&to))
-            .arg(jid.resource().as_str())
-            .arg(&self.me)
-            .arg(jid.as_str())
-            .arg(from.unwrap_or_default())
-            .invoke_async(&mut self.redis.clone())
-            .await
+    /// Returns how many have heard it.
+    async fn publish(&self, channel: &str, text: &str) -> RedisResult<u32> {
+        redis::cmd("PUBLISH").arg(channel).arg(text).query_async(&mut self.redis.clone()).await
     }
 
-    /// All sessions that have a place, and the node where it is.
-    pub async fn places(&self) -> RedisResult<Vec<(FullJid, String)>> {
-        let (mut all, mut cursor) = (Vec::new(), 0_u64);
+    /// A session is here, and its mail comes here. `is_new`: its client binds the resource now, whoever had it; returns
+    /// whether it has it.
+    pub async fn arrive(&self, jid: &FullJid, smid: &SmId, is_new: bool) -> RedisResult<bool> {
+        self.lists.arrive(Holder { node: &self.me, jid, session: Some(smid.as_str()) }, is_new).await
+    }
+
+    /// A session is here, and has its resource again if nobody has it.
+    pub async fn stay(&self, jid: &FullJid, smid: &SmId) -> RedisResult<()> {
+        self.lists.stay(Holder { node: &self.me, jid, session: Some(smid.as_str()) }).await
+    }
+
+    /// A session is over, and has left these stanzas. Returns whether those go on from here that it had taken and not
+    /// struck off: otherwise they are in a list.
+    pub async fn depart(&self, mailbox: &Mailbox, jid: &FullJid, left: &[Written]) -> bool {
+        let number = if mailbox.has_taken() { mailbox.call.number } else { 0 };
+        let call = Call { number, ..mailbox.call };
         loop {
-            let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg("xmpp-sm-place:*").arg("COUNT").arg(500).arg("TYPE").arg("hash");
-            let (next, keys): (u64, Vec<String>) = scan.query_async(&mut self.redis.clone()).await?;
-            for key in keys {
-                let places: Vec<(String, String)> =
-                    redis::cmd("HGETALL").arg(&key).query_async(&mut self.redis.clone()).await?;
-                let user = key.trim_start_matches("xmpp-sm-place:{").trim_end_matches('}');
-                all.extend(
-                    places
-                        .into_iter()
-                        .filter_map(|(resource, node)| Some((FullJid::new(&format!("{user}/{resource}")).ok()?, node))),
-                );
+            let left = left.iter().map(|stanza| (mailbox.is_taken(stanza), stanza.bytes()));
+            match self.lists.depart(mailbox.holder(&self.me, jid), call, left).await {
+                Ok((has_taken, back)) => {
+                    self.put_back(jid, &back);
+                    return has_taken;
+                }
+                Err(error) => complain(format_args!("{jid}: {error}")),
             }
-            cursor = next;
-            if cursor == 0 {
-                return Ok(all);
-            }
-        }
-    }
-
-    /// A session is over, and has left these stanzas.
-    pub async fn depart(&self, jid: &FullJid, left: &[Written]) {
-        while let Err(error) = self.depart_from(&self.me, jid, left).await {
-            complain(format_args!("{jid}: {error}"));
+            self.counters.failures.inc();
             sleep(Duration::from_secs(1)).await;
         }
     }
 
-    pub async fn depart_from(&self, node: &str, jid: &FullJid, left: &[Written]) -> RedisResult<()> {
-        let to = Jid::from(jid.clone());
-        let mut call = self.scripts.depart.key(place(&to));
-        call.key(list(&to)).key(list(&Jid::from(to.to_bare()))).key(last_call(&to));
-        call.arg(jid.resource().as_str()).arg(node).arg(jid.to_bare().as_str());
-        call.arg(since_epoch(SystemTime::now())).arg(random());
-        for stanza in left {
-            call.arg(stanza.bytes());
+    /// A session is at another node, and nothing of its mail is taken from here any more.
+    pub async fn has_moved(&self, mailbox: &Mailbox, jid: &FullJid) {
+        if mailbox.call.number > 1 {
+            self.lists.is_done(mailbox.holder(&self.me, jid), mailbox.call).await;
         }
-        // Made again once, it does nothing if it was done.
-        match call.invoke_async(&mut self.redis.clone()).await {
-            Err(error) if error.is_timeout() => call.invoke_async(&mut self.redis.clone()).await,
-            done => done,
+    }
+
+    /// The session that has a place is nowhere, and its mail goes on.
+    pub async fn vacate(&self, Place { jid, node, session }: &Place) -> RedisResult<()> {
+        let call = Call { taker: random(), number: 0 };
+        let holder = Holder { node, jid, session: session.as_deref() };
+        let (_, back) = self.lists.depart(holder, call, std::iter::empty()).await?;
+        self.put_back(jid, &back);
+        Ok(())
+    }
+
+    /// What has no place without a session, which goes back to its senders from here; unless the resource is there again.
+    fn put_back(&self, jid: &FullJid, back: &[Vec<u8>]) {
+        back.iter()
+            .filter_map(|stanza| read(stanza))
+            .for_each(|stanza| self.send(Delivery::own(stanza), jid.clone().into()));
+    }
+
+    /// All resources that are at a node.
+    pub async fn places(&self) -> RedisResult<Vec<(FullJid, String)>> {
+        let mut all = Vec::new();
+        for user in self.lists.users().await? {
+            all.extend(self.lists.places_of(&user).await?);
         }
+        Ok(all)
+    }
+
+    /// Whether a resource is at this node.
+    pub async fn is_here(&self, jid: &FullJid) -> RedisResult<bool> {
+        Ok(self.lists.node_of(jid).await? == self.me)
+    }
+
+    pub async fn place(&self, jid: FullJid, node: String) -> RedisResult<Place> {
+        self.lists.place(jid, node).await
+    }
+
+    /// Where a session has its place.
+    pub async fn place_of(&self, registration: &Registration) -> RedisResult<Option<Place>> {
+        let Ok(user) = BareJid::new(registration.owner()) else { return Ok(None) };
+        for (jid, node) in self.lists.places_of(&user).await? {
+            let place = self.lists.place(jid, node).await?;
+            if place.session.as_deref() == Some(registration.smid().as_str()) {
+                return Ok(Some(place));
+            }
+        }
+        Ok(None)
     }
 
     /// What is next in a session's mail. It stays there until it is trimmed.
-    pub async fn take(&self, mailbox: &mut Mailbox, jid: &FullJid, takes_kept: bool) -> Vec<Written> {
-        if mailbox.taken > 0 || mailbox.must_pause() {
-            return Vec::new();
+    ///
+    /// # Errors
+    ///
+    /// These had the resource before, and are still to leave what they have: the session [waits](Mailbox::wait) for them.
+    pub async fn take(&self, mailbox: &mut Mailbox, jid: &FullJid, kept: Kept) -> Result<Vec<Written>, Vec<Place>> {
+        if mailbox.must_pause() {
+            return Ok(Vec::new());
         }
-        let to = Jid::from(jid.clone());
-        let mut call = self.scripts.take.key(place(&to));
-        call.key(list(&to)).key(list(&Jid::from(to.to_bare())));
-        call.arg(jid.resource().as_str()).arg(&self.me).arg(MOST).arg(if takes_kept { "1" } else { "0" });
-        let taken: RedisResult<Option<Vec<Vec<u8>>>> = call.invoke_async(&mut self.redis.clone()).await;
-        match taken {
-            Ok(None) => {
-                (mailbox.has_mail, mailbox.is_replaced) = (false, true);
-                Vec::new()
+        let waits = mailbox.after.is_none_or(|since| since.elapsed() < AFTER);
+        match self.lists.take(mailbox.holder(&self.me, jid), mailbox.call, self.most, kept, waits).await {
+            Ok(Taken::Astray) => mailbox.is_doubtful = true,
+            Ok(Taken::Replaced) => (mailbox.has_mail, mailbox.is_replaced) = (false, true),
+            Ok(Taken::After(before)) => return Err(before),
+            Ok(Taken::Stanzas(stanzas, is_more)) => {
+                self.counters.taken.inc_by(stanzas.len() as u64);
+                mailbox.after = None;
+                mailbox.has_mail = is_more;
+                mailbox.taken =
+                    (!stanzas.is_empty()).then(|| stanzas.iter().filter_map(|stanza| read(stanza)).collect());
             }
-            Ok(Some(stanzas)) => {
-                mailbox.has_mail = stanzas.len() as isize == MOST;
-                mailbox.taken = stanzas.len();
-                stanzas.iter().filter_map(|stanza| read(stanza)).collect()
-            }
-            Err(error) => {
-                complain(format_args!("the mail of {jid}: {error}"));
-                mailbox.again = Some(Instant::now() + PAUSE);
-                Vec::new()
-            }
+            Err(error) => self.failed(mailbox, jid, error),
         }
+        Ok(mailbox.taken.clone().unwrap_or_default())
     }
 
     /// What was taken is with the session.
-    pub async fn trim(&self, mailbox: &mut Mailbox, jid: &FullJid) -> Fence {
-        if mailbox.taken == 0 || mailbox.must_pause() {
-            return Fence::Held;
+    pub async fn trim(&self, mailbox: &mut Mailbox, jid: &FullJid) {
+        if !mailbox.has_taken() || mailbox.must_pause() {
+            return;
         }
-        let to = Jid::from(jid.clone());
-        let mut call = self.scripts.trim.key(place(&to));
-        call.key(list(&to)).key(last_call(&to)).arg(jid.resource().as_str()).arg(&self.me).arg(mailbox.taken);
-        call.arg(mailbox.call);
-        match call.invoke_async(&mut self.redis.clone()).await {
-            Ok(1) => {
-                (mailbox.taken, mailbox.call) = (0, random());
-                Fence::Held
+        match self.lists.trim(mailbox.holder(&self.me, jid), mailbox.call).await {
+            Ok(Trimmed::IsStruck) => {
+                mailbox.taken = None;
+                mailbox.call.number += 1;
             }
-            Ok(0_u8..) => Fence::Lost,
-            Err(error) => {
-                complain(format_args!("the mail of {jid}: {error}"));
-                mailbox.again = Some(Instant::now() + PAUSE);
-                Fence::Held
+            // It comes once more, if it is still there.
+            Ok(Trimmed::IsUnknown) => {
+                (mailbox.taken, mailbox.has_mail) = (None, true);
+                mailbox.call.number += 1;
             }
+            Ok(Trimmed::Astray) => mailbox.is_doubtful = true,
+            Ok(Trimmed::Replaced) => mailbox.is_replaced = true,
+            Err(error) => self.failed(mailbox, jid, error),
         }
+    }
+
+    fn failed(&self, mailbox: &mut Mailbox, jid: &FullJid, error: redis::RedisError) {
+        complain(format_args!("the mail of {jid}: {error}"));
+        self.counters.failures.inc();
+        mailbox.again = Some(Instant::now() + PAUSE);
     }
 }
 
-fn since_epoch(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
-
-/// A stanza of a list: after the time since when it waits for its user, if it does, and a space.
 fn read(bytes: &[u8]) -> Option<Written> {
-    let space = bytes.iter().position(|byte| *byte == b' ')?;
-    let (time, stanza) = bytes.split_at(space);
-    let stanza = Written::read(&stanza[1..])?;
-    let time = std::str::from_utf8(time).ok()?.parse().ok();
-    Some(match time {
-        Some(time) => stanza.waiting_since(UNIX_EPOCH + Duration::from_millis(time)),
+    let (stanza, since) = lists::read(bytes)?;
+    let stanza = Written::read(stanza)?;
+    Some(match since {
+        Some(since) => stanza.waiting_since(since),
         None => stanza,
     })
 }
 
 /// Puts stanzas into lists, in the order in which they come, and settles them when they are there.
 async fn put(
-    mut redis: ConnectionManager,
+    lists: Arc<Lists>,
+    counters: MailCounters,
     me: String,
     mut pending: UnboundedReceiver<(Delivery, Jid)>,
     server: Weak<Server>,
 ) {
-    let (script, mut batch, mut number) = (Script::new(PUT), Vec::new(), 0_u64);
+    let (mut batch, mut number) = (Vec::new(), 0_u64);
     while pending.recv_many(&mut batch, BATCH).await > 0 {
         number += 1;
-        let mut call = script.key(format!("xmpp-sm-put:{me}"));
-        call.arg(number).arg(since_epoch(SystemTime::now())).arg(MOST_KEPT);
-        for (delivery, to) in &batch {
-            let user = to.to_bare();
-            call.key(place(to)).key(list(&Jid::from(user.clone())));
-            call.arg(to.resource().map_or("", |resource| resource.as_str()));
-            call.arg(if delivery.can_be_kept() { "1" } else { "0" }).arg(delivery.bytes()).arg(user.as_str());
-        }
-        let placed: Vec<u8> = loop {
-            match call.invoke_async(&mut redis).await {
+        let posted = batch.iter().map(|(delivery, to)| Posted {
+            to,
+            otherwise: match (delivery.can_be_kept(), delivery.can_go_elsewhere()) {
+                (true, _) => Otherwise::Waits,
+                (false, true) => Otherwise::Another,
+                (false, false) => Otherwise::Nothing,
+            },
+            stanza: delivery.bytes(),
+        });
+        let posted: Vec<_> = posted.collect();
+        let placed = loop {
+            match lists.put(&me, number, &posted).await {
                 Ok(placed) => break placed,
                 Err(error) => complain(format_args!("mail: {error}")),
             }
+            counters.failures.inc();
             sleep(PAUSE).await;
         };
-        for ((delivery, to), placed) in batch.drain(..).zip(placed) {
+        drop(posted);
+        for ((delivery, _), placed) in batch.drain(..).zip(placed) {
             match (placed, server.upgrade()) {
-                (b'0', Some(server)) => server.router.has_no_place(delivery, &to),
-                _ => drop(delivery.settle()),
+                (b'0', Some(server)) => server.router.has_no_place(delivery),
+                _ => {
+                    counters.put.inc();
+                    drop(delivery.settle());
+                }
             }
         }
     }
@@ -399,12 +373,17 @@ async fn put(
 
 /// Hears what other nodes say.
 async fn hear(client: redis::Client, me: String, server: Weak<Server>) {
+    // What an earlier version would not understand is said on those of their own.
+    let channels = ["xmpp-sm-link", "xmpp-sm-link-2"].map(|all| [all.to_owned(), format!("{all}:{me}")]).concat();
     while server.strong_count() > 0 {
         if let Ok(mut said) = client.get_async_pubsub().await
-            && said.subscribe(&["xmpp-sm-link".to_owned(), format!("xmpp-sm-link:{me}")]).await.is_ok()
+            && said.subscribe(&channels).await.is_ok()
         {
             // What was said meanwhile is lost: there may be mail for everybody.
             if let Some(server) = server.upgrade() {
+                if let Some(nodes) = &server.nodes {
+                    nodes.look_for_all(&server).await;
+                }
                 server.router.tell_all(|| Mail::Waiting);
             }
             let mut said = said.into_on_message();
@@ -428,25 +407,36 @@ async fn hear(client: redis::Client, me: String, server: Weak<Server>) {
 
 async fn obey(text: &str, server: &Server) {
     let Some((what, about)) = text.split_once(' ') else { return };
-    if let ("mail" | "replaced", Ok(jid)) = (what, FullJid::new(about)) {
-        let mail = if what == "mail" { Mail::Waiting } else { Mail::End(EndReason::Replaced) };
-        return server.router.tell(&jid, mail);
+    if let ("mail" | "replaced", Some(nodes), Ok(jid)) = (what, &server.nodes, FullJid::new(about)) {
+        // An earlier version does not say whose the resource was. It may be here again.
+        let is_gone = what == "replaced" && nodes.link.is_here(&jid).await.is_ok_and(|is_here| !is_here);
+        return server.router.tell(&jid, || if is_gone { Mail::End(EndReason::Replaced) } else { Mail::Waiting });
+    }
+    let Some((first, rest)) = about.split_once(' ') else { return };
+    if let ("bound", Ok(smid), Ok(jid)) = (what, SmId::new(first), FullJid::new(rest)) {
+        return server.router.tell(&jid, || Mail::Bound(Box::new(smid.clone())));
+    }
+    let (h, about) = match first.parse() {
+        Ok(h) if matches!(what, "asks" | "keeps") => (Some(Counter::new(h)), rest),
+        _ => (None, about),
+    };
+    if let "free" | "keeps" = what {
+        return server.nodes.iter().for_each(|nodes| nodes.is_answered(about, h));
     }
     let Some((owner, smid)) = about.split_once(' ') else { return };
-    if what == "free" {
-        return server.nodes.iter().for_each(|nodes| nodes.is_free(about));
-    }
     let Ok(smid) = SmId::new(smid) else { return };
     let found = server.store.lookup(&smid, owner, Instant::now());
     let Some(record) = found.ok().and_then(|found| found.session().ok()) else {
-        if let Some(nodes) = server.nodes.as_ref().filter(|_| what == "let-go") {
+        if let Some(nodes) = server.nodes.as_ref().filter(|_| matches!(what, "asks" | "let-go")) {
             // There is nothing to wait for.
             nodes.link.say_to_all("free", about).await;
         }
         return;
     };
-    let _ = record.handle.send(match what {
-        "let-go" => Mail::LetGo,
-        _ => Mail::End(EndReason::Replaced),
+    let _ = record.handle.send(match (what, h) {
+        ("asks", Some(h)) => Mail::LetGoFor(h),
+        ("let-go" | "moved", _) => Mail::LetGo,
+        ("displaced", _) => Mail::End(EndReason::Replaced),
+        _ => return,
     });
 }

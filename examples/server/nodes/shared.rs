@@ -1,20 +1,25 @@
 //! A session of which other nodes know: what is written down of it, its mail, and how it goes to another node.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::mem::take;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use jid::FullJid;
 use tokio::time::sleep;
 use xmpp_sm::snapshot::Promise;
-use xmpp_sm::{Condition, EndReason, Event, Fence, Refusal, SessionEnded, SessionStore, Write};
+use xmpp_sm::{Condition, Counter, EndReason, Event, Fence, Refusal, SessionEnded, SessionStore, SmId, Write};
 
-use super::super::login;
 use super::super::mail::{Delivery, Mail, Mailbox, told_at_end};
 use super::super::session::{Host, Session};
 use super::super::stanza::{Written, left, left_of};
+use super::super::state::complain;
 use super::super::stream::{Connection, part};
+use super::super::{Server, login};
+use super::link::PAUSE;
+use super::lists::Kept;
 use super::{Mailbox as SharedMailbox, Nodes, Shared, Whereabouts};
 
 /// How long a client waits for a session that ends.
@@ -25,12 +30,42 @@ pub struct Shares {
     /// What all nodes know of the session, if it can be resumed.
     pub session: Option<Shared>,
     /// Its mail.
-    mailbox: SharedMailbox,
+    pub mailbox: SharedMailbox,
 }
 
 impl Shares {
-    pub fn new() -> Box<Self> {
-        Box::new(Self { session: None, mailbox: SharedMailbox::new() })
+    /// A client binds a resource here. Where that was, it is no more.
+    pub async fn begin(nodes: &Nodes, jid: &FullJid) -> Result<Box<Self>, Box<dyn Error + Send + Sync>> {
+        let smid = SmId::random()?;
+        nodes.link.arrive(jid, &smid, true).await.inspect_err(|_| nodes.orphans.may_be_at(jid))?;
+        Ok(Box::new(Self { session: None, mailbox: SharedMailbox::new(smid) }))
+    }
+
+    /// A session was claimed.
+    pub fn claimed(session: Shared) -> Box<Self> {
+        let mut mailbox = SharedMailbox::new(session.registration.smid().clone());
+        mailbox.open();
+        Box::new(Self { session: Some(session), mailbox })
+    }
+
+    /// By which the session is known if it can be resumed.
+    pub fn smid(&self) -> &SmId {
+        &self.mailbox.smid
+    }
+}
+
+impl Nodes {
+    /// A session is over: of what it leaves goes on what may be kept, and whoever has sent the rest is told.
+    pub(super) async fn pass_on(
+        &self,
+        left: impl Iterator<Item = Written>,
+        mailbox: &SharedMailbox,
+        jid: &FullJid,
+        server: &Server,
+    ) {
+        let (left, others): (Vec<_>, Vec<_>) = left.partition(Written::can_be_kept);
+        self.link.depart(mailbox, jid, &left).await;
+        others.into_iter().for_each(|stanza| server.router.has_no_place(Delivery::own(stanza)));
     }
 }
 
@@ -76,33 +111,47 @@ impl Host {
 
     async fn keep_up_with_others(&mut self, session: &mut Session) -> Place {
         let Some(nodes) = self.server.nodes.clone() else { return Place::Here };
+        if !self.is_confirmed(&nodes).await {
+            return Place::Elsewhere;
+        }
         let lets_go = self.lets_go();
+        // What its client need not see is in memory alone, and goes where the session goes.
+        self.send_held(session);
         if lets_go {
             session.lost(Instant::now()); // it has waited for open receipts
-        } else if session.has_room() && session.waiting() == 0 {
+        } else if self.takes_mail(session) {
             self.take_mail(&nodes, session).await;
         }
-        let Some(Shares { session: shared, mailbox }) = self.shares.as_deref_mut() else { return Place::Here };
-        if take(&mut mailbox.is_replaced) {
-            session.close(EndReason::Replaced, None, Instant::now());
-        }
-        if let Some(shared) = shared {
+        let Some(shares) = self.shares.as_deref_mut() else { return Place::Here };
+        if let Some(shared) = &mut shares.session {
             let (router, id, jid) = (&self.server.router, self.id, &self.jid);
             let host = || router.known(id, jid, &HashMap::new()).to_bytes();
             let due = shared.ledger.due(session, host, Instant::now(), SystemTime::now());
             if nodes.write(shared, due).await == Fence::Lost {
-                super::tell_lost(&shared.registration);
-                return Place::Elsewhere;
+                // By another node, or by the engine.
+                shared.behind = Some(shares.mailbox.again.unwrap_or_else(Instant::now));
+                shares.mailbox.is_doubtful = true;
+                return Place::Here;
             }
             if shared.behind.is_some() {
+                if shared.gives_up {
+                    nodes.gives_up();
+                    return Place::Elsewhere;
+                }
                 return Place::Here;
             }
         }
-        // If its resource is bound at another node, that is found when it takes the next.
-        let _ = nodes.link.trim(mailbox, &self.jid).await;
+        let Shares { session: shared, mailbox } = shares;
+        if may_trim(session) {
+            nodes.link.trim(mailbox, &self.jid).await;
+        }
+        if take(&mut mailbox.is_replaced) {
+            session.close(EndReason::Replaced, None, Instant::now());
+            let _ = self.handle.send(Mail::Waiting); // the loop sees that it is over
+        }
         match shared {
             Some(shared)
-                if lets_go && session.is_detached() && session.open_receipts() == 0 && mailbox.taken() == 0 =>
+                if lets_go && session.is_detached() && session.open_receipts() == 0 && !mailbox.has_taken() =>
             {
                 nodes.has_let_go(&shared.registration).await;
                 Place::Elsewhere
@@ -111,21 +160,58 @@ impl Host {
         }
     }
 
-    async fn take_mail(&mut self, nodes: &Nodes, session: &mut Session) {
-        let Some(shares) = self.shares.as_mut().filter(|shares| shares.mailbox.has_mail) else { return };
-        let takes_kept = self.server.router.takes_kept(self.id, &self.jid);
-        for stanza in nodes.link.take(&mut shares.mailbox, &self.jid, takes_kept).await {
-            self.send(stanza, session);
+    /// Whether the session is this node's still, as far as it is known.
+    async fn is_confirmed(&mut self, nodes: &Nodes) -> bool {
+        let Some(shares) = self.shares.as_deref_mut() else { return true };
+        if !shares.mailbox.looks() {
+            return true;
         }
-        // It is the session's before it is struck off.
-        while let Some(stanza) = self.csi.next() {
-            drop(session.send(stanza, Instant::now()));
+        match (nodes.confirm(shares, &self.jid).await, &mut shares.session) {
+            (Ok(Fence::Held), _) => {}
+            (Ok(Fence::Lost), shared) => {
+                shared.iter().for_each(|shared| super::tell_lost(&shared.registration));
+                return false;
+            }
+            (Err(error), _) => {
+                complain(format_args!("{}: {error}", self.jid));
+                shares.mailbox.again = Some(Instant::now() + PAUSE);
+            }
+        }
+        true
+    }
+
+    /// The engine may have lost what it had of the session.
+    pub fn may_be_lost(&mut self) {
+        self.shares.iter_mut().for_each(|shares| shares.mailbox.is_doubtful = true);
+    }
+
+    async fn take_mail(&mut self, nodes: &Nodes, session: &mut Session) {
+        let Some(shares) = &mut self.shares else { return };
+        let kept = match self.server.router.takes_kept(self.id, &self.jid) {
+            Some(true) => Kept::Now,
+            Some(false) => Kept::Never,
+            None => Kept::Later,
+        };
+        let stanzas = match nodes.link.take(&mut shares.mailbox, &self.jid, kept).await {
+            Ok(stanzas) => stanzas,
+            Err(before) => return shares.mailbox.wait(nodes.are_to_leave(&before, &self.server).await),
+        };
+        stanzas.into_iter().for_each(|stanza| self.send(stanza, session));
+        // What goes out is the session's before it is struck off.
+        self.send_held(session);
+        if !session.has_room() {
+            let _ = self.handle.send(Mail::Waiting); // that may have been its end, which the loop has to see
         }
     }
 
     /// There may be mail.
     pub fn has_mail(&mut self) {
-        self.shares.iter_mut().for_each(|shares| shares.mailbox.has_mail = true);
+        self.shares.iter_mut().for_each(|shares| shares.mailbox.told());
+    }
+
+    /// The client has said something beside that it binds a resource.
+    pub fn takes_mail_from_now_on(&mut self) {
+        self.shares.iter_mut().for_each(|shares| shares.mailbox.open());
     }
 
     /// After a presence is seen to, the session may get what waits for its user.
@@ -141,10 +227,19 @@ impl Host {
         self.shared().is_some_and(|shared| shared.behind.is_some())
     }
 
-    /// When to try again what has failed.
-    pub fn tries_again(&self) -> Option<Instant> {
-        let shares = self.shares.as_ref()?;
-        self.shared().and_then(|shared| shared.behind).into_iter().chain(shares.mailbox.again).min()
+    /// When to go on with what has failed, and with mail.
+    pub fn goes_on(&self, session: &Session) -> Option<Instant> {
+        let mailbox = &self.shares.as_ref()?.mailbox;
+        let behind = self.shared().and_then(|shared| shared.behind);
+        let (takes, trims) = (self.takes_mail(session), mailbox.has_taken() && may_trim(session));
+        let at_once = takes || mailbox.is_doubtful;
+        behind.or(mailbox.again.filter(|_| at_once || trims)).or_else(|| at_once.then(Instant::now))
+    }
+
+    /// Whether there may be mail that a session takes.
+    fn takes_mail(&self, session: &Session) -> bool {
+        let has_mail = self.shares.as_ref().is_some_and(|shares| shares.mailbox.has_mail());
+        has_mail && !self.lets_go() && session.has_room() && session.waiting() == 0
     }
 
     pub fn lets_go(&self) -> bool {
@@ -166,6 +261,36 @@ impl Host {
                 session.close(EndReason::Stopped, told_at_end(EndReason::Stopped), now);
             }
             _ => {}
+        }
+    }
+
+    /// This node stops, and has waited for memory for long enough. What is written down goes on without it; a session of
+    /// which nothing is ends, for what it leaves needs no memory that it would wait for.
+    pub fn wait_no_more(&mut self, session: &mut Session) {
+        let Some(shared) = self.shares.as_mut().and_then(|shares| shares.session.as_mut()) else { return };
+        if shared.lacks_memory {
+            match shared.ledger.promise() {
+                Promise::Durable => shared.gives_up = true,
+                Promise::Memory | Promise::Parked => session.close(EndReason::Stopped, None, Instant::now()),
+            }
+        }
+    }
+
+    /// Another node wants the session for a client. If it could not have the session, that stays where it is.
+    pub fn let_go_for(&mut self, h: Counter, session: &mut Session) {
+        match (session.check_resume(h), self.shared(), self.server.nodes.clone()) {
+            (Err(Refusal::WrongH(_)), Some(shared), Some(nodes)) => {
+                let registration = shared.registration.clone();
+                tokio::spawn(async move { nodes.link.say_kept(&registration, h).await });
+            }
+            _ => self.let_go(session),
+        }
+    }
+
+    /// A resource is bound at another node, where this session had it.
+    pub fn bound_elsewhere(&mut self, smid: &SmId, session: &mut Session) {
+        if self.shares.as_ref().is_some_and(|shares| shares.smid() == smid) {
+            session.close(EndReason::Replaced, None, Instant::now());
         }
     }
 
@@ -191,21 +316,28 @@ impl Host {
         if let Some(registration) = &self.registration {
             let _ = self.server.store.remove(registration);
         }
+        let h = session.stats(now).h;
         let whereabouts = nodes.whereabouts(&shared.registration).await;
-        let mut left: Vec<_> = match (session.into_parts(), whereabouts) {
+        let mut left: Vec<_> = match (session.into_parts(), &whereabouts) {
             (Err(_), _) => ended,
             // What was written down may be gone with it: better twice than never.
-            (Ok(parts), Whereabouts::Nowhere) => left_of(parts, (now, SystemTime::now())).collect(),
+            (Ok(parts), Whereabouts::Nowhere | Whereabouts::Displaced(_)) => {
+                left_of(parts, (now, SystemTime::now())).collect()
+            }
             (Ok(parts), _) => shared.ledger.not_written(parts).into_iter().map(|(stanza, _)| stanza).collect(),
         };
-        // What was taken out of its mail is still there.
-        left.truncate(left.len().saturating_sub(mail.taken()));
+        left.extend(self.csi.into_held());
         let to = jid::Jid::from(self.jid.clone());
         if whereabouts == Whereabouts::Elsewhere {
+            nodes.link.has_moved(&mail, &self.jid).await;
+            // What is still in its list is found there.
+            left.retain(|stanza| !mail.is_taken(stanza));
             left.into_iter().for_each(|stanza| nodes.link.send(Delivery::own(stanza), to.clone()));
         } else {
-            left.retain(Written::can_be_kept);
-            nodes.link.depart(&self.jid, &left).await;
+            nodes.pass_on(left.into_iter(), &mail, &self.jid, &self.server).await;
+        }
+        if let Whereabouts::Displaced(registration) = whereabouts {
+            nodes.retire(&registration, Some(h)).await;
         }
         for mail in mailbox.rest() {
             match mail {
@@ -246,30 +378,36 @@ impl Host {
     async fn end_shared(&mut self, ended: &mut SessionEnded<Written>) -> Vec<Written> {
         let h = (ended.reason != EndReason::Closed).then_some(ended.h);
         let mut left: Vec<_> = left(ended).collect();
-        let Some((nodes, shares)) = self.server.nodes.clone().zip(self.shares.as_mut()) else { return left };
+        let mut held: Vec<_> = take(&mut self.csi).into_held().collect();
+        let Some((nodes, shares)) = self.server.nodes.clone().zip(self.shares.as_mut()) else {
+            return left.into_iter().chain(held).collect();
+        };
         let Shares { session: shared, mailbox } = &mut **shares;
         if let Some(shared) = shared
             && nodes.ends(shared).await == Fence::Lost
         {
-            return Vec::new();
+            super::tell_lost(&shared.registration);
+            held.retain(|stanza| !mailbox.is_taken(stanza));
+            return held;
         }
-        // What was taken and is still in the list goes from there.
-        while mailbox.taken() > 0 {
-            if nodes.link.trim(mailbox, &self.jid).await == Fence::Lost {
-                left.truncate(left.len().saturating_sub(mailbox.taken()));
-                break;
-            }
-            if let Some(again) = mailbox.again {
-                tokio::time::sleep_until(again.into()).await;
-            }
-        }
+        left.append(&mut held);
         // Their order with what is in the mail stays, and any node may have the user's next session.
-        let (kept, left): (Vec<_>, Vec<_>) = left.into_iter().partition(Written::can_be_kept);
-        nodes.link.depart(&self.jid, &kept).await;
+        let (kept, mut left): (Vec<_>, Vec<_>) = left.into_iter().partition(Written::can_be_kept);
+        if !nodes.link.depart(mailbox, &self.jid, &kept).await {
+            left.retain(|stanza| !mailbox.is_taken(stanza));
+        }
         // Only then is it forgotten: another node would take it over if this one died before.
         if let Some(shared) = shared {
+            if shared.lacks_memory && ended.reason == EndReason::Stopped {
+                nodes.gives_up();
+            }
             nodes.retire(&shared.registration, h).await;
         }
         left
     }
+}
+
+/// Whether what was taken is struck off. If the session ends it may have taken less than that.
+fn may_trim(session: &Session) -> bool {
+    session.has_room() || session.is_detached()
 }

@@ -11,6 +11,7 @@ use super::super::Server;
 use super::super::mail::{Handle, Mail, Mailbox, Parking, Waited, mailbox, told_at_end};
 use super::super::metrics::Added;
 use super::super::nodes::Shared;
+use super::super::nodes::shared::Shares;
 use super::super::session::{Host, Session};
 use super::super::stanza::{Written, left_of};
 use super::{Known, complain};
@@ -46,7 +47,7 @@ impl Host {
     }
 
     /// The session gives itself up, to be written down. If it cannot, it ends.
-    pub async fn park(mut self: Box<Self>, mut session: Session, mut mailbox: Mailbox, parking: &Parking) {
+    pub async fn park(mut self: Box<Self>, mut session: Session, mut mailbox: Mailbox, parking: Parking) {
         let now = Instant::now();
         loop {
             // Also the connection of a client that has waited for it.
@@ -75,7 +76,8 @@ impl Host {
         match session.into_parts() {
             Ok(session) => {
                 let host = self.server.router.known(self.id, &self.jid, &parking.jids).to_bytes();
-                let _ = parking.out.send(Snapshot { session, host }.to_bytes(now, SystemTime::now()));
+                let snapshot = Snapshot { session, host };
+                let _ = parking.out.send(snapshot.to_bytes_of(self.server.snapshot_version, now, SystemTime::now()));
             }
             Err(not) => complain(format_args!("{}: {not}", self.jid)),
         }
@@ -113,14 +115,12 @@ pub fn revive(
 ) -> Result<Handle, DoesNotFit<Written>> {
     let session = Session::from_parts(server.config.clone(), parts, now)?;
     let (handle, mailbox) = mailbox();
-    let mut host = Host::new(server.clone(), known.jid.clone(), server.next_id(), handle.clone());
+    let mut host =
+        Host::new(server.clone(), known.jid.clone(), server.next_id(), handle.clone(), shared.map(Shares::claimed));
     host.added = Added::revived(server, &session);
     if let Some(smid) = session.smid() {
         let registered = server.store.register(smid, session.owner(), handle.clone(), now);
         host.registration = registered.ok().map(|registered| registered.registration);
-    }
-    if let Some(shares) = &mut host.shares {
-        shares.session = shared;
     }
     server.router.restore(host.id, known, &handle);
     tokio::spawn(host.serve(Box::new(session), mailbox));

@@ -20,7 +20,7 @@ pub(super) struct Kept<Handle>(HashMap<(Arc<str>, SmId), Parked<Handle>>);
 
 /// What one registration has written, or taken over.
 #[derive(Debug)]
-struct Parked<Handle> {
+pub(super) struct Parked<Handle> {
     /// That of the registration.
     epoch: Epoch,
     /// The last of its revisions. `None`: it has written nothing since its claim.
@@ -28,10 +28,8 @@ struct Parked<Handle> {
     /// `None`: the session is in its host's memory.
     snapshot: Option<Bytes>,
     journal: Vec<Bytes>,
-    /// The epoch from which it was claimed.
-    claimed_from: Option<Epoch>,
-    /// Who has claimed it though it was displaced.
-    heir: Option<Handle>,
+    /// The epoch from which it was claimed, and by whom.
+    claimed: Option<(Epoch, Handle)>,
 }
 
 impl<Handle> Default for Kept<Handle> {
@@ -48,8 +46,7 @@ impl<Handle: Clone + PartialEq> Kept<Handle> {
             revision: None,
             snapshot: None,
             journal: Vec::new(),
-            claimed_from: None,
-            heir: None,
+            claimed: None,
         });
         if parked.revision.is_none_or(|latest| latest < revision) {
             (parked.revision, parked.snapshot) = (Some(revision), snapshot);
@@ -64,23 +61,18 @@ impl<Handle: Clone + PartialEq> Kept<Handle> {
         (parked.revision == Some(revision) && parked.snapshot.is_some()).then_some(&mut parked.journal)
     }
 
-    /// Whether this registration came by a claim from that epoch, and has written nothing since.
-    fn is_claimed_from(&self, registration: &Registration, from: Epoch) -> bool {
-        let parked = self.of(registration);
-        parked.is_some_and(|parked| parked.claimed_from == Some(from) && parked.revision.is_none())
+    /// What this very claim was given when it was made before. `None`: it was not made, or something was written since.
+    fn claimed(&self, from: &Registration, handle: &Handle) -> Option<Epoch> {
+        let parked = self.0.get(&key(from)).filter(|parked| parked.revision.is_none())?;
+        let (epoch, who) = parked.claimed.as_ref()?;
+        (*epoch == from.epoch && who == handle).then_some(parked.epoch)
     }
 
-    /// What was kept under one registration is kept under another.
-    fn hand_over(&mut self, from: &Registration, epoch: Epoch) {
-        if let Some(parked) = self.of_mut(from) {
-            (parked.epoch, parked.revision, parked.claimed_from) = (epoch, None, Some(from.epoch));
-        }
-    }
-
-    /// Gives what is kept of a displaced session to one who asks for it: the first.
-    fn bequeath(&mut self, registration: &Registration, handle: &Handle) -> bool {
-        let parked = self.of_mut(registration);
-        parked.is_some_and(|parked| parked.heir.get_or_insert_with(|| handle.clone()) == handle)
+    /// What was kept under one registration is kept under another. Returns who has claimed it before.
+    fn hand_over(&mut self, from: &Registration, epoch: Epoch, handle: Handle) -> Option<(Epoch, Handle)> {
+        let parked = self.of_mut(from)?;
+        (parked.epoch, parked.revision) = (epoch, None);
+        parked.claimed.replace((from.epoch, handle))
     }
 
     fn get(&self, registration: &Registration) -> Option<(Bytes, Vec<Bytes>)> {
@@ -107,18 +99,16 @@ impl<Handle> Kept<Handle> {
     }
 
     /// The session is over.
-    pub(super) fn drop(&mut self, registration: &Registration) {
+    pub(super) fn take(&mut self, registration: &Registration) -> Option<Parked<Handle>> {
         // Most stores keep nothing, and need not look for it.
-        if !self.0.is_empty() && self.of(registration).is_some() {
-            self.0.remove(&key(registration));
-        }
+        let has_it = !self.0.is_empty() && self.of(registration).is_some();
+        has_it.then(|| self.0.remove(&key(registration))).flatten()
     }
 
     /// A new session has the SM-ID: what is kept is of one that was there before it.
-    pub(super) fn drop_former(&mut self, owner: &Arc<str>, smid: &SmId) {
-        if !self.0.is_empty() {
-            self.0.remove(&(owner.clone(), smid.clone()));
-        }
+    pub(super) fn take_former(&mut self, owner: &Arc<str>, smid: &SmId) -> Option<Parked<Handle>> {
+        let has_any = !self.0.is_empty();
+        has_any.then(|| self.0.remove(&(owner.clone(), smid.clone()))).flatten()
     }
 }
 
@@ -149,27 +139,31 @@ impl<Handle: Clone + PartialEq + Send> Parking for MemoryStore<Handle> {
         let Registration { owner, smid, epoch: from } = registration;
         let of_epoch = |epoch| Registration { epoch, ..registration.clone() };
         // Dropped after the lock is free.
-        let _former;
+        let (_former, _claimed);
         let mut shard = self.shard(owner).lock();
-        let new = of_epoch(shard.next_epoch());
-        let Shard { sessions, kept, .. } = &mut *shard;
+        let epoch = shard.next_epoch();
+        let Shard { sessions, stale, kept, .. } = &mut *shard;
         let session = sessions.get_mut(owner).and_then(|sessions| sessions.find_mut(smid));
-        let registration = match session {
-            Some(session) if session.epoch == *from => {
+        let epoch = match (kept.claimed(registration, &handle), session) {
+            (Some(given), _) => given,
+            (None, Some(session)) if session.epoch == *from => {
                 if !kept.has(registration) {
                     return Ok(Claim::NotParked);
                 }
-                kept.hand_over(registration, new.epoch);
-                session.epoch = new.epoch;
+                _claimed = kept.hand_over(registration, epoch, handle.clone());
+                session.epoch = epoch;
                 _former = mem::replace(&mut session.handle, handle);
-                new
+                epoch
             }
-            Some(session) if session.handle == handle && kept.is_claimed_from(&of_epoch(session.epoch), *from) => {
-                of_epoch(session.epoch)
+            // It was displaced, and stays it: its `h` is to come under this epoch.
+            (None, None) if kept.has(registration) => {
+                _claimed = kept.hand_over(registration, epoch, handle);
+                stale.hand_over(smid, owner, *from, epoch);
+                epoch
             }
-            _ if kept.bequeath(registration, &handle) => registration.clone(),
             _ => return Ok(Claim::Lost),
         };
+        let registration = of_epoch(epoch);
         let Some((snapshot, journal)) = kept.get(&registration) else { return Ok(Claim::Lost) };
         Ok(Claim::Claimed(Claimed { registration, snapshot, journal }))
     }

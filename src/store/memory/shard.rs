@@ -43,10 +43,9 @@ impl<Handle> Shard<Handle> {
         Epoch::new(self.last_epoch)
     }
 
-    /// Takes out a session, if it still is of this registration, and its owner with the last one. What is parked of it goes.
+    /// Takes out a session, if it still is of this registration, and its owner with the last one.
     pub(super) fn take(&mut self, registration: &Registration) -> Option<Session<Handle>> {
         let Registration { owner, smid, epoch } = registration;
-        self.kept.drop(registration);
         let Entry::Occupied(mut of_owner) = self.sessions.entry(owner.clone()) else { return None };
         let at = of_owner.get().position(|session| session.epoch == *epoch && session.smid == *smid)?;
         self.len = self.len.saturating_sub(1);

@@ -90,6 +90,15 @@ impl StaleTable {
         self.edit(owner, |list| (at < list.len()).then(|| list.remove(at)))
     }
 
+    /// A session that was displaced was claimed: its `h` is to come under another epoch.
+    pub(super) fn hand_over(&mut self, smid: &SmId, owner: &Arc<str>, from: Epoch, to: Epoch) {
+        if self.get(smid, owner).is_some_and(|stale| stale.epoch == from) {
+            self.edit(owner, |list| {
+                list.iter_mut().filter(|stale| stale.smid == *smid).for_each(|stale| stale.epoch = to);
+            });
+        }
+    }
+
     /// Drops the oldest records that are too old, at most so many, and returns how many.
     pub(super) fn sweep(&mut self, most: usize, is_too_old: impl Fn(Instant) -> bool) -> usize {
         let mut dropped = 0_usize;

@@ -18,9 +18,14 @@ local function write_all()
   return type(wrong) == 'string' and {err = wrong} or wrong
 end
 
+-- The name of the snapshot alone, the owner's, and the SM-ID.
+local function parts(journal)
+  return string.match(journal, '^((.*}):%d+:%d+)%+(.*)$')
+end
+
 -- Returns why there is no journal. If there is a snapshot it becomes one.
 local function open(journal)
-  local alone, owner, id = string.match(journal, '^((.*}):%d+:%d+)%+(.*)$')
+  local alone, owner, id = parts(journal)
   key = owner
   local record = find(id)
   local is_held = record and record.kind == 'S' and is_kept(record) and place(record) == alone
@@ -35,6 +40,11 @@ end
 
 local failed = write_all()
 if failed == 0 then
+  -- First all names: see `reach`.
+  for at = 1, #keys do
+    local alone, owner = parts(keys[at])
+    call('EXISTS', owner, alone, keys[at])
+  end
   for at = 1, #keys do
     local why = open(keys[at])
     if why then return {text(now), why} end

@@ -8,15 +8,13 @@ use thiserror::Error;
 /// None of them says that a session is absent: a `<resume/>` is refused with
 /// [`internal-server-error`](crate::Condition::InternalServerError) or
 /// [`resource-constraint`](crate::Condition::ResourceConstraint), and the client asks again.
+/// [What a host meets](crate::nodes#what-a-host-meets) says what it does about each.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RedisStoreError {
     /// The owner has as many sessions as it may have.
     #[error("too many sessions of one owner")]
     OwnerFull,
-    /// Others have registered sessions of this owner all the while.
-    #[error("others registered sessions of the owner all the while")]
-    Contended,
     /// Something that the store has not written is under the owner's key. It is left as it is.
     #[error("the owner's key holds foreign data")]
     Foreign,
@@ -36,10 +34,12 @@ pub enum RedisStoreError {
     /// The engine wants a password, another password, or other rights.
     #[error("the engine denies access")]
     Denied(#[source] RedisError),
-    /// There was no answer in time.
+    /// There was no answer in time; or a `register` took ten seconds to come to the engine, and others of the owner were
+    /// faster.
     #[error("the engine did not answer in time")]
     TimedOut,
-    /// The connection was lost or cannot be made, or the engine is not ready.
+    /// The connection was lost or cannot be made, or the engine is not ready; or what it keeps for the owner is on its way
+    /// to another node of a cluster.
     #[error("the engine cannot be reached")]
     Unavailable(#[source] RedisError),
     /// The engine said something else.
@@ -63,6 +63,8 @@ impl From<RedisError> for RedisStoreError {
             (_, Some("OOM")) => Self::NoMemory,
             (_, Some("WRONGTYPE" | "FOREIGN")) => Self::Foreign,
             (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => Self::Denied(error),
+            (ErrorKind::ClusterConnectionNotFound, _) => Self::Unavailable(error),
+            (_, Some("ERR")) if is_of_cluster(&error) => Self::Unavailable(error),
             (_, Some("LOADING" | "CLUSTERDOWN" | "MASTERDOWN" | "TRYAGAIN" | "BUSY")) => Self::Unavailable(error),
             _ if error.is_io_error() || error.is_cluster_error() || error.is_connection_dropped() => {
                 Self::Unavailable(error)
@@ -70,4 +72,11 @@ impl From<RedisError> for RedisStoreError {
             _ => Self::Other(error),
         }
     }
+}
+
+/// Whether a command of a script failed because its keys are on their way to another node, or the cluster is down. The engine
+/// has no code for it.
+fn is_of_cluster(error: &RedisError) -> bool {
+    let detail = error.detail().unwrap_or_default();
+    detail.contains("access a non local key") || detail.contains("while the cluster is down")
 }

@@ -8,8 +8,8 @@
 --   N            nothing, and its registration has written nothing
 --   U<revision>  nothing any more
 --   K<revision>  what its registration has written last
---   C<epoch>     what the registration of that epoch had written, from which it was claimed. A displaced session stays what
---                it is: that is its own epoch then, and <handle> is who has claimed it
+--   C<epoch>     what the registration of that epoch had written, from which it was claimed. A displaced session stays
+--                displaced. One that an earlier release has claimed has its own epoch there
 -- It lies under a name that has the epoch and the revision, and goes to another when either changes: what is there is held.
 -- The snapshot alone is a string, which is small. With changes behind it it is a list, a journal, whose name goes on with '+'
 -- and the SM-ID.
@@ -51,6 +51,13 @@ end
 
 local function journal(id, record)
   return place(record) .. '+' .. id
+end
+
+-- Before what is kept of a session is read or written. While a slot moves to another node of a cluster, some of its keys are
+-- there already, and a command for one of them would take it for absent. This names several, of which one is not there: it
+-- fails for as long as the slot moves, and nothing has changed. Returns whether something that is kept is there.
+local function reach(id, record)
+  return is_kept(record) and redis.call('EXISTS', key, place(record), journal(id, record)) > 1
 end
 
 -- Drops what is kept of a session. It needs no memory, and leaves alone what is not of this store.

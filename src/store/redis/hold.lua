@@ -28,8 +28,3 @@ local function hold_kept(id, record)
     end
   end
 end
-
--- The record as it is.
-local function copy(record)
-  return {kind = record.kind, epoch = record.epoch, kept = record.kept}
-end

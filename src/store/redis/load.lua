@@ -19,6 +19,7 @@ local function put(id, record)
 end
 
 local function drop(id)
+  reach(id, records[id])
   redis.call('HDEL', key, id)
   if is_kept(records[id]) then forget(id, records[id]) end
   records[id] = nil

@@ -11,9 +11,10 @@ if tonumber(revision) == latest then
   if is_there then return {text(now), 'held'} end
 end
 
-local former = copy(record)
+local former = {kind = 'S', epoch = epoch, kept = record.kept}
+record.kept = (snapshot and 'K' or 'U') .. revision
+reach(id, snapshot and record or former)
 if snapshot then
-  record.kept = 'K' .. revision
   -- The first command that needs memory: if there is none, nothing has changed.
   hold(id, record, life)
   if is_kept(former) then forget(id, former) end
@@ -23,7 +24,6 @@ else
   -- These come first: they need no memory, and what has begun to write goes on where there is none.
   if is_kept(former) then forget(id, former) end
   redis.call('HDEL', key, id)
-  record.kept = 'U' .. revision
   hold(id, record, life)
 end
 return {text(now), 'held'}

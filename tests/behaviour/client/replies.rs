@@ -109,6 +109,21 @@ fn a_reply_makes_up_for_connections_that_were_lost_before() {
 }
 
 #[test]
+fn a_reply_makes_up_for_a_silence_before_it() {
+    let mut client = Client::lost(&["<a/>"]);
+    for _ in 0..3 {
+        client.connect(OFFER);
+        assert_eq!(client.written(), RESUME);
+        client.wait(31);
+        client.connect(OFFER);
+        assert_eq!(client.written(), RESUME);
+        client.receive("resumed previd='x' h='0'");
+        assert_eq!(client.written(), format!("<a/>{R}"));
+        client.session.lost(client.now);
+    }
+}
+
+#[test]
 fn a_session_is_not_asked_for_where_stream_management_is_not_offered() {
     let mut client = Client::lost(&["<a/>"]);
     client.connect(Offer { stream_management: false, ..OFFER });
@@ -137,6 +152,20 @@ fn where_enable_is_refused_the_stream_goes_on() {
     client.send("<b/>");
     assert_eq!(client.written(), "<a/><b/>");
     assert!(!client.session.is_enabled());
+}
+
+/// There is no session that the server could be asked for again.
+#[test]
+fn a_server_that_cannot_enable_for_a_while_is_not_left() {
+    for condition in UNKNOWN {
+        let mut client = Client::new(Config::default());
+        client.connect(OFFER);
+        client.events();
+        client.bind();
+        client.written();
+        client.receive(&failed("", condition));
+        assert_eq!(client.events(), ["online, plain"], "{condition}");
+    }
 }
 
 #[test]

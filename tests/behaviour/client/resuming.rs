@@ -37,6 +37,34 @@ fn a_session_is_resumed_and_what_is_not_acknowledged_is_sent_again() {
 }
 
 #[test]
+fn the_place_where_the_server_wants_it_back_is_told_as_long_as_there_is_the_session() {
+    let mut client = Client::new(Config::default());
+    let place = |client: &Client| client.session.location().map(|place| place.as_str().to_owned());
+    client.connect(OFFER);
+    client.events();
+    client.bind();
+    client.written();
+    client.receive("enabled id='x' resume='true' location='[::1]:5222'");
+    assert_eq!(place(&client).as_deref(), Some("[::1]:5222"));
+    client.session.lost(client.now);
+    assert_eq!(place(&client).as_deref(), Some("[::1]:5222"), "there it connects");
+    client.connect(OFFER);
+    client.written();
+    client.receive("resumed previd='x' h='0'");
+    assert!(place(&client).is_some(), "and once more");
+    client.session.lost(client.now);
+    client.connect(OFFER);
+    client.written();
+    client.receive("failed");
+    assert_eq!(place(&client), None, "it was that of the session");
+    client.events();
+    client.bind();
+    client.written();
+    client.receive("enabled location='192.0.2.1'");
+    assert_eq!(place(&client), None, "there is nothing to come back to");
+}
+
+#[test]
 fn acknowledged_stanzas_come_back_whichever_way_it_is_told() {
     let mut client = Client::online(Config::default());
     client.session.return_acknowledged(true);
@@ -187,6 +215,24 @@ fn a_stanza_of_any_size_is_sent_where_it_need_not_be_kept() {
         client.send("<aa/>");
         assert_eq!(client.written(), format!("<aa/>{R}"));
     }
+}
+
+/// It is not in the buffer, nor among the evicted before it is written.
+#[test]
+fn a_stanza_larger_than_the_buffer_that_was_on_its_way_goes_into_the_next_session_in_its_place() {
+    let config = Config::default().buffer_max_bytes(NonZeroUsize::new(4).unwrap());
+    let mut client = Client::online(config.on_full(OnFull::EvictOldest).evicted_max_bytes(10_000));
+    ["<a/>", "<large/>", "<c/>"].into_iter().for_each(|stanza| client.send(stanza));
+    let mut writes = std::iter::from_fn(|| {
+        let (_, item) = client.session.next_write(client.now)?;
+        Some(matches!(item, Write::Stanza { stanza, .. } if stanza == "<large/>"))
+    });
+    assert!(writes.any(|is_large| is_large));
+    client.session.lost(client.now);
+    client.connect(OFFER);
+    assert_eq!(client.events(), ["dropped 1", "bind"]);
+    client.begin();
+    assert_eq!(client.written(), format!("<a/>{R}<large/>{R}<c/>{R}"));
 }
 
 #[test]

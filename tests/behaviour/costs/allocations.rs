@@ -171,6 +171,16 @@ fn a_stream_costs_no_heap_before_its_first_stanza() {
     assert_eq!(counts.taken, 0);
 }
 
+/// Nothing of its stream is left, nor of the events that the host has taken.
+#[test]
+fn a_detached_session_that_is_empty_has_nothing_on_the_heap() {
+    let (now, config, owner) = (Instant::now(), config(), Arc::from("juliet@example.com"));
+    let smid = SmId::from_random([7; 16]);
+    let (session, counts) = counted(|| detached(&config, &owner, smid, now));
+    assert!(session.is_detached());
+    assert_eq!(counts.bytes, 0);
+}
+
 #[test]
 fn memory_is_given_back_after_a_burst() {
     let now = Instant::now();

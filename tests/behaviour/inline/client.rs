@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use minidom::Element;
 use xmpp_sm::{
-    Arrival, Config, EndReason, Event, Inbound, InlineOffer, InlineRequest, MustBind, NotConnectedWhy, Offer, Receipt,
-    Session, Unbound, Write,
+    Arrival, Condition, Config, EndReason, Event, Failed, Inbound, InlineOffer, InlineRequest, MustBind, Nonza,
+    NotConnectedWhy, Offer, Receipt, Session, Unbound, Write,
 };
 
 use super::host::inline_features;
@@ -196,6 +196,19 @@ fn a_server_that_cannot_tell_whether_it_has_the_session_is_asked_again_unless_it
         assert_eq!(client.events(), events, "{bound}");
         assert_eq!(client.session.is_detached(), bound.is_empty());
     }
+}
+
+/// That a session began inline is nothing to the connections that follow.
+#[test]
+fn a_server_that_cannot_tell_is_asked_again_however_the_session_began() {
+    let stage = Stage::new(Config::default());
+    let mut client = Client::lost(&stage, &["<one/>"]);
+    client.session.connect(OWNER, AFTER, 2, client.now).unwrap();
+    assert!(client.written()[0].starts_with("<resume "));
+    let unknown = Nonza::Failed(Failed { h: None, condition: Some(Condition::InternalServerError) });
+    assert_eq!(client.session.handle(unknown.into(), client.now), Ok(Arrival::Handled));
+    assert_eq!(client.events(), ["left Say(LastWords { write: None, error: None, reason: Closed })"]);
+    assert!(client.session.is_detached());
 }
 
 /// The same, where the server's host knows it: the client comes back to its session, and nothing is sent twice.

@@ -45,7 +45,7 @@ fn the_session_comes_before_the_resource_in_any_order_of_the_elements() {
 fn a_session_that_is_connected_leaves_its_connection_with_conflict() {
     let stage = Stage::new(Config::default());
     let former = stage.session(OWNER, &["<one/>"]);
-    let taker = resume(&stage, RESUME).take(Default::default());
+    let taker = resume(&stage, RESUME).into_taker(Default::default());
     let session = &mut stage.members.lock().unwrap()[former].session;
     session.take(taker, stage.now);
     let Some(Event::Left { parting: Parting::Say(last), .. }) = session.poll() else { panic!() };
@@ -59,7 +59,7 @@ fn a_session_that_is_connected_leaves_its_connection_with_conflict() {
 #[test]
 fn a_connection_that_comes_back_later_is_bound_in_the_same_success() {
     let stage = Stage::new(Config::default());
-    let taker = resume(&stage, &format!("{RESUME}{BIND}")).take(super::stage::Conn::default());
+    let taker = resume(&stage, &format!("{RESUME}{BIND}")).into_taker(super::stage::Conn::default());
     let refused = taker.refuse(Refusal::NotFound);
     assert!(refused.step.failed().is_some_and(|failed| failed.to_string().contains("<item-not-found ")));
     let Outcome::Session(at) = stage.continue_login(refused.step, refused.connection) else { panic!() };
@@ -89,7 +89,7 @@ fn it_is_not_known_of_two_conditions_and_only_beside_a_bind() {
     for condition in [Condition::InternalServerError, Condition::ResourceConstraint] {
         let why = Refusal::Because(condition);
         let at_once = resume(&stage, &both).refuse(why);
-        let by_taker = resume(&stage, &both).take(()).refuse(why).step;
+        let by_taker = resume(&stage, &both).into_taker(()).refuse(why).step;
         for step in [at_once, by_taker] {
             assert!(step.failed().is_some_and(|failed| failed.to_string().contains(condition.name())), "{step:?}");
             let LoginStep::Unknown(unknown) = step else { panic!("{step:?}") };
@@ -107,7 +107,7 @@ fn it_is_not_known_of_two_conditions_and_only_beside_a_bind() {
     }
     for why in [Refusal::NotFound, Refusal::Expired(None), Refusal::Because(Condition::Conflict)] {
         let _ = bind(resume(&stage, &both).refuse(why));
-        let _ = bind(resume(&stage, &both).take(()).refuse(why).step);
+        let _ = bind(resume(&stage, &both).into_taker(()).refuse(why).step);
     }
 }
 
@@ -154,7 +154,7 @@ fn a_session_that_was_not_asked_for_inline_is_refused_bare() {
     let stage = Stage::new(Config::default());
     let mut stream = Unbound::new(stage.config.clone(), OWNER);
     let Early::Resume(request) = early(&mut stream, RESUME, stage.now) else { panic!() };
-    let refused = stream.take(request, super::stage::Conn::default()).unwrap().refuse(Refusal::NotFound);
+    let refused = stream.into_taker(request, super::stage::Conn::default()).unwrap().refuse(Refusal::NotFound);
     let Outcome::Login(mut stream, conn) = stage.continue_login(refused.step, refused.connection) else { panic!() };
     assert!(matches!(&conn.written[..], [failed] if failed.contains("<item-not-found ")), "{:?}", conn.written);
     assert!(matches!(early(&mut stream, RESUME, stage.now), Early::Resume(_)));
@@ -211,7 +211,7 @@ fn without_success_there_is_no_other_last_word_than_an_error() {
     let stage = Stage::new(Config::default());
     let at = stage.lost_session(OWNER, &[]);
     let session = &mut stage.members.lock().unwrap()[at].session;
-    session.take(resume(&stage, RESUME).take(Default::default()), stage.now);
+    session.take(resume(&stage, RESUME).into_taker(Default::default()), stage.now);
     session.peer_closed(stage.now);
     let left = std::iter::from_fn(|| session.poll()).find_map(|event| match event {
         Event::Left { parting, .. } => Some(parting),
@@ -262,7 +262,7 @@ fn a_connection_that_is_lost_before_success_takes_it_along() {
     let mut stream = Unbound::new(config, OWNER);
     let resume = "<resume xmlns='urn:xmpp:sm:3' h='0' previd='x'/>";
     let Early::Resume(request) = early(&mut stream, resume, stage.now) else { panic!() };
-    session.take(stream.take(request, ()).unwrap(), stage.now);
+    session.take(stream.into_taker(request, ()).unwrap(), stage.now);
     assert!(matches!(session.next_write(stage.now), Some((_, Write::Flush))));
     assert!(matches!(session.next_write(stage.now), Some((_, Write::Nonza(_)))), "nothing of the former stream");
 }

@@ -1,6 +1,6 @@
 //! Changes: what they make of a snapshot, in whatever order and however often they come.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 
 use xmpp_sm::{Counter, Parts, SessionParts, Side};
 
@@ -9,6 +9,12 @@ use super::*;
 /// What each version has written of a session that lived, and what changed since.
 const V1: [&[u8]; 2] = [include_bytes!("../snapshot/v1-living.cbor"), include_bytes!("../snapshot/v1-change.cbor")];
 const V2: [&[u8]; 2] = [include_bytes!("../snapshot/v2-living.cbor"), include_bytes!("../snapshot/v2-change.cbor")];
+
+/// And what it has written at the session's end, when nothing is left.
+const ENDS: [(Version, &[u8]); 2] = [
+    (Version::V1, include_bytes!("../snapshot/v1-end.cbor")),
+    (Version::V2, include_bytes!("../snapshot/v2-end.cbor")),
+];
 
 /// The session of both: three stanzas are handled, `one` and `two` are sent, and the first is acknowledged.
 fn written(version: Version) -> Claimed {
@@ -47,6 +53,42 @@ fn what_each_version_wrote_is_read_and_its_changes_go_with_the_snapshots_of_both
         assert_eq!((parts.h, parts.acked), (3.into(), 1.into()));
         assert_eq!(parts.unacked, [(Text("two".to_owned()), host.now)]);
         assert_eq!(read.session.waiting, []);
+    }
+}
+
+#[test]
+fn with_another_version_all_is_written_anew() {
+    let mut host = Host::online(Promise::Durable, Config::default());
+    host.send("one");
+    host.keep_up();
+    for (calls, version) in [(1, Version::V1), (0, Version::V1), (1, Version::V2)] {
+        host.ledger = std::mem::replace(&mut host.ledger, Ledger::new(Promise::Memory)).version(version);
+        assert_eq!(host.keep_up(), calls, "{version:?}");
+    }
+    host.ledger = std::mem::replace(&mut host.ledger, Ledger::new(Promise::Memory)).version(Version::V1);
+    host.keep_up();
+    let Claimed { snapshot, journal, .. } = host.claimed();
+    assert_eq!((&snapshot[7..9], journal.len()), (&[0, 1][..], 0), "field 0: the version");
+}
+
+#[test]
+fn what_is_written_at_an_end_is_of_the_version_that_the_others_read_and_changes_nothing() {
+    for (version, end) in ENDS {
+        let mut host = Host::enabled(Promise::Durable, Config::default());
+        host.ledger = Ledger::new(Promise::Durable).version(version);
+        host.keep_up();
+        host.out();
+        host.send("one");
+        host.keep_up();
+        let before = host.read(&host.claimed());
+        host.session.close(xmpp_sm::EndReason::Stopped, None, host.now);
+        let due = host.ledger.end(host.now, wall()).unwrap();
+        assert_eq!(due.change(&host.registration).unwrap().change, end, "{version:?}");
+        let mut claimed = host.claimed();
+        for (_, end) in ENDS {
+            claimed.journal.push(end.into());
+        }
+        assert_eq!(host.read(&claimed), before);
     }
 }
 
@@ -140,7 +182,10 @@ fn a_long_journal_becomes_a_snapshot() {
     let (mut since, mut most, mut snapshots) = (0, 0, 0);
     for n in 1..=2000_u32 {
         host.send(&"x".repeat(100));
+        let mut calls = 0;
         while let Some(due) = host.due() {
+            calls += 1;
+            assert!(calls < 5, "what was written is due again");
             match due.change(&host.registration) {
                 Some(change) => since += change.change.len(),
                 None => (since, snapshots) = (0, snapshots + 1),
@@ -181,6 +226,21 @@ fn what_waited_is_taken_for_sent_as_far_as_the_buffer_could_hold_it() {
     let two = Config::default().buffer_max(NonZeroU32::new(2).unwrap());
     let mut host = Host::online(Promise::Durable, two);
     ["a", "b", "c"].into_iter().for_each(|text| host.send(text));
+    host.keep_up();
+    let mut host = host.moved();
+    assert_eq!((host.session.unacked(), host.session.waiting()), (2, 1));
+    // What was sent before has its room.
+    host.keep_up();
+    let host = host.moved();
+    assert_eq!((host.session.unacked(), host.session.waiting()), (2, 1));
+    // In bytes, too.
+    let five = Config::default().buffer_max_bytes(NonZeroUsize::new(5).unwrap());
+    let mut host = Host::online(Promise::Durable, five);
+    host.send("aaa");
+    host.keep_up();
+    host.out();
+    host.ledger.host_changed();
+    ["bb", "c"].into_iter().for_each(|text| host.send(text));
     host.keep_up();
     let host = host.moved();
     assert_eq!((host.session.unacked(), host.session.waiting()), (2, 1));

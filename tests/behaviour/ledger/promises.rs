@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use xmpp_sm::OnFull;
+use xmpp_sm::{EndReason, OnFull};
 
 use super::*;
 use crate::support::secs;
@@ -34,6 +34,43 @@ fn under_durable_nothing_goes_out_before_it_is_written() {
     assert_eq!(host.keep_up(), 1);
     assert_eq!(host.out(), ["<resumed h='1'/>"]);
     assert_eq!(host.keep_up(), 0);
+
+    // What waited goes out with it: who reads this must take that for sent.
+    host.lost();
+    host.send("two");
+    host.keep_up();
+    host.taken(1);
+    assert_eq!(host.out(), [""; 0], "that it lives is not written down");
+    assert_eq!(host.keep_up(), 1);
+    assert_eq!(host.out(), ["<resumed h='1'/>", "two"]);
+}
+
+#[test]
+fn what_comes_is_kept_when_it_is_written_as_promised_and_not_while_its_session_ends() {
+    for promise in [Promise::Memory, Promise::Parked, Promise::Durable] {
+        let waits = promise == Promise::Durable;
+        let mut host = Host::online(promise, Config::default());
+        host.send("one");
+        assert_eq!(is_written(&host), !waits, "{promise:?}");
+        host.keep_up();
+        assert!(is_written(&host));
+
+        let _open = host.arrives();
+        host.session.close(EndReason::Stopped, None, host.now);
+        host.send("two");
+        assert_eq!(host.keep_up(), 0);
+        assert_eq!(is_written(&host), !waits, "{promise:?}");
+    }
+
+    let mut host = Host::online(Promise::Parked, Config::default());
+    host.lost();
+    assert!(!is_written(&host));
+    host.keep_up();
+    assert!(is_written(&host));
+}
+
+fn is_written(host: &Host) -> bool {
+    host.ledger.is_written(&host.session)
 }
 
 #[test]
@@ -191,6 +228,14 @@ fn a_session_that_lived_begins_to_wait_when_it_is_read() {
     let claimed = host.claimed();
     assert_eq!(read(&host, &claimed, 100), secs(500));
     assert_eq!(read(&host, &claimed, 86_400), secs(0));
+
+    // And one that was resumed since lives again.
+    let mut host = Host { registration: claimed.registration, ledger: Ledger::new(Promise::Durable), ..host };
+    host.lost();
+    host.keep_up();
+    host.taken(0);
+    host.keep_up();
+    assert_eq!(read(&host, &host.claimed(), 86_400), secs(600));
 }
 
 #[test]

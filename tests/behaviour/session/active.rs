@@ -1,8 +1,12 @@
 //! A client whose user does not look at it is not asked for acknowledgements, unless the buffer fills up.
 
-use xmpp_sm::{AckFreq, Config, Inbound, Nonza};
+use std::sync::Arc;
+use std::time::Instant;
+
+use xmpp_sm::{AckFreq, Action, Config, Inbound, Nonza, Resume};
 
 use super::{Host, n, secs};
+use crate::support::raw::{authenticated, session_at, smid};
 
 impl Host {
     fn active(&mut self, active: bool) {
@@ -150,6 +154,18 @@ fn a_resumed_stream_is_active() {
     host.ack(1);
     host.send("<b/>");
     assert_eq!(host.written(), "<b/> <r/>");
+}
+
+/// Where a host drives the engine: the stream is the one on which the client said so.
+#[test]
+fn a_stream_is_active_once_it_is_resumed_whatever_its_client_said_before() {
+    let (now, config) = (Instant::now(), Arc::new(Config::default()));
+    let mut stream = authenticated::<&str>(&config);
+    assert_eq!(stream.set_active(false, now), None);
+    let resume = Nonza::Resume(Resume { previd: smid(), h: 5.into() });
+    let Ok(Action::Resume(request)) = stream.handle(resume.into(), now) else { panic!() };
+    let _ = stream.accept_resume(request, session_at(&config, 3, 5, now + secs(60)), now).unwrap();
+    assert_eq!(stream.record_sent("m6", now).unwrap().write, Some(Nonza::AckRequest));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What has no room waits.
 
 use super::*;
-use xmpp_sm::{EndReason, OnFull, Stanza};
+use xmpp_sm::{EndReason, Offer, OnFull, Stanza};
 
 fn small(buffer: u32, backlog: u32) -> Config {
     Config::default().buffer_max(n(buffer)).backlog_max(n(backlog))
@@ -247,12 +247,15 @@ fn while_nobody_is_connected_the_newest_of_each_sender_is_kept() {
 
 #[test]
 fn what_may_be_on_its_way_is_not_replaced() {
-    let mut session: Session<Presence, ()> = Unbound::new(Arc::new(Config::default()), OWNER).bind(());
-    let now = Instant::now();
-    for change in ["a1", "a2"] {
-        session.send(Presence(change), now).unwrap();
+    let (config, now) = (Arc::new(Config::default()), Instant::now());
+    let mut client = Session::client(config.clone(), OWNER);
+    client.connect(OWNER, Offer { stream_management: true, binds: true }, (), now).unwrap();
+    for mut session in [Unbound::new(config, OWNER).bind(()), client] {
+        for change in ["a1", "a2"] {
+            session.send(Presence(change), now).unwrap();
+        }
+        assert_eq!(session.waiting(), 2);
     }
-    assert_eq!(session.waiting(), 2);
 }
 
 #[test]

@@ -22,6 +22,27 @@ fn what_the_client_acknowledges_until_its_own_end_does_not_come_back() {
 }
 
 #[test]
+fn while_it_closes_what_the_client_may_not_have_is_seen_and_can_be_taken_back() {
+    let mut host = Host::new(Config::default().buffer_max(n(2)));
+    for stanza in ["<m1/>", "<m2/>", "<m3/>"] {
+        host.send(stanza);
+    }
+    host.written();
+    let pending = |host: &Host| host.session.pending().map(|stanza| stanza.to_vec()).collect::<Vec<_>>();
+    host.session.close(EndReason::Closed, None, host.now);
+    assert_eq!(host.written(), "<a h='0'/> close");
+    assert_eq!((host.session.unacked(), host.session.stats(host.now).unacked), (2, 2));
+    assert_eq!(pending(&host), [b"<m1/>", b"<m2/>", b"<m3/>"]);
+    host.ack(1);
+    assert_eq!((host.session.unacked(), pending(&host)), (1, vec![b"<m2/>".to_vec(), b"<m3/>".to_vec()]));
+    let replaced = host.session.replace(|stanza| stanza == "<m2/>", Bytes::from("<no/>"));
+    assert_eq!(replaced, Ok(Bytes::from("<m2/>")));
+    host.session.peer_closed(host.now);
+    assert_eq!(left(host.ended()), ["Unacknowledged <no/>", "Unsent <m3/>"]);
+    assert_eq!((host.session.unacked(), host.session.pending().count()), (0, 0));
+}
+
+#[test]
 fn the_last_a_and_the_last_h_agree() {
     let mut host = Host::new(Config::default());
     let open = host.receive();
@@ -159,6 +180,22 @@ fn stanzas_that_wait_when_the_end_begins_come_back() {
     host.send("<m2/>");
     host.wait(secs(2));
     assert_eq!(left(host.ended()), ["Unsent <m1/>", "Unsent <m2/>"]);
+}
+
+#[test]
+fn while_an_end_waits_for_receipts_acknowledgements_are_read_however_many_are_open() {
+    let mut host = Host::new(Config::default().receipts_max(n(1)));
+    host.send("<m1/>");
+    host.written();
+    let open = host.receive();
+    assert!(!host.session.wants_read());
+    host.session.close(EndReason::Stopped, None, host.now);
+    assert!(host.session.wants_read());
+    host.ack(1);
+    host.settle(open);
+    assert_eq!(host.written(), "<a h='1'/> close");
+    host.session.peer_closed(host.now);
+    assert_eq!(left(host.ended()), [""; 0]);
 }
 
 #[test]

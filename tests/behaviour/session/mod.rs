@@ -108,7 +108,7 @@ impl Host {
         let resume = Resume { previd: SmId::new(previd).unwrap(), h: h.into() };
         let early = stream.handle(Nonza::Resume(resume).into(), self.now).unwrap();
         let Early::Resume(request) = early else { panic!("{early:?}") };
-        stream.take(request, connection).unwrap()
+        stream.into_taker(request, connection).unwrap()
     }
 
     pub fn take(&mut self, connection: u32, h: u32) {
@@ -126,11 +126,15 @@ impl Host {
     /// Runs the timeouts that are due within this time, each at its time.
     pub fn wait(&mut self, time: Duration) {
         let end = self.now + time;
-        while let Some(deadline) = self.session.deadline().filter(|deadline| *deadline <= end) {
+        for _ in 0..10_000 {
+            let Some(deadline) = self.session.deadline().filter(|deadline| *deadline <= end) else {
+                self.now = end;
+                return;
+            };
             self.now = self.now.max(deadline);
             self.session.timeout(self.now);
         }
-        self.now = end;
+        panic!("the same is due again and again");
     }
 
     /// All that is written now, as one line, and the connection that it is written to.

@@ -94,8 +94,13 @@ fn what_the_options_do_not_take_comes_back() {
     ["<c/>", "<d/>", "<e/>"].into_iter().for_each(|stanza| host.send(stanza));
     host.written();
     let parts: SessionParts<Bytes> = host.session.into_parts().unwrap();
-    for (buffer, backlog, fits) in [(1, 3, false), (2, 2, false), (2, 3, true)] {
-        let config = Arc::new(Config::default().buffer_max(n(buffer)).backlog_max(n(backlog)));
+    let bytes = |bytes: usize| bytes.try_into().unwrap();
+    // Each stanza has four bytes.
+    for (buffer, backlog, buffer_bytes, backlog_bytes, fits) in
+        [(2, 3, 8, 12, true), (1, 3, 8, 12, false), (2, 2, 8, 12, false), (2, 3, 7, 12, false), (2, 3, 8, 11, false)]
+    {
+        let config = Config::default().buffer_max(n(buffer)).buffer_max_bytes(bytes(buffer_bytes));
+        let config = Arc::new(config.backlog_max(n(backlog)).backlog_max_bytes(bytes(backlog_bytes)));
         match Session::<_, u32>::from_parts(config, parts.clone(), host.now) {
             Ok(session) => assert!(fits && session.unacked() == 2 && session.waiting() == 3),
             Err(DoesNotFit { parts: back }) => assert!(!fits && back == parts),

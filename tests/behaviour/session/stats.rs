@@ -1,6 +1,9 @@
 //! What is counted of a session: where a stanza went, and why the stream was lost.
 
-use xmpp_sm::{Arrival, Condition, Config, Detach, Enable, EndReason, Nonza, OnFull, Stats};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use xmpp_sm::{AckFreq, Arrival, Condition, Config, Detach, Enable, EndReason, Nonza, OnFull, Stats};
 
 use super::{Host, n, secs};
 
@@ -72,6 +75,26 @@ fn requests_and_the_time_of_their_answers() {
     host.ack(5);
     let stats = host.stats();
     assert_eq!((stats.ack_requests, stats.ack_answers, stats.ack_time_last), (5, 4, secs(2)));
+}
+
+#[test]
+fn one_answer_in_a_millisecond_is_timed() {
+    let mut host = Host::new(Config::default().ack_freq(AckFreq::Every(NonZeroU32::MIN)));
+    for micros in 1..=3000 {
+        host.send("<a/>");
+        host.written();
+        host.pass(Duration::from_micros(1));
+        host.ack(micros);
+    }
+    let stats = host.stats();
+    assert_eq!((stats.ack_answers, stats.ack_times, stats.ack_time_sum), (3000, 3, Duration::from_micros(3)));
+    // What is slow is seen, whatever came just before.
+    host.send("<a/>");
+    host.written();
+    host.pass(Duration::from_millis(1));
+    host.ack(3001);
+    let stats = host.stats();
+    assert_eq!((stats.ack_times, stats.ack_time_max), (4, Duration::from_millis(1)));
 }
 
 #[test]

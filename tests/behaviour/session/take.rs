@@ -1,7 +1,7 @@
 //! Another connection asks for the session.
 
 use super::*;
-use xmpp_sm::{EndReason, StaleH};
+use xmpp_sm::{EndReason, Refusal, StaleH};
 
 #[test]
 fn a_live_stream_that_is_quiet_is_taken_over_at_once() {
@@ -31,6 +31,25 @@ fn a_take_with_a_wrong_h_leaves_the_session_as_it_was() {
     assert_eq!((host.session.deadline(), host.session.unacked()), (deadline, 1));
     host.take(4, 1);
     assert_eq!(host.written(), "| <resumed previd='sm-1' h='0'/> |");
+}
+
+/// At another node, the client would only be told so when its session has left its connection.
+#[test]
+fn whether_an_h_is_possible_is_known_before_the_session_goes_to_another_node() {
+    let mut host = Host::new(Config::default());
+    host.send("<m1/>");
+    host.written();
+    let h = |h| host.taker(2, h).h();
+    let [possible, wrong] = [h(1), h(2)];
+    let is_wrong = |host: &Host| matches!(host.session.check_resume(wrong), Err(Refusal::WrongH(_)));
+    assert!(host.session.check_resume(possible).is_ok() && is_wrong(&host));
+    assert_eq!(host.session.connection(), Some(&1));
+    host.lost();
+    assert!(host.session.check_resume(possible).is_ok() && is_wrong(&host));
+    host.session.close(EndReason::Stopped, None, host.now);
+    assert_eq!(host.session.check_resume(possible), Err(Refusal::NotFound));
+    // Nor without stream management.
+    assert_eq!(Host::bound(Config::default()).session.check_resume(possible), Err(Refusal::NotFound));
 }
 
 #[test]
@@ -182,11 +201,11 @@ fn a_request_of_another_stream_is_not_taken() {
     };
     let (mut one, mut other) = (Unbound::new(config.clone(), OWNER), Unbound::new(config, OWNER));
     let (of_one, of_other) = (request(&mut one), request(&mut other));
-    let not = one.take(of_other, 7).unwrap_err();
+    let not = one.into_taker(of_other, 7).unwrap_err();
     assert_eq!(not.connection, 7);
     // All is as it was: the right one is taken.
-    assert!(not.stream.take(of_one, 7).is_ok());
-    assert!(other.take(not.request, 8).is_ok());
+    assert!(not.stream.into_taker(of_one, 7).is_ok());
+    assert!(other.into_taker(not.request, 8).is_ok());
 }
 
 #[test]
@@ -242,7 +261,7 @@ fn an_earlier_connection_whose_request_is_read_later_does_not_get_the_session() 
     host.pass(secs(1));
     let resume = Resume { previd: SmId::new("sm-1").unwrap(), h: counter(0) };
     let Ok(Early::Resume(request)) = earlier.handle(Nonza::Resume(resume).into(), host.now) else { panic!() };
-    let earlier = earlier.take(request, 2).unwrap();
+    let earlier = earlier.into_taker(request, 2).unwrap();
     host.session.take(later, host.now);
     host.session.take(earlier, host.now);
     let said = host.said();
@@ -265,6 +284,20 @@ fn of_two_the_one_that_asked_first_does_not_get_the_session_because_it_comes_las
         assert!(said.contains(&Said::Refused(2, "<failed><conflict/></failed>".into())), "{said:?}");
         assert_eq!(host.session.connection(), Some(&3));
     }
+}
+
+#[test]
+fn of_three_that_ask_the_latest_keeps_the_session() {
+    let mut host = Host::new(Config::default());
+    host.lost();
+    let [first, second, third] = [2, 3, 4].map(|connection| host.taker(connection, 0));
+    for taker in [first, third, second] {
+        host.session.take(taker, host.now);
+    }
+    let conflict = Said::Refused(3, "<failed><conflict/></failed>".into());
+    let parted = Said::Parted(2, "conflict".into());
+    assert_eq!(host.said(), [Said::Dropped(1), Said::Resumed, parted, Said::Resumed, conflict]);
+    assert_eq!(host.session.connection(), Some(&4));
 }
 
 #[test]
@@ -291,6 +324,20 @@ fn what_has_waited_for_a_second_is_late_and_no_other() {
     host.pass(Duration::from_millis(999));
     host.take(2, 0);
     assert_eq!(host.written(), "| <resumed previd='sm-1' h='0'/> | <m1/>(late) <r/> <m2/> <r/>");
+}
+
+#[test]
+fn the_later_of_two_that_ask_has_all_its_time_for_receipts() {
+    let mut host = Host::new(Config::default());
+    let open = host.receive();
+    host.lost();
+    host.take(2, 0);
+    host.wait(secs(4));
+    host.take(3, 0);
+    host.wait(secs(4));
+    host.settle(open);
+    assert_eq!(host.written(), "| <resumed previd='sm-1' h='1'/> |");
+    assert_eq!(host.session.stats(host.now).receipts_given_up, 0);
 }
 
 #[test]

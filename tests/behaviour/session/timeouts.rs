@@ -39,6 +39,7 @@ fn what_is_read_in_the_moment_prolongs_it_but_not_without_end() {
     host.pass(DAY);
     let begin = host.now;
     while host.said().is_empty() {
+        assert!(host.now < begin + secs(60), "there is always more to read, and no end");
         host.session.timeout(host.now);
         let receipt = if host.session.wants_read() { host.receive() } else { break };
         host.settle(receipt);
@@ -246,4 +247,22 @@ fn a_request_for_a_session_that_the_host_drops_is_refused_at_bind() {
         let Some((_, Write::Nonza(failed))) = session.next_write(now) else { panic!("{timeout:?}") };
         assert_eq!(short(failed), "<failed><internal-server-error/></failed>");
     }
+}
+
+#[test]
+fn what_is_due_when_another_timeout_is_settled_has_a_moment_of_its_own() {
+    let bytes = std::num::NonZeroUsize::new(10).unwrap();
+    let timeout = Some(Duration::from_millis(5_040));
+    let mut host = Host::new(Config::default().buffer_max(n(1)).backlog_max_bytes(bytes).ack_timeout(timeout));
+    host.send("<m1/>");
+    assert_eq!(host.written(), "<m1/> <r/>");
+    host.send("<over-its-bytes/>");
+    host.wait(secs(5));
+    // The backlog's grace is over: this settles it within its moment. The peer's own time is over 40 milliseconds later.
+    host.session.replace(|stanza| stanza == "<over-its-bytes/>", Bytes::from("<m2/>")).unwrap();
+    host.wait(Duration::from_millis(60));
+    assert_eq!(host.session.connection(), Some(&1));
+    host.ack(1);
+    host.wait(secs(5));
+    assert_eq!((host.written().as_str(), host.said().len()), ("<m2/>(late) <r/>", 0));
 }

@@ -141,6 +141,19 @@ fn acknowledged_stanzas_come_back_where_they_are_wanted() {
 }
 
 #[test]
+fn what_a_resumption_acknowledges_comes_back_where_it_is_wanted() {
+    let mut host = Host::new(Config::default());
+    host.session.return_acknowledged(true);
+    host.send("<m1/>");
+    host.send("<m2/>");
+    host.written();
+    host.lost();
+    host.take(2, 1);
+    assert_eq!(host.said(), [Said::Dropped(1), Said::Resumed, Said::Acknowledged("<m1/>".into())]);
+    assert_eq!(host.written(), "| <resumed previd='sm-1' h='0'/> | <m2/>(late) <r/>");
+}
+
+#[test]
 fn a_stanza_is_written_where_nothing_is_kept() {
     let mut host = Host::new(Config::default().buffer(false));
     host.send("<m1/>");

@@ -129,6 +129,22 @@ fn what_is_too_large_is_not_kept_and_counts() {
     assert!(read::<Stanza>(&large).content.is_err());
 }
 
+/// Of an element with an attribute two bytes are counted, and a tree takes a thousand.
+#[test]
+fn what_takes_much_memory_is_not_kept_and_counts() {
+    for (part, bytes, most) in [("<a/>", 1, 16_000), ("<a/>b", 2, 8_000), ("<a b=''/>", 2, 2_900)] {
+        for (count, is_kept) in [(most, true), (most + most / 6, false)] {
+            let all = part.repeat(count);
+            let received = read::<Stanza>(&format!("<message xmlns='jabber:client'><x>{all}</x></message>"));
+            assert_eq!(received.content.is_ok(), is_kept, "{count} of {part}");
+            assert_eq!(received.to_inbound(CLIENT), Inbound::Stanza { bytes: count * bytes + "messagex".len() });
+        }
+    }
+    let text = "&lt;b ".repeat(40_000);
+    let message = read::<Stanza>(&format!("<message xmlns='jabber:client'><body>{text}</body></message>"));
+    assert!(message.content.is_ok(), "it is one text, in whatever pieces it comes");
+}
+
 /// An element whose parts are those of stanzas, of stream management and of stream errors, put together at random. There is
 /// one condition in it at most, as there should be.
 fn any_element() -> impl Strategy<Value = String> {

@@ -63,7 +63,7 @@ impl World<'_> {
     /// Until nothing goes on by itself.
     fn calm_down(&mut self) -> Checked {
         for turn in 0.. {
-            ensure!(turn < 100_000, "it goes on for ever");
+            ensure!(turn < 5_000, "it goes on for ever");
             if self.advance()? {
                 self.stops();
                 continue;

@@ -28,7 +28,7 @@ use setting::Setting;
 use store::{Call, What};
 use xmpp_sm::{Config, Early, MemoryStore, Session, SmId};
 
-use crate::support::{Checked, ensure};
+use crate::support::{Checked, Violation, ensure};
 
 /// All worlds begin at the same time.
 static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -118,7 +118,7 @@ impl<'a> World<'a> {
                 world.connect(c, c)?;
                 world.client_turn(c)?;
             }
-            while world.advance()? {}
+            world.until_nothing(Self::advance)?;
         }
         world.is_quick = setting.quick;
         world.acts = event::ALL.iter().map(|(act, _)| *act).collect();
@@ -130,6 +130,16 @@ impl<'a> World<'a> {
         Ok(world)
     }
 
+    /// Does what there is to do, until there is nothing. What has no end is a violation.
+    fn until_nothing(&mut self, step: impl Fn(&mut Self) -> Checked<bool>) -> Checked {
+        for _ in 0..1_000 {
+            if !step(self)? {
+                return Ok(());
+            }
+        }
+        Err(Violation("it goes on for ever".to_owned()))
+    }
+
     /// Does one step, if it can happen, and what follows at once.
     pub fn apply(&mut self, event: Event) -> Checked<bool> {
         if !self.can(event) {
@@ -139,7 +149,9 @@ impl<'a> World<'a> {
             println!("== {event} at {:?}", self.now - *BEGIN);
         }
         self.act(event)?;
-        while self.is_quick && self.follows()? {}
+        if self.is_quick {
+            self.until_nothing(Self::follows)?;
+        }
         self.stops();
         self.watch()?;
         if self.is_told {
@@ -267,7 +279,7 @@ impl<'a> World<'a> {
                             return Ok(());
                         };
                         let user = self.links[l].client;
-                        let taker = stream.take(request, l).map_err(|_| "a stream does not know its request")?;
+                        let taker = stream.into_taker(request, l).map_err(|_| "a stream does not know its request")?;
                         self.find(node, taker.previd().clone(), user, Some((taker, l)));
                         Ok(())
                     }

@@ -113,9 +113,9 @@ impl World<'_> {
         let end = std::mem::replace(&mut self.links[l].end[1], End::Gone);
         let taker = match end {
             End::Unbound(stream, Request::Held(request)) => {
-                stream.take(request, l).map_err(|_| "a stream does not know its request")?
+                stream.into_taker(request, l).map_err(|_| "a stream does not know its request")?
             }
-            End::Asked(request) => request.take(l),
+            End::Asked(request) => request.into_taker(l),
             _ => return Err("nothing is looked up".into()),
         };
         let found = self.store.lookup(taker.previd(), taker.owner(), self.now).map_err(|error| error.to_string())?;

@@ -57,6 +57,7 @@ impl World<'_> {
         ensure!(stats.resent == seen.resent, "{} were resent", seen.resent);
         ensure!(stats.ack_requests == seen.asked, "{} were asked for", seen.asked);
         ensure!(stats.ack_answers <= seen.answered, "{} were answered", seen.answered);
+        ensure!(stats.ack_times <= stats.ack_answers, "{} times of {} answers", stats.ack_times, stats.ack_answers);
         ensure!(stats.resumed == seen.resumed, "it was resumed {} times", seen.resumed);
         ensure!(stats.refused == seen.refused, "{} were refused", seen.refused);
         ensure!(seen.queued_told == seen.queued, "{} are told of, and {} queued", seen.queued_told, seen.queued);

@@ -3,10 +3,11 @@
 
 use std::path::PathBuf;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{
-    ASK, BIND, Client, JULIET, Node, ROMEO, all_is_at, assert_all_is_there, bodies, example, message, two, two_with,
+    ASK, BIND, Client, JULIET, Node, PATIENCE, ROMEO, all_is_at, assert_all_is_there, bodies, example, message,
+    resumed_at, two, two_with,
 };
 use crate::server::Redis;
 
@@ -105,6 +106,11 @@ fn what_is_evicted_all_the_same_is_written_once_more_or_waits_for_its_user() {
     juliet.gets(&[2]);
     drop(other);
     let mut juliet = all_is_at(&one, &smid);
+    let resource = redis.tell::<Vec<String>>("HKEYS xmpp-sm-place:{juliet@localhost}").remove(0);
+    romeo.say(&format!(
+        "<iq type='get' id='open' to='juliet@localhost/{resource}'><query xmlns='jabber:iq:version'/></iq>"
+    ));
+    juliet.until(|read| read.contains("id='open'"));
     // Now the store knows of no session of hers. She is told by the end of her stream, and asks for it in vain.
     for key in redis.tell::<Vec<String>>("KEYS xmpp-sm-sessions:{juliet@localhost}*") {
         let () = redis.tell(&format!("DEL {key}"));
@@ -116,6 +122,8 @@ fn what_is_evicted_all_the_same_is_written_once_more_or_waits_for_its_user() {
     let failed = juliet.resume(&smid, 1);
     assert!(failed.contains("item-not-found"), "{failed}");
     juliet.begins_with(&[1, 2, 3]);
+    // She has not answered that, and nobody else does.
+    assert!(romeo.until(|read| read.contains("</error>")).contains("id='open'"));
 }
 
 #[test]
@@ -150,7 +158,7 @@ fn a_primary_that_is_a_replica_for_a_while_loses_nothing() {
 fn a_node_that_hangs_finds_that_it_has_lost_the_session() {
     let redis = Redis::start();
     let [(one, mut romeo, _), (other, mut old, smid)] = two(&redis, "durable");
-    other.signal("-STOP");
+    other.hang();
     romeo.say(&message(2));
     // What she has sent to it she sends to the next, too.
     let answer = "<message to='romeo@localhost' type='chat'><body>9</body></message>";
@@ -174,16 +182,41 @@ fn a_node_that_hangs_finds_that_it_has_lost_the_session() {
 fn two_nodes_of_one_name_are_one_when_the_first_has_hung() {
     let redis = Redis::start();
     let [(_one, mut romeo, _), (other, mut old, smid)] = two(&redis, "durable");
-    other.signal("-STOP");
+    other.hang();
     // It starts when the first has counted as dead.
     let second = Node::start(&redis, "other", "durable");
     other.signal("-CONT");
     romeo.say(&message(2));
-    all_is_at(&second, &smid);
+    let (mut juliet, mut resumed) = resumed_at(&second, &smid);
+    if bodies(&resumed).len() < 2 {
+        resumed += &juliet.until(|read| read.contains("<body>2</body>"));
+    }
+    // The first may just have it, and not have struck it off.
+    let came = bodies(&resumed);
+    assert!([&[1, 2][..], &[1, 2, 2]].contains(&&*came), "{resumed}");
     // Now it has something to write down.
     old.say("<presence/>");
     let last = old.until_closed();
     assert!([&[][..], &[2]].contains(&&*bodies(&last)), "{last}");
+}
+
+/// It has her session, and can neither write down nor say that she has it again. She is not left without an answer: her
+/// connection ends when a login has to.
+#[test]
+fn a_client_that_comes_back_to_its_own_node_is_not_kept_waiting_while_the_engine_is_away() {
+    let mut redis = Redis::with_append_only_file();
+    let one = Node::start(&redis, "one", "durable");
+    let mut juliet = Client::log_in(&one, JULIET);
+    let smid = juliet.begin();
+    let mut again = Client::log_in(&one, JULIET);
+    redis.kill();
+    drop(juliet);
+    let begun = Instant::now();
+    again.say(&format!("<resume xmlns='urn:xmpp:sm:3' previd='{smid}' h='1'/>"));
+    assert_eq!(again.until_closed(), "", "nothing that is not written down goes out");
+    assert!(begun.elapsed() < PATIENCE, "it is still open");
+    redis.start_again();
+    resumed_at(&one, &smid);
 }
 
 /// The Debian package `faketime` has it.

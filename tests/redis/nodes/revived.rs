@@ -37,11 +37,23 @@ fn a_session_that_does_not_fit_is_over_and_what_it_holds_waits_for_its_user() {
         romeo.say(&message(number));
     }
     juliet.gets(&[2, 3, 4]);
-    drop((juliet, other, one));
+    let resource = redis.tell::<Vec<String>>("HKEYS xmpp-sm-place:{juliet@localhost}").remove(0);
+    let to = format!("to='juliet@localhost/{resource}'");
+    for (name, what) in [("iq", "type='get' id='open'"), ("message", "type='headline'"), ("iq", "type='result' id='r'")]
+    {
+        romeo.say(&format!("<{name} {what} {to}><query xmlns='jabber:iq:version'/></{name}>"));
+    }
+    juliet.until(|read| read.matches("jabber:iq:version").count() == 3);
+    drop((juliet, other));
     let small = ["--promise", "durable", "--buffer-max", "2", "--backlog-max", "1"];
     let small = Node::start_with(&redis, "small", &small);
     let failed = Client::log_in(&small, JULIET).resume(&smid, 1);
     assert!(failed.contains("item-not-found") && failed.contains("h='1'"), "{failed}");
+    // Who waits for an answer does not wait for her to come back.
+    let answer = romeo.until(|read| read.contains("</error>")) + &romeo.ask(ASK, "<a ");
+    assert_eq!(answer.matches("<service-unavailable ").count(), 1, "{answer}");
+    assert!(answer.contains("id='open'"), "{answer}");
+    drop(one);
     assert_eq!(records(&redis), 1, "its last h");
     small.stop();
     let large = Node::start(&redis, "large", "durable");

@@ -43,6 +43,38 @@ async fn without_memory_nothing_more_is_kept_and_what_is_there_is_claimed_and_go
     assert_eq!(store.taken(&first, "node-3/1").await.1, ["next"]);
 }
 
+/// It would be listed for ever, and nobody could claim it.
+#[tokio::test]
+async fn a_displaced_session_that_was_evicted_is_struck_off_by_whoever_looks_next() {
+    let redis = Redis::start();
+    let store = store(redis.connect().await).per_owner(count(1));
+    let first = store.parked(1, JULIET, "one").await;
+    assert_eq!(store.note(&first, "a journal").await.unwrap(), Fence::Held);
+    for n in [2, 3] {
+        store.parked(n, JULIET, "next").await;
+        let listed = async || store.sessions_at(b"node-1/", 0).await.unwrap().0.len();
+        assert_eq!(listed().await, 2, "what is there is left there");
+        for place in places(&redis).iter().filter(|place| place.contains(":D")) {
+            let () = redis.tell(&format!("DEL {place}"));
+        }
+        // That needs none.
+        let () = redis.tell("CONFIG SET maxmemory 1");
+        assert_eq!(listed().await, 1);
+        assert_eq!(store.found(n, JULIET).await, "s:node-1/1");
+        assert_eq!(redis.tell::<u32>(&format!("HLEN {KEY}")), 2, "one session and the epoch");
+        let () = redis.tell("CONFIG SET maxmemory 0");
+    }
+    // With the last session the owner goes, if not at once.
+    store.parked(4, JULIET, "last").await;
+    let _: u32 = redis.tell(&format!("HDEL {KEY} id4"));
+    for place in places(&redis) {
+        let () = redis.tell(&format!("DEL {place}"));
+    }
+    assert_eq!(redis.tell::<i64>(&format!("PTTL {KEY}")), -1);
+    assert_eq!(store.sessions_at(b"", 0).await.unwrap(), (vec![], None));
+    assert!(redis.tell::<i64>(&format!("PTTL {KEY}")) > 0);
+}
+
 #[tokio::test]
 async fn what_was_evicted_is_not_there_and_is_never_half_there() {
     let redis = Redis::start();

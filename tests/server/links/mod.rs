@@ -21,7 +21,8 @@ use super::server::{Running, Server};
 
 async fn start(options: &[&str], trace: Option<Trace>) -> Running {
     let links = ["--mechanism=SCRAM-SHA-256", "--listen-servers=127.0.0.1:0", "--listen-components=127.0.0.1:0"];
-    let options = OPTIONS.iter().chain(&links).chain(options);
+    let is_given = |option: &str| options.iter().any(|given| given.split('=').next() == option.split('=').next());
+    let options = OPTIONS.iter().chain(links.iter().filter(|option| !is_given(option))).chain(options);
     Server::start(&Options::parse_from(options), trace).await.expect("free ports")
 }
 

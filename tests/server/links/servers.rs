@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use xmpp_sm::Nonza;
 
 use super::super::client::Client;
@@ -173,6 +173,26 @@ async fn a_link_that_is_being_made_is_not_given_up() {
     juliet.upto(" id='link'").await;
     let answer = juliet.upto(">").await;
     assert!(answer.contains("type='result'"), "{answer}");
+}
+
+/// Each would wait for ever until the other's link is over.
+#[tokio::test]
+async fn two_that_connect_to_each_other_have_one_link() {
+    let free = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = free.local_addr().expect("an address");
+    let link = format!("--link=localhost:secret@{address}");
+    let example = start(&["--domain=b.example", &link], None).await;
+    let mut juliet = juliet(&example).await;
+    let link = format!("--link=b.example:secret@{}", example.servers.expect("an address for servers"));
+    let listen = format!("--listen-servers={address}");
+    drop(free);
+    let localhost = start(&[&listen, &link], None).await;
+    timeout(Duration::from_secs(20), linked(&mut juliet)).await.expect("a link");
+    let mut romeo = Client::simple(&localhost, "romeo", "orchard").await;
+    juliet.send(&message("romeo@localhost/orchard", "1.")).await;
+    assert_eq!(take(&mut romeo, 1).await, [1]);
+    romeo.send(&message("juliet@b.example/balcony", "1.")).await;
+    assert_eq!(take(&mut juliet, 1).await, [1]);
 }
 
 #[tokio::test]

@@ -1,7 +1,12 @@
 //! The session of a peer that has connected: resumed, replaced, over. The peer is nothing but a socket.
 
+use futures::FutureExt;
+use jid::DomainPart;
+
 use super::super::client::Client;
 use super::super::server::Running;
+use super::super::server::links::Links;
+use super::super::server::mail::mailbox;
 use super::super::{all, messages, numbers};
 use super::{authenticated, goes_back, header, started};
 
@@ -87,6 +92,20 @@ async fn what_a_session_leaves_goes_to_the_one_that_takes_its_place() {
     romeo.upto(" id='x'").await;
     romeo.upto("<remote-server-timeout ").await; // somebody waits for an answer, and its question may have been heard
     assert!(!romeo.ping().await.contains("type='error'"));
+}
+
+/// Two connections of a peer wait for its link to end, and the older of them is the last to hear that it has.
+#[test]
+fn of_connections_that_wait_for_a_link_the_newest_has_it() {
+    let (links, domain) = (Links::default(), DomainPart::new("b.example").expect("a domain").into_owned());
+    let [(former, its_mailbox), (older, _older), (newest, mut its_mail)] = [mailbox(), mailbox(), mailbox()];
+    assert!(matches!(links.begin(&domain, 1, &former), Ok(None)));
+    assert!(matches!(links.begin(&domain, 2, &older), Ok(Some(_))));
+    assert!(matches!(links.begin(&domain, 3, &newest), Ok(Some(_))));
+    drop(its_mailbox);
+    assert!(matches!(links.begin(&domain, 3, &newest), Ok(None)));
+    assert!(links.begin(&domain, 2, &older).is_err());
+    assert!(its_mail.recv().now_or_never().is_none(), "it is not told to end");
 }
 
 #[tokio::test]
