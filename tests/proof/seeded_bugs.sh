@@ -40,7 +40,7 @@ for bug; do
     run --no-run > "$work/log" 2>&1 || { printf '%-28s DOES NOT COMPILE, see %s\n' "$bug" "$work/log"; missed=1; continue; }
     caught=0
     for by in every_short_schedule long_random; do
-        PROOF_CASES=${PROOF_CASES:-3000} RUST_BACKTRACE=0 run $by -- --nocapture > "$work/$bug.$by.log" 2>&1
+        PROOF_ALL_ENDS=1 PROOF_CASES=${PROOF_CASES:-3000} RUST_BACKTRACE=0 run $by -- --nocapture > "$work/$bug.$by.log" 2>&1
         code=$?
         how=$(sed -n 's/.*\(caught after.*\)/\1/p' "$work/$bug.$by.log" | head -1)
         grep -q '^running [1-9]' "$work/$bug.$by.log" || { how='NO SUCH TEST'; missed=1; }

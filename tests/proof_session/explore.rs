@@ -15,6 +15,8 @@ use crate::world::setting::Setting;
 /// The exploration of one world.
 struct Explorer<'a> {
     setting: &'a Setting,
+    /// Whether each state is brought to all ends, and not to one of them in turn.
+    all_ends: bool,
     seen: HashSet<u64>,
     /// How each state was reached first: from which, by which event.
     from: Vec<(usize, Event)>,
@@ -61,14 +63,17 @@ impl<'a> Explorer<'a> {
                 for event in events.map_err(|violation| fail(schedule.clone(), violation))? {
                     let longer: Vec<Event> = schedule.iter().copied().chain([event]).collect();
                     self.transitions += 1;
-                    let seen = &self.seen;
+                    let (seen, which) = (&self.seen, self.from.len() as u64);
                     let step = tried(|| {
                         let world = self.replay(&longer)?;
                         let fingerprint = world.fingerprint();
                         if seen.contains(&fingerprint) {
                             return Ok(None);
                         }
-                        world.end(fingerprint)?;
+                        world.end(which)?;
+                        for other in (1..World::ENDS).filter(|_| self.all_ends) {
+                            self.replay(&longer)?.end(which + other)?;
+                        }
                         Ok(Some(fingerprint))
                     });
                     match step {
@@ -104,6 +109,7 @@ fn every_short_schedule_keeps_the_promise() {
     let most = number("PROOF_STATES").unwrap_or(usize::MAX);
     // Whether one that is found ends the search in the other worlds.
     let every = number::<u32>("PROOF_EVERY").is_some();
+    let all_ends = number::<u32>("PROOF_ALL_ENDS").is_some();
     let only = std::env::var("PROOF_WORLD").ok();
     let worlds = Setting::explored();
     let worlds: Vec<Setting> =
@@ -115,7 +121,8 @@ fn every_short_schedule_keeps_the_promise() {
         while let Some(setting) = worlds.get(next.fetch_add(1, Ordering::Relaxed)) {
             let begun = Instant::now();
             let start = Event::new(Act::Tick, 0);
-            let mut explorer = Explorer { setting, seen: HashSet::new(), from: vec![(0, start)], transitions: 0 };
+            let (seen, from) = (HashSet::new(), vec![(0, start)]);
+            let mut explorer = Explorer { setting, all_ends, seen, from, transitions: 0 };
             let result = explorer.run(depth.unwrap_or(setting.depth), most, &total);
             let found = result.is_err();
             let at = total.load(Ordering::Relaxed);

@@ -41,7 +41,7 @@ fn replay() {
         for event in &schedule {
             assert_eq!(state.apply(*event), Ok(true), "{world}: {event}");
         }
-        for which in 0..3 {
+        for which in 0..World::ENDS {
             if let Err(Violation(violation)) = follow(&setting, &schedule, which) {
                 panic!("{world}: {}: {violation}", write_schedule(&schedule));
             }
@@ -54,7 +54,7 @@ fn tell(world: &str, schedule: &str) {
     let setting = Setting::by_title(world).unwrap_or_else(|| panic!("there is no world {world:?}"));
     let schedule: Vec<Event> = read_schedule(schedule).unwrap_or_else(|error| panic!("{error}"));
     println!("{setting:?}");
-    for which in 0..3 {
+    for which in 0..World::ENDS {
         let result = tried(|| {
             let mut world = World::new(&setting)?;
             for event in &schedule {

@@ -12,9 +12,12 @@ use super::setting::{CLOSE, SETTLE};
 const STEPS: usize = 2000;
 
 impl World<'_> {
-    /// Brings the world to one of the three ends that there are.
+    /// How many ends there are.
+    pub const ENDS: u64 = 3;
+
+    /// Brings the world to one of them.
     pub fn end(mut self, which: u64) -> Checked {
-        match which % 3 {
+        match which % Self::ENDS {
             0 => {
                 self.settle_down()?;
                 self.go_dark()
