@@ -57,6 +57,7 @@ async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<Negotia
         return Ok(None);
     };
     let Proved { name, sasl2 } = proved;
+    connection.reader.trust();
     let user = server.domain.with_node(&name);
     Ok(Some(match sasl2 {
         None => {

@@ -61,7 +61,7 @@ impl Connection {
     pub fn new(io: Box<dyn Io>) -> Self {
         let (read, write) = tokio::io::split(io);
         Self {
-            reader: XmlReader::new(read),
+            reader: XmlReader::of_stranger(read),
             outbox: Outbox::new(write),
             silence: Silence::new(),
             number: 0,

@@ -16,11 +16,11 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, ReadBuf};
 use xmpp_parsers::ns;
 use xmpp_sm::Nonza;
 
-/// A stanza larger or deeper than this ends its stream: what a client sends is not to be trusted.
-const MAX_BYTES: usize = 256 * 1024;
+/// An element larger or deeper than this ends its stream: what a client sends is not to be trusted.
+const MAX: Most = Most { bytes: 256 * 1024, memory: 512 * 1024 };
+/// The same of one that has not said who it is: there may be any number of these.
+const MAX_OF_STRANGERS: Most = Most { bytes: 16 * 1024, memory: 64 * 1024 };
 const MAX_DEPTH: usize = 64;
-/// What a stanza may take as a tree. `<a b=''/>` is nine bytes, and a thousand in memory.
-const MAX_MEMORY: usize = 512 * 1024;
 /// What an element, a piece of text and an attribute take there beside their bytes, about, and what the first attribute
 /// takes besides: that is a map.
 const NODE: usize = 256;
@@ -99,6 +99,13 @@ impl<R: AsyncRead + Unpin> AsyncBufRead for Buffered<R> {
     }
 }
 
+/// What an element may have.
+struct Most {
+    bytes: usize,
+    /// What it may take as a tree. `<a b=''/>` is nine bytes, and a thousand in memory.
+    memory: usize,
+}
+
 /// Reads a stream, child by child.
 pub struct XmlReader<R> {
     events: AsyncRawReader<Buffered<R>>,
@@ -106,8 +113,9 @@ pub struct XmlReader<R> {
     tree: Option<Box<TreeBuilder>>,
     /// What the header has declared, once it has been read.
     declared: Option<Arc<Prefixes>>,
-    /// That of the stanza that is being read.
+    /// That of the element that is being read.
     size: Size,
+    most: &'static Most,
     /// Attributes and declarations of the start tag that is being read.
     attributes: usize,
     /// The last element has ended, and the parser has seen nothing of what follows it.
@@ -117,7 +125,18 @@ pub struct XmlReader<R> {
 impl<R: AsyncRead + Unpin> XmlReader<R> {
     pub fn new(io: R) -> Self {
         let events = AsyncRawReader::wrap(Buffered { io, bytes: Bytes::new() }, RawParser::default());
-        Self { events, tree: None, declared: None, size: Size::default(), attributes: 0, between: false }
+        let (size, most) = (Size::default(), &MAX);
+        Self { events, tree: None, declared: None, size, most, attributes: 0, between: false }
+    }
+
+    /// Takes less, for as long as nobody knows whose stream it is.
+    pub fn of_stranger(io: R) -> Self {
+        Self { most: &MAX_OF_STRANGERS, ..Self::new(io) }
+    }
+
+    /// It is known whose stream it is.
+    pub fn trust(&mut self) {
+        self.most = &MAX;
     }
 
     /// Starts over, as after SASL; bytes that have been read and not parsed are kept.
@@ -179,7 +198,7 @@ impl<R: AsyncRead + Unpin> XmlReader<R> {
             self.check(&event)?;
             let tree = self.tree.get_or_insert_with(|| of_children(self.declared.as_deref()));
             self.size.add(&event, self.attributes);
-            if self.size.is_too_big() || tree.depth() >= MAX_DEPTH {
+            if self.size.is_over(self.most) || tree.depth() >= MAX_DEPTH {
                 return Err(ReadError::TooBig);
             }
             let opened = matches!(event, RawEvent::ElementHeadClose(_));
@@ -240,7 +259,7 @@ impl<R: AsyncRead + Unpin> XmlReader<R> {
         }
         self.size.bytes += element.ns().len();
         self.size.bytes += element.attrs().iter().map(|((ns, _), _)| ns.len()).sum::<usize>();
-        match self.size.bytes > MAX_BYTES {
+        match self.size.is_over(self.most) {
             true => Err(ReadError::TooBig),
             false => Ok(()),
         }
@@ -265,7 +284,7 @@ impl<R: AsyncRead + Unpin> XmlReader<R> {
     }
 }
 
-/// What a stanza takes of which so much was read.
+/// What an element takes of which so much was read.
 #[derive(Default)]
 struct Size {
     bytes: usize,
@@ -289,8 +308,8 @@ impl Size {
         self.in_text = matches!(event, RawEvent::Text(..));
     }
 
-    fn is_too_big(&self) -> bool {
-        self.bytes > MAX_BYTES || self.bytes + self.memory > MAX_MEMORY
+    fn is_over(&self, most: &Most) -> bool {
+        self.bytes > most.bytes || self.bytes + self.memory > most.memory
     }
 }
 

@@ -52,8 +52,9 @@ async fn filled(is_simple: bool, is_there: bool, size: usize) -> f64 {
     most as f64 / MIB
 }
 
-/// The most that a connection holds for an element that does not end, whichever is worst.
-async fn unfinished() -> f64 {
+/// The most that a connection holds for an element that does not end, whichever is worst: one that has logged in, or has
+/// only opened its stream.
+async fn unfinished(has_logged_in: bool) -> f64 {
     let server = start(&[]).await;
     let many = |part: &str| part.repeat(260_000 / part.len());
     let numbered = |part: &str| (0..30_000).map(|n| part.replace('#', &n.to_string())).collect::<String>();
@@ -70,7 +71,10 @@ async fn unfinished() -> f64 {
     let mut romeo = Client::simple(&server, "romeo", "orchard").await;
     let mut most = 0;
     for part in parts {
-        let mut juliet = Client::simple(&server, "juliet", "balcony").await;
+        let mut juliet = match has_logged_in {
+            true => Client::simple(&server, "juliet", "balcony").await,
+            false => Client::opened(&server).await,
+        };
         let before = held();
         for piece in part.as_bytes().chunks(4096) {
             if juliet.io.write_all(piece).await.is_err() {
@@ -88,7 +92,7 @@ async fn unfinished() -> f64 {
 #[tokio::test]
 async fn an_account_that_does_its_worst_takes_less_than_32_mib() {
     let resumable = filled(false, true, 60_000).await.max(filled(false, true, 1).await);
-    let (simple, unfinished) = (filled(true, true, 60_000).await, unfinished().await);
+    let (simple, unfinished) = (filled(true, true, 60_000).await, unfinished(true).await);
     let options = Options::parse_from(OPTIONS);
     let (besides, kept) = (options.connections_max.get(), options.offline_max_bytes + options.private_max_bytes);
     let all = 10.0 * (resumable + unfinished) + besides as f64 * (simple + unfinished) + kept as f64 / MIB;
@@ -98,4 +102,12 @@ async fn an_account_that_does_its_worst_takes_less_than_32_mib() {
     assert!((16.0..32.0).contains(&all), "{all} MiB");
     let away = filled(false, false, 60_000).await;
     assert!(away < resumable, "{away} MiB for one that is away");
+}
+
+/// There may be any number of them, until each has had its time.
+#[tokio::test]
+async fn a_connection_that_has_not_logged_in_takes_less_than_128_kib() {
+    let held = unfinished(false).await;
+    println!("{:.0} KiB", 1024.0 * held);
+    assert!((1.0 / 64.0..1.0 / 8.0).contains(&held), "{held} MiB");
 }

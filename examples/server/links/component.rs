@@ -54,6 +54,7 @@ async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<(Domain
             connection.send(failed.to_element()).await?;
         } else if Handshake::try_from(element).is_ok_and(|proof| proof == handshake) {
             connection.send(Handshake::new()).await?;
+            connection.reader.trust();
             return Ok(Some((component.domain.clone(), connection)));
         } else {
             connection.send_away(StreamCondition::NotAuthorized).await;

@@ -91,6 +91,7 @@ async fn authenticated(tcp: TcpStream, server: &Server) -> Result<Option<(Domain
         connection.send_away(StreamCondition::NotAuthorized).await;
         return Ok(None);
     };
+    connection.reader.trust();
     connection.reader.restart();
     // Of the domains that are linked one has that name.
     let domain = DomainPart::new(proved.name.as_str()).map_err(no)?.into_owned();
@@ -141,6 +142,7 @@ async fn attempt(link: &Link, peer: &Peer, address: &str) -> Result<(Offer, Box<
     begin(&mut connection, link).await?;
     connection.send(Element::bare("bidi", BIDI)).await?;
     prove(&mut connection, link, peer).await?;
+    connection.reader.trust();
     connection.reader.restart();
     let features = begin(&mut connection, link).await?;
     Ok((Offer { stream_management: features.has_child("sm", xmpp_sm::NS), binds: false }, connection))
