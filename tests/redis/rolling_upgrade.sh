@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# A server of an earlier commit beside the present one, on one store: clients go back and forth between them, while both are
-# stopped, killed and cut off from Redis. The present one writes what the other can read. No resource is bound anew, and
-# no client logs in inline: the earlier one loses or keeps back some mail then, by faults that are mended since.
+# A server of an earlier commit beside the present one, on one store, as in a rolling upgrade: clients go back and forth between
+# them, and each is stopped in good order and started again, in turn. The present one writes what the other can read.
+#
+# Unless asked for, none is killed or cut off from Redis, no resource is bound anew, and no client logs in inline: the earlier
+# one loses or keeps back some mail then, by faults that are mended since.
 #
 #   tests/redis/rolling_upgrade.sh [COMMIT [OPTIONS of the example `nodes`, in place of those below]]
 set -euo pipefail
@@ -11,7 +13,7 @@ cd "$(dirname "$0")/../.."
 # gets a new session, and leaves its own behind.
 commit=${1:-d7bed0d}
 shift || true
-[ $# -gt 0 ] || set -- --pairs 2 --messages 4000 --every 1000 --disturb cut,stop,cut,kill,cut-off
+[ $# -gt 0 ] || set -- --pairs 2 --messages 2500 --every 1000 --disturb cut,stop
 
 git rev-parse --quiet --verify "$commit^{commit}" >/dev/null || {
     echo "commit $commit is not in this clone: git fetch --unshallow" >&2
@@ -23,10 +25,12 @@ if [ ! -x "$server" ]; then
     rm -rf "$tree"
     mkdir -p "$tree"
     git archive "$commit" | tar -x -m -C "$tree"
-    # With a target directory of its own: in the same one the two are one package to cargo, and either is taken for the other.
-    CARGO_PROFILE_DEV_DEBUG=false cargo build --quiet --locked --manifest-path "$tree/Cargo.toml" \
-        --target-dir target/upgrade/build --example server
-    cp target/upgrade/build/debug/examples/server "$server"
+    # By another name it is another package to cargo, and shares all that the two depend on.
+    sed -i -E 's/^( *|name = )"xmpp-sm"/\1"xmpp-sm-earlier"/; s/^xmpp-sm = \{/& package = "xmpp-sm-earlier",/' \
+        "$tree/Cargo.toml" "$tree/Cargo.lock"
+    printf '\n[lib]\nname = "xmpp_sm"\n' >> "$tree/Cargo.toml"
+    cargo build --quiet --locked --manifest-path "$tree/Cargo.toml" --target-dir target --example server
+    cp target/debug/examples/server "$server"
 fi
 cargo build --quiet --locked --example server
 cargo run --quiet --locked --example nodes -- --other-server "$server" --server-option=--snapshot-version=1 "$@"
