@@ -55,6 +55,9 @@ struct Args {
     /// How many are run at a time.
     #[arg(long, default_value_t = 3)]
     jobs: usize,
+    /// Only where this crate is on a side: not what others do among themselves, which is there to be compared.
+    #[arg(long)]
+    ours: bool,
     /// Repeats the random choices of an earlier run.
     #[arg(long)]
     seed: Option<u64>,
@@ -171,7 +174,8 @@ fn tried(args: &Args) -> Vec<&'static dyn Server> {
         return Vec::new();
     }
     let servers: [&dyn Server; 2] = [&prosody::ProsodySm, &prosody::Prosody];
-    servers.into_iter().filter(is_named).filter(|server| server.version().is_ok()).collect()
+    let is_ours = |server: &&dyn Server| !args.ours || server.is_ours();
+    servers.into_iter().filter(is_named).filter(is_ours).filter(|server| server.version().is_ok()).collect()
 }
 
 async fn one(case: Case, place: &Place, mut rng: Rng) -> Row {
@@ -224,7 +228,8 @@ fn cases(args: &Args) -> Result<(Vec<Case>, Vec<String>), String> {
             && if are_servers_named { is_named(server.name()) } else { server.is_in_table(client.is_ours()) };
         // A client that logs in inside of SASL2, or over WebSocket, needs a server that has it.
         let has_way = (server.is_inline() || !client.is_inline()) && (server.has_websocket() || !client.is_websocket());
-        if !is_asked || !has_way || !server.lets_in(client.name()) {
+        let is_left_out = args.ours && !client.is_ours() && !server.is_ours();
+        if is_left_out || !is_asked || !has_way || !server.lets_in(client.name()) {
             continue;
         }
         match (client.version(), server.version()) {
