@@ -261,7 +261,7 @@ async fn a_state_that_is_said_twice_or_in_the_wrong_place_harms_nobody() {
 #[tokio::test]
 async fn a_tag_that_is_no_part_of_a_resource_is_left_out() {
     let server = start(&[]).await;
-    for tag in ["x".repeat(64 * 1024), "x".repeat(65), "bell\u{7f}".to_owned(), "\u{e000}".to_owned(), String::new()] {
+    for tag in ["x".repeat(8 * 1024), "x".repeat(65), "bell\u{7f}".to_owned(), "\u{e000}".to_owned(), String::new()] {
         let (_, success) = log_in(&server, &bind(&format!("<tag>{tag}</tag>"))).await;
         let (_, resource) = jid(&success).split_once('/').expect("a full JID");
         assert!(resource.len() == 16 && resource.bytes().all(|byte| byte.is_ascii_hexdigit()), "{success}");
