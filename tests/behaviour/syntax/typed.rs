@@ -140,6 +140,12 @@ fn what_takes_much_memory_is_not_kept_and_counts() {
             assert_eq!(received.to_inbound(CLIENT), Inbound::Stanza { bytes: count * bytes + "messagex".len() });
         }
     }
+    // Sixteen times the bytes, and not more: four elements.
+    for (count, is_kept) in [(4, true), (5, false)] {
+        let message = format!("<message xmlns='jabber:client'>{}</message>", "<a/>".repeat(count));
+        let received: Received<Stanza, 64> = xso::from_bytes(message.as_bytes()).unwrap();
+        assert_eq!(received.content.is_ok(), is_kept, "{count}");
+    }
     let text = "&lt;b ".repeat(40_000);
     let message = read::<Stanza>(&format!("<message xmlns='jabber:client'><body>{text}</body></message>"));
     assert!(message.content.is_ok(), "it is one text, in whatever pieces it comes");
