@@ -2,8 +2,8 @@
 # A server of an earlier commit beside the present one, on one store, as in a rolling upgrade: clients go back and forth between
 # them, and each is stopped in good order and started again, in turn. The present one writes what the other can read.
 #
-# Unless asked for, none is killed or cut off from Redis, no resource is bound anew, and no client logs in inline: the earlier
-# one loses or keeps back some mail then, by faults that are mended since.
+# Unless asked for, none is killed or cut off from Redis: the earlier one may not stop after that. No resource is bound anew,
+# and no client logs in inline: the earlier one loses or keeps back some mail then, by faults that are mended since.
 #
 #   tests/redis/rolling_upgrade.sh [COMMIT [OPTIONS of the example `nodes`, in place of those below]]
 set -euo pipefail
