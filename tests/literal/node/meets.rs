@@ -2,16 +2,26 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::time::sleep;
 use xmpp_parsers::ns::XMPP_STANZAS;
 use xmpp_sm::snapshot::Promise;
-use xmpp_sm::{AsyncSessionStore, Claim, EndReason, Fence, Lookup, NS as SM, Parking, Revision, SmId};
+use xmpp_sm::{AsyncSessionStore, Claim, EndReason, Fence, Lookup, NS as SM, Parking, Registration, Revision, SmId};
 
 use super::leaves::settling;
 use super::{Fault, Mail, Node, SECOND, WELL, config, run};
 use crate::now;
 use crate::raw::Raw;
+
+/// A session of Alice's whose message 1 has so long to be written down.
+async fn written_down(node: &Node, within: Duration) -> (Raw, String, Registration) {
+    let (alice, id) = node.online("alice").await;
+    node.cluster.write_to("alice", 1);
+    sleep(within).await;
+    let registration = node.cluster.lookup("alice", &id).await.session().unwrap().registration;
+    (alice, id, registration)
+}
 
 /// Alice has as many sessions as she may have: what she had before has made room.
 async fn displace(node: &Node) {
@@ -49,11 +59,8 @@ fn what_a_session_had_that_was_displaced_goes_on_once() {
     for first in 0..6 {
         run(async || {
             let [a, _] = Node::pair(Promise::Durable, config(), &FAULTS[first..]);
-            let (_alice, id) = a.online("alice").await;
-            a.cluster.write_to("alice", 1);
-            sleep(10 * SECOND).await;
+            let (_alice, id, left) = written_down(&a, 10 * SECOND).await;
             let store = a.cluster.store.inner();
-            let left = a.cluster.lookup("alice", &id).await.session().unwrap().registration;
             displace(&a).await;
             a.cluster.write_to("alice", 2);
             sleep(10 * SECOND).await;
@@ -86,10 +93,7 @@ fn what_a_displaced_session_had_goes_on_once_though_its_node_is_dead() {
     for (dies_late, first) in (0..7).flat_map(|first| [(false, first), (true, first)]) {
         run(async || {
             let [a, b] = Node::pair(Promise::Durable, config(), &FAULTS[first..first + 7]);
-            let (_alice, id) = a.online("alice").await;
-            a.cluster.write_to("alice", 1);
-            sleep(10 * SECOND).await;
-            let registered = a.cluster.lookup("alice", &id).await.session().unwrap().registration;
+            let (_alice, id, registered) = written_down(&a, 10 * SECOND).await;
             if dies_late {
                 displace(&a).await;
                 a.is_dying.store(true, Ordering::Relaxed); // it claims the session, and passes nothing on
@@ -221,10 +225,7 @@ async fn is_lost_with_what_was_written_down(node: &Node, alice: &mut Raw) {
 fn a_session_that_the_store_has_lost_goes_to_its_user_with_what_was_written_down() {
     run(async || {
         let [a, _] = Node::pair(Promise::Durable, config(), WELL);
-        let (mut alice, id) = a.online("alice").await;
-        a.cluster.write_to("alice", 1);
-        sleep(SECOND).await;
-        let left = a.cluster.lookup("alice", &id).await.session().unwrap().registration;
+        let (mut alice, _, left) = written_down(&a, SECOND).await;
         AsyncSessionStore::remove(a.cluster.store.inner(), &left).await.unwrap();
         is_lost_with_what_was_written_down(&a, &mut alice).await;
         assert!(a.cluster.inner.lock().unwrap().places.is_empty(), "it is nowhere");
@@ -236,10 +237,7 @@ fn a_session_that_the_store_has_lost_goes_to_its_user_with_what_was_written_down
 fn what_a_session_had_that_the_store_has_as_it_was_before_goes_to_its_user_whole() {
     run(async || {
         let [a, _] = Node::pair(Promise::Durable, config(), WELL);
-        let (mut alice, id) = a.online("alice").await;
-        a.cluster.write_to("alice", 1);
-        sleep(SECOND).await;
-        let left = a.cluster.lookup("alice", &id).await.session().unwrap().registration;
+        let (mut alice, _, left) = written_down(&a, SECOND).await;
         let parked = a.cluster.store.inner().park(&left, Revision::FIRST.next(), b"as it was").await.unwrap();
         assert_eq!(parked, Fence::Held);
         is_lost_with_what_was_written_down(&a, &mut alice).await;
